@@ -53,21 +53,33 @@ static void planar_tile(const ec2t_planar_conv2d *conv, const ec2t_planar_channe
     }
 }
 
+static void planar_fill(int8_t *to, int8_t value, int32_t count) {
+    memset(to, (uint8_t)value, (size_t)count);
+}
+
 static void planar_copy(int8_t *to, const int8_t *from, int32_t count) {
     memcpy(to, from, (size_t)count);
 }
 
-static void planar_copy_masked(int8_t *to, const int8_t *from, const int8_t *mask, int8_t zero) {
-    for (int i = 0; i < 16; ++i) {
-        to[i] = (int8_t)((from[i] & ~mask[i]) | (zero & mask[i]));
+static void planar_copy_masked(int8_t *to, const int8_t *from, int32_t blocks, const int8_t *masks,
+                               int32_t mask_count, int8_t zero) {
+    for (int32_t b = 0; b < blocks; ++b) {
+        const int8_t *const mask = masks + b % mask_count * 16;
+        for (int i = 0; i < 16; ++i) {
+            to[16 * b + i] = (int8_t)((from[16 * b + i] & ~mask[i]) | (zero & mask[i]));
+        }
     }
 }
 
-static void planar_copy_alternate(int8_t *to, const int8_t *from, int32_t count,
+static void planar_copy_alternate(int8_t *to, const int8_t *from, int32_t rows, int32_t count,
+                                  int32_t room, int32_t to_pitch, int32_t from_pitch,
                                   const int8_t *end) {
+    (void)room;
     (void)end;
-    for (int32_t i = 0; i < count; ++i) {
-        to[i] = from[2 * (size_t)i];
+    for (; rows > 0; --rows, to += to_pitch, from += from_pitch) {
+        for (int32_t i = 0; i < count; ++i) {
+            to[i] = from[2 * (size_t)i];
+        }
     }
 }
 

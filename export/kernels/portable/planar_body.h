@@ -8,11 +8,14 @@
  *   PLANAR_GRAIN           tiles are multiples of this
  *   planar_tile(conv, channel, entry, base, size, output)
  *                          outputs of one channel at `size` places, all of them written
+ *   planar_fill(to, value, count)
  *   planar_copy(to, from, count)            widening copy of exactly `count`
- *   planar_copy_masked(to, from, mask, zero)
- *                          16 elements, `zero` where mask (16 bytes of 0 or -1) is set
- *   planar_copy_alternate(to, from, count, end)
- *                          every other one; must read nothing at `end` or beyond
+ *   planar_copy_masked(to, from, blocks, masks, mask_count, zero)
+ *                          blocks of 16 elements, `zero` where a mask byte is -1 (else it is 0);
+ *                          block b has mask b % mask_count
+ *   planar_copy_alternate(to, from, rows, count, room, to_pitch, from_pitch, end)
+ *                          rows of `count`, every other element of `from`; may write up to `room`
+ *                          elements of a row, must read nothing at `end` or beyond
  */
 #include <string.h>
 
@@ -31,16 +34,6 @@ typedef struct {
     int32_t first_channel;   /* of the group */
     int32_t row_begin, rows; /* output rows of the band */
 } planar_band;
-
-PLANAR_TARGET static void planar_fill(planar_element *to, planar_element value, int32_t count) {
-    if (sizeof(planar_element) == 1) {
-        memset(to, (uint8_t)value, (size_t)count);
-        return;
-    }
-    for (int32_t i = 0; i < count; ++i) {
-        to[i] = value;
-    }
-}
 
 static planar_element *planar_plane(const planar_band *band, int32_t channel, int32_t kx) {
     return band->scratch +
@@ -86,21 +79,44 @@ PLANAR_TARGET static void planar_lower_shifted(const planar_band *band, int32_t 
         planar_copy(start, from, size);
         return;
     }
-    /* Blocks that would read outside the image are done one by one, at most one at either end. */
+    /* Blocks that would read outside the image, at either end of it, are done one by one. */
     const ptrdiff_t before = band->input - from, left = band->input_end - from;
-    int32_t mask = 0, at = 0;
-    for (; at + PLANAR_BLOCK <= size; at += PLANAR_BLOCK) {
-        if (at >= before && at + PLANAR_BLOCK <= left) {
-            planar_copy_masked(start + at, from + at, masks + mask * PLANAR_BLOCK, band->zero);
+    int32_t head = before > 0 ? (int32_t)((before + PLANAR_BLOCK - 1) / PLANAR_BLOCK) : 0;
+    int32_t tail = (int32_t)(left < size ? left : size) / PLANAR_BLOCK;
+    const int32_t all = size / PLANAR_BLOCK;
+    head = head < all ? head : all;
+    tail = tail > head ? tail : head;
+    for (int32_t i = 0; i < head * PLANAR_BLOCK; ++i) {
+        start[i] = masks[i % (mask_count * PLANAR_BLOCK)] ? band->zero : from[i];
+    }
+    /* The masks lie there twice, so that they can be entered at any of them. */
+    planar_copy_masked(start + head * PLANAR_BLOCK, from + head * PLANAR_BLOCK, tail - head,
+                       masks + head % mask_count * PLANAR_BLOCK, mask_count, band->zero);
+    int32_t mask = tail % mask_count * PLANAR_BLOCK;
+    for (int32_t i = tail * PLANAR_BLOCK; i < size; ++i) {
+        start[i] = masks[mask] ? band->zero : from[i];
+        mask = mask + 1 == mask_count * PLANAR_BLOCK ? 0 : mask + 1;
+    }
+}
+
+PLANAR_TARGET static void planar_copy_rows(const planar_band *band, planar_element *to,
+                                           const int8_t *from, int32_t rows, int32_t count,
+                                           int32_t room, int32_t pitch) {
+    const int32_t width = band->conv->shape.output_width, stride = band->conv->shape.stride_width;
+    if (stride == 2) {
+        planar_copy_alternate(to, from, rows, count, room, width, pitch, band->input_end);
+        return;
+    }
+    for (int32_t j = 0; j < rows; ++j) {
+        if (stride == 1) {
+            planar_copy(to, from, count);
         } else {
-            for (int32_t i = 0; i < PLANAR_BLOCK; ++i) {
-                start[at + i] = masks[mask * PLANAR_BLOCK + i] ? band->zero : from[at + i];
+            for (int32_t x = 0; x < count; ++x) {
+                to[x] = from[(size_t)x * (size_t)stride];
             }
         }
-        mask = mask + 1 == mask_count ? 0 : mask + 1;
-    }
-    for (int32_t i = 0; at + i < size; ++i) {
-        start[at + i] = masks[mask * PLANAR_BLOCK + i] ? band->zero : from[at + i];
+        to += width;
+        from += pitch;
     }
 }
 
@@ -127,28 +143,21 @@ PLANAR_TARGET static void planar_lower_rows(const planar_band *band, int32_t cha
         planar_fill(to, band->zero, first * width);
         planar_fill(to + last * width, band->zero, (count - last) * width);
         to += first * width;
-        int32_t in_row =
+        const int32_t in_row =
             (band->row_begin + first) * shape->stride_height + rows->phase - shape->pad_top;
+        const int32_t pitch = shape->stride_height * shape->input_width;
+        planar_copy_rows(band, to + x0,
+                         plane + (ptrdiff_t)in_row * shape->input_width + (ptrdiff_t)x0 * stride +
+                             shift,
+                         last - first, x1 - x0, width - x0, pitch);
         for (int32_t j = first; j < last; ++j) {
-            const int8_t *const from = plane + (size_t)in_row * (size_t)shape->input_width +
-                                       (ptrdiff_t)x0 * stride + shift;
             for (int32_t x = 0; x < x0; ++x) {
                 to[x] = band->zero;
-            }
-            if (stride == 1) {
-                planar_copy(to + x0, from, x1 - x0);
-            } else if (stride == 2) {
-                planar_copy_alternate(to + x0, from, x1 - x0, band->input_end);
-            } else {
-                for (int32_t x = 0; x < x1 - x0; ++x) {
-                    to[x0 + x] = from[(size_t)x * (size_t)stride];
-                }
             }
             for (int32_t x = x1; x < width; ++x) {
                 to[x] = band->zero;
             }
             to += width;
-            in_row += shape->stride_height;
         }
     }
 }
@@ -169,11 +178,11 @@ PLANAR_TARGET static void planar_lower(const planar_band *band) {
     const int shifted = shape->stride_height == 1 && shape->stride_width == 1 &&
                         width == shape->input_width && mask_count <= PLANAR_MOST_MASKS;
     for (int32_t kx = 0; kx < shape->kernel_width; ++kx) {
-        int8_t masks[PLANAR_MOST_MASKS * PLANAR_BLOCK];
+        int8_t masks[2 * PLANAR_MOST_MASKS * PLANAR_BLOCK];
         const int32_t shift = kx * shape->dilation_width - shape->pad_left;
         if (shifted && shift != 0) {
             int32_t x = 0;
-            for (int32_t i = 0; i < mask_count * PLANAR_BLOCK; ++i) {
+            for (int32_t i = 0; i < 2 * mask_count * PLANAR_BLOCK; ++i) {
                 masks[i] = x + shift < 0 || x + shift >= width ? -1 : 0;
                 x = x + 1 == width ? 0 : x + 1;
             }

@@ -186,6 +186,15 @@ ALWAYS_INLINE void store_words(int16_t *to, __m256i words) {
     _mm256_storeu_si256((__m256i *)(void *)to, words);
 }
 
+PLANAR_TARGET static void planar_fill(int16_t *to, int16_t value, int32_t count) {
+    for (; count >= 16; count -= 16, to += 16) {
+        store_words(to, _mm256_set1_epi16(value));
+    }
+    for (; count > 0; --count) {
+        *to++ = value;
+    }
+}
+
 PLANAR_TARGET static void planar_copy(int16_t *to, const int8_t *from, int32_t count) {
     for (; count >= 16; count -= 16, to += 16, from += 16) {
         store_words(to, widen(from));
@@ -195,19 +204,29 @@ PLANAR_TARGET static void planar_copy(int16_t *to, const int8_t *from, int32_t c
     }
 }
 
-ALWAYS_INLINE void planar_copy_masked(int16_t *to, const int8_t *from, const int8_t *mask,
-                                      int16_t zero) {
-    store_words(to, _mm256_blendv_epi8(widen(from), _mm256_set1_epi16(zero), widen(mask)));
+PLANAR_TARGET static void planar_copy_masked(int16_t *to, const int8_t *from, int32_t blocks,
+                                             const int8_t *masks, int32_t mask_count,
+                                             int16_t zero) {
+    const __m256i zeros = _mm256_set1_epi16(zero);
+    const int8_t *const masks_end = masks + 16 * mask_count, *mask = masks;
+    for (; blocks > 0; --blocks, to += 16, from += 16) {
+        store_words(to, _mm256_blendv_epi8(widen(from), zeros, widen(mask)));
+        mask = mask + 16 == masks_end ? masks : mask + 16;
+    }
 }
 
-PLANAR_TARGET static void planar_copy_alternate(int16_t *to, const int8_t *from, int32_t count,
-                                                const int8_t *end) {
-    for (; count >= 16 && end - from >= 32; count -= 16, to += 16, from += 32) {
-        const __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)from);
-        store_words(to, _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8));
-    }
-    for (; count > 0; --count, from += 2) {
-        *to++ = *from;
+PLANAR_TARGET static void planar_copy_alternate(int16_t *to, const int8_t *from, int32_t rows,
+                                                int32_t count, int32_t room, int32_t to_pitch,
+                                                int32_t from_pitch, const int8_t *end) {
+    for (; rows > 0; --rows, to += to_pitch, from += from_pitch) {
+        int32_t x = 0;
+        for (; x < count && x + 16 <= room && end - from >= 2 * x + 32; x += 16) {
+            const __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)(from + 2 * x));
+            store_words(to + x, _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8));
+        }
+        for (; x < count; ++x) {
+            to[x] = from[2 * x];
+        }
     }
 }
 
