@@ -36,8 +36,8 @@ static void add_list(const ec2t_planar_conv2d *conv, uint32_t first, uint32_t co
     }
 }
 
-static void planar_tile(const ec2t_planar_conv2d *conv, const ec2t_planar_channel *channel,
-                        int32_t entry, const int8_t *base, int32_t size, int8_t *output) {
+static void run_tile(const ec2t_planar_conv2d *conv, const ec2t_planar_channel *channel,
+                     int32_t entry, const int8_t *base, int32_t size, int8_t *output) {
     int32_t accumulators[PLANAR_TILE];
     for (int32_t i = 0; i < size; ++i) {
         accumulators[i] = channel->bias;
@@ -50,6 +50,14 @@ static void planar_tile(const ec2t_planar_conv2d *conv, const ec2t_planar_channe
     requant.channel_stride = 1;
     for (int32_t i = 0; i < size; ++i) {
         output[i] = ec2t_requantise(accumulators[i], &requant, entry);
+    }
+}
+
+static void planar_tiles(const ec2t_planar_conv2d *conv, const ec2t_planar_channel *channel,
+                         int32_t entry, const int8_t *base, int32_t size, int32_t count,
+                         int8_t *output) {
+    for (; count > 0; --count, base += size, output += size) {
+        run_tile(conv, channel, entry, base, size, output);
     }
 }
 

@@ -14,21 +14,46 @@ typedef int16_t planar_element;
 
 enum { CHUNK = 255 }; /* activations that an int16 sum holds for certain */
 
-ALWAYS_INLINE uint32_t offset_at(const void *offsets, uint32_t index, int wide) {
-    return wide ? ((const uint32_t *)offsets)[index] : ((const uint16_t *)offsets)[index];
+/* Offsets take 4 bytes if `wide`, else 2; a list is the address of its first one. */
+ALWAYS_INLINE const void *list_at(const void *offsets, size_t index, int wide) {
+    return (const uint8_t *)offsets + index * (wide ? 4 : 2);
+}
+
+ALWAYS_INLINE size_t offset_at(const void *list, size_t index, int wide) {
+    return wide ? ((const uint32_t *)list)[index] : ((const uint16_t *)list)[index];
 }
 
 ALWAYS_INLINE __m256i load16(const int16_t *from) {
     return _mm256_loadu_si256((const __m256i *)(const void *)from);
 }
 
-ALWAYS_INLINE void add_places(__m256i *sums, const int16_t *base, const void *offsets,
-                              uint32_t first, uint32_t count, int blocks, int wide) {
-    for (uint32_t t = first; t < first + count; ++t) {
-        const int16_t *const from = base + offset_at(offsets, t, wide);
-        for (int b = 0; b < blocks; ++b) {
-            sums[b] = _mm256_add_epi16(sums[b], load16(from + 16 * b));
+/* Sums of the activations at the listed places. Four named vectors, not an array in the loop:
+ * compilers keep these in registers. */
+ALWAYS_INLINE void sum_places(__m256i *sums, const int16_t *base, const void *list, uint32_t count,
+                              int blocks, int wide) {
+    __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
+    for (; count > 0; --count, list = list_at(list, 1, wide)) {
+        const int16_t *const from = base + offset_at(list, 0, wide);
+        s0 = _mm256_add_epi16(s0, load16(from));
+        if (blocks > 1) {
+            s1 = _mm256_add_epi16(s1, load16(from + 16));
         }
+        if (blocks > 2) {
+            s2 = _mm256_add_epi16(s2, load16(from + 32));
+        }
+        if (blocks > 3) {
+            s3 = _mm256_add_epi16(s3, load16(from + 48));
+        }
+    }
+    sums[0] = s0;
+    if (blocks > 1) {
+        sums[1] = s1;
+    }
+    if (blocks > 2) {
+        sums[2] = s2;
+    }
+    if (blocks > 3) {
+        sums[3] = s3;
     }
 }
 
@@ -39,10 +64,10 @@ typedef struct {
     __m128i left, right;
 } requant_vectors;
 
-ALWAYS_INLINE requant_vectors load_requant(const ec2t_requant *requant, int32_t entry) {
+ALWAYS_INLINE requant_vectors load_requant(const ec2t_requant *requant, int32_t entry, int fp32) {
     requant_vectors v;
     memset(&v, 0, sizeof v);
-    if (requant->mode == EC2T_REQUANT_FP32) {
+    if (fp32) {
         v.factor = _mm256_set1_ps(requant->factors[entry]);
         v.most = _mm256_set1_ps((float)(requant->output_max - requant->output_zero_point));
     } else {
@@ -93,35 +118,37 @@ ALWAYS_INLINE void store16(int8_t *output, __m256i words, const requant_vectors 
     _mm_storeu_si128((__m128i *)(void *)output, _mm256_castsi256_si128(bytes));
 }
 
-ALWAYS_INLINE void tile_in_registers(const ec2t_planar_conv2d *conv,
-                                     const ec2t_planar_channel *channel, int32_t entry,
-                                     const int16_t *base, int8_t *output, int blocks, int wide,
-                                     int fp32) {
-    __m256i plus[4], minus[4];
-    for (int b = 0; b < blocks; ++b) {
-        plus[b] = minus[b] = _mm256_setzero_si256();
-    }
-    add_places(plus, base, conv->offsets, channel->first, channel->plus_count, blocks, wide);
-    add_places(minus, base, conv->offsets, channel->first + channel->plus_count,
-               channel->minus_count, blocks, wide);
-    const requant_vectors v = load_requant(&conv->requant, entry);
+ALWAYS_INLINE void tiles_in_registers(const ec2t_planar_conv2d *conv,
+                                      const ec2t_planar_channel *channel, int32_t entry,
+                                      const int16_t *base, int32_t count, int8_t *output,
+                                      int blocks, int wide, int fp32) {
+    const void *const plus_list = list_at(conv->offsets, channel->first, wide);
+    const void *const minus_list = list_at(plus_list, channel->plus_count, wide);
+    const requant_vectors v = load_requant(&conv->requant, entry, fp32);
     const __m256i bias = _mm256_set1_epi32(channel->bias);
     /* Pairs (value_plus, value_minus): one multiply-add does plus and minus sums together. */
     const __m256i values = _mm256_set1_epi32(
         (int32_t)((uint32_t)(uint16_t)channel->value_plus | (uint32_t)channel->value_minus << 16));
-    for (int b = 0; b < blocks; ++b) {
-        const __m256i low = _mm256_madd_epi16(_mm256_unpacklo_epi16(plus[b], minus[b]), values);
-        const __m256i high = _mm256_madd_epi16(_mm256_unpackhi_epi16(plus[b], minus[b]), values);
-        store16(output + 16 * b,
-                narrow(_mm256_add_epi32(low, bias), _mm256_add_epi32(high, bias), &v, fp32), &v);
+    for (; count > 0; --count, base += 16 * blocks, output += 16 * blocks) {
+        __m256i plus[4], minus[4];
+        sum_places(plus, base, plus_list, channel->plus_count, blocks, wide);
+        sum_places(minus, base, minus_list, channel->minus_count, blocks, wide);
+        for (int b = 0; b < blocks; ++b) {
+            const __m256i low = _mm256_madd_epi16(_mm256_unpacklo_epi16(plus[b], minus[b]), values);
+            const __m256i high =
+                _mm256_madd_epi16(_mm256_unpackhi_epi16(plus[b], minus[b]), values);
+            store16(output + 16 * b,
+                    narrow(_mm256_add_epi32(low, bias), _mm256_add_epi32(high, bias), &v, fp32),
+                    &v);
+        }
     }
 }
 
 PLANAR_TARGET static void tile_in_chunks(const ec2t_planar_conv2d *conv,
                                          const ec2t_planar_channel *channel, int32_t entry,
                                          const int16_t *base, int32_t size, int8_t *output) {
-    const requant_vectors v = load_requant(&conv->requant, entry);
-    const int wide = conv->offset_size == 4;
+    const int wide = conv->offset_size == 4, fp32 = conv->requant.mode == EC2T_REQUANT_FP32;
+    const requant_vectors v = load_requant(&conv->requant, entry, fp32);
     for (int b = 0; b < size / 16; ++b) {
         __m256i low = _mm256_set1_epi32(channel->bias), high = low;
         uint32_t first = channel->first;
@@ -131,11 +158,11 @@ PLANAR_TARGET static void tile_in_chunks(const ec2t_planar_conv2d *conv,
             const __m256i values = _mm256_set1_epi32((uint16_t)value);
             while (count > 0) {
                 const uint32_t chunk = count < CHUNK ? count : CHUNK;
-                __m256i sums = _mm256_setzero_si256();
+                __m256i sums;
                 if (wide) {
-                    add_places(&sums, base + 16 * b, conv->offsets, first, chunk, 1, 1);
+                    sum_places(&sums, base + 16 * b, list_at(conv->offsets, first, 1), chunk, 1, 1);
                 } else {
-                    add_places(&sums, base + 16 * b, conv->offsets, first, chunk, 1, 0);
+                    sum_places(&sums, base + 16 * b, list_at(conv->offsets, first, 0), chunk, 1, 0);
                 }
                 const __m256i zero = _mm256_setzero_si256();
                 low = _mm256_add_epi32(
@@ -146,15 +173,13 @@ PLANAR_TARGET static void tile_in_chunks(const ec2t_planar_conv2d *conv,
                 count -= chunk;
             }
         }
-        const __m256i words = conv->requant.mode == EC2T_REQUANT_FP32 ? narrow(low, high, &v, 1)
-                                                                      : narrow(low, high, &v, 0);
-        store16(output + 16 * b, words, &v);
+        store16(output + 16 * b, narrow(low, high, &v, fp32), &v);
     }
 }
 
 #define TILE_CASE(blocks, wide, fp32)                                                              \
     case 16 * (blocks) + 2 * (wide) + (fp32):                                                      \
-        tile_in_registers(conv, channel, entry, base, output, blocks, wide, fp32);                 \
+        tiles_in_registers(conv, channel, entry, base, count, output, blocks, wide, fp32);         \
         break;
 #define TILE_CASES(blocks)                                                                         \
     TILE_CASE(blocks, 0, 0)                                                                        \
@@ -162,11 +187,14 @@ PLANAR_TARGET static void tile_in_chunks(const ec2t_planar_conv2d *conv,
     TILE_CASE(blocks, 1, 0)                                                                        \
     TILE_CASE(blocks, 1, 1)
 
-PLANAR_TARGET static void planar_tile(const ec2t_planar_conv2d *conv,
-                                      const ec2t_planar_channel *channel, int32_t entry,
-                                      const int16_t *base, int32_t size, int8_t *output) {
+PLANAR_TARGET static void planar_tiles(const ec2t_planar_conv2d *conv,
+                                       const ec2t_planar_channel *channel, int32_t entry,
+                                       const int16_t *base, int32_t size, int32_t count,
+                                       int8_t *output) {
     if (channel->plus_count > CHUNK || channel->minus_count > CHUNK) {
-        tile_in_chunks(conv, channel, entry, base, size, output);
+        for (; count > 0; --count, base += size, output += size) {
+            tile_in_chunks(conv, channel, entry, base, size, output);
+        }
         return;
     }
     const int wide = conv->offset_size == 4, fp32 = conv->requant.mode == EC2T_REQUANT_FP32;
