@@ -6,8 +6,9 @@
  *   PLANAR_TARGET          function attributes, or nothing
  *   PLANAR_TILE            most outputs of one tile, a multiple of 16, at most 128
  *   PLANAR_GRAIN           tiles are multiples of this
- *   planar_tiles(conv, channel, entry, base, size, count, output)
- *                          outputs of one channel at `count` times `size` places, all written
+ *   planar_tiles(conv, first, last, base, size, count, output, pitch)
+ *                          outputs of channels [first, last) at `count` times `size` places, all of
+ *                          them written; `output` is the first channel's, `pitch` leads to the next
  *   planar_fill(to, value, count)
  *   planar_copy(to, from, count)            widening copy of exactly `count`
  *   planar_copy_masked(to, from, blocks, masks, mask_count, zero)
@@ -64,9 +65,9 @@ static void planar_rows_inside(const planar_band *band, const ec2t_planar_rows *
 
 /* One plane of planar_lower_shifted that touches an end of the image, where whole blocks would read
  * outside it: the elements there one by one. */
-PLANAR_TARGET static void planar_copy_at_ends(const planar_band *band, planar_element *to,
-                                              const int8_t *from, int32_t size, const int8_t *masks,
-                                              int32_t mask_count) {
+PLANAR_TARGET __attribute__((noinline)) static void
+planar_copy_at_ends(const planar_band *band, planar_element *to, const int8_t *from, int32_t size,
+                    const int8_t *masks, int32_t mask_count) {
     const ptrdiff_t before = band->input - from, left = band->input_end - from;
     int32_t head = before > 0 ? (int32_t)((before + PLANAR_BLOCK - 1) / PLANAR_BLOCK) : 0;
     int32_t tail = (int32_t)(left < size ? left : size) / PLANAR_BLOCK;
@@ -108,12 +109,18 @@ PLANAR_TARGET static void planar_lower_shifted(const planar_band *band, int32_t 
     /* Copies: the compiler must take the stores below for writes to the band itself. */
     const planar_element zero = band->zero;
     const int8_t *const input = band->input, *const input_end = band->input_end;
+    if (shift == 0) {
+        for (int32_t channel = 0; channel < inputs; ++channel, from += plane, to += step) {
+            planar_fill(to, zero, top);
+            planar_copy(to + top, from, size);
+            planar_fill(to + top + size, zero, bottom);
+        }
+        return;
+    }
     for (int32_t channel = 0; channel < inputs; ++channel, from += plane, to += step) {
         planar_element *const start = to + top;
         planar_fill(to, zero, top);
-        if (shift == 0) {
-            planar_copy(start, from, size);
-        } else if (from >= input && from + size <= input_end) {
+        if (from >= input && from + size <= input_end) {
             planar_copy_masked(start, from, blocks, masks, mask_count, zero);
             for (int32_t i = blocks * PLANAR_BLOCK; i < size; ++i) {
                 start[i] = rest_masks[i % PLANAR_BLOCK] ? zero : from[i];
@@ -221,16 +228,15 @@ PLANAR_TARGET static void planar_lower(const planar_band *band) {
     }
 }
 
-/* All outputs of one channel in a band. Tiles overlap rather than write beyond the band. */
-PLANAR_TARGET static void planar_run_channel(const planar_band *band, int32_t o, int8_t *output) {
+/* All outputs of some channels in a band. Tiles overlap rather than write beyond the band. */
+PLANAR_TARGET static void planar_run_channels(const planar_band *band, int32_t first, int32_t last,
+                                              int8_t *output, size_t pitch) {
     const ec2t_planar_conv2d *const conv = band->conv;
-    const ec2t_planar_channel *const channel = &conv->channels[o];
-    const int32_t entry = o * conv->requant.channel_stride;
     const int32_t size = band->rows * conv->shape.output_width;
     const int32_t tiles = size / PLANAR_TILE;
     int32_t at = tiles * PLANAR_TILE;
     if (tiles > 0) {
-        planar_tiles(conv, channel, entry, band->scratch, PLANAR_TILE, tiles, output);
+        planar_tiles(conv, first, last, band->scratch, PLANAR_TILE, tiles, output, pitch);
     }
     if (at == size) {
         return;
@@ -238,11 +244,14 @@ PLANAR_TARGET static void planar_run_channel(const planar_band *band, int32_t o,
     const int32_t rest = (size - at + PLANAR_GRAIN - 1) / PLANAR_GRAIN * PLANAR_GRAIN;
     if (rest <= size) {
         at = size - rest;
-        planar_tiles(conv, channel, entry, band->scratch + at, rest, 1, output + at);
-    } else {
+        planar_tiles(conv, first, last, band->scratch + at, rest, 1, output + at, pitch);
+        return;
+    }
+    for (int32_t o = first; o < last; ++o) {
         int8_t tile[PLANAR_TILE];
-        planar_tiles(conv, channel, entry, band->scratch + at, rest, 1, tile);
-        memcpy(output + at, tile, (size_t)(size - at));
+        planar_tiles(conv, o, o + 1, band->scratch, rest, 1, tile, 0);
+        memcpy(output, tile, (size_t)size);
+        output += pitch;
     }
 }
 
@@ -272,11 +281,10 @@ PLANAR_TARGET void PLANAR_JOIN(ec2t_conv2d_s8_planar__,
             band.row_begin = row;
             band.rows = rest < conv->band_rows ? rest : conv->band_rows;
             planar_lower(&band);
-            for (int32_t channel = o; channel < end; ++channel) {
-                planar_run_channel(&band, channel,
-                                   output + (size_t)channel * out_plane +
-                                       (size_t)row * (size_t)shape->output_width);
-            }
+            planar_run_channels(&band, o, end,
+                                output + (size_t)o * out_plane +
+                                    (size_t)row * (size_t)shape->output_width,
+                                out_plane);
         }
         o = end;
     }
