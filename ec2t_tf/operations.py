@@ -124,7 +124,7 @@ def operations(model: Any) -> list[Operation]:
             "rebuild it with tf_keras.Model(inputs, outputs)."
         )
     if any(type(layer).__name__.startswith("Quantize") for layer in model.layers):
-        from ec2t_tf.apply import strip
+        from ec2t_tf.strip import strip
 
         model = strip(model)
     walk = _Walk()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Gradient of a step counter's clock: moves it under every optimiser, yet adds nothing to a norm.
 TICK = 1e-12
 # Resolution of the controller, in gain. A bin holds about 0.03 % of the weights of a trained net.
-GAIN_BINS = 4096
+GAIN_BINS = 8192
 # Beyond any training, where a schedule has reached its last value.
 LAST_STEP = 2**40
 
@@ -85,30 +85,33 @@ def final_value(schedule: PruningSchedule) -> float:
 def gain_for_sparsity(zeroing_gains: Sequence[tf.Tensor], sparsity: tf.Tensor) -> tf.Tensor:
     """The smallest entropy gain at which a share `sparsity` of all weights is zero.
 
+    A gain below 0 rewards entropy instead: fewer zeros than nearest neighbour gives.
+
     Args:
-      zeroing_gains: for each layer the gain from which on a weight is zero, 0 where it is zero
-        without any, `inf` where no gain does it; float32 of any shape.
-      sparsity: float32 scalar, 0 to 1.
+      zeroing_gains: for each layer the gain from which on a weight is zero, `-inf` where it always
+        is and `inf` where no gain does it; float32 of any shape.
+      sparsity: float32 of shape (), or (k,) for several at once; 0 to 1.
 
     Returns:
-      float32 scalar in [0, 1), exact to 1 / `GAIN_BINS`; the largest below 1 if none suffices.
+      float32 in [-1, 1), shape of `sparsity`, exact to 2 / `GAIN_BINS`. The smallest or largest of
+      that range where the sparsity lies outside of what it gives.
     """
     counts = tf.zeros(GAIN_BINS + 1, tf.int32)
     for gains in zeroing_gains:
-        # Bin b holds the weights that become zero in ((b - 1) / GAIN_BINS, b / GAIN_BINS].
-        bins = tf.math.ceil(tf.clip_by_value(gains, 0.0, 1.0) * GAIN_BINS)
+        # Bin b holds the weights that become zero in (-1 + 2 (b - 1) / BINS, -1 + 2 b / BINS].
+        bins = tf.math.ceil((tf.clip_by_value(gains, -1.0, 1.0) + 1.0) * (GAIN_BINS / 2))
         bins = tf.reshape(tf.cast(bins, tf.int32), [-1])
         counts += tf.math.bincount(bins, minlength=GAIN_BINS + 1, maxlength=GAIN_BINS + 1)
     zeros = tf.cumsum(counts)
     wanted = sparsity * tf.cast(zeros[-1], tf.float32)
-    index = tf.searchsorted(tf.cast(zeros, tf.float32), [wanted], side="left")[0]
-    index = tf.minimum(index, GAIN_BINS - 1)
+    index = tf.searchsorted(tf.cast(zeros, tf.float32), tf.reshape(wanted, [-1]), side="left")
+    index = tf.reshape(tf.minimum(index, GAIN_BINS - 1), tf.shape(wanted))
     # Within a bin the weights are taken as evenly spread.
-    before = tf.cast(zeros[index] - counts[index], tf.float32)
-    inside = tf.maximum(tf.cast(counts[index], tf.float32), 1.0)
-    share = tf.clip_by_value((wanted - before) / inside, 0.0, 1.0)
-    gain = (tf.cast(index, tf.float32) - 1.0 + share) / GAIN_BINS
-    return tf.maximum(gain, 0.0)
+    inside = tf.gather(counts, index)
+    before = tf.cast(tf.gather(zeros, index) - inside, tf.float32)
+    share = (wanted - before) / tf.maximum(tf.cast(inside, tf.float32), 1.0)
+    steps = tf.cast(index, tf.float32) - 1.0 + tf.clip_by_value(share, 0.0, 1.0)
+    return tf.maximum(steps, 0.0) * (2 / GAIN_BINS) - 1.0
 
 
 def check(schedule: Any) -> PruningSchedule:

@@ -12,6 +12,7 @@ from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import recipe, zoo
+from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.zoo.published import load_weights
 
 
@@ -30,6 +31,9 @@ class Settings:
     float_learning_rate: float
     float_weight_decay: float
     learning_rate: float
+    sparsity_ramp: float
+    distill: float
+    distill_temperature: float
     validation_fraction: float
     jit_compile: bool
     verbose: int
@@ -64,9 +68,12 @@ def run(settings: Settings) -> dict:
         train(float_model, data, float_phase(settings), settings, ternary=False)
     float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
 
-    model = ec2t_tf.apply(float_model, settings.method)
+    model = ec2t_tf.apply(float_model, method_for(settings, data))
     at_start = summary(model)
-    train(model, data, ternary_phase(settings), settings, ternary=True)
+    distil = None
+    if settings.distill:
+        distil = Distillation(float_model, settings.distill, settings.distill_temperature)
+    train(model, data, ternary_phase(settings), settings, ternary=True, distil=distil)
     model.save(settings.output_dir / "model.keras")
 
     # The one place where the test images are used.
@@ -81,6 +88,25 @@ def run(settings: Settings) -> dict:
     from ec2t_tf.train import finish
 
     return finish.finish(settings, data, model, metrics)
+
+
+def method_for(settings: Settings, data: image_data.ImageData) -> TernaryMethod:
+    """The method, told how many steps it has; a target sparsity rises over --sparsity_ramp."""
+    config = settings.method.get_config()
+    steps = settings.epochs * data.steps_per_epoch(settings.batch_size)
+    if "total_steps" in config:
+        config["total_steps"] = steps
+    if settings.sparsity_ramp and config.get("target_sparsity") is not None:
+        from tensorflow_model_optimization.sparsity.keras import PolynomialDecay
+
+        config["schedule"] = PolynomialDecay(
+            initial_sparsity=0.0,
+            final_sparsity=config.pop("target_sparsity"),
+            begin_step=0,
+            end_step=max(1, round(settings.sparsity_ramp * steps)),
+            frequency=1,
+        )
+    return type(settings.method)(**config)
 
 
 def float_phase(settings: Settings) -> recipe.Phase:
@@ -104,6 +130,7 @@ def train(
     settings: Settings,
     *,
     ternary: bool,
+    distil: Distillation | None = None,
 ) -> None:
     recipe.train(
         model,
@@ -114,6 +141,7 @@ def train(
         output_dir=settings.output_dir,
         ternary=ternary,
         jit_compile=settings.jit_compile,
+        distil=distil,
         verbose=settings.verbose,
     )
 

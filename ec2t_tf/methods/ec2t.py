@@ -46,10 +46,8 @@ CENTROID_FLOOR = 0.675
 # The published s, and where nothing is said, the published gamma.
 DEFAULT_CENTROID_SCALE = 0.3
 DEFAULT_ENTROPY_GAIN = 0.1
-# With a target sparsity: values of s to choose from, and the gain that must be left at the start, so
-# that the controller has room to both sides while weights come back to life or die.
+# With a target sparsity: values of s to choose from.
 CENTROID_SCALES = tuple(0.05 * 1.3**step for step in range(14))
-SMALLEST_INITIAL_GAIN = 0.05
 # A target sparsity missed by more than this at the start is worth a warning.
 SPARSITY_TOLERANCE = 0.01
 
@@ -93,7 +91,7 @@ def thresholds(
     Args:
       latent: float32, any shape.
       w_n, w_p: float32 scalars, positive.
-      gain: gamma * delta in [0, 1); 0 is nearest neighbour.
+      gain: gamma * delta in (-1, 1); 0 is nearest neighbour, below it entropy is rewarded.
     """
     p = probabilities(latent, w_n, w_p, reference_floor=reference_floor)
     information = -tf.math.log(p) / np.float32(np.log(2.0))
@@ -112,8 +110,9 @@ def thresholds(
     largest = tf.minimum(limit(-lowest, w_n, cost_n), limit(highest, w_p, cost_p))
     lambda_ = gain * tf.where(tf.math.is_finite(largest), largest, 0.0)
     return Thresholds(
-        negative=w_n / 2 + lambda_ * cost_n / (2 * w_n),
-        positive=w_p / 2 + lambda_ * cost_p / (2 * w_p),
+        # Not below zero, which a negative gain could ask for.
+        negative=tf.maximum(w_n / 2 + lambda_ * cost_n / (2 * w_n), 0.0),
+        positive=tf.maximum(w_p / 2 + lambda_ * cost_p / (2 * w_p), 0.0),
         lambda_=lambda_,
         probabilities=p,
     )
@@ -132,8 +131,8 @@ class EC2T(TernaryMethod):
         sparser. None means 0.3, or with a target sparsity the s whose ternary net is nearest to the
         float net at that sparsity.
       entropy_gain: gamma in [0, 1). 0 is nearest neighbour. None means 0.1.
-      target_sparsity: share of zeros in all ternary layers together, in (0, 1). Not reached where
-        nearest neighbour alone gives more zeros; a smaller `centroid_scale` then does.
+      target_sparsity: share of zeros in all ternary layers together, in (0, 1). Where nearest
+        neighbour alone gives more zeros, gamma becomes negative: entropy is rewarded.
       schedule: a `tfmot.sparsity.keras.PruningSchedule`. As in tfmot the last value holds outside
         its pruning steps; before the first, EC2T is nearest neighbour.
       schedule_of: what the schedule gives, "sparsity" or "entropy_gain".
@@ -214,7 +213,7 @@ class EC2T(TernaryMethod):
         self.schedule_of = schedule_of
         self.frozen_from = frozen_from
         self.total_steps = total_steps
-        self.freezing_step = _freezing_step(frozen_from, total_steps)
+        _check_frozen_from(frozen_from, total_steps)
         self.centroid_learning_rate = float(centroid_learning_rate)
         self.reference_sign = bool(reference_sign)
         self.reference_floor = bool(reference_floor)
@@ -238,6 +237,29 @@ class EC2T(TernaryMethod):
         """Whether the entropy gain is found from a sparsity of the whole network."""
         scheduled = self.schedule is not None and self.schedule_of == "sparsity"
         return scheduled or self.target_sparsity is not None
+
+    @property
+    def _final_sparsity(self) -> float:
+        if self.schedule is not None:
+            return schedules.final_value(self.schedule)
+        return float(self.target_sparsity or 0.0)
+
+    @property
+    def freezing_step(self) -> int | None:
+        """The optimiser step from which on the assignment is frozen; None for never.
+
+        Raises:
+          ValueError: it is a share of a number of steps that is not known.
+        """
+        if self.frozen_from is None or not _is_share(self.frozen_from):
+            return None if self.frozen_from is None else int(self.frozen_from)
+        if self.total_steps is None:
+            raise ValueError(
+                "frozen_from as a share of the training requires total_steps. Received: "
+                f"frozen_from={self.frozen_from}. Pass total_steps=epochs * steps_per_epoch, or "
+                "the step itself."
+            )
+        return round(self.frozen_from * self.total_steps)
 
     @property
     def _counts_steps(self) -> bool:
@@ -274,10 +296,7 @@ class EC2T(TernaryMethod):
         """Choose s where a sparsity is wanted and no s was given, and the gain to begin with."""
         if not self.controls_network:
             return
-        if self.schedule is None:
-            first = final = float(self.target_sparsity or 0.0)
-        else:
-            first, final = 0.0, schedules.final_value(self.schedule)
+        final = self._final_sparsity
         if self.centroid_scale is None:
             starts = {scale: self._start(members, scale, final) for scale in CENTROID_SCALES}
             self._place_all_centroids(members, min(starts, key=lambda scale: starts[scale].rank))
@@ -290,7 +309,8 @@ class EC2T(TernaryMethod):
                 "target.",
                 stacklevel=2,
             )
-        self._control(members, tf.constant(first))
+        if self.schedule is not None:
+            self._control(members, tf.constant(0.0))
 
     def _place_all_centroids(self, members: Sequence[Member], scale: float) -> None:
         for member in members:
@@ -300,7 +320,7 @@ class EC2T(TernaryMethod):
         """The ternary net at a sparsity: centroids by this s, or (None) as they are."""
         if scale is not None:
             self._place_all_centroids(members, scale)
-        gain = float(self._control(members, tf.constant(sparsity)))
+        self._control(members, tf.constant(sparsity))
         error, zeros, size = 0.0, 0.0, 0
         for member in members:
             latent = tf.convert_to_tensor(member.latent)
@@ -311,7 +331,7 @@ class EC2T(TernaryMethod):
             error += count * squares / energy
             zeros += count * assignment.sparsity
             size += count
-        return _Start(gain, zeros / size, abs(zeros / size - sparsity), error / size)
+        return _Start(zeros / size, abs(zeros / size - sparsity), error / size)
 
     def before_pass(self, members: Sequence[Member]) -> None:
         """Find the entropy gain that gives the whole network its sparsity."""
@@ -329,13 +349,19 @@ class EC2T(TernaryMethod):
     def _control(
         self, members: Sequence[Member], sparsity: tf.Tensor, learns: bool | tf.Tensor = True
     ) -> tf.Tensor:
-        """Set and return the gain that gives the network this sparsity; kept unless it learns."""
+        """Set and return the gain that gives the network this sparsity; kept unless it learns.
+
+        A schedule that rises to its final value does so from nearest neighbour: the gain is negative
+        only where the final value needs it.
+        """
         zeroing_gains = []
         for member in members:
             latent = tf.stop_gradient(tf.convert_to_tensor(member.latent))
             centroids = tf.stop_gradient(self.centroids(latent, member.state))
             zeroing_gains.append(self._zeroing_gains(latent, centroids, member.relative_size))
-        gain = schedules.gain_for_sparsity(zeroing_gains, sparsity)
+        wanted = tf.stack([sparsity, self._final_sparsity])
+        now, final = tf.unstack(schedules.gain_for_sparsity(zeroing_gains, wanted))
+        gain = tf.maximum(now, tf.minimum(final, 0.0))
         gain = tf.where(learns, gain, members[0].state["entropy_gain"])
         for member in members:
             member.state["entropy_gain"].assign(gain)
@@ -350,9 +376,11 @@ class EC2T(TernaryMethod):
         )
         start = tf.where(latent > 0.0, centroids[1], centroids[0]) / 2
         slope = tf.where(latent > 0.0, largest.positive, largest.negative) - start
-        beyond = tf.maximum(tf.abs(latent) - start, 0.0)
-        unreached = tf.where(beyond > 0.0, np.float32(np.inf), 0.0)
-        return tf.where(slope > 0.0, tf.math.divide_no_nan(beyond, slope), unreached)
+        beyond = tf.abs(latent) - start
+        gains = tf.math.divide_no_nan(beyond, slope)
+        # No gain moves the threshold, or the weight is zero to begin with.
+        fixed = tf.where(beyond > 0.0, np.float32(np.inf), -np.float32(np.inf))
+        return tf.where(tf.logical_or(slope <= 0.0, latent == 0.0), fixed, gains)
 
     def size_factor(self, relative_size: float) -> float:
         """delta of a layer (ec2t.md 1.3)."""
@@ -464,16 +492,14 @@ class EC2T(TernaryMethod):
 class _Start(NamedTuple):
     """How a network starts with some s, and how good that is."""
 
-    gain: float
     sparsity: float
     miss: float  # distance to the sparsity wanted
     error: float  # squared distance to the float weights / their squares, mean over all weights
 
     @property
-    def rank(self) -> tuple[float, bool, float]:
-        """Smaller is better: reach the sparsity, leave room for the controller, stay near."""
-        missed = self.miss if self.miss > SPARSITY_TOLERANCE else 0.0
-        return missed, self.gain < SMALLEST_INITIAL_GAIN, self.error
+    def rank(self) -> tuple[float, float]:
+        """Smaller is better: reach the sparsity first, then stay near the float weights."""
+        return self.miss if self.miss > SPARSITY_TOLERANCE else 0.0, self.error
 
 
 def _held_codes(negative: tf.Tensor, positive: tf.Tensor, state: State) -> tf.Tensor:
@@ -482,23 +508,17 @@ def _held_codes(negative: tf.Tensor, positive: tf.Tensor, state: State) -> tf.Te
     return tf.where(state["frozen"], state["codes"], codes) if "frozen" in state else codes
 
 
-def _freezing_step(frozen_from: float | None, total_steps: int | None) -> int | None:
-    """The optimiser step from which on the assignment is frozen; None for never."""
+def _is_share(frozen_from: float) -> bool:
+    return 0.0 < frozen_from < 1.0
+
+
+def _check_frozen_from(frozen_from: float | None, total_steps: int | None) -> None:
     if total_steps is not None and total_steps < 1:
         raise ValueError(f"total_steps must be at least 1. Received: total_steps={total_steps}.")
-    if frozen_from is None:
-        return None
-    if isinstance(frozen_from, float) and 0.0 < frozen_from < 1.0:
-        if total_steps is None:
-            raise ValueError(
-                "frozen_from as a share of the training requires total_steps. Received: "
-                f"frozen_from={frozen_from}. Pass total_steps=epochs * steps_per_epoch, or the "
-                "step itself."
-            )
-        return round(frozen_from * total_steps)
-    if frozen_from < 0 or frozen_from != int(frozen_from):
+    if frozen_from is None or _is_share(frozen_from):
+        return
+    if not frozen_from >= 0 or frozen_from != int(frozen_from):
         raise ValueError(
             "frozen_from must be an optimiser step (0, 1, 2, ...) or a share between 0 and 1 "
             f"(exclusive) of total_steps. Received: frozen_from={frozen_from}."
         )
-    return int(frozen_from)
