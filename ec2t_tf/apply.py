@@ -8,7 +8,7 @@ import tf_keras
 from ec2t_tf import methods, scheme
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import Policy, Treatment, has_kernel
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.quantize_config import connect, initialise
 
 
 class UnsupportedLayerError(ValueError):
@@ -60,8 +60,8 @@ def apply(
         )
     without_rule = [layer.name for layer in model.layers if not scheme.has_int8_rule(layer)]
     quantised = scheme.quantise(model, method, ternary=ternary, untouched=without_rule)
-    for layer in ternary_layers(quantised):
-        layer.initialise()
+    connect(quantised)
+    initialise(quantised)
     quantised.ec2t_report = report
     print(report)
     return quantised

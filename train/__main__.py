@@ -29,22 +29,54 @@ flags.DEFINE_integer("batch_size", 128, "images per step", lower_bound=1)
 flags.DEFINE_float("float_learning_rate", 0.1, "peak of the float phase (SGD)", lower_bound=0.0)
 flags.DEFINE_float("float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0)
 flags.DEFINE_float("learning_rate", 2e-3, "peak of the ternary phase (Adam)", lower_bound=0.0)
+flags.DEFINE_float(
+    "distill", 0.0, "share of the loss in which the float net teaches; 0: labels only", 0.0, 1.0
+)
+flags.DEFINE_float("distill_temperature", 2.0, "softens the teacher's word", lower_bound=1e-3)
 flags.DEFINE_float("validation_fraction", 0.1, "training images held out for validation")
 flags.DEFINE_bool("jit_compile", False, "compile training steps with XLA")
 flags.DEFINE_integer("verbose", 1, "1: progress bars, 2: a line an epoch", lower_bound=0)
 # Knobs of --method=ec2t
-flags.DEFINE_float("centroid_scale", 0.3, "EC2T: initial centroid / largest weight")
-flags.DEFINE_float("entropy_gain", 0.1, "EC2T: strength of the entropy constraint, 0 to 1")
+flags.DEFINE_float(
+    "centroid_scale",
+    None,
+    "EC2T: initial centroid / largest weight; default: 0.3, or found for --target_sparsity",
+)
+flags.DEFINE_float(
+    "entropy_gain", None, "EC2T: strength of the entropy constraint, 0 to 1; default: 0.1"
+)
+flags.DEFINE_float("target_sparsity", None, "EC2T: share of zeros to train to, 0.8 for 80 %")
+flags.DEFINE_float(
+    "sparsity_ramp",
+    0.0,
+    "EC2T: share of the epochs over which zeros rise to --target_sparsity",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+flags.DEFINE_float(
+    "frozen_from",
+    None,
+    "EC2T: share of the epochs after which no weight changes its code, or the optimiser step",
+    lower_bound=0.0,
+)
 flags.DEFINE_float("centroid_learning_rate", 0.1, "EC2T: relative to --learning_rate")
 flags.DEFINE_bool("reference_sign", False, "EC2T: the published code's sign of w_n's gradient")
 
 METHOD_FLAGS = {
-    "ec2t": ("centroid_scale", "entropy_gain", "centroid_learning_rate", "reference_sign"),
+    "ec2t": (
+        "centroid_scale",
+        "entropy_gain",
+        "target_sparsity",
+        "frozen_from",
+        "centroid_learning_rate",
+        "reference_sign",
+    ),
 }
 # What must not change between a run and its resumption.
 IDENTITY = (
     "dataset model method epochs float_epochs float_weights seed batch_size float_learning_rate "
-    "float_weight_decay learning_rate validation_fraction centroid_scale entropy_gain "
+    "float_weight_decay learning_rate distill distill_temperature validation_fraction "
+    "centroid_scale entropy_gain target_sparsity sparsity_ramp frozen_from "
     "centroid_learning_rate reference_sign"
 ).split()
 

@@ -12,6 +12,7 @@ from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import recipe, zoo
+from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.finish import finish
 from ec2t_tf.train.zoo.published import load_weights
 
@@ -31,6 +32,9 @@ class Settings:
     float_learning_rate: float
     float_weight_decay: float
     learning_rate: float
+    sparsity_ramp: float
+    distill: float
+    distill_temperature: float
     validation_fraction: float
     jit_compile: bool
     verbose: int
@@ -65,9 +69,12 @@ def run(settings: Settings) -> dict:
         train(float_model, data, float_phase(settings), settings, ternary=False)
     float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
 
-    model = ec2t_tf.apply(float_model, settings.method)
+    model = ec2t_tf.apply(float_model, method_for(settings, data))
     zeros_at_start = summary(model).zeros
-    train(model, data, ternary_phase(settings), settings, ternary=True)
+    distil = None
+    if settings.distill:
+        distil = Distillation(float_model, settings.distill, settings.distill_temperature)
+    train(model, data, ternary_phase(settings), settings, ternary=True, distil=distil)
     model.save(settings.output_dir / "model.keras")
 
     # The one place where the test images are used.
@@ -85,6 +92,25 @@ def run(settings: Settings) -> dict:
         f"{settings.method.get_config()}, seed {settings.seed}"
     )
     return finish(model, data, metrics, title=title, folder=settings.output_dir)
+
+
+def method_for(settings: Settings, data: image_data.ImageData) -> TernaryMethod:
+    """The method, told how many steps it has; a target sparsity rises over --sparsity_ramp."""
+    config = settings.method.get_config()
+    steps = settings.epochs * data.steps_per_epoch(settings.batch_size)
+    if "total_steps" in config:
+        config["total_steps"] = steps
+    if settings.sparsity_ramp and config.get("target_sparsity") is not None:
+        from tensorflow_model_optimization.sparsity.keras import PolynomialDecay
+
+        config["schedule"] = PolynomialDecay(
+            initial_sparsity=0.0,
+            final_sparsity=config.pop("target_sparsity"),
+            begin_step=0,
+            end_step=max(1, round(settings.sparsity_ramp * steps)),
+            frequency=1,
+        )
+    return type(settings.method)(**config)
 
 
 def float_phase(settings: Settings) -> recipe.Phase:
@@ -108,6 +134,7 @@ def train(
     settings: Settings,
     *,
     ternary: bool,
+    distil: Distillation | None = None,
 ) -> None:
     recipe.train(
         model,
@@ -118,6 +145,7 @@ def train(
         output_dir=settings.output_dir,
         ternary=ternary,
         jit_compile=settings.jit_compile,
+        distil=distil,
         verbose=settings.verbose,
     )
 
