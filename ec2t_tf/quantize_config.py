@@ -79,7 +79,21 @@ class TernaryQuantizer(quantizers.Quantizer):
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
 
-        return self.method.build(add_weight, tuple(tensor_shape))
+        state = self.method.build(add_weight, tuple(tensor_shape))
+        if type(self.method).losses is not TernaryMethod.losses:
+            latent = getattr(layer.layer, name)
+
+            def loss() -> tf.Tensor:
+                return tf.add_n(list(self.losses(latent, state).values()))
+
+            layer.add_loss(loss)
+        return state
+
+    def losses(self, latent: tf.Variable, state: State) -> dict[str, tf.Tensor]:
+        """The layer's regularisation losses by name."""
+        return self.method.losses(
+            tf.convert_to_tensor(latent), state, relative_size=self.relative_size
+        )
 
     def __call__(
         self, inputs: tf.Variable, training: bool, weights: State, **kwargs: object
@@ -95,9 +109,9 @@ class TernaryQuantizer(quantizers.Quantizer):
             assignment = self.assign(inputs, weights)
         values = assignment.dequantise()
         # TensorFlow's kernel refuses an empty range.
-        largest = max(float(np.abs(assignment.levels).max()), 1e-8)
+        largest = np.maximum(assignment.largest, np.float32(1e-8))
         if self.per_channel:
-            limits = np.full(values.shape[-1], largest, np.float32)
+            limits = np.broadcast_to(largest, values.shape[-1:]).astype(np.float32)
             return tf.quantization.fake_quant_with_min_max_vars_per_channel(
                 tf.constant(values), -limits, limits, num_bits=8, narrow_range=True
             )
@@ -170,6 +184,10 @@ class TernaryLayer:
 
     def assign(self) -> Assignment:
         return self.quantizer.assign(self.latent, self.state)
+
+    def losses(self) -> dict[str, tf.Tensor]:
+        """Regularisation losses by name, float32 scalars; parts of `model.losses`."""
+        return self.quantizer.losses(self.latent, self.state)
 
 
 def ternary_layers(model: tf_keras.Model) -> list[TernaryLayer]:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from ec2t_tf.methods.abs_mean import AbsMean
 from ec2t_tf.methods.base import Assignment, TernaryMethod
 from ec2t_tf.methods.ec2t import EC2T
+from ec2t_tf.methods.ttq import TTQ
+from ec2t_tf.methods.twn import TWN
 
-METHODS: dict[str, type[TernaryMethod]] = {"ec2t": EC2T}
+# A new method: its class here, and in its file everything else (docs/methods.md).
+METHODS: dict[str, type[TernaryMethod]] = {
+    kind.name: kind
+    for kind in (
+        EC2T,
+        TTQ,
+        TWN,
+        AbsMean,
+    )
+}
 
-__all__ = ["EC2T", "METHODS", "Assignment", "TernaryMethod", "get"]
+__all__ = [
+    "EC2T",
+    "METHODS",
+    "TTQ",
+    "TWN",
+    "AbsMean",
+    "Assignment",
+    "TernaryMethod",
+    "get",
+]
 
 
 def get(method: str | TernaryMethod) -> TernaryMethod:

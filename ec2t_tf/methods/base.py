@@ -34,32 +34,43 @@ class Member(NamedTuple):
     relative_size: float
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Assignment:
     """What a layer's weights have become, as NumPy values.
 
     Attributes:
       codes: int8, shape of the weights; code c stands for `levels[c + zero_index]`.
-      levels: float32, ascending; (-w_n, 0, +w_p) for a ternary layer.
+      levels: float32, ascending; (-w_n, 0, +w_p) for a ternary layer. Shape (levels,), or
+        (channels, levels) where each slice along the last axis of the weights has its own.
       zero_index: position of code 0 in `levels`.
-      axis: None where one set of levels serves the whole tensor.
+      largest_code: int8 code with which a file stores the largest level.
     """
 
     codes: np.ndarray
     levels: np.ndarray
     zero_index: int = 1
-    axis: int | None = None
+    largest_code: int = INT8_LARGEST_CODE
+
+    @property
+    def axis(self) -> int | None:
+        """Axis along which the levels differ; None where one set serves the whole tensor."""
+        return None if self.levels.ndim == 1 else -1
 
     @property
     def scale_neg(self) -> float:
-        """w_n: magnitude of the negative level of a ternary layer."""
-        return float(-self.levels[self.zero_index - 1])
+        """w_n: magnitude of the negative level next to zero; the mean where channels differ."""
+        return float(-self.levels[..., self.zero_index - 1].mean())
 
     @property
     def scale_pos(self) -> float:
-        """w_p: the positive level of a ternary layer."""
-        return float(self.levels[self.zero_index + 1])
+        """w_p: the positive level next to zero; the mean where channels differ."""
+        return float(self.levels[..., self.zero_index + 1].mean())
+
+    @property
+    def largest(self) -> np.ndarray:
+        """What the int8 code 127 means to a file: float32, shape () or (channels,)."""
+        largest = np.abs(self.levels).max(axis=-1)
+        return largest * np.float32(INT8_LARGEST_CODE / self.largest_code)
 
     @property
     def sparsity(self) -> float:
@@ -75,7 +86,54 @@ class Assignment:
 
     def dequantise(self) -> np.ndarray:
         """The weights the network computes with: float32, shape of the codes."""
-        return self.levels[self.codes.astype(np.int64) + self.zero_index]
+        index = self.codes.astype(np.int64) + self.zero_index
+        if self.axis is None:
+            return self.levels[index]
+        return self.levels[np.arange(len(self.levels)), index]
+
+
+class Quantised(NamedTuple):
+    """What a forward pass computes with: an `Assignment` as tensors.
+
+    `codes` is int8 with the shape of the weights, `levels` float32 (levels,) or (channels, levels).
+    """
+
+    codes: tf.Tensor
+    levels: tf.Tensor
+    zero_index: int = 1
+    largest_code: int = INT8_LARGEST_CODE
+
+    @property
+    def weights(self) -> tf.Tensor:
+        """float32, shape of the codes; no gradient."""
+        index = tf.cast(self.codes, tf.int32) + self.zero_index
+        if self.levels.shape.rank == 1:
+            return tf.gather(self.levels, index)
+        per_channel = [
+            tf.where(index == i, self.levels[:, i], 0.0) for i in range(self.levels.shape[1])
+        ]
+        return tf.add_n(per_channel)
+
+    @property
+    def assignment(self) -> Assignment:
+        return Assignment(
+            self.codes.numpy(), self.levels.numpy(), self.zero_index, self.largest_code
+        )
+
+
+def ternary(negative: tf.Tensor, positive: tf.Tensor, levels: tf.Tensor) -> Quantised:
+    """Code -1 where `negative`, +1 where `positive` (bool, shape of the weights), else 0."""
+    return Quantised(tf.cast(positive, tf.int8) - tf.cast(negative, tf.int8), levels)
+
+
+def straight_through(value: tf.Tensor, surrogate: tf.Tensor) -> tf.Tensor:
+    """`value`, with the gradient of `surrogate`; both of one shape."""
+
+    @tf.custom_gradient
+    def passed(surrogate: tf.Tensor) -> tuple:
+        return tf.identity(value), lambda g: g
+
+    return passed(surrogate)
 
 
 class TernaryMethod(abc.ABC):
@@ -124,9 +182,22 @@ class TernaryMethod(abc.ABC):
     def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
         """The assignment that `quantise(..., training=False)` computes with."""
 
+    def losses(
+        self, latent: tf.Tensor, state: State, *, relative_size: float
+    ) -> dict[str, tf.Tensor]:
+        """Regularisation losses of one layer by name, float32 scalars; Keras adds them to the loss."""
+        return {}
+
+    @property
+    def updates_twice(self) -> bool:
+        """Whether the method's own variables step first, then, on a new gradient, all others."""
+        return False
+
 
 def int8_levels(w_n: tf.Tensor, w_p: tf.Tensor) -> tf.Tensor:
-    """(-w_n, 0, +w_p) as an int8 tensor with scale max(w_n, w_p)/127 stores it: float32, shape (3,).
+    """(-w_n, 0, +w_p) as an int8 tensor with scale max(w_n, w_p)/127 stores it.
+
+    float32, shape (3,), or (channels, 3) for w_n and w_p of shape (channels,).
 
     The larger magnitude becomes code 127 and the smaller one the nearest code, an error of at most
     0.4 % of the larger. The arithmetic is TensorFlow's fake quantisation, bit for bit, so training
@@ -134,6 +205,11 @@ def int8_levels(w_n: tf.Tensor, w_p: tf.Tensor) -> tf.Tensor:
     """
     largest = tf.maximum(w_n, w_p)
     levels = tf.stack([-w_n, tf.zeros_like(w_n), w_p])
+    if levels.shape.rank == 2:
+        stored = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            levels, -largest, largest, num_bits=8, narrow_range=True
+        )
+        return tf.transpose(stored)
     return tf.quantization.fake_quant_with_min_max_vars(
         levels, -largest, largest, num_bits=8, narrow_range=True
     )

@@ -1,0 +1,47 @@
+"""AbsMean: the rule of BitNet b1.58 (Ma et al. 2024, arXiv 2402.17764), as Keras's TernaryDense has it.
+
+gamma = mean|W|,    W_q = gamma RoundClip(W / gamma, -1, 1) = gamma sign(W) where |W| > gamma / 2.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from ec2t_tf.methods.base import (
+    SMALLEST_CENTROID,
+    AddWeight,
+    Assignment,
+    Quantised,
+    State,
+    TernaryMethod,
+    int8_levels,
+    straight_through,
+    ternary,
+)
+
+
+class AbsMean(TernaryMethod):
+    """The rule without state or options: about 31 % zeros for Gaussian weights."""
+
+    name = "abs_mean"
+
+    def get_config(self) -> dict:
+        return {}
+
+    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
+        return {}
+
+    def initialise(self, latent: tf.Tensor, state: State) -> None:
+        """Nothing: all follows from the weights."""
+
+    def _quantised(self, latent: tf.Tensor) -> Quantised:
+        gamma = tf.maximum(tf.reduce_mean(tf.abs(latent)), SMALLEST_CENTROID)
+        return ternary(latent < -gamma / 2, latent > gamma / 2, int8_levels(gamma, gamma))
+
+    def quantise(
+        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
+    ) -> tf.Tensor:
+        return straight_through(self._quantised(tf.stop_gradient(latent)).weights, latent)
+
+    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
+        return self._quantised(tf.convert_to_tensor(latent)).assignment
