@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -215,6 +216,10 @@ def connect(model: tf_keras.Model) -> None:
         for layer in network:
             layer.quantizer.members = members
             layer.quantizer.leads = layer is network[0]
+    if any(layer.method.updates_twice for layer in ternary_layers(model)):
+        from ec2t_tf import two_pass
+
+        model.train_step = functools.partial(two_pass.train_step, model)
 
 
 def initialise(model: tf_keras.Model) -> None:

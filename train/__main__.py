@@ -18,7 +18,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
 flags.DEFINE_enum("model", "resnet8", ["lenet5", "resnet8", "resnet20"], "network")
-flags.DEFINE_string("method", "ec2t", "ternary method")
+flags.DEFINE_string("method", "ec2t", "ternary method; docs/methods.md lists them")
 flags.DEFINE_integer("epochs", 15, "epochs of ternary training", lower_bound=1)
 flags.DEFINE_integer("float_epochs", 15, "epochs of float training before it", lower_bound=0)
 flags.DEFINE_string("float_weights", None, "weights to start from (.npz, .h5) instead of random")
@@ -27,7 +27,9 @@ flags.DEFINE_string("output_dir", "runs/latest", "where everything is written")
 flags.DEFINE_bool("resume", False, "continue the run in --output_dir after its last epoch")
 flags.DEFINE_integer("batch_size", 128, "images per step", lower_bound=1)
 flags.DEFINE_float("float_learning_rate", 0.1, "peak of the float phase (SGD)", lower_bound=0.0)
-flags.DEFINE_float("float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0)
+flags.DEFINE_float(
+    "float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0
+)
 flags.DEFINE_float("learning_rate", 2e-3, "peak of the ternary phase (Adam)", lower_bound=0.0)
 flags.DEFINE_float(
     "distill", 0.0, "share of the loss in which the float net teaches; 0: labels only", 0.0, 1.0
@@ -61,16 +63,71 @@ flags.DEFINE_float(
 )
 flags.DEFINE_float("centroid_learning_rate", 0.1, "EC2T: relative to --learning_rate")
 flags.DEFINE_bool("reference_sign", False, "EC2T: the published code's sign of w_n's gradient")
+# Knobs of the other methods: docs/methods.md
+flags.DEFINE_float("ttq_threshold", 0.05, "TTQ: threshold / largest weight; larger is sparser")
+flags.DEFINE_enum("ttq_initial_scales", "mean", ["mean", "one"], "TTQ: scales to begin with")
+flags.DEFINE_enum("twn_threshold", "mean", ["mean", "max", "exact"], "TWN: rule of the threshold")
+flags.DEFINE_float("twn_factor", None, "TWN: of the mean (default 0.75) or the max (default 0.05)")
+flags.DEFINE_bool("twn_per_channel", False, "TWN: a scale for each channel of a convolution")
+flags.DEFINE_float("tga_initial_threshold", 0.05, "TGA: first threshold / largest weight")
+flags.DEFINE_float("tga_threshold_learning_rate", 1.0, "TGA: relative to --learning_rate")
+flags.DEFINE_enum(
+    "tga_update", "joint", ["joint", "two_pass"], "TGA: thresholds with the weights or before them"
+)
+flags.DEFINE_enum("sr_mode", "ramp", ["ramp", "learned"], "sparsity_regularized: the threshold")
+flags.DEFINE_float("sr_threshold", 0.3, "sparsity_regularized: last threshold / largest weight")
+flags.DEFINE_float("sr_ramp_until", 0.5, "sparsity_regularized: share of the epochs, or step")
+flags.DEFINE_float("sr_l2", 1e-4, "sparsity_regularized: L2 before pruning")
+flags.DEFINE_float("sr_prune_from", 0.67, "sparsity_regularized: share of the epochs, or step")
+flags.DEFINE_enum(
+    "sr_survivors", "binary", ["binary", "ternary"], "sparsity_regularized: weights once pruned"
+)
+flags.DEFINE_integer("gtc_largest_bits", 2, "GTC: 2^this magnitudes to begin with; 0: ternary")
+flags.DEFINE_float("gtc_distortion", 1e-2, "GTC: pull of the weights to their levels")
+flags.DEFINE_float("gtc_level_penalty", 2e-3, "GTC: cost of levels; larger leaves fewer")
+flags.DEFINE_float("gtc_warm_up", 0.1, "GTC: share of the epochs, or step, with all levels")
+flags.DEFINE_float("gtc_frozen_from", 0.8, "GTC: share of the epochs, or step, of fixed levels")
 
-METHOD_FLAGS = {
-    "ec2t": (
-        "centroid_scale",
-        "entropy_gain",
-        "target_sparsity",
-        "frozen_from",
-        "centroid_learning_rate",
-        "reference_sign",
-    ),
+# Option of the method -> flag.
+METHOD_FLAGS: dict[str, dict[str, str]] = {
+    "ec2t": {
+        name: name
+        for name in (
+            "centroid_scale",
+            "entropy_gain",
+            "target_sparsity",
+            "frozen_from",
+            "centroid_learning_rate",
+            "reference_sign",
+        )
+    },
+    "ttq": {"threshold": "ttq_threshold", "initial_scales": "ttq_initial_scales"},
+    "twn": {
+        "threshold": "twn_threshold",
+        "factor": "twn_factor",
+        "per_channel": "twn_per_channel",
+    },
+    "abs_mean": {},
+    "tga": {
+        "initial_threshold": "tga_initial_threshold",
+        "threshold_learning_rate": "tga_threshold_learning_rate",
+        "update": "tga_update",
+    },
+    "sparsity_regularized": {
+        "mode": "sr_mode",
+        "threshold": "sr_threshold",
+        "ramp_until": "sr_ramp_until",
+        "l2": "sr_l2",
+        "prune_from": "sr_prune_from",
+        "survivors": "sr_survivors",
+    },
+    "generalized_ternary_connect": {
+        "largest_bits": "gtc_largest_bits",
+        "distortion": "gtc_distortion",
+        "level_penalty": "gtc_level_penalty",
+        "warm_up": "gtc_warm_up",
+        "frozen_from": "gtc_frozen_from",
+    },
 }
 # What must not change between a run and its resumption.
 IDENTITY = (
@@ -83,7 +140,8 @@ IDENTITY = (
 
 def prepare_output(folder: Path) -> None:
     """Create the folder and its settings.json, or check them against a run to resume."""
-    settings = {name: FLAGS[name].value for name in IDENTITY}
+    identity = list(dict.fromkeys([*IDENTITY, *METHOD_FLAGS[FLAGS.method].values()]))
+    settings = {name: FLAGS[name].value for name in identity}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -104,7 +162,7 @@ def prepare_output(folder: Path) -> None:
         return
     if path.exists():
         before = json.loads(path.read_text())
-        changed = [name for name in IDENTITY if before.get(name) != settings[name]]
+        changed = [name for name in identity if before.get(name) != settings[name]]
         if changed:
             raise app.UsageError(
                 "--resume requires the settings of the run that it continues. Received others for "
@@ -121,7 +179,12 @@ def build_method():  # noqa: ANN201
         raise app.UsageError(
             f"--method must be one of {sorted(METHOD_FLAGS)}. Received: '{FLAGS.method}'."
         )
-    options = {name: FLAGS[name].value for name in METHOD_FLAGS[FLAGS.method]}
+    chosen = METHOD_FLAGS[FLAGS.method]
+    options = {option: FLAGS[flag].value for option, flag in chosen.items()}
+    if options.get("mode") == "learned":  # which has no ramp
+        if FLAGS["sr_ramp_until"].present:
+            raise app.UsageError("--sr_ramp_until belongs to --sr_mode=ramp.")
+        options["ramp_until"] = None
     try:
         return methods.METHODS[FLAGS.method](**options)
     except ValueError as error:

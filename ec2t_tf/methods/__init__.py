@@ -5,6 +5,9 @@ from __future__ import annotations
 from ec2t_tf.methods.abs_mean import AbsMean
 from ec2t_tf.methods.base import Assignment, TernaryMethod
 from ec2t_tf.methods.ec2t import EC2T
+from ec2t_tf.methods.generalized_ternary_connect import GeneralizedTernaryConnect
+from ec2t_tf.methods.sparsity_regularized import SparsityRegularized
+from ec2t_tf.methods.tga import TGA
 from ec2t_tf.methods.ttq import TTQ
 from ec2t_tf.methods.twn import TWN
 
@@ -16,16 +19,22 @@ METHODS: dict[str, type[TernaryMethod]] = {
         TTQ,
         TWN,
         AbsMean,
+        TGA,
+        SparsityRegularized,
+        GeneralizedTernaryConnect,
     )
 }
 
 __all__ = [
     "EC2T",
     "METHODS",
+    "TGA",
     "TTQ",
     "TWN",
     "AbsMean",
     "Assignment",
+    "GeneralizedTernaryConnect",
+    "SparsityRegularized",
     "TernaryMethod",
     "get",
 ]

@@ -1,6 +1,8 @@
-"""AbsMean: the rule of BitNet b1.58 (Ma et al. 2024, arXiv 2402.17764), as Keras's TernaryDense has it.
+"""AbsMean: the rule of BitNet b1.58 (Ma et al. 2024, arXiv 2402.17764) and Keras's TernaryDense.
 
-gamma = mean|W|,    W_q = gamma RoundClip(W / gamma, -1, 1) = gamma sign(W) where |W| > gamma / 2.
+    gamma = mean|W|,    W_q = gamma RoundClip(W / gamma, -1, 1),
+
+which is gamma sign(W) where |W| > gamma / 2, else 0.
 """
 
 from __future__ import annotations

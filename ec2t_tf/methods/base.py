@@ -136,6 +136,22 @@ def straight_through(value: tf.Tensor, surrogate: tf.Tensor) -> tf.Tensor:
     return passed(surrogate)
 
 
+def hold_within(values: tf.Tensor, limit: float | tf.Tensor) -> tf.Tensor:
+    """`values`, without the gradient that would take one beyond +-limit further out.
+
+    So it takes the place of clipping the variable after each step.
+    """
+
+    @tf.custom_gradient
+    def held(values: tf.Tensor) -> tuple:
+        outside = tf.abs(values) > limit
+        return tf.identity(values), lambda g: tf.where(
+            tf.logical_and(outside, values * g < 0.0), 0.0, g
+        )
+
+    return held(values)
+
+
 class TernaryMethod(abc.ABC):
     """Turns the latent weights of a layer into weights of three values.
 
@@ -185,7 +201,7 @@ class TernaryMethod(abc.ABC):
     def losses(
         self, latent: tf.Tensor, state: State, *, relative_size: float
     ) -> dict[str, tf.Tensor]:
-        """Regularisation losses of one layer by name, float32 scalars; Keras adds them to the loss."""
+        """Regularisation losses of a layer by name, float32 scalars; Keras adds them up."""
         return {}
 
     @property

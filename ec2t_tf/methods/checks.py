@@ -36,3 +36,44 @@ def require_one_of(name: str, value: str, choices: Collection[str]) -> str:
     if value not in choices:
         raise ValueError(f"{name} must be one of {list(choices)}. Received: {name}={value!r}.")
     return value
+
+
+def require_moment(name: str, value: float | None) -> float | None:
+    """`value`: an optimiser step (0, 1, 2, ...), a share of the training (0 to 1), or None.
+
+    Raises:
+      ValueError: none of these.
+    """
+    if value is not None and not 0.0 < value < 1.0 and not (value >= 0 and value == int(value)):
+        raise ValueError(
+            f"{name} must be an optimiser step (0, 1, 2, ...), or a share between 0 and 1 "
+            f"(exclusive) of total_steps. Received: {name}={value}."
+        )
+    return value
+
+
+def require_total_steps(total_steps: int | None) -> int | None:
+    """`total_steps` itself.
+
+    Raises:
+      ValueError: it is less than 1.
+    """
+    if total_steps is not None and total_steps < 1:
+        raise ValueError(f"total_steps must be at least 1. Received: total_steps={total_steps}.")
+    return total_steps
+
+
+def optimiser_step(name: str, value: float | None, total_steps: int | None) -> int | None:
+    """The optimiser step that a moment means; None for never.
+
+    Raises:
+      ValueError: a share of a number of steps that is not known.
+    """
+    if value is None or not 0.0 < value < 1.0:
+        return None if value is None else int(value)
+    if total_steps is None:
+        raise ValueError(
+            f"{name} as a share of the training requires total_steps. Received: {name}={value}. "
+            "Pass total_steps=epochs * steps_per_epoch, or the step itself."
+        )
+    return round(value * total_steps)

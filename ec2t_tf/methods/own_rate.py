@@ -1,7 +1,7 @@
-"""Variables that a method trains beside the weights: a learning rate of their own, no weight decay.
+"""Variables that a method trains beside the weights: own learning rate, no weight decay.
 
-The value is `base + rate * step`. The optimiser sees only the step, which starts each forward pass of
-training at zero after it has been added to the base. So any optimiser gives the variable its own
+The value is `base + rate * step`. The optimiser sees only the step, which starts each forward pass
+of training at zero after it has been added to the base. So any optimiser gives the variable its own
 learning rate (its square under plain SGD), and a weight decay, which pulls a variable towards zero,
 has nothing to pull at.
 """

@@ -33,7 +33,7 @@ class TWN(TernaryMethod):
       threshold: "mean" for Delta = factor mean|W| (the paper's), "max" for factor max|W| (He, Gong,
         Fan, arXiv 1807.07948), "exact" for the Delta with the smallest L2 error.
       factor: None means 0.75 of the mean (the paper; its first version had 0.7) or 0.05 of the max.
-      per_channel: Delta and alpha for each output channel of a convolution, as in the authors' code.
+      per_channel: Delta and alpha for each output channel of a convolution (the authors' code).
         A dense layer keeps one scale, which is all that its int8 operator has.
     """
 
@@ -95,7 +95,7 @@ class TWN(TernaryMethod):
 
 
 def _exact(rows: tf.Tensor) -> tf.Tensor:
-    """The smallest magnitude to keep for the best L2 fit of each row: (rows, weights) -> (rows, 1)."""
+    """Smallest magnitude to keep for the best L2 fit of a row: (rows, weights) -> (rows, 1)."""
     ordered = tf.sort(rows, direction="DESCENDING")
     sums = tf.cumsum(tf.cast(ordered, tf.float64), axis=1)
     counts = tf.range(1, rows.shape[1] + 1, dtype=tf.float64)
