@@ -197,7 +197,10 @@ class GeneralizedTernaryConnect(TernaryMethod):
             fitted = tf.cast(tf.gather(tf.stack([a for a, _ in fits]), best), tf.float32)
             return tf.gather(tf.stack(tried), best), tf.where(best == 0, exponent, fitted)
 
-        new_bits, new_exponent = tf.cond(due, look, lambda: (bits, tf.identity(exponent)))
+        def stay() -> tuple[tf.Tensor, tf.Tensor]:
+            return bits, tf.identity(exponent)
+
+        new_bits, new_exponent = tf.cond(due, look, stay)
         state["bits"].assign(new_bits)
         state["exponent"].assign(new_exponent)
         state["looked_at"].assign(tf.where(due, steps, state["looked_at"]))

@@ -53,7 +53,7 @@ class TTQ(TernaryMethod):
             "scales",
             (2,),
             rate=self.scale_learning_rate,
-            limited=lambda scales: tf.maximum(scales, SMALLEST_CENTROID),
+            limited=_positive,
         )
 
     def get_config(self) -> dict:
@@ -96,6 +96,10 @@ class TTQ(TernaryMethod):
     def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
         scales = self._scales.read(state, training=False)
         return self._quantised(tf.convert_to_tensor(latent), scales).assignment
+
+
+def _positive(scales: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(scales, SMALLEST_CENTROID)
 
 
 def _mean_magnitude(latent: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
