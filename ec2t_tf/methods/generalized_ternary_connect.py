@@ -237,7 +237,8 @@ class GeneralizedTernaryConnect(TernaryMethod):
         bits = tf.convert_to_tensor(state["bits"])
         rounded = tf.cast(tf.round(exponent), tf.int32)
         codes, levels, middle, code = self._quantised(tf.convert_to_tensor(latent), rounded, bits)
-        count = 2 ** int(bits)
+        # Not int(bits), which AutoGraph makes a tensor while a model is being exported.
+        count = 2 ** bits.numpy().item()
         return Quantised(codes, levels[middle - count : middle + count + 1], count, code).assignment
 
     def losses(
