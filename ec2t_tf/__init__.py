@@ -5,6 +5,14 @@
 
 from ec2t_tf import methods
 from ec2t_tf.apply import UnsupportedLayerError, apply
-from ec2t_tf.policy import ApplyReport, Policy
+from ec2t_tf.policy import ApplyReport, Policy, Rule, Treatment
 
-__all__ = ["ApplyReport", "Policy", "UnsupportedLayerError", "apply", "methods"]
+__all__ = [
+    "ApplyReport",
+    "Policy",
+    "Rule",
+    "Treatment",
+    "UnsupportedLayerError",
+    "apply",
+    "methods",
+]

@@ -18,8 +18,8 @@ from ec2t_tf import scheme
 class Treatment(str, enum.Enum):
     """What happens to a layer's weights.
 
-    TERNARY: the method's three values. PRUNE: entropy-constrained pruning, zeros by assignment while
-    the other weights keep their (int8) values. INT8: as tfmot trains them. FLOAT: left alone.
+    TERNARY: the method's three values. PRUNE: entropy-constrained pruning, zeros by assignment,
+    while the other weights keep their (int8) values. INT8: as tfmot trains them. FLOAT: left alone.
     """
 
     TERNARY = "ternary"
@@ -165,8 +165,7 @@ class Policy:
         rules = data.get("rules") if isinstance(data, Mapping) else None
         if not isinstance(rules, list) or set(data) != {"rules"}:
             raise ValueError(
-                'A policy must be an object {"rules": [...]}. '
-                f"Received: {json.dumps(data)[:80]}."
+                f'A policy must be an object {{"rules": [...]}}. Received: {json.dumps(data)[:80]}.'
             )
         return cls(_rule_from_json(entry) for entry in rules)
 
@@ -211,7 +210,7 @@ class Policy:
                 continue
             source = origin.get(layer.name, layer)
             rule = next((rule for rule in self.rules if rule.matches(layer, source)), None)
-            is_end = layer in kernels and ends.get(layer.name) or None
+            is_end = (layer in kernels and ends.get(layer.name)) or None
             if rule is not None and layer in kernels:
                 used.add(rule)
             decisions.append(_decide(layer, source, is_end, rule, layer in kernels))

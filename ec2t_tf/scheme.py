@@ -7,7 +7,7 @@ whose config comes from the registry. Knows tfmot's internals.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import tensorflow as tf
 import tf_keras
@@ -27,14 +27,32 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_confi
 )
 from tf_keras import layers
 
+from ec2t_tf import activations
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.quantize_config import TernaryQuantizeConfig, TernaryQuantizer
 
 # Kernel attribute, and whether the converter accepts a scale per output channel.
 TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
     layers.Conv2D: ("kernel", True),
+    layers.DepthwiseConv2D: ("depthwise_kernel", True),
+    layers.Conv2DTranspose: ("kernel", False),
     layers.Dense: ("kernel", False),
 }
+# Layers beyond tfmot's registry whose output has a range of its own.
+OUTPUT_QUANTISED = (
+    *(layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum),
+    *(layers.Resizing, layers.BatchNormalization),
+)
+# Layers beyond tfmot's registry that pass values on, at inference.
+PASSED_ON = (
+    *(layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout, layers.Identity),
+    *(layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom),
+    *(layers.RandomContrast, layers.RandomBrightness, layers.RandomCrop, layers.CenterCrop),
+    layers.RepeatVector,
+)
+# Activations that the converter makes one int8 operator of.
+ACTIVATIONS: tuple[str, ...] = ("linear", "relu", "softmax", "sigmoid", "tanh", "swish", "silu", "elu", "gelu")
+ACTIVATIONS += (activations.hard_silu.__name__, activations.hard_tanh.__name__)
 # Layers that a layout transform replaces by ones that the registry knows.
 TRANSFORMED = (layers.SeparableConv1D, layers.SeparableConv2D)
 
@@ -54,6 +72,16 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
     def build_from_config(self, config: dict) -> None:
         """Nothing: calling the layer builds it, with its name before those of its weights."""
 
+    # tfmot's lists the kernel among its own trainable weights, also of a frozen layer.
+    @property
+    def trainable_weights(self) -> list:
+        return super().trainable_weights if self.layer.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list:
+        frozen = [] if self.layer.trainable else super().trainable_weights
+        return frozen + super().non_trainable_weights
+
     @classmethod
     def from_config(cls, config: dict) -> QuantizeWrapper:
         inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
@@ -68,14 +96,23 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
         self._ternary = ternary or {}
 
     def supports(self, layer: layers.Layer) -> bool:
-        return isinstance(layer, layers.BatchNormalization) or super().supports(layer)
+        if isinstance(layer, layers.Activation):
+            return getattr(layer.activation, "__name__", "") in ACTIVATIONS
+        if type(layer) in OUTPUT_QUANTISED or type(layer) in PASSED_ON:
+            return True
+        return super().supports(layer)
 
     def get_quantize_config(self, layer: layers.Layer) -> QuantizeConfig:
         if layer.name in self._ternary:
             return self._ternary[layer.name]
-        if isinstance(layer, layers.BatchNormalization):
-            # Only one that follows no convolution gets here: int8 multiply and add.
+        if type(layer) in OUTPUT_QUANTISED or (
+            isinstance(layer, layers.Activation)
+            and layer.activation.__name__ not in ("linear", "softmax", "sigmoid", "tanh")
+        ):
+            # A batch normalisation gets here only where it follows no convolution.
             return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
+        if type(layer) in PASSED_ON:
+            return default_8bit_quantize_configs.NoOpQuantizeConfig()
         return super().get_quantize_config(layer)
 
 
@@ -95,16 +132,15 @@ def has_int8_rule(layer: layers.Layer) -> bool:
 
 def quantise(
     model: tf_keras.Model,
-    method: TernaryMethod,
+    ternary: Mapping[str, TernaryMethod],
     *,
-    ternary: list[str],
-    untouched: list[str],
+    untouched: Collection[str] = (),
 ) -> tf_keras.Model:
     """A copy of `model` for quantize-aware training: weights copied, `model` unchanged.
 
     Args:
       model: built Sequential or Functional model.
-      ternary: names of the layers with ternary kernels.
+      ternary: the method for each layer that gets one, by the layer's name.
       untouched: names of the layers that stay float.
     """
     by_name = {layer.name: layer for layer in model.layers}
@@ -113,7 +149,7 @@ def quantise(
         for name in ternary
     }
     configs = {}
-    for name in ternary:
+    for name, method in ternary.items():
         kernel, per_channel = TERNARY_KERNELS[type(by_name[name])]
         relative_size = sizes[name] / max(sizes.values())
         quantizer = TernaryQuantizer(method, relative_size, per_channel)

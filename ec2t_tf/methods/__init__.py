@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ec2t_tf.methods.base import Assignment, TernaryMethod
 from ec2t_tf.methods.ec2t import EC2T
+from ec2t_tf.methods.ecp import ECP
 
-METHODS: dict[str, type[TernaryMethod]] = {"ec2t": EC2T}
+METHODS: dict[str, type[TernaryMethod]] = {"ec2t": EC2T, "ecp": ECP}
 
-__all__ = ["EC2T", "METHODS", "Assignment", "TernaryMethod", "get"]
+__all__ = ["EC2T", "ECP", "METHODS", "Assignment", "TernaryMethod", "get"]
 
 
 def get(method: str | TernaryMethod) -> TernaryMethod:

@@ -72,6 +72,8 @@ class TernaryMethod(abc.ABC):
     """
 
     name: ClassVar[str]
+    # False for a method whose weights keep more than three values.
+    is_ternary: ClassVar[bool] = True
 
     @abc.abstractmethod
     def get_config(self) -> dict:

@@ -13,6 +13,8 @@ import tensorflow as tf
 from ec2t_tf.methods.base import INT8_LARGEST_CODE, Assignment, State
 from ec2t_tf.methods.ec2t import EC2T, Thresholds
 
+INT8_BITS = 8
+
 
 class ECP(EC2T):
     """Entropy-constrained pruning. The options are those of `EC2T`.
@@ -56,9 +58,6 @@ class ECP(EC2T):
             every_code * scale, -largest, largest, num_bits=INT8_BITS, narrow_range=True
         )
         return Assignment(codes.numpy().astype(np.int8), levels.numpy(), INT8_LARGEST_CODE)
-
-
-INT8_BITS = 8
 
 
 def _largest(latent: tf.Tensor) -> tf.Tensor:
