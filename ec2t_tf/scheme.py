@@ -14,16 +14,28 @@ import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize,
     quantize_annotate,
+    quantize_aware_activation,
     quantize_layer,
     quantize_wrapper,
+)
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    utils as quantize_utils,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_configs,
     default_8bit_quantize_registry,
     default_8bit_quantize_scheme,
+    default_8bit_transforms,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
+    model_transformer,
+    transforms,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_config import (
     QuantizeConfig,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layout_transform import (
+    QuantizeLayoutTransform,
 )
 from tf_keras import layers
 
@@ -51,10 +63,17 @@ PASSED_ON = (
     layers.RepeatVector,
 )
 # Activations that the converter makes one int8 operator of.
-ACTIVATIONS: tuple[str, ...] = ("linear", "relu", "softmax", "sigmoid", "tanh", "swish", "silu", "elu", "gelu")
+ACTIVATIONS: tuple[str, ...] = (
+    "linear",
+    "relu",
+    "softmax",
+    "sigmoid",
+    "tanh",
+    "swish",
+    "silu",
+    "gelu",
+)
 ACTIVATIONS += (activations.hard_silu.__name__, activations.hard_tanh.__name__)
-# Layers that a layout transform replaces by ones that the registry knows.
-TRANSFORMED = (layers.SeparableConv1D, layers.SeparableConv2D)
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
@@ -116,10 +135,72 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
         return super().get_quantize_config(layer)
 
 
+class FuseRelu(default_8bit_transforms.LayerReLUQuantize):
+    """No fake quantisation between a layer and the ReLU after it.
+
+    tfmot's own transform drops the one of the kernel as well, so that a convolution without batch
+    normalisation trains with float weights; and it takes a Conv2DTranspose for a Conv2D.
+    """
+
+    def pattern(self) -> transforms.LayerPattern:
+        return transforms.LayerPattern("ReLU", inputs=[_BEFORE_RELU])
+
+    def replacement(self, match_layer: transforms.LayerNode) -> transforms.LayerNode:
+        before = match_layer.input_layers[0]
+        if before.layer["class_name"] == "Add":
+            return super().replacement(match_layer)
+        if before.layer["config"]["activation"] == "linear":
+            before.layer["config"]["activation"] = quantize_utils.serialize_activation(
+                quantize_aware_activation.NoOpActivation(), use_legacy_format=True
+            )
+        return match_layer
+
+    def custom_objects(self) -> dict:
+        no_activation = quantize_aware_activation.NoOpActivation
+        return {**super().custom_objects(), "NoOpActivation": no_activation}
+
+
+class FuseReluActivation(FuseRelu):
+    """The same for an Activation layer."""
+
+    def pattern(self) -> transforms.LayerPattern:
+        config = {"activation": "relu"}
+        return transforms.LayerPattern("Activation", config=config, inputs=[_BEFORE_RELU])
+
+
+_BEFORE_RELU = transforms.LayerPattern("Add$|Conv2D$|DepthwiseConv2D$|Dense$")
+
+
+class TernaryLayout(QuantizeLayoutTransform):
+    """tfmot's layout transforms, without those whose layers `rewrite` replaces beforehand."""
+
+    def apply(self, model: tf_keras.Model, layer_quantize_map: dict) -> tuple[tf_keras.Model, dict]:
+        steps = [
+            default_8bit_transforms.InputLayerQuantize(),
+            default_8bit_transforms.Conv2DBatchNormReLUQuantize(),
+            default_8bit_transforms.Conv2DBatchNormActivationQuantize(),
+            default_8bit_transforms.Conv2DBatchNormQuantize(),
+            default_8bit_transforms.ConcatTransform6Inputs(),
+            default_8bit_transforms.ConcatTransform5Inputs(),
+            default_8bit_transforms.ConcatTransform4Inputs(),
+            default_8bit_transforms.ConcatTransform3Inputs(),
+            default_8bit_transforms.ConcatTransform(),
+            FuseRelu(),
+            FuseReluActivation(),
+        ]
+        names = set(layer_quantize_map)
+        return model_transformer.ModelTransformer(
+            model, steps, names, layer_quantize_map
+        ).transform()
+
+
 class TernaryScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
     def __init__(self, ternary: dict[str, TernaryQuantizeConfig]) -> None:
         super().__init__()
         self._ternary = ternary
+
+    def get_layout_transformer(self) -> TernaryLayout:
+        return TernaryLayout()
 
     def get_quantize_registry(self) -> TernaryRegistry:
         return TernaryRegistry(self._ternary)
@@ -127,7 +208,7 @@ class TernaryScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
 
 def has_int8_rule(layer: layers.Layer) -> bool:
     """Whether tfmot can train this layer with int8 weights and activations."""
-    return isinstance(layer, TRANSFORMED) or TernaryRegistry().supports(layer)
+    return TernaryRegistry().supports(layer)
 
 
 def quantise(
