@@ -202,7 +202,7 @@ class Policy:
         ]
         ends = {kernels[-1].name: "last", kernels[0].name: "first"} if kernels else {}
         used: set[Rule] = set()
-        decisions = []
+        decisions: list[Decision] = []
         for layer in model.layers:
             if not layer.weights and scheme.has_int8_rule(layer):
                 continue
@@ -213,7 +213,9 @@ class Policy:
             is_end = (layer in kernels and ends.get(layer.name)) or None
             if rule is not None and layer in kernels:
                 used.add(rule)
-            decisions.append(_decide(layer, source, is_end, rule, layer in kernels))
+            left_float = {d.layer for d in decisions if d.treatment == Treatment.FLOAT}
+            kernel = layer in kernels
+            decisions.append(_decide(layer, source, is_end, rule, kernel, left_float))
         unused = tuple(str(rule) for rule in self.rules if rule not in used)
         return ApplyReport(tuple(decisions), unused_rules=unused)
 
@@ -231,7 +233,12 @@ def _rule_from_json(entry: Any) -> Rule:
 
 
 def _decide(
-    layer: layers.Layer, origin: layers.Layer, end: str | None, rule: Rule | None, kernel: bool
+    layer: layers.Layer,
+    origin: layers.Layer,
+    end: str | None,
+    rule: Rule | None,
+    kernel: bool,
+    left_float: set[str],
 ) -> Decision:
     kind = type(layer).__name__
 
@@ -247,6 +254,9 @@ def _decide(
         )
         return decision(Treatment.FLOAT, reason, refused=True)
     if isinstance(layer, layers.BatchNormalization):
+        before = layer.inbound_nodes[0].keras_inputs[0]._keras_history.layer.name
+        if before in left_float:
+            return decision(Treatment.FLOAT, f"after '{before}', which stays float")
         return decision(Treatment.INT8, "folded into the scale of the layer before it")
     if not kernel:
         return decision(Treatment.INT8, f"computes a part of '{origin.name}'")

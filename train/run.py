@@ -12,6 +12,7 @@ from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import recipe, zoo
+from ec2t_tf.train.finish import finish
 from ec2t_tf.train.zoo.published import load_weights
 
 
@@ -65,7 +66,7 @@ def run(settings: Settings) -> dict:
     float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
 
     model = ec2t_tf.apply(float_model, settings.method)
-    at_start = summary(model)
+    zeros_at_start = summary(model).zeros
     train(model, data, ternary_phase(settings), settings, ternary=True)
     model.save(settings.output_dir / "model.keras")
 
@@ -75,12 +76,15 @@ def run(settings: Settings) -> dict:
         "seed": settings.seed,
         "float_accuracy": accuracy(float_model, test),
         "ternary_accuracy": accuracy(model, test),
-        "zeros_at_start": at_start.zeros,
+        "float_bytes": 4 * float_model.count_params(),
+        "zeros_at_start": zeros_at_start,
         **measures(summary(model)),
     }
-    from ec2t_tf.train import finish
-
-    return finish.finish(settings, data, model, metrics)
+    title = (
+        f"{settings.model} on {settings.dataset}, {settings.method.name} "
+        f"{settings.method.get_config()}, seed {settings.seed}"
+    )
+    return finish(model, data, metrics, title=title, folder=settings.output_dir)
 
 
 def float_phase(settings: Settings) -> recipe.Phase:
