@@ -49,9 +49,14 @@ def _native_dilation() -> Iterator[None]:
     depthwise_call = layers.DepthwiseConv2D.call
 
     def convolution(self: layers.Conv2D, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        dilations = list(self.dilation_rate)
-        padding = self.padding.upper()
-        return tf.nn.conv2d(inputs, kernel, list(self.strides), padding, dilations=dilations)
+        return tf.nn.conv2d(
+            inputs,
+            kernel,
+            list(self.strides),
+            self.padding.upper(),
+            data_format=self._tf_data_format,
+            dilations=list(self.dilation_rate),
+        )
 
     def depthwise(self: layers.DepthwiseConv2D, inputs: tf.Tensor) -> tf.Tensor:
         if max(self.dilation_rate) == 1 or self.data_format != "channels_last":

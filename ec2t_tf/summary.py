@@ -19,8 +19,8 @@ class LayerSummary:
 
     Attributes:
       shape: of the kernel.
-      zeros: share of zero weights, 0 to 1; None unless ternary.
-      entropy: first-order entropy, bits per weight; None unless ternary.
+      zeros: share of zero weights, 0 to 1; None unless ternary or pruned.
+      entropy: first-order entropy, bits per weight; None unless ternary or pruned.
       w_n, w_p: magnitudes of the negative and positive level; None unless ternary.
       macs: dense-equivalent multiply-accumulates per inference of one input.
       size: bytes of the weights and biases as the int8 file stores them (float: 4 each).
@@ -70,7 +70,8 @@ class Summary:
             if r.zeros is None:
                 cells += ["-"] * 4
             else:
-                cells += [f"{100 * r.zeros:.1f}", f"{r.entropy:.3f}", f"{r.w_n:.4f}", f"{r.w_p:.4f}"]
+                cells += [f"{100 * r.zeros:.1f}", f"{r.entropy:.3f}"]
+                cells += ["-" if w is None else f"{w:.4f}" for w in (r.w_n, r.w_p)]
             table.append((*cells, f"{r.macs:,}", f"{r.size:,}"))
         total = ("total", "", f"{sum(r.weights for r in self.rows):,} weights")
         zeros = f"{100 * self.zeros:.1f}" if self.ternary else "-"
@@ -122,12 +123,14 @@ def summary(model: tf_keras.Model) -> Summary:
             continue
         if layer.name in ternary:
             assignment = ternary[layer.name].assign()
-            treatment, shape = Treatment.TERNARY, assignment.codes.shape
+            is_ternary = ternary[layer.name].method.is_ternary
+            treatment = Treatment.TERNARY if is_ternary else Treatment.PRUNE
+            shape = assignment.codes.shape
             values = (
                 assignment.sparsity,
                 assignment.entropy,
-                assignment.scale_neg,
-                assignment.scale_pos,
+                assignment.scale_neg if is_ternary else None,
+                assignment.scale_pos if is_ternary else None,
             )
         else:
             treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
