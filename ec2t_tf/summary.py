@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import tensorflow as tf
@@ -142,22 +143,30 @@ def summary(model: tf_keras.Model) -> Summary:
         kernel = kernel_of(outer)
         if kernel is None:
             continue
-        values: tuple = (None, None, None, None)
+        macs_of = functools.partial(multiply_accumulates, layer, output=outer.output_shape)
         if layer.name in ternary:
             assignment = ternary[layer.name].assign()
-            treatment, shape = Treatment.TERNARY, assignment.codes.shape
-            values = (
-                assignment.sparsity,
-                assignment.entropy,
-                assignment.scale_neg,
-                assignment.scale_pos,
+            shape = assignment.codes.shape
+            rows.append(
+                LayerSummary(
+                    layer=layer.name,
+                    treatment=Treatment.TERNARY,
+                    shape=shape,
+                    zeros=assignment.sparsity,
+                    entropy=assignment.entropy,
+                    w_n=assignment.scale_neg,
+                    w_p=assignment.scale_pos,
+                    macs=macs_of(shape),
+                    size=_bytes(layer, math.prod(shape), Treatment.TERNARY),
+                )
             )
-        else:
-            treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
-            shape = tuple(kernel.shape)
-        macs = multiply_accumulates(layer, shape, outer.output_shape)
+            continue
+        treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
+        shape = tuple(kernel.shape)
         size = _bytes(layer, math.prod(shape), treatment)
-        rows.append(LayerSummary(layer.name, treatment, tuple(shape), *values, macs, size))
+        rows.append(
+            LayerSummary(layer.name, treatment, shape, None, None, None, None, macs_of(shape), size)
+        )
     return Summary(tuple(rows))
 
 

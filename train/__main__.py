@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from absl import app, flags
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
+    from ec2t_tf.methods import TernaryMethod
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
     pass
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
