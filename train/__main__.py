@@ -13,9 +13,6 @@ from absl import app, flags
 if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
     from ec2t_tf.methods import TernaryMethod
 
-if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
-    pass
-
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 FLAGS = flags.FLAGS
