@@ -357,6 +357,11 @@ def left_float(model: tf_keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if not isinstance(layer, ours)]
 
 
+def quantised_weights(wrapper: quantize_wrapper.QuantizeWrapper) -> list[tf.Variable]:
+    """The variables that tfmot's wrapper quantises before each call: the kernel, if any."""
+    return [variable for variable, _, _ in wrapper._weight_vars]
+
+
 def is_quantise_layer(layer: layers.Layer) -> bool:
     """Whether tfmot put this layer in to quantise the input."""
     return isinstance(layer, quantize_layer.QuantizeLayer)
