@@ -36,9 +36,11 @@ class Settings:
     verbose: int
     method: TernaryMethod
     output_dir: Path
+    policy: ec2t_tf.Policy | None = None
 
 
-SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in ("method", "output_dir")]
+BUILT = ("method", "output_dir", "policy")  # from flags, but not flags themselves
+SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in BUILT]
 
 
 def run(settings: Settings) -> dict:
@@ -65,7 +67,7 @@ def run(settings: Settings) -> dict:
         train(float_model, data, float_phase(settings), settings, ternary=False)
     float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
 
-    model = ec2t_tf.apply(float_model, settings.method)
+    model = ec2t_tf.apply(float_model, settings.method, policy=settings.policy)
     zeros_at_start = summary(model).zeros
     train(model, data, ternary_phase(settings), settings, ternary=True)
     model.save(settings.output_dir / "model.keras")
