@@ -3,7 +3,7 @@
 >>> model = ec2t_tf.apply(float_model)  # then compile and fit as usual
 """
 
-from ec2t_tf import methods
+from ec2t_tf import callbacks, methods
 from ec2t_tf.apply import UnsupportedLayerError, apply
 from ec2t_tf.policy import ApplyReport, Policy, Rule, Treatment
 from ec2t_tf.saving import load_model
@@ -19,6 +19,7 @@ __all__ = [
     "Treatment",
     "UnsupportedLayerError",
     "apply",
+    "callbacks",
     "load_model",
     "methods",
     "strip",

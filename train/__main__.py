@@ -12,6 +12,7 @@ from absl import app, flags
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
     from ec2t_tf.methods import TernaryMethod
+    from ec2t_tf.policy import Policy
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -23,6 +24,7 @@ flags.DEFINE_string(
 flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
 flags.DEFINE_enum("model", "resnet8", ["lenet5", "resnet8", "resnet20"], "network")
 flags.DEFINE_string("method", "ec2t", "ternary method")
+flags.DEFINE_string("policy", None, "JSON file of rules: which layer is treated how; see Policy")
 flags.DEFINE_integer("epochs", 15, "epochs of ternary training", lower_bound=1)
 flags.DEFINE_integer("float_epochs", 15, "epochs of float training before it", lower_bound=0)
 flags.DEFINE_string("float_weights", None, "weights to start from (.npz, .h5) instead of random")
@@ -52,6 +54,7 @@ IDENTITY = (
     "dataset",
     "model",
     "method",
+    "policy",
     "epochs",
     "float_epochs",
     "float_weights",
@@ -116,11 +119,25 @@ def build_method() -> TernaryMethod:
         raise app.UsageError(str(error)) from error
 
 
+def build_policy() -> Policy | None:
+    from ec2t_tf.policy import Policy
+
+    if FLAGS.policy is None:
+        return None
+    try:
+        return Policy.from_json(Path(FLAGS.policy).read_text())
+    except (OSError, ValueError) as error:
+        raise app.UsageError(
+            f"--policy must be a JSON file of rules. Received: '{FLAGS.policy}': {error}"
+        ) from error
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"No arguments but flags are taken. Received: {argv[1:]}.")
     folder = Path(FLAGS.output_dir)
     method = build_method()
+    policy = build_policy()
     prepare_output(folder)
     from ec2t_tf.train import run
 
@@ -129,6 +146,7 @@ def main(argv: list[str]) -> None:
             run.Settings(
                 **{name: FLAGS[name].value for name in run.SETTINGS},
                 method=method,
+                policy=policy,
                 output_dir=folder,
             )
         )
