@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup system demo test test-slow lint format bench clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -23,10 +23,24 @@ $(INSTALLED): setup.py pyproject.toml
 
 demo: setup ## train a ternary net on scikit-learn's digits, export it, print the report
 	rm -rf runs/demo
-	$(BIN)/python -m ec2t_tf.train --dataset=digits --model=resnet8 --float_epochs=20 --epochs=20 --centroid_scale=0.4 \
+	$(BIN)/python -m ec2t_tf.train --dataset=digits --model=resnet8 --float_epochs=20 --epochs=20 --centroid_scale=0.4 --batch_size=64 \
 	  --output_dir=runs/demo
 
-test: setup ## all tests but the slow ones
+# Compilers and emulators of the C tests. Without them those tests skip and name what is missing.
+SYSTEM_PACKAGES := gcc libc6-dev clang gcc-arm-none-eabi qemu-system-arm qemu-user \
+  gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+SYSTEM_TOOLS := gcc clang arm-none-eabi-gcc qemu-system-arm qemu-aarch64 aarch64-linux-gnu-gcc
+system:
+	@for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES); \
+	  fi || true; \
+	  for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || \
+	    echo "$$tool is missing: its tests will skip (apt-get install $(SYSTEM_PACKAGES))"; done; \
+	fi
+
+test: setup system ## all tests but the slow ones
 	$(BIN)/python -m pytest
 
 test-slow: setup ## the slow tests
