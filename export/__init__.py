@@ -1,0 +1,1 @@
+"""Everything after training: int8 files, packed files, kernels, generated C."""

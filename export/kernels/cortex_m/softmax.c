@@ -1,0 +1,1 @@
+#include "planar.h"
