@@ -343,7 +343,8 @@ class Lowering:
             tiling = self._tiling(layout, out, strides, unit)
             code.declarations.append(
                 f"EC2T_TILE(tile_{n}, {tiling.in_group[1]}, {tiling.in_group[2]}, "
-                f"{tiling.in_group[3]}, {strides[1]})"
+                f"{tiling.in_group[3]}, {strides[1]}, "
+                f"{', '.join(map(str, tiling.out_group[1:]))})"
             )
             groups = ", ".join(map(str, tiling.out_group))
             code.declarations.append(

@@ -1,1 +1,1 @@
-"""The C kernels: sources only."""
+"""The C library: sources, headers, and `build`, which compiles them."""
