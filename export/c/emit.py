@@ -104,7 +104,7 @@ def to_c(
     first, last = net.layouts[net.input], net.layouts[net.output]
     report = Report(folder, sum(x.flash for x in layers), arena, tuple(layers))
     _write_model(folder, name, net, declarations, body, (pointer(first), pointer(last)), report)
-    copied = ["planar.h", "list_tile.h", *sorted(sources)]
+    copied = ["planar.h", "requantise.h", "list_tile.h", *sorted(sources)]
     for file in copied:
         shutil.copyfile(KERNELS / file, folder / file)
     _write_cmake(folder, name, sorted(sources), core)

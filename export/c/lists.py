@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 LARGEST_DISTANCE = 0xFFFF
+LONGEST_CODE = 25  # bits the decoder sees at once, whatever the bit position
+READ_AHEAD = 4  # bytes it may read behind the stream
 
 
 @dataclass(frozen=True)
@@ -63,22 +65,23 @@ def rice_length(symbols: npt.NDArray[np.int8], k: int) -> int:
 def best_rice_parameter(symbols: npt.NDArray[np.int8]) -> int:
     """The parameter of the shortest stream whose codes all fit 32 bits."""
     longest = max((int(g.max(initial=0)) for g, _ in map(_gaps, symbols)), default=0)
-    fitting = [k for k in range(15) if (longest >> k) + 2 + k <= 32]
+    fitting = [k for k in range(15) if (longest >> k) + 2 + k <= LONGEST_CODE]
     return min(fitting, key=lambda k: rice_length(symbols, k))
 
 
-def rice(symbols: npt.NDArray[np.int8], k: int) -> npt.NDArray[np.uint32]:
-    """Rice stream as words, first bit most significant: per non-zero the zeros before it in unary
-    (ones, then a zero) and k binary digits, then 1 for minus."""
-    pieces = []
+def rice(symbols: npt.NDArray[np.int8], k: int) -> tuple[npt.NDArray[np.uint8], int]:
+    """Rice stream as bytes (first bit most significant, READ_AHEAD bytes behind it) and its bits.
+
+    Per non-zero weight: the zeros before it in unary (ones, then a zero) and k binary digits, then
+    1 for minus.
+    """
+    bits: list[int] = []
     for row in symbols:
         for gap, negative in zip(*_gaps(row), strict=True):
-            quotient = int(gap) >> k
             low = [(int(gap) >> bit) & 1 for bit in range(k - 1, -1, -1)]
-            pieces += [1] * quotient + [0] + low + [int(negative)]
-    pieces += [0] * (-len(pieces) % 32)
-    bits = np.array(pieces, np.uint8)
-    return np.packbits(bits).view(">u4").astype(np.uint32)
+            bits += [1] * (int(gap) >> k) + [0] + low + [int(negative)]
+    packed = np.packbits(np.array(bits, np.uint8))
+    return np.concatenate([packed, np.zeros(READ_AHEAD, np.uint8)]), len(bits)
 
 
 def _gaps(row: npt.NDArray[np.int8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -306,7 +306,7 @@ class Lowering:
             shift = top * layout.pitch + left
             entry = f"{names.inputs[0]} - {shift}" if shift else names.inputs[0]
             code = Code()
-            code.declarations.append(_array("int16_t", f"taps_{n}", offsets))
+            code.declarations.append(_array("uint16_t", f"taps_{n}", offsets))
             code.flash += 2 * len(offsets)
             parts = None
             if use_lists and ternary is not None:
@@ -325,11 +325,21 @@ class Lowering:
             )
             code.flash += 16 * count
             if parts is None:
-                code.declarations.append(_array("int8_t", f"weights_{n}", weights.reshape(-1)))
-                code.flash += weights.size
+                where = [c * layout.plane + t for c in range(depth) for t in offsets]
+                if max(where) > 0xFFFF or strides[1] > 2:
+                    raise ModelError(
+                        f"{name}: an int8 convolution this large, or with a horizontal stride over "
+                        "2, is not supported. Make its input smaller, or ternary."
+                    )
+                where += [where[-1]] * (-len(where) % 4)
+                rows = np.zeros((count, len(where)), np.int8)
+                rows[:, : weights.shape[1]] = weights
+                code.declarations[0] = _array("uint16_t", f"taps_{n}", where)
+                code.flash += 2 * (len(where) - len(offsets)) + rows.size
+                code.declarations.append(_array("int8_t", f"weights_{n}", rows))
                 code.declarations.append(
                     f"static const ec2t_dense_conv layer_{n} = {{{layout.c()}, {out.c()}, "
-                    f"channels_{n}, weights_{n}, taps_{n}, {len(offsets)}, {strides[0]}, "
+                    f"channels_{n}, weights_{n}, taps_{n}, {len(where)}, {strides[0]}, "
                     f"{strides[1]}, {multiplier if depthwise else 0}, {clamp}}};"
                 )
                 code.statements.append(
@@ -337,7 +347,7 @@ class Lowering:
                 )
                 code.note = "int8"
                 return code
-            type_name, values, encoding, k, words, note = parts
+            type_name, values, encoding, k, bits, note = parts
             code.declarations.append(_array(type_name, f"weights_{n}", values))
             code.flash += values.nbytes
             tiling = self._tiling(layout, out, strides, unit)
@@ -350,8 +360,8 @@ class Lowering:
             code.declarations.append(
                 f"static const ec2t_list_conv layer_{n} = {{{layout.c()}, {out.c()}, "
                 f"channels_{n}, weights_{n}, taps_{n}, {len(offsets)}, "
-                f"{int(minus_count.max(initial=0))}, {int(plus_count.max(initial=0))}, "
-                f"{encoding}, {k}, {multiplier if depthwise else 0}, {words}, {tiling.rows}, "
+                f"{int((minus_count + plus_count).max(initial=0))}, "
+                f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.rows}, "
                 f"{tiling.across}, {tiling.in_row_step}, {tiling.in_tile_step}, "
                 f"{tiling.out_row_step}, {tiling.out_tile_step}, {tiling.cover}, {clamp}, "
                 f"{{{groups}}}, tile_{n}_sums, EC2T_TILE_FAST(tile_{n})}};"
@@ -368,8 +378,7 @@ class Lowering:
         def scratch() -> int:
             if not use_lists or ternary is None:
                 return 0
-            widest = [int((ternary.symbols == s).sum(axis=1).max(initial=0)) for s in (-1, 1)]
-            return 2 * sum(widest) + 2
+            return 4 * int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
 
         sources = ("list_conv.c", "dense_conv.c", "layout.c")
         step = Step(name, sources, (source,), target, emit, scratch, flat=use_lists and unit)
@@ -398,8 +407,8 @@ class Lowering:
         if encoding == "distances":
             return "uint16_t", plain, "EC2T_ENCODING_DISTANCES", 0, 0, "distances"
         k = best_rice_parameter(symbols)
-        words = rice(symbols, k)
-        return "uint32_t", words, "EC2T_ENCODING_RICE", k, len(words), f"Rice k={k}"
+        stream, bits = rice(symbols, k)
+        return "uint8_t", stream, "EC2T_ENCODING_RICE", k, bits, f"Rice k={k}"
 
     def _tiling(
         self, layout: Layout, out: Layout, strides: tuple[int, int], unit: bool
@@ -572,22 +581,26 @@ class Lowering:
             n = names.index
             return Code(
                 [
-                    f"static const ec2t_add layer_{n} = {{{zero_a}, {zero_b}, {ma}, {mb}, {mo}, "
-                    f"{sa}, {sb}, {so}, {clamp}}};",
-                    *(
-                        f"static const ec2t_planar {name}_{n} = {x.c()};"
-                        for name, x in (("a", la), ("b", lb), ("sum", lo))
-                    ),
+                    f"static const ec2t_add layer_{n} = {{{la.c()}, {lb.c()}, {lo.c()}, {zero_a}, "
+                    f"{zero_b}, {ma}, {mb}, {mo}, {sa}, {sb}, {so}, {clamp}}};"
                 ],
                 [
-                    f"ec2t_add_run(&layer_{n}, &a_{n}, {names.inputs[0]}, &b_{n}, "
-                    f"{names.inputs[1]}, &sum_{n}, {names.output});"
+                    f"ec2t_add_run(&layer_{n}, {names.inputs[0]}, {names.inputs[1]}, "
+                    f"{names.output}, (int32_t *)(void *){names.scratch});"
                 ],
                 84,
             )
 
         self.steps.append(
-            Step("add", ("elementwise.c", "layout.c"), (a, b), target, emit, in_place=True)
+            Step(
+                "add",
+                ("elementwise.c", "layout.c"),
+                (a, b),
+                target,
+                emit,
+                lambda: 2048,
+                in_place=True,
+            )
         )
 
     def _mean(self, op: Operator) -> None:

@@ -17,7 +17,6 @@ void qemu_plugin_register_vcpu_tb_trans_cb(PluginId,
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *);
 void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *, int operation,
                                                 void *counter, uint64_t addend);
 void qemu_plugin_register_vcpu_mem_inline(struct qemu_plugin_insn *, int direction, int operation,
@@ -60,14 +59,14 @@ static void translated(PluginId id, struct qemu_plugin_tb *block) {
     qemu_plugin_register_vcpu_insn_exec_inline(insn, 0, &now[INSTRUCTIONS], 1);
     qemu_plugin_register_vcpu_mem_inline(insn, 1, 0, &now[LOADS], 1);
     qemu_plugin_register_vcpu_mem_inline(insn, 2, 0, &now[STORES], 1);
-    if (qemu_plugin_insn_size(insn) == 2) {
-      const uint8_t *bytes = qemu_plugin_insn_data(insn);
-      switch (bytes[0] | bytes[1] << 8) {
-        case MARK_BEGIN: qemu_plugin_register_vcpu_insn_exec_cb(insn, begin, 0, NULL); break;
-        case MARK_LAP: qemu_plugin_register_vcpu_insn_exec_cb(insn, lap, 0, NULL); break;
-        case MARK_END: qemu_plugin_register_vcpu_insn_exec_cb(insn, end, 0, NULL); break;
-        default: break;
-      }
+    /* The size is no help: QEMU adds the next halfword to an instruction before a page's end. A first
+     * halfword of 0xbfxx is always a hint of 16 bits. */
+    const uint8_t *bytes = qemu_plugin_insn_data(insn);
+    switch (bytes[0] | bytes[1] << 8) {
+      case MARK_BEGIN: qemu_plugin_register_vcpu_insn_exec_cb(insn, begin, 0, NULL); break;
+      case MARK_LAP: qemu_plugin_register_vcpu_insn_exec_cb(insn, lap, 0, NULL); break;
+      case MARK_END: qemu_plugin_register_vcpu_insn_exec_cb(insn, end, 0, NULL); break;
+      default: break;
     }
   }
 }

@@ -1,4 +1,4 @@
-#include "planar.h"
+#include "requantise.h"
 
 void ec2t_lookup_run(const int8_t *table, const ec2t_planar *layout_in, const uint8_t *input,
                      const ec2t_planar *layout_out, uint8_t *output) {
@@ -14,24 +14,38 @@ void ec2t_lookup_run(const int8_t *table, const ec2t_planar *layout_in, const ui
   }
 }
 
-void ec2t_add_run(const ec2t_add *layer, const ec2t_planar *la, const uint8_t *a,
-                  const ec2t_planar *lb, const uint8_t *b, const ec2t_planar *lo,
-                  uint8_t *output) {
+void ec2t_add_run(const ec2t_add *layer, const uint8_t *a, const uint8_t *b, uint8_t *output,
+                  int32_t *tables) {
+  const ec2t_planar *la = &layer->a, *lb = &layer->b, *lo = &layer->out;
+  /* Each term depends on one byte only. */
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    const int32_t value = ec2t_value((uint8_t)byte);
+    tables[byte] = ec2t_requantise((value - layer->zero_point_a) * (1 << 20), layer->multiplier_a,
+                                   layer->shift_a);
+    tables[256 + byte] = ec2t_requantise((value - layer->zero_point_b) * (1 << 20),
+                                         layer->multiplier_b, layer->shift_b);
+  }
+  /* A term is at most 255 * 2^20 * 1/2. */
+  const ec2t_constants c =
+      ec2t_constants_of(layer->multiplier_out, layer->shift_out, 255u << 20, &layer->clamp);
   ec2t_lead(lo, output);
-  for (uint32_t c = 0; c < lo->channels; ++c) {
+  for (uint32_t channel = 0; channel < lo->channels; ++channel) {
     for (uint32_t y = 0; y < lo->height; ++y) {
-      const uint8_t *pa = a + c * la->plane + y * la->pitch;
-      const uint8_t *pb = b + c * lb->plane + y * lb->pitch;
-      uint8_t *po = output + c * lo->plane + y * lo->pitch;
-      for (uint32_t x = 0; x < lo->width; ++x) {
-        const int32_t va = (ec2t_value(pa[x]) - layer->zero_point_a) * (1 << 20);
-        const int32_t vb = (ec2t_value(pb[x]) - layer->zero_point_b) * (1 << 20);
-        const int32_t sum = ec2t_requantise(va, layer->multiplier_a, layer->shift_a) +
-                            ec2t_requantise(vb, layer->multiplier_b, layer->shift_b);
-        const int32_t value = ec2t_requantise(sum, layer->multiplier_out, layer->shift_out);
-        po[x] = ec2t_byte(ec2t_clamped(value, &layer->clamp));
+      const uint8_t *pa = a + channel * la->plane + y * la->pitch;
+      const uint8_t *pb = b + channel * lb->plane + y * lb->pitch;
+      uint8_t *po = output + channel * lo->plane + y * lo->pitch;
+      uint8_t *const end = po + lo->width;
+      if (c.exact) {
+        while (po != end) *po++ = ec2t_to_byte(tables[*pa++] + tables[256 + *pb++], &c);
+      } else {
+        while (po != end) {
+          const int32_t value = ec2t_requantise(tables[*pa++] + tables[256 + *pb++],
+                                                layer->multiplier_out, layer->shift_out);
+          *po++ = ec2t_byte(ec2t_clamped(value, &layer->clamp));
+        }
       }
     }
-    ec2t_border(lo, output, c);
+    ec2t_limit(lo, output + channel * lo->plane, &layer->clamp);
+    ec2t_border(lo, output, channel);
   }
 }

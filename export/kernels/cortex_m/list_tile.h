@@ -5,11 +5,9 @@
  * (1 or 2) is the distance of neighbouring pixels. All are literal numbers. */
 #ifndef EC2T_LIST_TILE_H
 #define EC2T_LIST_TILE_H
-#include "planar.h"
+#include "requantise.h"
 
 #if defined(EC2T_SWAR)
-
-#define EC2T_BYTES 0x00ff00ffu
 
 static inline uint32_t ec2t_word(const uint8_t *p) {
 #if defined(__ARM_ARCH) && __ARM_ARCH == 6
@@ -24,62 +22,130 @@ static inline uint32_t ec2t_word(const uint8_t *p) {
 #endif
 }
 
-/* Two 16-bit lanes that were added as one 32-bit number; `bias` takes the 128 of every tap back. */
-static inline void ec2t_lanes(uint32_t pair, int32_t bias, int32_t value, int32_t *low,
-                              int32_t *high) {
-  *low += value * ((int32_t)(pair & 0xffffu) - bias);
-  *high += value * ((int32_t)(pair >> 16) - bias);
-}
+/* Sums of four pixels as two registers of two 16-bit lanes each. Pixels 0 and 2 lie in `even`, 1 and 3
+ * in `odd` where neighbours are neighbouring bytes (stride 1); else 0 and 1 in `even`, 2 and 3 in
+ * `odd`. Inputs are value + 128, so lanes never go below zero. */
+typedef struct {
+  uint32_t even, odd;
+} ec2t_lanes;
 
-/* Eight pixels, neighbours: each word is added whole and its odd bytes once more; the even bytes are
- * the difference. */
-static inline __attribute__((always_inline)) void ec2t_half_1(const uint8_t *p,
-                                                              const uint16_t *list, uint32_t count,
-                                                              int32_t value, int32_t *sums,
-                                                              uint32_t second) {
-  uint32_t all_0 = 0, all_1 = 0, odd_0 = 0, odd_1 = 0;
-  for (const uint16_t *end = list + count; list != end;) {
-    p += *list++;
-    const uint32_t u = ec2t_word(p), v = ec2t_word(p + second);
-    all_0 += u;
-    odd_0 += (u >> 8) & EC2T_BYTES;
-    all_1 += v;
-    odd_1 += (v >> 8) & EC2T_BYTES;
+/* Stride 1: each word is added whole and its odd bytes once more; the even bytes are what is left. */
+#define EC2T_TAP_1(p, mask, group)                                                            \
+  {                                                                                           \
+    const uint32_t word = ec2t_word(p);                                                       \
+    (group).even += word;                                                                     \
+    (group).odd += mask & (word >> 8);                                                        \
   }
-  const int32_t bias = (int32_t)(count * EC2T_FLIP);
-  ec2t_lanes(all_0 - (odd_0 << 8), bias, value, &sums[0], &sums[2]);
-  ec2t_lanes(odd_0, bias, value, &sums[1], &sums[3]);
-  ec2t_lanes(all_1 - (odd_1 << 8), bias, value, &sums[4], &sums[6]);
-  ec2t_lanes(odd_1, bias, value, &sums[5], &sums[7]);
-}
-
-/* Eight pixels, every second byte. */
-static inline __attribute__((always_inline)) void ec2t_half_2(const uint8_t *p,
-                                                              const uint16_t *list, uint32_t count,
-                                                              int32_t value, int32_t *sums,
-                                                              uint32_t second) {
-  uint32_t a = 0, b = 0, c = 0, d = 0;
-  for (const uint16_t *end = list + count; list != end;) {
-    p += *list++;
-    a += ec2t_word(p) & EC2T_BYTES;
-    b += ec2t_word(p + 4) & EC2T_BYTES;
-    c += ec2t_word(p + second) & EC2T_BYTES;
-    d += ec2t_word(p + second + 4) & EC2T_BYTES;
+#define EC2T_DONE_1(group) (group).even -= (group).odd << 8
+#define EC2T_TAP_2(p, mask, group)                                                            \
+  {                                                                                           \
+    (group).even += ec2t_word(p) & mask;                                                      \
+    (group).odd += ec2t_word((p) + 4) & mask;                                                 \
   }
-  const int32_t bias = (int32_t)(count * EC2T_FLIP);
-  ec2t_lanes(a, bias, value, &sums[0], &sums[1]);
-  ec2t_lanes(b, bias, value, &sums[2], &sums[3]);
-  ec2t_lanes(c, bias, value, &sums[4], &sums[5]);
-  ec2t_lanes(d, bias, value, &sums[6], &sums[7]);
+#define EC2T_DONE_2(group) (void)0
+
+/* ARMv6-M has eight registers that matter, the others have thirteen. */
+#if defined(__ARM_ARCH) && __ARM_ARCH == 6
+#define EC2T_LANES(p, list, count, lanes, second, third, fourth, stride)                      \
+  ec2t_half_##stride(p, list, count, lanes, second);                                          \
+  ec2t_half_##stride((p) + (third), list, count, (lanes) + 2, (fourth) - (third))
+#else
+#define EC2T_LANES(p, list, count, lanes, second, third, fourth, stride)                      \
+  ec2t_whole_##stride(p, list, count, lanes, second, third, fourth)
+#endif
+
+#define EC2T_LANE_FUNCTIONS(stride)                                                           \
+  static inline __attribute__((always_inline, unused)) void ec2t_half_##stride(               \
+      const uint8_t *p, const uint16_t *list, uint32_t count, ec2t_lanes *lanes,              \
+      uint32_t second) {                                                                      \
+    uint32_t mask = 0x00ff00ffu;                                                              \
+    ec2t_lanes a = {0, 0}, b = {0, 0};                                                        \
+    __asm("" : "+r"(mask));                                                                   \
+    for (const uint16_t *end = list + count; list != end;) {                                  \
+      p += *list++;                                                                           \
+      EC2T_TAP_##stride(p, mask, a) EC2T_TAP_##stride(p + second, mask, b)                    \
+    }                                                                                         \
+    EC2T_DONE_##stride(a), EC2T_DONE_##stride(b);                                             \
+    lanes[0] = a, lanes[1] = b;                                                               \
+  }                                                                                           \
+  static inline __attribute__((always_inline, unused)) void ec2t_whole_##stride(              \
+      const uint8_t *p, const uint16_t *list, uint32_t count, ec2t_lanes *lanes,              \
+      uint32_t second, uint32_t third, uint32_t fourth) {                                     \
+    uint32_t mask = 0x00ff00ffu;                                                              \
+    ec2t_lanes a = {0, 0}, b = {0, 0}, c = {0, 0}, d = {0, 0};                                \
+    __asm("" : "+r"(mask));                                                                   \
+    for (const uint16_t *end = list + count; list != end;) {                                  \
+      p += *list++;                                                                           \
+      EC2T_TAP_##stride(p, mask, a) EC2T_TAP_##stride(p + second, mask, b)                    \
+      EC2T_TAP_##stride(p + third, mask, c) EC2T_TAP_##stride(p + fourth, mask, d)            \
+    }                                                                                         \
+    EC2T_DONE_##stride(a), EC2T_DONE_##stride(b);                                             \
+    EC2T_DONE_##stride(c), EC2T_DONE_##stride(d);                                             \
+    lanes[0] = a, lanes[1] = b, lanes[2] = c, lanes[3] = d;                                   \
+  }
+EC2T_LANE_FUNCTIONS(1)
+EC2T_LANE_FUNCTIONS(2)
+
+static inline void ec2t_add_lanes(uint32_t lanes, int32_t bias, int32_t value, int32_t *low,
+                                  int32_t *high) {
+  *low += value * ((int32_t)(lanes & 0xffffu) - bias);
+  *high += value * ((int32_t)(lanes >> 16) - bias);
+}
+static inline __attribute__((unused)) void ec2t_add_group_1(ec2t_lanes lanes, int32_t bias,
+                                                            int32_t value, int32_t *sums) {
+  ec2t_add_lanes(lanes.even, bias, value, &sums[0], &sums[2]);
+  ec2t_add_lanes(lanes.odd, bias, value, &sums[1], &sums[3]);
+}
+static inline __attribute__((unused)) void ec2t_add_group_2(ec2t_lanes lanes, int32_t bias,
+                                                            int32_t value, int32_t *sums) {
+  ec2t_add_lanes(lanes.even, bias, value, &sums[0], &sums[1]);
+  ec2t_add_lanes(lanes.odd, bias, value, &sums[2], &sums[3]);
 }
 
-#define EC2T_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)                                       \
+static inline uint8_t ec2t_pixel(uint32_t minus, uint32_t plus, const ec2t_fast *c) {
+  const int32_t sum = (int32_t)((uint32_t)c->bias + minus * (uint32_t)c->minus_scale +
+                                plus * (uint32_t)c->plus_scale);
+  return ec2t_saturated((ec2t_high(sum, c->multiplier, c->rounding) + (sum >> 31)) >> c->right);
+}
+static inline __attribute__((unused)) void ec2t_store_1(ec2t_lanes minus, ec2t_lanes plus,
+                                                        const ec2t_fast *c, uint8_t *to) {
+  to[0] = ec2t_pixel(minus.even & 0xffffu, plus.even & 0xffffu, c);
+  to[1] = ec2t_pixel(minus.odd & 0xffffu, plus.odd & 0xffffu, c);
+  to[2] = ec2t_pixel(minus.even >> 16, plus.even >> 16, c);
+  to[3] = ec2t_pixel(minus.odd >> 16, plus.odd >> 16, c);
+}
+static inline __attribute__((unused)) void ec2t_store_2(ec2t_lanes minus, ec2t_lanes plus,
+                                                        const ec2t_fast *c, uint8_t *to) {
+  to[0] = ec2t_pixel(minus.even & 0xffffu, plus.even & 0xffffu, c);
+  to[1] = ec2t_pixel(minus.even >> 16, plus.even >> 16, c);
+  to[2] = ec2t_pixel(minus.odd & 0xffffu, plus.odd & 0xffffu, c);
+  to[3] = ec2t_pixel(minus.odd >> 16, plus.odd >> 16, c);
+}
+
+#define EC2T_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)     \
+  static __attribute__((noinline)) void name##_lanes(const uint8_t *p, const uint16_t *list,  \
+                                                     uint32_t count, ec2t_lanes *lanes) {     \
+    EC2T_LANES(p, list, count, lanes, second, third, fourth, stride);                         \
+  }                                                                                           \
   static void name##_sums(const uint8_t *input, const uint16_t *list, uint32_t count,         \
                           int32_t value, int32_t *sums) {                                     \
-    ec2t_half_##stride(input, list, count, value, sums, second);                              \
-    ec2t_half_##stride(input + (third), list, count, value, sums + 8, (fourth) - (third));    \
+    ec2t_lanes lanes[4];                                                                      \
+    name##_lanes(input, list, count, lanes);                                                  \
+    for (int i = 0; i < 4; ++i) {                                                             \
+      ec2t_add_group_##stride(lanes[i], (int32_t)(count * EC2T_FLIP), value, sums + 4 * i);   \
+    }                                                                                         \
+  }                                                                                           \
+  static void name##_fast(const uint8_t *input, const ec2t_fast *channel, uint8_t *output) {  \
+    static const uint16_t places[4] = {0, out_second, out_third, out_fourth};                 \
+    ec2t_lanes minus[4], plus[4];                                                             \
+    const ec2t_fast constants = *channel;                                                     \
+    name##_lanes(input, constants.minus_list, constants.minus_count, minus);                  \
+    name##_lanes(input, constants.plus_list, constants.plus_count, plus);                     \
+    for (int i = 0; i < 4; ++i) {                                                             \
+      ec2t_store_##stride(minus[i], plus[i], &constants, output + places[i]);                 \
+    }                                                                                         \
   }
-#define EC2T_TILE_FAST(name) 0
+#define EC2T_TILE_FAST(name) name##_fast
 
 #elif defined(EC2T_DSP)
 
@@ -221,8 +287,16 @@ static inline __attribute__((always_inline)) void ec2t_half_2(const uint8_t *p,
 
 #include <arm_mve.h>
 
-#define EC2T_LOAD_1(p) vldrbq_s16((const int8_t *)(p))
-#define EC2T_LOAD_2(p) vmovlbq_s8(vldrbq_s8((const int8_t *)(p)))
+/* Thirty-two pixels in q0 to q3, 16-bit lanes; two distances a turn of the loop. */
+#define EC2T_TAP_1(second, third, fourth)                                                     \
+  "vldrb.s16 q4,[%[p]]\n vldrb.s16 q5,[%[p],#" #second "]\n"                                  \
+  "vadd.i16 %q[a],%q[a],q4\n vldrb.s16 q4,[%[p],#" #third "]\n vadd.i16 %q[b],%q[b],q5\n"     \
+  "vldrb.s16 q5,[%[p],#" #fourth "]\n vadd.i16 %q[c],%q[c],q4\n vadd.i16 %q[d],%q[d],q5\n"
+#define EC2T_TAP_2(second, third, fourth)                                                     \
+  "vldrb.u8 q4,[%[p]]\n vldrb.u8 q5,[%[p],#" #second "]\n"                                    \
+  "vmovlb.s8 q4,q4\n vmovlb.s8 q5,q5\n vadd.i16 %q[a],%q[a],q4\n vadd.i16 %q[b],%q[b],q5\n"   \
+  "vldrb.u8 q4,[%[p],#" #third "]\n vldrb.u8 q5,[%[p],#" #fourth "]\n"                        \
+  "vmovlb.s8 q4,q4\n vmovlb.s8 q5,q5\n vadd.i16 %q[c],%q[c],q4\n vadd.i16 %q[d],%q[d],q5\n"
 
 static inline void ec2t_lanes(int16x8_t lanes, int32_t value, int32_t *sums) {
   int16_t values[8];
@@ -230,26 +304,69 @@ static inline void ec2t_lanes(int16x8_t lanes, int32_t value, int32_t *sums) {
   for (int i = 0; i < 8; ++i) sums[i] += value * values[i];
 }
 
-#define EC2T_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)                                       \
-  static inline __attribute__((always_inline)) void name##_lanes(                             \
-      const uint8_t *p, const uint16_t *list, uint32_t count, int16x8_t *lanes) {             \
+/* The fast tile in assembly: constants stay in registers and nothing is spilled. r0 walks over the
+ * input, r3 over a list; the sums of the minus list wait on the stack at r7. */
+#define EC2T_LIST(stride, second, third, fourth)                                              \
+  "vmov.i32 q0,#0\n vmov.i32 q1,#0\n vmov.i32 q2,#0\n vmov.i32 q3,#0\n"                       \
+  "lsls r8,r6,#31\n bpl 1f\n ldrh r8,[r3],#2\n add r0,r8\n"                                   \
+  EC2T_TURN_##stride(second, third, fourth)                                                   \
+  "1: lsrs r6,r6,#1\n wls lr,r6,3f\n"                                                         \
+  "2: ldr r8,[r3],#4\n uxtah r0,r0,r8\n" EC2T_TURN_##stride(second, third, fourth)            \
+  "uxtah r0,r0,r8,ror #16\n" EC2T_TURN_##stride(second, third, fourth) "le lr,2b\n3:\n"
+#define EC2T_TURN_1(second, third, fourth)                                                    \
+  "vldrb.s16 q4,[r0]\n vldrb.s16 q5,[r0,#" #second "]\n vadd.i16 q0,q0,q4\n"                  \
+  "vldrb.s16 q4,[r0,#" #third "]\n vadd.i16 q1,q1,q5\n"                                       \
+  "vldrb.s16 q5,[r0,#" #fourth "]\n vadd.i16 q2,q2,q4\n vadd.i16 q3,q3,q5\n"
+#define EC2T_TURN_2(second, third, fourth)                                                    \
+  "vldrb.u8 q4,[r0]\n vldrb.u8 q5,[r0,#" #second "]\n vmovlb.s8 q4,q4\n vmovlb.s8 q5,q5\n"    \
+  "vadd.i16 q0,q0,q4\n vldrb.u8 q4,[r0,#" #third "]\n vadd.i16 q1,q1,q5\n"                    \
+  "vldrb.u8 q5,[r0,#" #fourth "]\n vmovlb.s8 q4,q4\n vmovlb.s8 q5,q5\n"                       \
+  "vadd.i16 q2,q2,q4\n vadd.i16 q3,q3,q5\n"
+#define EC2T_REQUANTISE(plus, place, out)                                                     \
+  "vldrw.u32 q4,[r7,#" place "]\n vmovlb.s16 q5,q4\n vmovlt.s16 q6,q4\n"                      \
+  "vmov q4,q7\n vmla.s32 q4,q5,r1\n vmov q5,q7\n vmla.s32 q5,q6,r1\n"                         \
+  "vmovlb.s16 q6," plus "\n vmla.s32 q4,q6,r3\n"                                              \
+  "vmovlt.s16 " plus "," plus "\n vmla.s32 q5," plus ",r3\n"                                  \
+  "vshr.s32 q6,q4,#31\n vadd.i32 q6,q6,r5\n vqrdmlah.s32 q6,q4,r4\n"                          \
+  "vshr.s32 " plus ",q5,#31\n vadd.i32 " plus "," plus ",r5\n vqrdmlah.s32 " plus ",q5,r4\n"  \
+  "vshl.s32 q6,r6\n vshl.s32 " plus ",r6\n vqmovnb.s32 q6,q6\n vqmovnt.s32 q6," plus "\n"     \
+  "vqmovnb.s16 q6,q6\n vstrb.16 q6,[r2,#" out "]\n"
+
+#define EC2T_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)     \
+  static __attribute__((noinline)) void name##_sums(const uint8_t *p, const uint16_t *list,   \
+                                                    uint32_t count, int32_t value,            \
+                                                    int32_t *sums) {                          \
     int16x8_t a = vdupq_n_s16(0), b = a, c = a, d = a;                                        \
     for (; count; --count) {                                                                  \
       p += *list++;                                                                           \
-      a = vaddq_s16(a, EC2T_LOAD_##stride(p));                                                \
-      b = vaddq_s16(b, EC2T_LOAD_##stride(p + (second)));                                     \
-      c = vaddq_s16(c, EC2T_LOAD_##stride(p + (third)));                                      \
-      d = vaddq_s16(d, EC2T_LOAD_##stride(p + (fourth)));                                     \
+      __asm volatile(EC2T_TAP_##stride(second, third, fourth)                                 \
+                     : [a] "+w"(a), [b] "+w"(b), [c] "+w"(c), [d] "+w"(d)                     \
+                     : [p] "r"(p)                                                             \
+                     : "q4", "q5", "memory");                                                 \
     }                                                                                         \
-    lanes[0] = a, lanes[1] = b, lanes[2] = c, lanes[3] = d;                                   \
+    ec2t_lanes(a, value, sums);                                                               \
+    ec2t_lanes(b, value, sums + 8);                                                           \
+    ec2t_lanes(c, value, sums + 16);                                                          \
+    ec2t_lanes(d, value, sums + 24);                                                          \
   }                                                                                           \
-  static void name##_sums(const uint8_t *input, const uint16_t *list, uint32_t count,         \
-                          int32_t value, int32_t *sums) {                                     \
-    int16x8_t lanes[4];                                                                       \
-    name##_lanes(input, list, count, lanes);                                                  \
-    for (int i = 0; i < 4; ++i) ec2t_lanes(lanes[i], value, sums + 8 * i);                    \
+  static __attribute__((naked, noinline)) void name##_fast(                                   \
+      const uint8_t *input __attribute__((unused)),                                           \
+      const ec2t_fast *channel __attribute__((unused)),                                       \
+      uint8_t *output __attribute__((unused))) {                                              \
+    __asm volatile(                                                                           \
+        "push {r3-r8,r9,lr}\n vpush {d8-d15}\n sub sp,#64\n mov r7,sp\n"                      \
+        "mov r4,r0\n mov r5,r1\n ldr r3,[r1]\n ldr r6,[r1,#8]\n"                              \
+        EC2T_LIST(stride, second, third, fourth)                                              \
+        "vstrw.32 q0,[r7]\n vstrw.32 q1,[r7,#16]\n"                                           \
+        "vstrw.32 q2,[r7,#32]\n vstrw.32 q3,[r7,#48]\n"                                       \
+        "mov r0,r4\n ldr r3,[r5,#4]\n ldr r6,[r5,#12]\n"                                      \
+        EC2T_LIST(stride, second, third, fourth)                                              \
+        "add r5,#16\n ldm r5,{r0,r1,r3,r4,r5,r6}\n vdup.32 q7,r0\n"                           \
+        EC2T_REQUANTISE("q0", "0", "0") EC2T_REQUANTISE("q1", "16", #out_second)              \
+        EC2T_REQUANTISE("q2", "32", #out_third) EC2T_REQUANTISE("q3", "48", #out_fourth)      \
+        "add sp,#64\n vpop {d8-d15}\n pop {r3-r8,r9,pc}\n");                                  \
   }
-#define EC2T_TILE_FAST(name) 0
+#define EC2T_TILE_FAST(name) name##_fast
 
 #endif
 #endif

@@ -78,11 +78,8 @@ enum { EC2T_LANE_TAPS = 255 };
 typedef struct {
   const uint16_t *minus_list, *plus_list;
   uint32_t minus_count, plus_count;
-  int32_t bias;         /* << (1 + left shift) */
-  int32_t minus_scale;  /* -minus << (1 + left shift), in both halves */
-  int32_t plus_scale;   /* high half: plus << (1 + left shift); low half: right shift */
-  int32_t multiplier;
-  int32_t rounding;     /* half a unit and the zero point, << right shift */
+  int32_t bias; /* this and what follows: see prepare in list_conv.c */
+  int32_t minus_scale, plus_scale, multiplier, rounding, right;
 } ec2t_fast;
 /* The whole tile: sums, requantisation, stores to output + the layer's groups. */
 typedef void (*ec2t_tile_fast)(const uint8_t *input, const ec2t_fast *channel, uint8_t *output);
@@ -94,13 +91,13 @@ enum { EC2T_ENCODING_DISTANCES = 0, EC2T_ENCODING_RICE = 1 };
 typedef struct {
   ec2t_planar in, out;
   const ec2t_channel *channel;
-  const void *weights; /* uint16_t distances or a Rice stream of uint32_t words */
-  const int16_t *taps;
+  const void *weights; /* uint16_t distances, or the bytes of a Rice stream and 4 more */
+  const uint16_t *taps;
   uint16_t tap_count;
-  uint16_t max_minus, max_plus; /* of any channel: the lists' room in scratch */
+  uint16_t most; /* weights other than 0 of any channel: the room of a list in scratch */
   uint8_t encoding, rice_k;
   uint8_t depthwise; /* output channels an input channel has; 0: an ordinary convolution */
-  uint32_t weight_words; /* length of a Rice stream in words */
+  uint32_t stream_bits; /* length of a Rice stream */
   uint16_t tile_rows, tiles_across;
   uint16_t in_row_step, in_tile_step; /* bytes between rows and tiles of the output, in the input */
   uint16_t out_row_step, out_tile_step;
@@ -111,16 +108,17 @@ typedef struct {
   ec2t_tile_fast fast; /* or none */
 } ec2t_list_conv;
 
-/* `scratch`: 2 * (max_minus + max_plus) bytes, 4-byte aligned; none for distances. */
+/* `scratch`: 4 * most bytes for a Rice stream, none for distances. */
 ec2t_planar_status ec2t_list_conv_run(const ec2t_list_conv *layer, const uint8_t *input,
                                       uint8_t *output, uint16_t *scratch);
 
-/* int8 weights in the order [out][in][kernel row][kernel column]; depthwise: [out][kernel]. */
+/* int8 weights [out][tap]; `taps` are the byte offsets of all taps of an output channel, their number
+ * a multiple of four (the last may have weight 0). Horizontal stride 1 or 2. */
 typedef struct {
   ec2t_planar in, out;
   const ec2t_channel *channel;
   const int8_t *weights;
-  const int16_t *taps; /* byte offsets of the kernel positions */
+  const uint16_t *taps;
   uint16_t tap_count;
   uint8_t stride_y, stride_x, depth_multiplier; /* depth_multiplier 0: an ordinary convolution */
   ec2t_clamp clamp;
@@ -140,13 +138,15 @@ void ec2t_fully_connected_run(const ec2t_fully_connected *layer, const uint8_t *
 
 /* a + b, element by element, TensorFlow Lite's arithmetic (left shift 20). */
 typedef struct {
+  ec2t_planar a, b, out;
   int32_t zero_point_a, zero_point_b;
   int32_t multiplier_a, multiplier_b, multiplier_out;
   int8_t shift_a, shift_b, shift_out;
   ec2t_clamp clamp;
 } ec2t_add;
-void ec2t_add_run(const ec2t_add *layer, const ec2t_planar *la, const uint8_t *a,
-                  const ec2t_planar *lb, const uint8_t *b, const ec2t_planar *lo, uint8_t *output);
+/* `tables`: scratch for 512 int32. */
+void ec2t_add_run(const ec2t_add *layer, const uint8_t *a, const uint8_t *b, uint8_t *output,
+                  int32_t *tables);
 
 typedef struct {
   ec2t_planar in, out;
