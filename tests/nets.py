@@ -131,7 +131,7 @@ class NetBuilder:
         ]
         axis = 3 if depthwise else 0
         filters = self.tensor(data.shape, scales, 0, np.ascontiguousarray(data), axis)
-        constants = self.tensor((channels,), scales, 0, bias)
+        constants = self.tensor((channels,), scales * self.quantisation(x)[0], 0, bias)
         activation = activation or ("RELU" if relu else "NONE")
         zero_point = -128 if activation in ("RELU", "RELU6") else 3
         out = self.tensor((1, *size, channels), scale_out, zero_point)
@@ -152,7 +152,7 @@ class NetBuilder:
         rows = self.weights(outputs, size, zeros)
         _, scale_out, bias = self._scales(x, rows)
         filters = self.tensor(rows.shape, 0.01, 0, rows)
-        constants = self.tensor((outputs,), 0.01, 0, bias)
+        constants = self.tensor((outputs,), 0.01 * self.quantisation(x)[0], 0, bias)
         out = self.tensor((1, outputs), scale_out, -128 if relu else 3)
         options = schema.FullyConnectedOptionsT()
         kinds = schema.ActivationFunctionType
@@ -289,6 +289,29 @@ def mobilenet(*, zeros: float = 0.8, seed: int = 4) -> bytes:
         y = net.conv(y, channels, (1, 1), zeros=zeros, relu=False)
         x = net.add(x, y, relu=False) if net.shape(x) == net.shape(y) else y
     return net.finish(net.dense(net.mean(x), 10, zeros=None))
+
+
+def odds_and_ends(*, seed: int = 5) -> bytes:
+    """Every operator the exporter knows, in shapes the other nets do not have."""
+    net = NetBuilder((1, 19, 13, 3), seed=seed)
+    x = net.pad(net.input, [[0, 0], [1, 2], [0, 1], [0, 0]])
+    x = net.conv(x, 9, (3, 5), (2, 1), zeros=0.5, relu=False)
+    y = net.conv(x, 9, (3, 3), zeros=0.6, dilation=2, activation="RELU6")
+    y = net.elementwise("HARD_SWISH", y, 2 * net.quantisation(y)[0], -40)
+    y = net.elementwise("QUANTIZE", y, *net.quantisation(x))
+    x = net.concatenate([x, y], 3)
+    z = net.pool(x, (3, 2), (1, 1), maximum=True, same=True)
+    x = net.concatenate([x, z], 1)
+    x = net.conv(x, 36, (3, 3), (1, 2), zeros=0.4, depthwise=True, same=False)
+    x = net.conv(x, 5, (2, 3), zeros=0.05, same=False, activation="RELU_N1_TO_1")
+    x = net.elementwise("LOGISTIC", x, 1 / 256, -128)
+    x = net.pool(x, (3, 3), (2, 2), maximum=False, same=True)
+    h, w, c = net.shape(x)[1:]
+    x = net.reshape(x, (1, w * c, h, 1))
+    x = net.conv(x, 7, (1, 1), (1, 1), zeros=None)
+    x = net.elementwise("RELU", x, net.quantisation(x)[0], -128)
+    x = net.dense(net.mean(x), 11, zeros=0.5)
+    return net.finish(net.softmax(x))
 
 
 NETS = {"lenet5": lenet5, "resnet8": resnet8, "ds_cnn": ds_cnn, "mobilenet": mobilenet}

@@ -799,28 +799,30 @@ class Lowering:
         layout = self.layouts[source]
         size = layout.channels * layout.height * layout.width
         scale_out, zero_out = self._quantisation(tensors[target])
-        if tensors[source].shape[-1] != size or float(scale_out) != 1 / 256 or zero_out != -128:
+        vector = layout.height * layout.width == 1
+        if not vector or float(scale_out) != 1 / 256 or zero_out != -128:
             raise ModelError(
                 "SOFTMAX is supported over the last dimension of a vector, with output scale 1/256 "
                 f"and zero point -128. Received: shape {tensors[source].shape}, {scale_out}, "
                 f"{zero_out}."
             )
-        beta = float(op.options["beta"])
         scale_in, _ = self._quantisation(tensors[source])
-        multiplier, shift = quantised_multiplier(
-            min(beta * float(scale_in) * (1 << 26), float((1 << 31) - 1))
-        )
-        least = -int(math.floor(31 * (1 << 26) / (1 << max(shift, 0))))
-        out = self._define(target)
-        out = Layout(layout.channels, layout.height, layout.width, out.zero_point)
-        self.layouts[target] = out
+        factor = float(np.float32(-float(scale_in)) * np.float32(op.options["beta"]))
+        powers = [float(np.float32(math.exp(factor * d))) for d in range(256)]
+        self._define(target)
+        if self.layouts[target].channels != size:
+            raise ModelError("SOFTMAX: output shape differs from the input's.")
 
         def emit(names: Names) -> Code:
             n = names.index
+            values = ", ".join(f"{value.hex()}f" for value in powers)
             return Code(
-                [f"static const ec2t_softmax layer_{n} = {{{size}, {multiplier}, {shift}, {least}}};"],
+                [
+                    f"static const float powers_{n}[256] = {{{values}}};",
+                    f"static const ec2t_softmax layer_{n} = {{powers_{n}, {size}}};",
+                ],
                 [f"ec2t_softmax_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
-                16,
+                1024 + 8,
             )
 
         self.steps.append(Step("softmax", ("softmax.c",), (source,), target, emit))

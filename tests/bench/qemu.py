@@ -137,11 +137,11 @@ def build(
     )
     own = [*sources, *sorted(BOARD_SOURCES.glob("*.c"))]
     objects = []
-    for paths, flags in ((own, list(warnings)), (yardstick, ["-w"])):
+    for paths, flags in ((own, list(warnings)), (yardstick, ["-w", "-fhosted"])):
         for path in paths:
             key = hashlib.sha256(" ".join([*common, *flags, str(path)]).encode()).hexdigest()[:16]
             target = folder / f"{path.stem}-{key}.o"
-            if not (flags == ["-w"] and target.exists()):
+            if not ("-fhosted" in flags and target.exists()):
                 _run([*common, *flags, "-c", str(path), "-o", str(target)])
             objects.append(str(target))
     image = folder / f"{name}.elf"

@@ -130,13 +130,14 @@ SHAPE(four_pixels_2_1, 2, 1)
 SHAPE(four_pixels_2_2, 2, 2)
 typedef void (*Sums)(const uint8_t *, const uint16_t *, uint32_t, const int8_t *, int32_t *);
 
-static inline void put(uint8_t *to, const int32_t *sums, const ec2t_channel *channel,
-                       const ec2t_constants *c, const ec2t_clamp *clamp) {
+static inline void put(uint8_t *to, uint32_t count, const int32_t *sums,
+                       const ec2t_channel *channel, const ec2t_constants *c,
+                       const ec2t_clamp *clamp) {
   if (c->exact) {
-    for (uint32_t i = 0; i < 4; ++i) to[i] = ec2t_to_byte(sums[i], c);
+    for (uint32_t i = 0; i < count; ++i) to[i] = ec2t_to_byte(sums[i], c);
     return;
   }
-  for (uint32_t i = 0; i < 4; ++i) {
+  for (uint32_t i = 0; i < count; ++i) {
     const int32_t value = ec2t_requantise(sums[i], channel->multiplier, channel->shift);
     to[i] = ec2t_byte(ec2t_clamped(value, clamp));
   }
@@ -173,8 +174,11 @@ void ec2t_dense_conv_run(const ec2t_dense_conv *layer, const uint8_t *input, uin
           sums[4 + i] = channel[both].bias;
         }
         sums_of(from, layer->taps, taps, weights, sums);
-        put(to + x, sums, &channel[0], &constants[0], &layer->clamp);
-        if (both) put(to + out->plane + x, sums + 4, &channel[1], &constants[1], &layer->clamp);
+        const uint32_t count = out->width - x < 4u ? out->width - x : 4u;
+        put(to + x, count, sums, &channel[0], &constants[0], &layer->clamp);
+        if (both) {
+          put(to + out->plane + x, count, sums + 4, &channel[1], &constants[1], &layer->clamp);
+        }
       }
     }
     for (uint32_t i = 0; i <= both; ++i, ++o) {

@@ -163,6 +163,14 @@ typedef struct {
 } ec2t_mean;
 void ec2t_mean_run(const ec2t_mean *layer, const uint8_t *input, uint8_t *output);
 
+/* Over a vector; the output has scale 1/256 and zero point -128. Single precision, in the order of
+ * TensorFlow Lite's kernel. */
+typedef struct {
+  const float *powers; /* exp(-d * input scale * beta) for the differences d = 0 to 255 */
+  uint16_t size;
+} ec2t_softmax;
+void ec2t_softmax_run(const ec2t_softmax *layer, const uint8_t *input, uint8_t *output);
+
 /* table[value + 128], element by element. */
 void ec2t_lookup_run(const int8_t *table, const ec2t_planar *layout_in, const uint8_t *input,
                      const ec2t_planar *layout_out, uint8_t *output);
