@@ -2,6 +2,7 @@
 // needed, and no more. Memory comes from a static pool, as the context's layout is not declared here.
 #include <cstdint>
 #include <cstdio>
+#include <initializer_list>
 
 #include "ec2t_tflm.h"
 
