@@ -1,0 +1,249 @@
+"""The tfmot quantisation scheme that puts ternary kernels into quantize-aware training.
+
+A scheme, not a config per layer: tfmot applies its Conv+BN+ReLU layout transforms only to layers
+whose config comes from the registry. Knows tfmot's internals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantize,
+    quantize_annotate,
+    quantize_layer,
+    quantize_wrapper,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_configs,
+    default_8bit_quantize_registry,
+    default_8bit_quantize_scheme,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_config import (
+    QuantizeConfig,
+)
+from tf_keras import layers
+
+from ec2t_tf.methods.base import TernaryMethod
+from ec2t_tf.quantize_config import TernaryQuantizeConfig, TernaryQuantizer
+
+# Kernel attribute, and whether the converter accepts a scale per output channel.
+TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
+    layers.Conv2D: ("kernel", True),
+    layers.Dense: ("kernel", False),
+}
+# Layers that a layout transform replaces by ones that the registry knows.
+TRANSFORMED = (layers.SeparableConv1D, layers.SeparableConv2D)
+
+
+@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
+class QuantizeInput(quantize_layer.QuantizeLayer):
+    """tfmot's layer at the model's input, which would create its weights twice when loaded."""
+
+    def build_from_config(self, config: dict) -> None:
+        """Nothing: calling the layer builds it, with its name before those of its weights."""
+
+
+@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
+class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
+    """tfmot's wrapper, with weights whose names and order survive saving and loading."""
+
+    def build_from_config(self, config: dict) -> None:
+        """Nothing: calling the layer builds it, with its name before those of its weights."""
+
+    @classmethod
+    def from_config(cls, config: dict) -> QuantizeWrapper:
+        inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
+        return super().from_config({**config, "layer": inner})
+
+
+class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
+    """tfmot's 8-bit registry, with ternary configs for the layers named in `ternary`."""
+
+    def __init__(self, ternary: dict[str, TernaryQuantizeConfig] | None = None) -> None:
+        super().__init__()
+        self._ternary = ternary or {}
+
+    def supports(self, layer: layers.Layer) -> bool:
+        return isinstance(layer, layers.BatchNormalization) or super().supports(layer)
+
+    def get_quantize_config(self, layer: layers.Layer) -> QuantizeConfig:
+        if layer.name in self._ternary:
+            return self._ternary[layer.name]
+        if isinstance(layer, layers.BatchNormalization):
+            # Only one that follows no convolution gets here: int8 multiply and add.
+            return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
+        return super().get_quantize_config(layer)
+
+
+class TernaryScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
+    def __init__(self, ternary: dict[str, TernaryQuantizeConfig]) -> None:
+        super().__init__()
+        self._ternary = ternary
+
+    def get_quantize_registry(self) -> TernaryRegistry:
+        return TernaryRegistry(self._ternary)
+
+
+def plain_model(model: tf_keras.Model) -> tf_keras.Model:
+    """The model without tfmot's layers, holding the latent weights."""
+    config = model.get_config()
+    with _loading():
+        plain = type(model).from_config({**config, **_plain_config(config)})
+    sources = {wrapped(layer).name: layer for layer in model.layers}
+    for layer in plain.layers:
+        values = {_last_name(variable): variable for variable in sources[layer.name].weights}
+        for variable in layer.weights:
+            variable.assign(values[_last_name(variable)])
+    return plain
+
+
+def _plain_config(config: dict) -> dict:
+    """Config of a Sequential or Functional model with every wrapper taken off."""
+    renamed: dict[str, str] = {}  # tfmot's layer name -> the layer that gives its output now
+    kept = []
+    for entry in config["layers"]:
+        if entry["class_name"] == "QuantizeInput":
+            if entry.get("inbound_nodes"):
+                renamed[entry["name"]] = entry["inbound_nodes"][0][0][0]
+            continue
+        if entry["class_name"] == "QuantizeWrapper":
+            inner = dict(entry["config"]["layer"])
+            inner["config"] = {**inner["config"]}
+            if "activation" in inner["config"]:
+                inner["config"]["activation"] = _plain_activation(inner["config"]["activation"])
+            inner.pop("build_config", None)
+            if "name" in entry:
+                inner["name"] = renamed[entry["name"]] = inner["config"]["name"]
+                inner["inbound_nodes"] = entry["inbound_nodes"]
+            entry = inner
+        kept.append(entry)
+    if not any("inbound_nodes" in entry for entry in kept):
+        return {"layers": kept}
+
+    def follow(node: object) -> object:
+        if isinstance(node, str):
+            return renamed.get(node, node)
+        if isinstance(node, list | tuple):
+            return [follow(item) for item in node]
+        return node
+
+    for entry in kept:
+        entry["inbound_nodes"] = follow(entry["inbound_nodes"])
+    ends = {key: follow(config[key]) for key in ("input_layers", "output_layers")}
+    return {"layers": kept, **ends}
+
+
+def _plain_activation(activation: object) -> object:
+    """What tfmot's activation wrapper holds; a convolution before a batch norm has none."""
+    while isinstance(activation, dict) and "activation" in activation.get("config", {}):
+        activation = activation["config"]["activation"]
+    if isinstance(activation, dict) and activation["class_name"] == "NoOpActivation":
+        return "linear"
+    return activation
+
+
+def has_int8_rule(layer: layers.Layer) -> bool:
+    """Whether tfmot can train this layer with int8 weights and activations."""
+    return isinstance(layer, TRANSFORMED) or TernaryRegistry().supports(layer)
+
+
+def quantise(
+    model: tf_keras.Model,
+    method: TernaryMethod,
+    *,
+    ternary: list[str],
+    untouched: list[str],
+) -> tf_keras.Model:
+    """A copy of `model` for quantize-aware training: weights copied, `model` unchanged.
+
+    Args:
+      model: built Sequential or Functional model.
+      ternary: names of the layers with ternary kernels.
+      untouched: names of the layers that stay float.
+    """
+    by_name = {layer.name: layer for layer in model.layers}
+    sizes = {
+        name: getattr(by_name[name], TERNARY_KERNELS[type(by_name[name])][0]).shape.num_elements()
+        for name in ternary
+    }
+    configs = {}
+    for name in ternary:
+        kernel, per_channel = TERNARY_KERNELS[type(by_name[name])]
+        relative_size = sizes[name] / max(sizes.values())
+        quantizer = TernaryQuantizer(method, relative_size, per_channel)
+        configs[name] = TernaryQuantizeConfig([kernel], ["activation"], False, quantizer)
+
+    def annotate(layer: layers.Layer) -> layers.Layer:
+        config = layer.get_config()
+        if layer.name in ternary:
+            # Latent weights train without weight decay (ec2t.md pitfall 15).
+            config["kernel_regularizer"] = None
+        copy = type(layer).from_config(config)
+        return copy if layer.name in untouched else quantize_annotate.QuantizeAnnotate(copy)
+
+    annotated = tf_keras.models.clone_model(model, clone_function=annotate)
+    annotated.set_weights(model.get_weights())
+    return _canonical(quantize.quantize_apply(annotated, TernaryScheme(configs)))
+
+
+def _canonical(model: tf_keras.Model) -> tf_keras.Model:
+    """The same model as loading its config would build it.
+
+    tfmot's wrapper lists its weights in another order when it wraps a layer that is built already,
+    which is why stock tfmot cannot load the `.keras` and `.h5` files that it saved.
+    """
+    with _loading():
+        rebuilt = type(model).from_config(model.get_config())
+    for source, target in zip(model.layers, rebuilt.layers, strict=True):
+        values = {_last_name(variable): variable for variable in source.weights}
+        names = [_last_name(variable) for variable in target.weights]
+        if len(values) != len(source.weights) or sorted(values) != sorted(names):
+            raise RuntimeError(
+                f"Layer '{source.name}' has other weights after a round trip of its config: "
+                f"{sorted(values)} became {sorted(names)}. Check its get_config."
+            )
+        for name, variable in zip(names, target.weights, strict=True):
+            variable.assign(values[name])
+    return rebuilt
+
+
+def _last_name(variable: tf.Variable) -> str:
+    """`quant_conv1/kernel_centroids:0` -> `kernel_centroids`: scopes differ, layers do not."""
+    return variable.name.split("/")[-1].split(":")[0]
+
+
+def load(path: str) -> tf_keras.Model:
+    """A saved model of ours, with tfmot's classes and ours known to Keras."""
+    with _loading():
+        return tf_keras.models.load_model(path)
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Keras knows tfmot's classes and ours inside."""
+    with (
+        quantize.quantize_scope(),
+        tf_keras.saving.custom_object_scope(
+            {"QuantizeLayer": QuantizeInput, "QuantizeWrapperV2": QuantizeWrapper}
+        ),
+    ):
+        yield
+
+
+def wrapped(layer: layers.Layer) -> layers.Layer:
+    """The layer inside tfmot's wrapper, or the layer itself."""
+    return layer.layer if isinstance(layer, quantize_wrapper.QuantizeWrapper) else layer
+
+
+def is_quantise_layer(layer: layers.Layer) -> bool:
+    """Whether tfmot put this layer in to quantise the input."""
+    return isinstance(layer, quantize_layer.QuantizeLayer)
+
+
+def is_quantised(model: tf_keras.Model) -> bool:
+    """Whether the model is one for quantize-aware training."""
+    return any(isinstance(layer, quantize_wrapper.QuantizeWrapper) for layer in model.layers)
