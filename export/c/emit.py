@@ -85,7 +85,10 @@ def to_c(
     def pointer(layout: Layout) -> str:
         return f"(arena + {addresses[id(layout)] + layout.lead})"
 
-    declarations, body, layers = [], [], []
+    declarations: list[str] = []
+    body: list[str] = []
+    layers: list[LayerReport] = []
+    tiles: list[str] = []
     sources = {"layout.c"}
     for number, step in enumerate(net.steps):
         names = Names(
@@ -96,6 +99,8 @@ def to_c(
         )
         code = step.emit(names)
         text = "\n".join(code.declarations + code.statements)
+        if code.tile and code.tile not in tiles:
+            tiles.append(code.tile)
         sources |= {c for c in step.sources if _uses(c, text)}
         declarations += [f"/* {number}: {step.name} */", *code.declarations, ""]
         body += [f"  /* {number}: {step.name} */", *(f"  {s}" for s in code.statements)]
@@ -103,7 +108,7 @@ def to_c(
         layers.append(LayerReport(step.name, code.note, code.flash))
     first, last = net.layouts[net.input], net.layouts[net.output]
     report = Report(folder, sum(x.flash for x in layers), arena, tuple(layers))
-    _write_model(folder, name, net, declarations, body, (pointer(first), pointer(last)), report)
+    _write_model(folder, name, net, [*tiles, "", *declarations], body, (pointer(first), pointer(last)), report)
     copied = ["planar.h", "requantise.h", "list_tile.h", *sorted(sources)]
     for file in copied:
         shutil.copyfile(KERNELS / file, folder / file)

@@ -70,6 +70,7 @@ class Code:
     statements: list[str] = field(default_factory=list)
     flash: int = 0
     note: str = ""
+    tile: str = ""  # the tile shape this step uses
 
 
 class Lowering:
@@ -325,25 +326,30 @@ class Lowering:
             )
             code.flash += 16 * count
             if parts is None:
-                where = [c * layout.plane + t for c in range(depth) for t in offsets]
+                runs = kernel_w > 1 and dilation[1] == 1
+                if runs:
+                    where, rows = _runs(weights, depth, kernel_h, kernel_w, dilation[0], layout)
+                else:
+                    where = [c * layout.plane + t for c in range(depth) for t in offsets]
+                    where += [where[-1]] * (-len(where) % 4)
+                    rows = np.zeros((count, len(where)), np.int8)
+                    rows[:, : weights.shape[1]] = weights
                 if max(where) > 0xFFFF or strides[1] > 2:
                     raise ModelError(
                         f"{name}: an int8 convolution this large, or with a horizontal stride over "
                         "2, is not supported. Make its input smaller, or ternary."
                     )
-                where += [where[-1]] * (-len(where) % 4)
-                rows = np.zeros((count, len(where)), np.int8)
-                rows[:, : weights.shape[1]] = weights
                 code.declarations[0] = _array("uint16_t", f"taps_{n}", where)
                 code.flash += 2 * (len(where) - len(offsets)) + rows.size
                 code.declarations.append(_array("int8_t", f"weights_{n}", rows))
                 code.declarations.append(
                     f"static const ec2t_dense_conv layer_{n} = {{{layout.c()}, {out.c()}, "
-                    f"channels_{n}, weights_{n}, taps_{n}, {len(where)}, {strides[0]}, "
+                    f"channels_{n}, weights_{n}, taps_{n}, {rows.shape[1]}, {strides[0]}, "
                     f"{strides[1]}, {multiplier if depthwise else 0}, {clamp}}};"
                 )
                 code.statements.append(
-                    f"ec2t_dense_conv_run(&layer_{n}, {entry}, {names.output});"
+                    f"ec2t_{'dense' if runs else 'gather'}_conv_run(&layer_{n}, {entry}, "
+                    f"{names.output});"
                 )
                 code.note = "int8"
                 return code
@@ -351,11 +357,9 @@ class Lowering:
             code.declarations.append(_array(type_name, f"weights_{n}", values))
             code.flash += values.nbytes
             tiling = self._tiling(layout, out, strides, unit)
-            code.declarations.append(
-                f"EC2T_TILE(tile_{n}, {tiling.in_group[1]}, {tiling.in_group[2]}, "
-                f"{tiling.in_group[3]}, {strides[1]}, "
-                f"{', '.join(map(str, tiling.out_group[1:]))})"
-            )
+            numbers = [*tiling.in_group[1:], strides[1], *tiling.out_group[1:]]
+            tile = "tile_" + "_".join(map(str, numbers))
+            code.tile = f"EC2T_TILE({tile}, {', '.join(map(str, numbers))})"
             groups = ", ".join(map(str, tiling.out_group))
             code.declarations.append(
                 f"static const ec2t_list_conv layer_{n} = {{{layout.c()}, {out.c()}, "
@@ -364,7 +368,7 @@ class Lowering:
                 f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.rows}, "
                 f"{tiling.across}, {tiling.in_row_step}, {tiling.in_tile_step}, "
                 f"{tiling.out_row_step}, {tiling.out_tile_step}, {tiling.cover}, {clamp}, "
-                f"{{{groups}}}, tile_{n}_sums, EC2T_TILE_FAST(tile_{n})}};"
+                f"{{{groups}}}, {tile}_sums, EC2T_TILE_FAST({tile})}};"
             )
             code.statements += [
                 f"status = ec2t_list_conv_run(&layer_{n}, {entry}, {names.output}, "
@@ -380,7 +384,7 @@ class Lowering:
                 return 0
             return 4 * int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
 
-        sources = ("list_conv.c", "dense_conv.c", "layout.c")
+        sources = ("list_conv.c", "dense_conv.c", "gather_conv.c", "layout.c")
         step = Step(name, sources, (source,), target, emit, scratch, flat=use_lists and unit)
         self.steps.append(step)
 
@@ -910,6 +914,28 @@ class Tiling:
     out_row_step: int
     out_tile_step: int
     cover: int
+
+
+def _runs(
+    weights: npt.NDArray[np.int8],
+    depth: int,
+    kernel_h: int,
+    kernel_w: int,
+    dilation: int,
+    layout: Layout,
+) -> tuple[list[int], npt.NDArray[np.int8]]:
+    """Weights [out, depth * kernel_h * kernel_w] padded to runs of four taps, and the runs' offsets."""
+    count = len(weights)
+    wide = kernel_w + -kernel_w % 4
+    rows = np.zeros((count, depth, kernel_h, wide), np.int8)
+    rows[..., :kernel_w] = weights.reshape(count, depth, kernel_h, kernel_w)
+    offsets = [
+        c * layout.plane + y * dilation * layout.pitch + x
+        for c in range(depth)
+        for y in range(kernel_h)
+        for x in range(0, wide, 4)
+    ]
+    return offsets, rows.reshape(count, -1)
 
 
 def _array(type_name: str, name: str, values: npt.ArrayLike) -> str:

@@ -7,6 +7,7 @@ reshapes, for which the package has no sources or which cost nothing, are not pa
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def layer_counts(model: bytes, core: str, folder: Path) -> dict[int, qemu.Count]
     net = graph_module.read(model)
     numbers = [i for i, op in enumerate(net.operators) if op.kind in _COUNTED]
     pieces = [_call(net, net.operators[i], i) for i in numbers]
-    program = folder / "yardstick.c"
+    program = folder / f"yardstick-{hashlib.sha256(model).hexdigest()[:16]}.c"
     program.write_text(
         '#include "arm_nnfunctions.h"\n#include "semihost.h"\n'
         "static int8_t input[1 << 17], output[1 << 17];\n"

@@ -112,8 +112,9 @@ typedef struct {
 ec2t_planar_status ec2t_list_conv_run(const ec2t_list_conv *layer, const uint8_t *input,
                                       uint8_t *output, uint16_t *scratch);
 
-/* int8 weights [out][tap]; `taps` are the byte offsets of all taps of an output channel, their number
- * a multiple of four (the last may have weight 0). Horizontal stride 1 or 2. */
+/* int8 weights [out][tap]; the number of taps is a multiple of four, some with weight 0. Horizontal
+ * stride 1 or 2. Dense: taps come in runs of four neighbours of a row, `taps` is the byte offset of
+ * each run. Gather: `taps` is the byte offset of each tap. */
 typedef struct {
   ec2t_planar in, out;
   const ec2t_channel *channel;
@@ -124,6 +125,7 @@ typedef struct {
   ec2t_clamp clamp;
 } ec2t_dense_conv;
 void ec2t_dense_conv_run(const ec2t_dense_conv *layer, const uint8_t *input, uint8_t *output);
+void ec2t_gather_conv_run(const ec2t_dense_conv *layer, const uint8_t *input, uint8_t *output);
 
 /* Fully connected over a vector. Dense: int8 weights [out][in]. Lists: uint16_t indices. */
 typedef struct {

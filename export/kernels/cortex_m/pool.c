@@ -14,16 +14,22 @@ void ec2t_pool_run(const ec2t_pool *layer, const uint8_t *input, uint8_t *output
         if (right > in->width) right = in->width;
         const int32_t count = (bottom - top) * (right - left);
         const uint8_t *row = input + c * in->plane + (uint32_t)(top * in->pitch);
-        int32_t sum = 0, greatest = -128;
-        for (int32_t i = top; i < bottom; ++i, row += in->pitch) {
-          for (int32_t j = left; j < right; ++j) {
-            const int32_t value = ec2t_value(row[j]);
-            sum += value;
-            if (value > greatest) greatest = value;
+        int32_t value = -128;
+        if (layer->maximum) {
+          for (int32_t i = top; i < bottom; ++i, row += in->pitch) {
+            for (int32_t j = left; j < right; ++j) {
+              if (ec2t_value(row[j]) > value) value = ec2t_value(row[j]);
+            }
           }
+        } else {
+          int32_t sum = 0;
+          for (int32_t i = top; i < bottom; ++i, row += in->pitch) {
+            for (const uint8_t *p = row + left, *end = row + right; p != end;) {
+              sum += ec2t_value(*p++);
+            }
+          }
+          value = (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
         }
-        int32_t value = greatest;
-        if (!layer->maximum) value = (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
         if (value < layer->clamp.minimum) value = layer->clamp.minimum;
         if (value > layer->clamp.maximum) value = layer->clamp.maximum;
         output[c * out->plane + (uint32_t)(y * out->pitch + x)] = ec2t_byte(value);
