@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup demo test test-slow lint format bench bench-mcu test-tflm clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -42,6 +42,15 @@ format: setup ## rewrite the sources in the house style
 
 bench: setup ## time per training step against tfmot's own quantize_model
 	$(BIN)/python -m tests.bench.training_step
+
+bench-mcu: setup ## instructions, flash and RAM on Cortex-M in QEMU against CMSIS-NN: docs/mcu.md
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn tflite-micro
+	$(BIN)/python -m tests.bench.mcu --write
+
+test-tflm: ## compile the operators against a TensorFlow Lite Micro checkout: TFLM_DIR=...
+	@test -n "$(TFLM_DIR)" || { echo "TFLM_DIR is missing: make test-tflm TFLM_DIR=/path/to/tflite-micro" >&2; exit 1; }
+	$(CXX) -std=c++17 -fsyntax-only -Wall -Wextra -DTF_LITE_STATIC_MEMORY $(TFLM_FLAGS) \
+	  -I$(TFLM_DIR) -Iexport/kernels/include -Iexport/tflm export/tflm/adapter.cc
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) runs build dist *.egg-info

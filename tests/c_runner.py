@@ -55,7 +55,7 @@ def build_host(folder: Path, *, sanitize: bool = True) -> Path:
     main.write_text(_HOST_MAIN)
     target = folder / "host"
     sources = [str(p) for p in sorted(folder.glob("*.c")) if p.name != "firmware_main.c"]
-    flags = ["-std=c11", "-O2", "-DEC2T_CORE_SWAR", *STRICT, *(SANITIZE if sanitize else [])]
+    flags = ["-std=c11", "-O1", "-DEC2T_MCU_CORE_SWAR", *STRICT, *(SANITIZE if sanitize else [])]
     subprocess.run(["gcc", *flags, *sources, "-o", str(target)], check=True)
     return target
 

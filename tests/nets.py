@@ -85,7 +85,9 @@ class NetBuilder:
         r = self.random
         if zeros is None:
             return r.integers(-127, 128, (channels, taps)).astype(np.int8)
-        symbols = r.choice([-1, 0, 1], (channels, taps), p=[(1 - zeros) / 2, zeros, (1 - zeros) / 2])
+        symbols = r.choice(
+            [-1, 0, 1], (channels, taps), p=[(1 - zeros) / 2, zeros, (1 - zeros) / 2]
+        )
         rows = np.where(symbols > 0, 127, np.where(symbols < 0, -93, 0))
         rows[::3] *= -1
         return rows.astype(np.int8)
@@ -145,9 +147,7 @@ class NetBuilder:
         kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         return self.operator(kind, [x, filters, constants], out, options)
 
-    def dense(
-        self, x: int, outputs: int, *, zeros: float | None = 0.7, relu: bool = False
-    ) -> int:
+    def dense(self, x: int, outputs: int, *, zeros: float | None = 0.7, relu: bool = False) -> int:
         size = int(np.prod(self.shape(x)))
         rows = self.weights(outputs, size, zeros)
         _, scale_out, bias = self._scales(x, rows)
@@ -186,9 +186,7 @@ class NetBuilder:
         options.padding = schema.Padding.SAME if same else schema.Padding.VALID
         options.strideH, options.strideW = stride
         options.filterHeight, options.filterWidth = window
-        return self.operator(
-            "MAX_POOL_2D" if maximum else "AVERAGE_POOL_2D", [x], out, options
-        )
+        return self.operator("MAX_POOL_2D" if maximum else "AVERAGE_POOL_2D", [x], out, options)
 
     def mean(self, x: int) -> int:
         _, _, _, c = self.shape(x)
@@ -266,7 +264,7 @@ def resnet8(*, zeros: float = 0.8, seed: int = 2) -> bytes:
 
 
 def ds_cnn(*, zeros: float = 0.8, seed: int = 3) -> bytes:
-    """Keyword spotting: 49x10 input, a 10x4 stride 2 convolution, 4 separable blocks, 64 channels."""
+    """Keyword spotting: 49x10 input, 10x4 stride 2 convolution, 4 separable blocks, 64 channels."""
     net = NetBuilder((1, 49, 10, 1), seed=seed)
     x = net.conv(net.input, 64, (10, 4), (2, 2), zeros=None)
     for block in range(4):

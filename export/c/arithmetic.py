@@ -13,7 +13,7 @@ def quantised_multiplier(real: float) -> tuple[int, int]:
     if real == 0.0:
         return 0, 0
     mantissa, shift = math.frexp(real)
-    multiplier = int(math.floor(mantissa * (1 << 31) + 0.5))
+    multiplier = math.floor(mantissa * (1 << 31) + 0.5)
     if multiplier == 1 << 31:
         multiplier //= 2
         shift += 1
@@ -29,7 +29,7 @@ def activation_range(activation: str, scale: np.float32, zero_point: int) -> tup
 
     def quantised(value: float) -> int:
         ratio = float(np.float32(value) / np.float32(scale))
-        return zero_point + int(math.floor(abs(ratio) + 0.5)) * (1 if ratio >= 0 else -1)
+        return zero_point + math.floor(abs(ratio) + 0.5) * (1 if ratio >= 0 else -1)
 
     low, high = -128, 127
     if activation == "relu":

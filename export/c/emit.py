@@ -11,6 +11,8 @@ import numpy as np
 
 from .. import kernels
 from . import graph as graph_module
+from .boards import BOARDS
+from .example import write_example
 from .lower import CORES, SWAR_CORES, Lowering, Names
 from .plan import ALIGNMENT, Block, Layout, place
 
@@ -50,6 +52,7 @@ def to_c(
     core: str = "generic",
     name: str = "model",
     encoding: str = "auto",
+    example: bool = False,
 ) -> Report:
     """Writes an int8 .tflite net as freestanding C11 for one microcontroller core.
 
@@ -65,12 +68,16 @@ def to_c(
         encoding: How ternary convolutions keep their weights: "rice" (smallest), "distances"
             (16 bits a non-zero, nothing to decode) or "auto".
 
+        example: Also write `folder`/example: a firmware for the core that QEMU runs.
+
     Raises:
         ModelError: The file is damaged, or holds something the exporter does not support.
         ValueError: An option is not one of those listed.
     """
     if core not in CORES:
         raise ValueError(f"core must be one of {', '.join(CORES)}. Received: {core!r}.")
+    if example and core not in BOARDS:
+        raise ValueError(f"an example needs a core of its own. Received: core={core!r}.")
     if encoding not in ("auto", "rice", "distances"):
         raise ValueError(f"encoding must be auto, rice or distances. Received: {encoding!r}.")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
@@ -108,12 +115,22 @@ def to_c(
         layers.append(LayerReport(step.name, code.note, code.flash))
     first, last = net.layouts[net.input], net.layouts[net.output]
     report = Report(folder, sum(x.flash for x in layers), arena, tuple(layers))
-    _write_model(folder, name, net, [*tiles, "", *declarations], body, (pointer(first), pointer(last)), report)
+    _write_model(
+        folder,
+        name,
+        net,
+        [*tiles, "", *declarations],
+        body,
+        (pointer(first), pointer(last)),
+        report,
+    )
     copied = ["planar.h", "requantise.h", "list_tile.h", *sorted(sources)]
     for file in copied:
         shutil.copyfile(KERNELS / file, folder / file)
     _write_cmake(folder, name, sorted(sources), core)
     _write_readme(folder, name, core, report)
+    if example:
+        write_example(folder, name, core)
     return report
 
 
@@ -182,7 +199,9 @@ def _write_model(
         "#include <stdint.h>",
         "",
     ]
-    for which, index, shape in zip(("INPUT", "OUTPUT"), (net.input, net.output), shapes, strict=True):
+    for which, index, shape in zip(
+        ("INPUT", "OUTPUT"), (net.input, net.output), shapes, strict=True
+    ):
         tensor = tensors[index]
         header += [
             f"/* {which.lower()}: shape {list(shape)}, "
@@ -196,7 +215,7 @@ def _write_model(
         f"/* Bytes of RAM {name}_invoke works in. */",
         f"#define {upper}_ARENA_SIZE {report.arena}",
         "",
-        "/* Runs the net once. The arena holds nothing between calls and starts on a 4-byte boundary.",
+        "/* Runs the net once. The arena starts on a 4-byte boundary and keeps nothing.",
         " * Returns 0, or 1 if the weights in flash are damaged. */",
         f"int {name}_invoke(const int8_t input[{upper}_INPUT_SIZE], "
         f"int8_t output[{upper}_OUTPUT_SIZE],",
@@ -217,18 +236,18 @@ def _write_model(
         "#endif",
         "",
         *declarations,
-        f"static const ec2t_planar input_layout = {first.c()};",
-        f"static const ec2t_planar output_layout = {last.c()};",
+        f"static const ec2t_mcu_planar input_layout = {first.c()};",
+        f"static const ec2t_mcu_planar output_layout = {last.c()};",
         "",
         f"int {name}_invoke(const int8_t input[{upper}_INPUT_SIZE], "
         f"int8_t output[{upper}_OUTPUT_SIZE],",
         f"{' ' * (len(name) + 12)}uint8_t arena[{upper}_ARENA_SIZE]) {{",
-        *(["  ec2t_planar_status status;"] if lists else []),
-        f"  ec2t_from_nhwc(input, &input_layout, {ends[0]});",
+        *(["  ec2t_mcu_status status;"] if lists else []),
+        f"  ec2t_mcu_from_nhwc(input, &input_layout, {ends[0]});",
         f"  {upper}_LAP();",
         *body,
-        f"  ec2t_to_nhwc(&output_layout, {ends[1]}, output);",
-        "  return EC2T_PLANAR_OK;",
+        f"  ec2t_mcu_to_nhwc(&output_layout, {ends[1]}, output);",
+        "  return EC2T_MCU_OK;",
         "}",
         "",
     ]
@@ -238,7 +257,7 @@ def _write_model(
 def _write_cmake(folder: Path, name: str, sources: list[str], core: str) -> None:
     files = " ".join([f"{name}.c", *sources])
     swar = (
-        f"target_compile_definitions({name} PRIVATE EC2T_CORE_SWAR)\n"
+        f"target_compile_definitions({name} PRIVATE EC2T_MCU_CORE_SWAR)\n"
         if core in SWAR_CORES
         else ""
     )
@@ -263,7 +282,7 @@ Generated; change the model and export again instead of editing. Built for: {cor
 static int8_t input[{upper}_INPUT_SIZE], output[{upper}_OUTPUT_SIZE];
 static uint8_t arena[{upper}_ARENA_SIZE] __attribute__((aligned(4)));
 
-/* fill input: int8 = real / {upper}_INPUT_SCALE + {upper}_INPUT_ZERO_POINT, rows-columns-channels */
+/* fill input: real / {upper}_INPUT_SCALE + {upper}_INPUT_ZERO_POINT, rows-columns-channels */
 if ({name}_invoke(input, output, arena) != 0) {{ /* the weights in flash are damaged */ }}
 ```
 

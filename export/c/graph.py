@@ -22,8 +22,7 @@ class ModelError(ValueError):
 
 @dataclass
 class Tensor:
-    """One tensor: `shape` (batch first), `scale` float32 and `zero_point` int64 (both may be empty),
-    `data` for constants."""
+    """One tensor: `shape` (batch first), `scale`, `zero_point` (perhaps empty), constant `data`."""
 
     name: str
     shape: tuple[int, ...]
@@ -55,7 +54,7 @@ class Graph:
     outputs: tuple[int, ...]
 
 
-_DTYPES = {
+_DTYPES: dict[int, np.dtype] = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),
     schema.TensorType.INT32: np.dtype("<i4"),
     schema.TensorType.UINT8: np.dtype("u1"),
@@ -237,7 +236,7 @@ def _tensor(model: schema.Model, tensor: schema.Tensor, buffers: int, limit: int
         size = _bounded(buffer.DataLength(), 1, limit, "bytes of data")
         if size != elements * dtype.itemsize:
             raise ModelError(
-                f"tensor {name!r} needs {elements * dtype.itemsize} bytes of data for shape {shape}. "
+                f"tensor {name!r} {shape} needs {elements * dtype.itemsize} bytes of data. "
                 f"Received: {size} bytes. The file is damaged: export it again."
             )
         values = np.frombuffer(buffer.DataAsNumpy().tobytes(), dtype).reshape(shape)

@@ -233,7 +233,11 @@ class Lowering:
         folded = bias - zero_in * weights.astype(np.int64).sum(axis=1)
         if np.abs(folded).max(initial=0) > 0x7FFFFFFF:
             raise ModelError(f"the bias of {op.kind} {out.name!r} does not fit 32 bits.")
-        real = np.float64(scale_in) * scales / np.float64(scale_out)
+        product = np.float64(scale_in) * scales
+        if op.kind == "FULLY_CONNECTED" and len(filters.scale) == 1:
+            # Here, and only here, TensorFlow Lite multiplies the two scales in single precision.
+            product = np.float64(np.float32(scale_in) * filters.scale[0]) * np.ones(count)
+        real = product / np.float64(scale_out)
         return [int(v) for v in folded], [quantised_multiplier(float(v)) for v in real]
 
     def _convolution(self, op: Operator) -> None:
@@ -320,9 +324,7 @@ class Lowering:
                 minus_count = (ternary.symbols == -1).sum(axis=1)
                 plus_count = (ternary.symbols == 1).sum(axis=1)
             code.declarations.append(
-                _channel_table(
-                    n, biases, multipliers, minus_count, plus_count, minus, plus
-                )
+                _channel_table(n, biases, multipliers, minus_count, plus_count, minus, plus)
             )
             code.flash += 16 * count
             if parts is None:
@@ -343,12 +345,12 @@ class Lowering:
                 code.flash += 2 * (len(where) - len(offsets)) + rows.size
                 code.declarations.append(_array("int8_t", f"weights_{n}", rows))
                 code.declarations.append(
-                    f"static const ec2t_dense_conv layer_{n} = {{{layout.c()}, {out.c()}, "
+                    f"static const ec2t_mcu_dense_conv layer_{n} = {{{layout.c()}, {out.c()}, "
                     f"channels_{n}, weights_{n}, taps_{n}, {rows.shape[1]}, {strides[0]}, "
                     f"{strides[1]}, {multiplier if depthwise else 0}, {clamp}}};"
                 )
                 code.statements.append(
-                    f"ec2t_{'dense' if runs else 'gather'}_conv_run(&layer_{n}, {entry}, "
+                    f"ec2t_mcu_{'dense' if runs else 'gather'}_conv_run(&layer_{n}, {entry}, "
                     f"{names.output});"
                 )
                 code.note = "int8"
@@ -359,21 +361,21 @@ class Lowering:
             tiling = self._tiling(layout, out, strides, unit)
             numbers = [*tiling.in_group[1:], strides[1], *tiling.out_group[1:]]
             tile = "tile_" + "_".join(map(str, numbers))
-            code.tile = f"EC2T_TILE({tile}, {', '.join(map(str, numbers))})"
+            code.tile = f"EC2T_MCU_TILE({tile}, {', '.join(map(str, numbers))})"
             groups = ", ".join(map(str, tiling.out_group))
             code.declarations.append(
-                f"static const ec2t_list_conv layer_{n} = {{{layout.c()}, {out.c()}, "
+                f"static const ec2t_mcu_list_conv layer_{n} = {{{layout.c()}, {out.c()}, "
                 f"channels_{n}, weights_{n}, taps_{n}, {len(offsets)}, "
                 f"{int((minus_count + plus_count).max(initial=0))}, "
                 f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.rows}, "
                 f"{tiling.across}, {tiling.in_row_step}, {tiling.in_tile_step}, "
                 f"{tiling.out_row_step}, {tiling.out_tile_step}, {tiling.cover}, {clamp}, "
-                f"{{{groups}}}, {tile}_sums, EC2T_TILE_FAST({tile})}};"
+                f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile})}};"
             )
             code.statements += [
-                f"status = ec2t_list_conv_run(&layer_{n}, {entry}, {names.output}, "
+                f"status = ec2t_mcu_list_conv_run(&layer_{n}, {entry}, {names.output}, "
                 f"{names.scratch});",
-                "if (status != EC2T_PLANAR_OK) return status;",
+                "if (status != EC2T_MCU_OK) return status;",
             ]
             zeros = float((ternary.symbols == 0).mean()) if ternary is not None else 0.0
             code.note = f"ternary, {100 * zeros:.0f} % zeros, {note}"
@@ -409,14 +411,12 @@ class Lowering:
         if encoding == "auto":
             encoding = "rice" if out.height * out.width >= RICE_PIXELS else "distances"
         if encoding == "distances":
-            return "uint16_t", plain, "EC2T_ENCODING_DISTANCES", 0, 0, "distances"
+            return "uint16_t", plain, "EC2T_MCU_ENCODING_DISTANCES", 0, 0, "distances"
         k = best_rice_parameter(symbols)
         stream, bits = rice(symbols, k)
-        return "uint8_t", stream, "EC2T_ENCODING_RICE", k, bits, f"Rice k={k}"
+        return "uint8_t", stream, "EC2T_MCU_ENCODING_RICE", k, bits, f"Rice k={k}"
 
-    def _tiling(
-        self, layout: Layout, out: Layout, strides: tuple[int, int], unit: bool
-    ) -> Tiling:
+    def _tiling(self, layout: Layout, out: Layout, strides: tuple[int, int], unit: bool) -> Tiling:
         g = self.group
         sy, sx = strides
         pi, po = layout.pitch, out.pitch
@@ -430,7 +430,14 @@ class Lowering:
         in_group = [(i // per_row) * sy * pi + (i % per_row) * g * sx for i in range(4)]
         out_group = [(i // per_row) * po + (i % per_row) * g for i in range(4)]
         tiling = Tiling(
-            rows, across, in_group, out_group, rows * sy * pi, 4 * g * sx, rows * po, 4 * g,
+            rows,
+            across,
+            in_group,
+            out_group,
+            rows * sy * pi,
+            4 * g * sx,
+            rows * po,
+            4 * g,
             out.height,
         )
         if unit and pi == po:
@@ -462,9 +469,6 @@ class Lowering:
         weights = filters.data[:, order.transpose(2, 0, 1).reshape(-1)]
         tensors = self.graph.tensors
         biases, multipliers = self._channels(op, weights, filters, tensors[source], tensors[target])
-        if len(filters.scale) == 1:
-            # TensorFlow Lite multiplies the two scales in double precision here as well.
-            pass
         clamp = self._clamp(op, tensors[target])
         ternary = as_ternary(weights)
         count = len(weights)
@@ -476,11 +480,11 @@ class Lowering:
             if not layout.contiguous:
                 flat = Layout(layout.channels, layout.height, layout.width, layout.zero_point)
                 code.declarations += [
-                    f"static const ec2t_planar from_{n} = {layout.c()};",
-                    f"static const ec2t_planar flat_{n} = {flat.c()};",
+                    f"static const ec2t_mcu_planar from_{n} = {layout.c()};",
+                    f"static const ec2t_mcu_planar flat_{n} = {flat.c()};",
                 ]
                 code.statements.append(
-                    f"ec2t_place(&from_{n}, {entry}, &flat_{n}, (uint8_t *){names.scratch}, "
+                    f"ec2t_mcu_place(&from_{n}, {entry}, &flat_{n}, (uint8_t *){names.scratch}, "
                     "0, 0, 0);"
                 )
                 entry = f"(const uint8_t *){names.scratch}"
@@ -503,11 +507,11 @@ class Lowering:
                 _channel_table(n, biases, multipliers, minus_count, plus_count, minus, plus)
             )
             code.declarations.append(
-                f"static const ec2t_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
+                f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
                 f"{size}, {count}, {int(lists)}, {clamp}}};"
             )
             code.statements.append(
-                f"ec2t_fully_connected_run(&layer_{n}, {entry}, {names.output});"
+                f"ec2t_mcu_fully_connected_run(&layer_{n}, {entry}, {names.output});"
             )
             return code
 
@@ -536,7 +540,9 @@ class Lowering:
         strides = int(o["stride_h"]), int(o["stride_w"])
         kernels = int(o["filter_h"]), int(o["filter_w"])
         if min(*strides, *kernels) < 1 or max(*strides, *kernels) > 255:
-            raise ModelError(f"{op.kind}: window {kernels}, stride {strides} out of range 1 to 255.")
+            raise ModelError(
+                f"{op.kind}: window {kernels}, stride {strides} out of range 1 to 255."
+            )
         pads = []
         for axis in range(2):
             if o["padding"] == 0:
@@ -554,11 +560,12 @@ class Lowering:
             n = names.index
             return Code(
                 [
-                    f"static const ec2t_pool layer_{n} = {{{layout.c()}, {out.c()}, {kernels[0]}, "
+                    f"static const ec2t_mcu_pool layer_{n} = {{{layout.c()}, {out.c()}, "
+                    f"{kernels[0]}, "
                     f"{kernels[1]}, {strides[0]}, {strides[1]}, {pads[0][0]}, {pads[1][0]}, "
                     f"{kind}, {clamp}}};"
                 ],
-                [f"ec2t_pool_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+                [f"ec2t_mcu_pool_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
                 60,
             )
 
@@ -585,11 +592,12 @@ class Lowering:
             n = names.index
             return Code(
                 [
-                    f"static const ec2t_add layer_{n} = {{{la.c()}, {lb.c()}, {lo.c()}, {zero_a}, "
+                    f"static const ec2t_mcu_add layer_{n} = {{{la.c()}, {lb.c()}, {lo.c()}, "
+                    f"{zero_a}, "
                     f"{zero_b}, {ma}, {mb}, {mo}, {sa}, {sb}, {so}, {clamp}}};"
                 ],
                 [
-                    f"ec2t_add_run(&layer_{n}, {names.inputs[0]}, {names.inputs[1]}, "
+                    f"ec2t_mcu_add_run(&layer_{n}, {names.inputs[0]}, {names.inputs[1]}, "
                     f"{names.output}, (int32_t *)(void *){names.scratch});"
                 ],
                 84,
@@ -616,7 +624,7 @@ class Lowering:
         rank = len(tensors[source].shape)
         if rank != 4 or sorted(int(v) % 4 for v in axes.reshape(-1)) != [1, 2]:
             raise ModelError(
-                f"MEAN is supported over rows and columns (axes 1 and 2). Received: {axes.tolist()}."
+                f"MEAN is supported over axes 1 and 2 (rows, columns). Received: {axes.tolist()}."
             )
         out = self._define(target)
         if (out.height, out.width, out.channels) != (1, 1, layout.channels):
@@ -631,10 +639,11 @@ class Lowering:
             n = names.index
             return Code(
                 [
-                    f"static const ec2t_mean layer_{n} = {{{layout.c()}, {-zero_in * elements}, "
+                    f"static const ec2t_mcu_mean layer_{n} = {{{layout.c()}, "
+                    f"{-zero_in * elements}, "
                     f"{multiplier}, {shift}, {{{zero_out}, -128, 127}}}};"
                 ],
-                [f"ec2t_mean_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+                [f"ec2t_mcu_mean_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
                 40,
             )
 
@@ -664,13 +673,13 @@ class Lowering:
 
         def emit(names: Names) -> Code:
             n = names.index
-            code = Code([f"static const ec2t_planar out_{n} = {out.c()};"], [], 16)
-            code.statements.append(f"ec2t_fill(&out_{n}, {names.output}, {out.zero_point});")
+            code = Code([f"static const ec2t_mcu_planar out_{n} = {out.c()};"], [], 16)
+            code.statements.append(f"ec2t_mcu_fill(&out_{n}, {names.output}, {out.zero_point});")
             place = {"height": 0, "width": 0, "channels": 0}
             for i, x in enumerate(shapes):
-                code.declarations.append(f"static const ec2t_planar in_{n}_{i} = {x.c()};")
+                code.declarations.append(f"static const ec2t_mcu_planar in_{n}_{i} = {x.c()};")
                 code.statements.append(
-                    f"ec2t_place(&in_{n}_{i}, {names.inputs[i]}, &out_{n}, {names.output}, "
+                    f"ec2t_mcu_place(&in_{n}_{i}, {names.inputs[i]}, &out_{n}, {names.output}, "
                     f"{place['height']}, {place['width']}, {place['channels']});"
                 )
                 place[attribute] += getattr(x, attribute)
@@ -699,21 +708,21 @@ class Lowering:
 
         def emit(names: Names) -> Code:
             n = names.index
-            statements = [f"ec2t_fill(&out_{n}, {names.output}, {fill});"]
+            statements = [f"ec2t_mcu_fill(&out_{n}, {names.output}, {fill});"]
             statements.append(
-                f"ec2t_place(&in_{n}, {names.inputs[0]}, &out_{n}, {names.output}, "
+                f"ec2t_mcu_place(&in_{n}, {names.inputs[0]}, &out_{n}, {names.output}, "
                 f"{pads[1][0]}, {pads[2][0]}, {pads[3][0]});"
             )
             if fill != out.zero_point:
-                statements.append(f"ec2t_lead(&out_{n}, {names.output});")
+                statements.append(f"ec2t_mcu_lead(&out_{n}, {names.output});")
                 statements.append(
                     f"for (uint32_t c = 0; c < {out.channels}u; ++c) "
-                    f"ec2t_border(&out_{n}, {names.output}, c);"
+                    f"ec2t_mcu_border(&out_{n}, {names.output}, c);"
                 )
             return Code(
                 [
-                    f"static const ec2t_planar in_{n} = {layout.c()};",
-                    f"static const ec2t_planar out_{n} = {out.c()};",
+                    f"static const ec2t_mcu_planar in_{n} = {layout.c()};",
+                    f"static const ec2t_mcu_planar out_{n} = {out.c()};",
                 ],
                 statements,
                 32,
@@ -741,12 +750,13 @@ class Lowering:
             n = names.index
             return Code(
                 [
-                    f"static const ec2t_planar in_{n} = {layout.c()};",
-                    f"static const ec2t_planar out_{n} = {out.c()};",
+                    f"static const ec2t_mcu_planar in_{n} = {layout.c()};",
+                    f"static const ec2t_mcu_planar out_{n} = {out.c()};",
                 ],
                 [
-                    f"ec2t_to_nhwc(&in_{n}, {names.inputs[0]}, (int8_t *){names.scratch});",
-                    f"ec2t_from_nhwc((const int8_t *){names.scratch}, &out_{n}, {names.output});",
+                    f"ec2t_mcu_to_nhwc(&in_{n}, {names.inputs[0]}, (int8_t *){names.scratch});",
+                    f"ec2t_mcu_from_nhwc((const int8_t *){names.scratch}, &out_{n}, "
+                    f"{names.output});",
                 ],
                 32,
             )
@@ -776,11 +786,11 @@ class Lowering:
             return Code(
                 [
                     _array("int8_t", f"table_{n}", table),
-                    f"static const ec2t_planar in_{n} = {layout.c()};",
-                    f"static const ec2t_planar out_{n} = {out.c()};",
+                    f"static const ec2t_mcu_planar in_{n} = {layout.c()};",
+                    f"static const ec2t_mcu_planar out_{n} = {out.c()};",
                 ],
                 [
-                    f"ec2t_lookup_run(table_{n}, &in_{n}, {names.inputs[0]}, &out_{n}, "
+                    f"ec2t_mcu_lookup_run(table_{n}, &in_{n}, {names.inputs[0]}, &out_{n}, "
                     f"{names.output});"
                 ],
                 288,
@@ -823,9 +833,9 @@ class Lowering:
             return Code(
                 [
                     f"static const float powers_{n}[256] = {{{values}}};",
-                    f"static const ec2t_softmax layer_{n} = {{powers_{n}, {size}}};",
+                    f"static const ec2t_mcu_softmax layer_{n} = {{powers_{n}, {size}}};",
                 ],
-                [f"ec2t_softmax_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+                [f"ec2t_mcu_softmax_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
                 1024 + 8,
             )
 
@@ -887,7 +897,7 @@ class Lowering:
     def _slack(self, step: Step) -> int:
         """Bytes a convolution's last tiles may write behind the last plane."""
         out = self.layouts[step.output]
-        if not step.flat and not step.sources[0] == "list_conv.c":
+        if not step.flat and step.sources[0] != "list_conv.c":
             return 0
         g = self.group
         groups = -(-out.width // g)
@@ -903,7 +913,7 @@ class Lowering:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How tiles of four groups cover an output plane; see ec2t_list_conv."""
+    """How tiles of four groups cover an output plane; see ec2t_mcu_list_conv."""
 
     rows: int
     across: int
@@ -924,7 +934,7 @@ def _runs(
     dilation: int,
     layout: Layout,
 ) -> tuple[list[int], npt.NDArray[np.int8]]:
-    """Weights [out, depth * kernel_h * kernel_w] padded to runs of four taps, and the runs' offsets."""
+    """Weights [out, depth * kernel_h * kernel_w] in runs of four taps, and the runs' offsets."""
     count = len(weights)
     wide = kernel_w + -kernel_w % 4
     rows = np.zeros((count, depth, kernel_h, wide), np.int8)
@@ -973,4 +983,4 @@ def _channel_table(
             strict=True,
         )
     ]
-    return f"static const ec2t_channel channels_{n}[] = {{\n" + "\n".join(rows) + "\n};"
+    return f"static const ec2t_mcu_channel channels_{n}[] = {{\n" + "\n".join(rows) + "\n};"

@@ -9,10 +9,10 @@ ALIGNMENT = 4
 
 @dataclass
 class Layout:
-    """Planes of one activation tensor; the C twin is ec2t_planar. Sizes in bytes.
+    """Planes of one activation tensor; the C twin is ec2t_mcu_planar. Sizes in bytes.
 
-    `top`, `left` and `around` are what the convolutions that follow need: rows above, columns to the
-    left, rows between planes; `slack` is what tiles write behind the last plane.
+    `top`, `left` and `around` are what the convolutions that follow need: rows above, columns to
+    the left, rows between planes; `slack` is what tiles write behind the last plane.
     """
 
     channels: int

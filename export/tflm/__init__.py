@@ -1,4 +1,4 @@
-"""TensorFlow Lite Micro: compressed weights for the stock library, and the custom operator's adapter."""
+"""TensorFlow Lite Micro: weights for its DECODE operators, and our operators' adapter."""
 
 from .decode import TflmReport, to_tflm
 

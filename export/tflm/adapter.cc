@@ -10,7 +10,8 @@ using ec2t_tflm::TfLiteNode;
 using ec2t_tflm::TfLiteStatus;
 
 TfLiteStatus Result(ec2t_status status) {
-    if (status == EC2T_OK) return kTfLiteOk;
+    if (status == EC2T_OK)
+        return kTfLiteOk;
     MicroPrintf("EC2T operator: %s", ec2t_status_text(status));
     return kTfLiteError;
 }
@@ -38,10 +39,12 @@ TfLiteStatus Prepare(TfLiteContext *context, TfLiteNode *node) {
     ec2t_status status =
         ec2t_tflm_prepare(operation, blob->data.raw, Bytes(blob), input->dims->data,
                           input->dims->size, output->dims->data, output->dims->size);
-    if (status != EC2T_OK) return Result(status);
+    if (status != EC2T_OK)
+        return Result(status);
     const size_t size = ec2t_tflm_get_buffer_size(operation);
     void *buffer = context->AllocatePersistentBuffer(context, size);
-    if (buffer == nullptr) return Result(EC2T_ERROR_BUFFER);
+    if (buffer == nullptr)
+        return Result(EC2T_ERROR_BUFFER);
     return Result(ec2t_tflm_attach(operation, buffer, size));
 }
 
@@ -51,7 +54,7 @@ TfLiteStatus Invoke(TfLiteContext *context, TfLiteNode *node) {
     TfLiteEvalTensor *output = context->GetEvalTensor(context, node->outputs->data[0]);
     return Result(ec2t_tflm_invoke(operation, input->data.int8, output->data.int8));
 }
-}  // namespace
+} // namespace
 
 const ec2t_tflm::TFLMRegistration *ec2t::Register() {
     static ec2t_tflm::TFLMRegistration registration = {};

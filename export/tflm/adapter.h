@@ -15,12 +15,12 @@
 namespace ec2t_tflm = tflite::micro;
 #else
 namespace ec2t_tflm {
-using ::TFLMRegistration;
 using ::TfLiteContext;
 using ::TfLiteEvalTensor;
 using ::TfLiteNode;
 using ::TfLiteStatus;
-}  // namespace ec2t_tflm
+using ::TFLMRegistration;
+} // namespace ec2t_tflm
 #endif
 
 namespace ec2t {

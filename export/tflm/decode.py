@@ -1,6 +1,6 @@
-"""`format="tflm"`: an int8 .tflite whose ternary weights are decoded by TFLM's own DECODE operators.
+"""`format="tflm"`: an int8 .tflite whose weights TFLM's own DECODE operators decode.
 
-Runs on the unmodified library; no operator of ours is needed, but MicroMutableOpResolver::AddDecode().
+Runs on the unmodified library: no operator of ours, only MicroMutableOpResolver::AddDecode().
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def to_tflm(
         model: Bytes or path of an int8 .tflite file.
         path: Where to write the new file; nowhere if None.
         streams: "huffman" (smallest), "lut" (fastest to decode) or "auto": Huffman for convolutions
-            with at least 16 output pixels, LUT for others. A tensor that would not shrink stays int8.
+            with at least 16 output pixels, LUT for others. What would not shrink stays int8.
 
     Returns:
         The new file's bytes and what was done to each weight tensor. It computes bit for bit what

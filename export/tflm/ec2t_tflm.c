@@ -109,7 +109,8 @@ ec2t_status ec2t_tflm_invoke(const ec2t_tflm_node *node, const int8_t *input, in
     const int32_t row_bytes = shape->input_width * shape->input_channels;
     const int32_t reach_y = (shape->kernel_height - 1) * shape->dilation_height;
     const int32_t reach_x = (shape->kernel_width - 1) * shape->dilation_width;
-    const int64_t furthest = (int64_t)reach_y * row_bytes + (int64_t)reach_x * shape->input_channels;
+    const int64_t furthest =
+        (int64_t)reach_y * row_bytes + (int64_t)reach_x * shape->input_channels;
     const int offsets_fit = furthest + depth <= UINT16_MAX;
     ec2t_decoder decoder;
     ec2t_status status = ec2t_decoder_init(&decoder, layer, node->decoder_scratch,
@@ -134,11 +135,11 @@ ec2t_status ec2t_tflm_invoke(const ec2t_tflm_node *node, const int8_t *input, in
                         continue;
                     }
                     const int32_t place = node->taps[i] / depth;
-                    node->taps[i] = (uint16_t)(
-                        place / shape->kernel_width * shape->dilation_height * row_bytes +
-                        place % shape->kernel_width * shape->dilation_width *
-                            shape->input_channels +
-                        node->taps[i] % depth);
+                    node->taps[i] = (uint16_t)(place / shape->kernel_width *
+                                                   shape->dilation_height * row_bytes +
+                                               place % shape->kernel_width * shape->dilation_width *
+                                                   shape->input_channels +
+                                               node->taps[i] % depth);
                 }
             }
             const int32_t zeros = shape->input_zero_point *
@@ -155,8 +156,7 @@ ec2t_status ec2t_tflm_invoke(const ec2t_tflm_node *node, const int8_t *input, in
                     }
                     int32_t sum = bias;
                     if (inner) {
-                        const int8_t *const at =
-                            image + y * row_bytes + x * shape->input_channels;
+                        const int8_t *const at = image + y * row_bytes + x * shape->input_channels;
                         sum += plus_value * inner_sum(at, plus, pluses) +
                                minus_value * inner_sum(at, minus, minuses) - zeros;
                     } else {

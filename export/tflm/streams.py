@@ -64,8 +64,8 @@ def canonical_codes(lengths: dict[int, int]) -> dict[int, tuple[int, int]]:
 def huffman(weights: npt.NDArray[np.int8]) -> Stream:
     """Huffman stream of int8 weights in their flat order.
 
-    All tables are one bit wide: the decoder then never looks past the last code, so no spare word is
-    needed behind the stream.
+    All tables are one bit wide: the decoder then never looks past the last code, so no spare word
+    is needed behind the stream.
     """
     flat = weights.reshape(-1)
     values, counts = np.unique(flat, return_counts=True)
@@ -73,7 +73,9 @@ def huffman(weights: npt.NDArray[np.int8]) -> Stream:
         raise StreamError("a tensor without weights cannot be encoded.")
     lengths = code_lengths(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     if max(lengths.values()) > 15:
-        raise StreamError(f"a Huffman code of {max(lengths.values())} bits: at most 15 are allowed.")
+        raise StreamError(
+            f"a Huffman code of {max(lengths.values())} bits: at most 15 are allowed."
+        )
     codes = canonical_codes(lengths)
     table: list[int | None] = []
 
@@ -81,7 +83,9 @@ def huffman(weights: npt.NDArray[np.int8]) -> Stream:
         base = len(table)
         table.extend([None, None])
         for bit in (0, 1):
-            below = [(c & ((1 << (n - 1)) - 1), n - 1, s) for c, n, s in items if c >> (n - 1) == bit]
+            below = [
+                (c & ((1 << (n - 1)) - 1), n - 1, s) for c, n, s in items if c >> (n - 1) == bit
+            ]
             if len(below) == 1 and below[0][1] == 0:
                 table[base + bit] = _FOUND | 1 << 11 | below[0][2] & 0xFF
             elif below:
@@ -124,8 +128,8 @@ def decode_huffman(stream: Stream, count: int) -> npt.NDArray[np.int8]:
 
 
 def look_up(weights: npt.NDArray[np.int8], *, per_channel: bool) -> Stream:
-    """LUT stream: an index into a table of values for each weight, one table a channel (axis 0) or one
-    for all. At most 7 bits an index."""
+    """LUT stream: for each weight an index into a table, one a channel (axis 0) or one for all.
+    At most 7 bits an index."""
     flat = weights.reshape(-1)
     rows = weights.reshape(len(weights), -1) if per_channel else flat[None]
     tables = [np.unique(row) for row in rows]
@@ -160,9 +164,7 @@ def decode_look_up(stream: Stream, shape: tuple[int, ...]) -> npt.NDArray[np.int
     return table[indices]
 
 
-def _pack(
-    flat: npt.NDArray[np.int8], codes: dict[int, tuple[int, int]]
-) -> tuple[bytes, int]:
+def _pack(flat: npt.NDArray[np.int8], codes: dict[int, tuple[int, int]]) -> tuple[bytes, int]:
     """Codes of all weights as bytes, a multiple of four, and their bits."""
     code, length = np.zeros(256, np.int64), np.zeros(256, np.int64)
     for symbol, (c, n) in codes.items():

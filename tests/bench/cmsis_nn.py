@@ -12,10 +12,10 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-
 from ec2t_tf.export.c import graph as graph_module
 from ec2t_tf.export.c.arithmetic import activation_range, quantised_multiplier, same_padding
 from ec2t_tf.export.c.graph import ACTIVATIONS, Graph, Operator
+
 from tests.bench import qemu
 
 # What the sources need of a C library.
@@ -92,7 +92,8 @@ def _call(net: Graph, op: Operator, n: int) -> tuple[str, str]:
     o = op.options
     if op.kind == "FULLY_CONNECTED":
         filters, bias = (net.tensors[i] for i in op.inputs[1:3])
-        assert filters.data is not None and bias.data is not None
+        assert filters.data is not None
+        assert bias.data is not None
         real = float(source.scale[0]) * float(filters.scale[0]) / float(scale_out)
         m, s = quantised_multiplier(real)
         rows, columns = filters.shape
@@ -128,7 +129,8 @@ def _call(net: Graph, op: Operator, n: int) -> tuple[str, str]:
                 f"{dims((1, *kernel, ic))}, {outs}, output)"
             )
         else:
-            assert filters.data is not None and bias.data is not None
+            assert filters.data is not None
+            assert bias.data is not None
             scales = np.broadcast_to(filters.scale, (oc,)).astype(float)
             pairs = [
                 quantised_multiplier(float(source.scale[0]) * v / float(scale_out)) for v in scales

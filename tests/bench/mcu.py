@@ -3,7 +3,7 @@
     make bench-mcu            # measures everything and rewrites docs/mcu.md and docs/mcu.json
 
 Counts are executed instructions of the emulated core: exact, repeatable, and neither cycles nor
-time. Weights are random ternary (two magnitudes a channel) with seed 1 unless the net says otherwise.
+time. Weights are random ternary (two magnitudes a channel), seed 1 unless the net says otherwise.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from ec2t_tf.export.c import graph, to_c
 from ec2t_tf.export.tflm import to_tflm
+
 from tests import c_runner, nets
 from tests.bench import cmsis_nn, qemu
 
@@ -178,7 +178,7 @@ def markdown(table: dict[str, Any]) -> str:
             lines.append(f"| {name} | {core} | " + " | ".join(cells) + " |")
     lines += ["", "## Nets (ternary layers at 80 % zeros)", ""]
     lines += [
-        "| net | core | instructions | CMSIS-NN, its layers alone | ratio | firmware flash | arena |",
+        "| net | core | instructions | CMSIS-NN, layers alone | ratio | firmware flash | arena |",
         "|---" * 7 + "|",
     ]
     for name, cores in table["nets"].items():
@@ -201,7 +201,9 @@ def markdown(table: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cores", default=",".join(qemu.CORES), help="comma-separated")
-    parser.add_argument("--write", action="store_true", help="rewrite docs/mcu.md and docs/mcu.json")
+    parser.add_argument(
+        "--write", action="store_true", help="rewrite docs/mcu.md and docs/mcu.json"
+    )
     flags = parser.parse_args()
     if qemu.missing_tools():
         raise SystemExit(qemu.missing_tools())

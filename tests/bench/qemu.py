@@ -13,49 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import ec2t_tf.export.c as c_export
+from ec2t_tf.export.c.boards import BOARDS, SOURCES
 
-BOARD_SOURCES = Path(c_export.__file__).parent / "board"
 COMPILER = "arm-none-eabi-gcc"
 EMULATOR = "qemu-system-arm"
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion"]
 
 
-@dataclass(frozen=True)
-class Board:
-    """A QEMU machine that stands for a core: compiler flags and memory map (bytes)."""
-
-    machine: str
-    flags: tuple[str, ...]
-    code: tuple[int, int]
-    ram: tuple[int, int]
-
-
-MEBI = 1 << 20
-_MPS2 = {"code": (0, 4 * MEBI), "ram": (0x20000000, 4 * MEBI)}
-BOARDS = {
-    # The M0 build runs on an M3 with unaligned accesses trapped (see startup.c): the only M0
-    # machine of QEMU, the micro:bit, has 16 KiB of RAM.
-    "m0": Board("mps2-an385", ("-mcpu=cortex-m0",), **_MPS2),
-    "microbit": Board("microbit", ("-mcpu=cortex-m0",), (0, 256 << 10), (0x20000000, 16 << 10)),
-    "m3": Board("mps2-an385", ("-mcpu=cortex-m3",), **_MPS2),
-    "m4": Board(
-        "mps2-an386", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), **_MPS2
-    ),
-    "m7": Board("mps2-an500", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), **_MPS2),
-    "m33": Board(
-        "mps2-an505",
-        ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
-        (0x10000000, 4 * MEBI),
-        (0x38000000, 4 * MEBI),
-    ),
-    "m55": Board(
-        "mps3-an547",
-        ("-mcpu=cortex-m55", "-mfloat-abi=hard", "-mfpu=auto"),
-        (0, 512 << 10),
-        (0x01000000, 2 * MEBI),
-    ),
-}
 CORES = ("m0", "m3", "m4", "m7", "m33", "m55")
 
 
@@ -122,7 +86,7 @@ def build(
     board = BOARDS[core]
     folder.mkdir(parents=True, exist_ok=True)
     common = [COMPILER, *board.flags, "-mthumb", "-std=c11", "-ffreestanding", optimise, "-g0"]
-    common += ["-ffunction-sections", "-fdata-sections", f"-I{BOARD_SOURCES}"]
+    common += ["-ffunction-sections", "-fdata-sections", f"-I{SOURCES}"]
     common += [f"-I{path}" for path in include] + [f"-D{define}" for define in defines]
     script = folder / f"{name}.ld"
     memory = {
@@ -132,10 +96,19 @@ def build(
         "RAM_LENGTH": board.ram[1],
     }
     _run(
-        [COMPILER, "-E", "-P", "-x", "c", *(f"-D{key}={value}" for key, value in memory.items())]
-        + [str(BOARD_SOURCES / "link.ld.in"), "-o", str(script)]
+        [
+            COMPILER,
+            "-E",
+            "-P",
+            "-x",
+            "c",
+            *(f"-D{key}={value}" for key, value in memory.items()),
+            str(SOURCES / "link.ld.in"),
+            "-o",
+            str(script),
+        ]
     )
-    own = [*sources, *sorted(BOARD_SOURCES.glob("*.c"))]
+    own = [*sources, *sorted(SOURCES.glob("*.c"))]
     objects = []
     for paths, flags in ((own, list(warnings)), (yardstick, ["-w", "-fhosted"])):
         for path in paths:
@@ -146,8 +119,18 @@ def build(
             objects.append(str(target))
     image = folder / f"{name}.elf"
     _run(
-        [COMPILER, *board.flags, "-mthumb", "-nostdlib", "-Wl,--gc-sections", f"-Wl,-T,{script}"]
-        + [*objects, "-lgcc", "-o", str(image)]
+        [
+            COMPILER,
+            *board.flags,
+            "-mthumb",
+            "-nostdlib",
+            "-Wl,--gc-sections",
+            f"-Wl,-T,{script}",
+            *objects,
+            "-lgcc",
+            "-o",
+            str(image),
+        ]
     )
     text, data, bss = (
         int(v) for v in _run(["arm-none-eabi-size", str(image)]).splitlines()[1].split()[:3]
@@ -180,8 +163,18 @@ def _plugin() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(".part")
         _run(
-            ["gcc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
-            + [str(source), "-o", str(partial)]
+            [
+                "gcc",
+                "-O2",
+                "-shared",
+                "-fPIC",
+                "-fvisibility=hidden",
+                "-Wall",
+                "-Wextra",
+                str(source),
+                "-o",
+                str(partial),
+            ]
         )
         partial.replace(target)
     return target

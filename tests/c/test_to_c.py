@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from ec2t_tf.export.c import to_c
+
 from tests import c_runner, nets
 
 ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}
@@ -27,7 +27,7 @@ def test_equals_the_reference(tmp_path: Path, name: str) -> None:
     assert f"#define MODEL_ARENA_SIZE {report.arena}" in (tmp_path / "model.h").read_text()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_equals_the_reference_on_random_layers(tmp_path: Path, seed: int) -> None:
     """Kernel, stride, padding, sparsity and widths around the tiles' sizes, drawn by seed."""
     random = np.random.default_rng(1000 + seed)
@@ -94,7 +94,15 @@ def test_damaged_weight_streams_return_an_error_or_a_result(tmp_path: Path, seed
     (tmp_path / "fuzz.c").write_text(_FUZZ.replace("STREAM_SIZE", f"{size}u"))
     sources = [str(p) for p in sorted(tmp_path.glob("*.c"))]
     program = tmp_path / "fuzz"
-    flags = ["-std=c11", "-O1", "-g", "-DEC2T_CORE_SWAR", "-Wall", "-Wextra", *c_runner.SANITIZE]
+    flags = [
+        "-std=c11",
+        "-O1",
+        "-g",
+        "-DEC2T_MCU_CORE_SWAR",
+        "-Wall",
+        "-Wextra",
+        *c_runner.SANITIZE,
+    ]
     subprocess.run(["gcc", *flags, *sources, "-o", str(program)], check=True)
     done = subprocess.run([str(program), str(seed)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-
 from ec2t_tf.export.c import to_c
+
 from tests import c_runner, nets
 from tests.bench import qemu
 
@@ -60,3 +61,15 @@ def test_counts_are_exact(tmp_path: Path) -> None:
     again = qemu.run("m4", image.path, folder=tmp_path)
     assert first == again.counts
     assert first[0].instructions == first[1].instructions
+
+
+def test_example_firmware_builds_and_runs(tmp_path: Path) -> None:
+    to_c(nets.lenet5(), tmp_path, core="m4", name="digits", example=True)
+    done = subprocess.run(
+        ["make", "-C", str(tmp_path / "example"), "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is the greatest" in done.stdout + done.stderr

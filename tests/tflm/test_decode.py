@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-
 from ec2t_tf.export.tflm import streams, to_tflm
+
 from tests import nets
 
 

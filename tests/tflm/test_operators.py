@@ -7,11 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import ec2t_tf.export.tflm as tflm_room
 import numpy as np
 import pytest
-
-import ec2t_tf.export.tflm as tflm_room
 from ec2t_tf.export.kernels import build
+
 from tests import nets
 
 ROOM = Path(tflm_room.__file__).parent
@@ -37,8 +37,18 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> str:
     library = folder / "operators.so"
     adapter = Path(__file__).with_name("wheel_adapter.cc")
     subprocess.run(
-        ["g++", "-std=c++17", "-Wall", "-Wextra", "-shared", *flags, str(adapter), *objects]
-        + ["-o", str(library)],
+        [
+            "g++",
+            "-std=c++17",
+            "-Wall",
+            "-Wextra",
+            "-shared",
+            *flags,
+            str(adapter),
+            *objects,
+            "-o",
+            str(library),
+        ],
         check=True,
     )
     # The operators use the wheel's own helpers: its symbols must be global first.
@@ -84,8 +94,18 @@ def test_corrupt_blobs_return_an_error(tmp_path: Path) -> None:
     sources = [str(p) for p in (tmp_path / "fuzz.c", ROOM / "ec2t_tflm.c", *KERNELS)]
     program = tmp_path / "fuzz"
     subprocess.run(
-        ["gcc", "-std=c11", "-O1", "-g", *SANITIZE, f"-I{build.INCLUDE}", f"-I{ROOM}", *sources]
-        + ["-o", str(program)],
+        [
+            "gcc",
+            "-std=c11",
+            "-O1",
+            "-g",
+            *SANITIZE,
+            f"-I{build.INCLUDE}",
+            f"-I{ROOM}",
+            *sources,
+            "-o",
+            str(program),
+        ],
         check=True,
     )
     done = subprocess.run([program, tmp_path / "blob.bin"], capture_output=True, check=False)

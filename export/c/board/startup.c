@@ -10,17 +10,27 @@ void Reset_Handler(void);
 void Fault_Handler(void);
 
 typedef union {
-  uint32_t *stack;
-  void (*handler)(void);
+    uint32_t *stack;
+    void (*handler)(void);
 } Vector;
 
-__attribute__((section(".vectors"), used)) const Vector ec2t_vectors[16] = {
-    {.stack = ec2t_stack_top},  {.handler = Reset_Handler}, {.handler = Fault_Handler},
-    {.handler = Fault_Handler}, {.handler = Fault_Handler}, {.handler = Fault_Handler},
-    {.handler = Fault_Handler}, {.handler = Fault_Handler}, {.handler = 0},
-    {.handler = 0},             {.handler = 0},             {.handler = Fault_Handler},
-    {.handler = Fault_Handler}, {.handler = 0},             {.handler = Fault_Handler},
-    {.handler = Fault_Handler}};
+__attribute__((section(".vectors"), used))
+const Vector ec2t_vectors[16] = {{.stack = ec2t_stack_top},
+                                 {.handler = Reset_Handler},
+                                 {.handler = Fault_Handler},
+                                 {.handler = Fault_Handler},
+                                 {.handler = Fault_Handler},
+                                 {.handler = Fault_Handler},
+                                 {.handler = Fault_Handler},
+                                 {.handler = Fault_Handler},
+                                 {.handler = 0},
+                                 {.handler = 0},
+                                 {.handler = 0},
+                                 {.handler = Fault_Handler},
+                                 {.handler = Fault_Handler},
+                                 {.handler = 0},
+                                 {.handler = Fault_Handler},
+                                 {.handler = Fault_Handler}};
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #define CONFIGURATION_CONTROL REGISTER(0xE000ED14u)
@@ -28,22 +38,23 @@ __attribute__((section(".vectors"), used)) const Vector ec2t_vectors[16] = {
 
 void Reset_Handler(void) {
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
-  COPROCESSOR_ACCESS |= 0xFu << 20; /* CP10 and CP11: floating point and Helium */
+    COPROCESSOR_ACCESS |= 0xFu << 20; /* CP10 and CP11: floating point and Helium */
 #endif
 #if defined(__ARM_FEATURE_MVE)
-  CONFIGURATION_CONTROL |= 1u << 19; /* low-overhead loops */
+    CONFIGURATION_CONTROL |= 1u << 19; /* low-overhead loops */
 #endif
 #if __ARM_ARCH == 6
-  /* ARMv6-M faults on unaligned words. On a larger core standing in for it, ask for the same;
-   * where the bit is fixed the write is ignored. */
-  CONFIGURATION_CONTROL |= 1u << 3;
+    /* ARMv6-M faults on unaligned words. On a larger core standing in for it, ask for the same;
+     * where the bit is fixed the write is ignored. */
+    CONFIGURATION_CONTROL |= 1u << 3;
 #endif
-  __asm volatile("dsb\n isb" ::: "memory");
-  for (uint32_t *p = ec2t_bss_start; p < ec2t_bss_end; ++p) *p = 0;
-  semihost_exit(main());
+    __asm volatile("dsb\n isb" ::: "memory");
+    for (uint32_t *p = ec2t_bss_start; p < ec2t_bss_end; ++p)
+        *p = 0;
+    semihost_exit(main());
 }
 
 void Fault_Handler(void) {
-  semihost_write("FAULT\n");
-  semihost_exit(99);
+    semihost_write("FAULT\n");
+    semihost_exit(99);
 }
