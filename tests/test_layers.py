@@ -41,6 +41,7 @@ class LayerTest:
 
     shape: ClassVar[tuple[int, ...]] = (8, 8, 4)
     cases: ClassVar[dict[str, Any]] = {}  # name -> layers in the middle
+    slow: ClassVar[tuple[str, ...]] = ()  # cases for `make test-slow`
     ternary: ClassVar[int | None] = 1  # how many ternary kernels come of it
 
     def model(self, middle: list[layers.Layer]) -> Any:
@@ -55,7 +56,9 @@ class LayerTest:
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         if "case" in metafunc.fixturenames:
-            metafunc.parametrize("case", self.cases)
+            marks = {case: pytest.mark.slow if case in self.slow else () for case in self.cases}
+            cases = [pytest.param(case, marks=mark) for case, mark in marks.items()]
+            metafunc.parametrize("case", cases)
 
     def test_apply_train_save_export(self, case: str, tmp_path: Path) -> None:
         tf_keras.utils.set_random_seed(0)
@@ -87,6 +90,7 @@ class LayerTest:
 
 
 class TestConvolutions(LayerTest):
+    slow = ("plain", "no bias, same, strides", "relu inside", "grouped", "transposed")
     cases: ClassVar = {
         "plain": lambda: [layers.Conv2D(8, 3)],
         "no bias, same, strides": lambda: [layers.Conv2D(8, 3, 2, "same", use_bias=False)],
@@ -110,6 +114,7 @@ class TestConvolutions(LayerTest):
 
 
 class TestSequences(LayerTest):
+    slow = ("plain", "separable")
     shape = (16, 4)
     cases: ClassVar = {
         "plain": lambda: [layers.Conv1D(8, 3)],
@@ -123,6 +128,7 @@ class TestSequences(LayerTest):
 
 
 class TestDense(LayerTest):
+    slow = ("plain", "on an image")
     cases: ClassVar = {
         "plain": lambda: [layers.Flatten(), layers.Dense(16)],
         "relu": lambda: [layers.GlobalAveragePooling2D(), layers.Dense(16), layers.ReLU()],
@@ -134,6 +140,7 @@ class TestDense(LayerTest):
 
 
 class TestActivations(LayerTest):
+    slow = ("tanh", "sigmoid", "swish", "gelu", "hard_tanh", "leaky_relu")
     cases: ClassVar = {
         name: lambda function=function: [layers.Conv2D(8, 3, activation=function)]
         for name, function in {
