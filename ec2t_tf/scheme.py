@@ -88,6 +88,64 @@ class TernaryScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
         return TernaryRegistry(self._ternary)
 
 
+def plain_model(model: tf_keras.Model) -> tf_keras.Model:
+    """The model without tfmot's layers, holding the latent weights."""
+    config = model.get_config()
+    with _loading():
+        plain = type(model).from_config({**config, **_plain_config(config)})
+    sources = {wrapped(layer).name: layer for layer in model.layers}
+    for layer in plain.layers:
+        values = {_last_name(variable): variable for variable in sources[layer.name].weights}
+        for variable in layer.weights:
+            variable.assign(values[_last_name(variable)])
+    return plain
+
+
+def _plain_config(config: dict) -> dict:
+    """Config of a Sequential or Functional model with every wrapper taken off."""
+    renamed: dict[str, str] = {}  # tfmot's layer name -> the layer that gives its output now
+    kept = []
+    for entry in config["layers"]:
+        if entry["class_name"] == "QuantizeInput":
+            if entry.get("inbound_nodes"):
+                renamed[entry["name"]] = entry["inbound_nodes"][0][0][0]
+            continue
+        if entry["class_name"] == "QuantizeWrapper":
+            inner = dict(entry["config"]["layer"])
+            inner["config"] = {**inner["config"]}
+            if "activation" in inner["config"]:
+                inner["config"]["activation"] = _plain_activation(inner["config"]["activation"])
+            inner.pop("build_config", None)
+            if "name" in entry:
+                inner["name"] = renamed[entry["name"]] = inner["config"]["name"]
+                inner["inbound_nodes"] = entry["inbound_nodes"]
+            entry = inner
+        kept.append(entry)
+    if not any("inbound_nodes" in entry for entry in kept):
+        return {"layers": kept}
+
+    def follow(node: object) -> object:
+        if isinstance(node, str):
+            return renamed.get(node, node)
+        if isinstance(node, list | tuple):
+            return [follow(item) for item in node]
+        return node
+
+    for entry in kept:
+        entry["inbound_nodes"] = follow(entry["inbound_nodes"])
+    ends = {key: follow(config[key]) for key in ("input_layers", "output_layers")}
+    return {"layers": kept, **ends}
+
+
+def _plain_activation(activation: object) -> object:
+    """What tfmot's activation wrapper holds; a convolution before a batch norm has none."""
+    while isinstance(activation, dict) and "activation" in activation.get("config", {}):
+        activation = activation["config"]["activation"]
+    if isinstance(activation, dict) and activation["class_name"] == "NoOpActivation":
+        return "linear"
+    return activation
+
+
 def has_int8_rule(layer: layers.Layer) -> bool:
     """Whether tfmot can train this layer with int8 weights and activations."""
     return isinstance(layer, TRANSFORMED) or TernaryRegistry().supports(layer)

@@ -17,7 +17,30 @@ flags.DEFINE_string(
     "dataset", "digits", "'digits' (inside scikit-learn) or a TFDS image classification set"
 )
 flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
-flags.DEFINE_enum("model", "resnet8", ["lenet5", "resnet8", "resnet20"], "network")
+flags.DEFINE_enum(
+    "model",
+    "resnet8",
+    ["efficientnet_b1", "lenet5", "micronet", "resnet8", "resnet18", "resnet20"],
+    "network",
+)
+flags.DEFINE_float("depth", 1.0, "compound scaling: blocks grow by depth^phi", lower_bound=0.0)
+flags.DEFINE_float("width", 1.0, "compound scaling: channels grow by width^phi", lower_bound=0.0)
+flags.DEFINE_float("phi", 1.0, "compound scaling: how far", lower_bound=0.0)
+flags.DEFINE_enum(
+    "supernet",
+    None,
+    ["depth_width", "phi"],
+    "instead of a ternary net, search a super-network: the grid of (depth, width) at phi 1, or the "
+    "phi that reaches --target_accuracy with --depth and --width",
+)
+flags.DEFINE_float(
+    "target_accuracy",
+    None,
+    "--supernet=phi: validation accuracy to reach, 0 to 1",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+flags.DEFINE_list("phis", [], "--supernet=phi: values to try; default: the published ones")
 flags.DEFINE_string("method", "ec2t", "ternary method")
 flags.DEFINE_integer("epochs", 15, "epochs of ternary training", lower_bound=1)
 flags.DEFINE_integer("float_epochs", 15, "epochs of float training before it", lower_bound=0)
@@ -27,7 +50,9 @@ flags.DEFINE_string("output_dir", "runs/latest", "where everything is written")
 flags.DEFINE_bool("resume", False, "continue the run in --output_dir after its last epoch")
 flags.DEFINE_integer("batch_size", 128, "images per step", lower_bound=1)
 flags.DEFINE_float("float_learning_rate", 0.1, "peak of the float phase (SGD)", lower_bound=0.0)
-flags.DEFINE_float("float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0)
+flags.DEFINE_float(
+    "float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0
+)
 flags.DEFINE_float("learning_rate", 2e-3, "peak of the ternary phase (Adam)", lower_bound=0.0)
 flags.DEFINE_float(
     "distill", 0.0, "share of the loss in which the float net teaches; 0: labels only", 0.0, 1.0
@@ -74,8 +99,8 @@ METHOD_FLAGS = {
 }
 # What must not change between a run and its resumption.
 IDENTITY = (
-    "dataset model method epochs float_epochs float_weights seed batch_size float_learning_rate "
-    "float_weight_decay learning_rate distill distill_temperature validation_fraction "
+    "dataset model depth width phi method epochs float_epochs float_weights seed batch_size "
+    "float_learning_rate float_weight_decay learning_rate distill distill_temperature validation_fraction "
     "centroid_scale entropy_gain target_sparsity sparsity_ramp frozen_from "
     "centroid_learning_rate reference_sign"
 ).split()
@@ -95,7 +120,7 @@ def prepare_output(folder: Path) -> None:
         ) from error
     path = folder / "settings.json"
     if not FLAGS.resume:
-        if (folder / "checkpoints").exists():
+        if any((folder / name).exists() for name in ("checkpoints", "supernet.csv")):
             raise app.UsageError(
                 f"--output_dir must not hold another run. Received: '{folder}', which does. "
                 "Pass --resume to continue it, or name another folder."
@@ -133,17 +158,24 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"No arguments but flags are taken. Received: {argv[1:]}.")
     folder = Path(FLAGS.output_dir)
     method = build_method()
+    if FLAGS.supernet == "phi" and FLAGS.target_accuracy is None:
+        raise app.UsageError("--supernet=phi requires --target_accuracy. Received none.")
     prepare_output(folder)
-    from ec2t_tf.train import run
+    from ec2t_tf.train import run, supernet_search
 
+    settings = run.Settings(
+        **{name: FLAGS[name].value for name in run.SETTINGS}, method=method, output_dir=folder
+    )
     try:
-        run.run(
-            run.Settings(
-                **{name: FLAGS[name].value for name in run.SETTINGS},
-                method=method,
-                output_dir=folder,
+        if FLAGS.supernet:
+            supernet_search.search(
+                settings,
+                FLAGS.supernet,
+                target_accuracy=FLAGS.target_accuracy,
+                phis=[float(phi) for phi in FLAGS.phis],
             )
-        )
+        else:
+            run.run(settings)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import tf_keras
@@ -10,9 +11,11 @@ import tf_keras
 import ec2t_tf
 from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
+from ec2t_tf.supernet import compound_scale
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import recipe, zoo
 from ec2t_tf.train.distillation import Distillation
+from ec2t_tf.train.finish import finish
 from ec2t_tf.train.zoo.published import load_weights
 
 
@@ -23,6 +26,9 @@ class Settings:
     dataset: str
     tfds_dir: str | None
     model: str
+    depth: float
+    width: float
+    phi: float
     epochs: int
     float_epochs: int
     float_weights: str | None
@@ -61,7 +67,7 @@ def run(settings: Settings) -> dict:
         tfds_dir=settings.tfds_dir,
         validation_fraction=settings.validation_fraction,
     )
-    float_model = zoo.build(settings.model, input_shape=data.image_shape, classes=data.classes)
+    float_model = build(settings, data)
     if settings.float_weights:
         load_weights(float_model, settings.float_weights)
     if settings.float_epochs:
@@ -69,7 +75,7 @@ def run(settings: Settings) -> dict:
     float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
 
     model = ec2t_tf.apply(float_model, method_for(settings, data))
-    at_start = summary(model)
+    zeros_at_start = summary(model).zeros
     distil = None
     if settings.distill:
         distil = Distillation(float_model, settings.distill, settings.distill_temperature)
@@ -82,12 +88,28 @@ def run(settings: Settings) -> dict:
         "seed": settings.seed,
         "float_accuracy": accuracy(float_model, test),
         "ternary_accuracy": accuracy(model, test),
-        "zeros_at_start": at_start.zeros,
+        "float_bytes": 4 * float_model.count_params(),
+        "zeros_at_start": zeros_at_start,
         **measures(summary(model)),
     }
-    from ec2t_tf.train import finish
+    options = {k: v for k, v in settings.method.get_config().items() if v is not None}
+    title = (
+        f"{settings.model} on {settings.dataset}, {settings.method.name} {options}, "
+        f"seed {settings.seed}"
+    )
+    return finish(model, data, metrics, title=title, folder=settings.output_dir)
 
-    return finish.finish(settings, data, model, metrics)
+
+def build(settings: Settings, data: image_data.ImageData) -> tf_keras.Model:
+    """The network of --model, scaled by --depth, --width and --phi."""
+    return compound_scale(
+        functools.partial(zoo.build, settings.model),
+        depth=settings.depth,
+        width=settings.width,
+        phi=settings.phi,
+        input_shape=data.image_shape,
+        classes=data.classes,
+    )
 
 
 def method_for(settings: Settings, data: image_data.ImageData) -> TernaryMethod:
@@ -149,7 +171,9 @@ def train(
 def accuracy(model: tf_keras.Model, batches: object) -> float:
     """Top-1 of a model whose output is logits, 0 to 1."""
     model.compile(metrics=["sparse_categorical_accuracy"])
-    return float(model.evaluate(batches, verbose=0, return_dict=True)["sparse_categorical_accuracy"])
+    return float(
+        model.evaluate(batches, verbose=0, return_dict=True)["sparse_categorical_accuracy"]
+    )
 
 
 def measures(table: Summary) -> dict:
@@ -157,5 +181,7 @@ def measures(table: Summary) -> dict:
         "zeros": table.zeros,
         "ternary_weights": sum(row.weights for row in table.ternary),
         "entropy_bytes": table.entropy_bytes,
-        "layers": [dataclasses.asdict(row) | {"treatment": row.treatment.value} for row in table.rows],
+        "layers": [
+            dataclasses.asdict(row) | {"treatment": row.treatment.value} for row in table.rows
+        ],
     }

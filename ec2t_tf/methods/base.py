@@ -22,7 +22,7 @@ class AddWeight(Protocol):
     """Creates a variable of a layer's state, zero to begin with."""
 
     def __call__(
-        self, name: str, shape: tuple[int, ...], trainable: bool, dtype: str = "float32"
+        self, name: str, shape: tuple[int, ...], trainable: bool, dtype: str = "float32", /
     ) -> tf.Variable: ...
 
 

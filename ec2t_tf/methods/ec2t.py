@@ -351,8 +351,8 @@ class EC2T(TernaryMethod):
     ) -> tf.Tensor:
         """Set and return the gain that gives the network this sparsity; kept unless it learns.
 
-        A schedule that rises to its final value does so from nearest neighbour: the gain is negative
-        only where the final value needs it.
+        A schedule that rises to its final value does so from nearest neighbour: the gain is below
+        zero only where the final value needs it.
         """
         zeroing_gains = []
         for member in members:
