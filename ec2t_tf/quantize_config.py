@@ -67,11 +67,11 @@ class TernaryQuantizer(quantizers.Quantizer):
 
     def build(self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer) -> State:
         def add_weight(
-            suffix: str, shape: tuple[int, ...], trainable: bool, dtype: str = "float32"
+            suffix: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32"
         ) -> tf.Variable:
             return layer.add_weight(
                 name=f"{name}_{suffix}",
-                shape=shape,
+                shape=tensor_shape if shape is None else shape,
                 dtype=dtype,
                 initializer="zeros",
                 trainable=trainable,
@@ -79,7 +79,7 @@ class TernaryQuantizer(quantizers.Quantizer):
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
 
-        return self.method.build(add_weight, tuple(tensor_shape))
+        return self.method.build(add_weight)
 
     def __call__(
         self, inputs: tf.Variable, training: bool, weights: State, **kwargs: object

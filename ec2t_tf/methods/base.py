@@ -19,10 +19,13 @@ State = dict[str, tf.Variable]
 
 
 class AddWeight(Protocol):
-    """Creates a variable of a layer's state, zero to begin with."""
+    """Creates a variable of a layer's state, zero to begin with.
+
+    A shape of None is that of the layer's weights.
+    """
 
     def __call__(
-        self, name: str, shape: tuple[int, ...], trainable: bool, dtype: str = "float32", /
+        self, name: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32", /
     ) -> tf.Variable: ...
 
 
@@ -93,8 +96,8 @@ class TernaryMethod(abc.ABC):
         """Options that rebuild this object."""
 
     @abc.abstractmethod
-    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
-        """Create the state of one layer, whose weights have this shape."""
+    def build(self, add_weight: AddWeight) -> State:
+        """Create one layer's state."""
 
     @abc.abstractmethod
     def initialise(self, latent: tf.Tensor, state: State) -> None:
