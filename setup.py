@@ -15,7 +15,7 @@ def packages_of(name: str, folder: str) -> list[str]:
 setup(
     name="ec2t_tf",
     version="0.1.0",
-    description="Sparse ternary networks for Keras: train, export, run on phones and microcontrollers",
+    description="Sparse ternary networks for Keras: trained, exported, run on small devices",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=[package for name, folder in ROOMS.items() for package in packages_of(name, folder)],

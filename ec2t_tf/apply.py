@@ -25,8 +25,8 @@ def apply(
     """A copy of `model` that trains into a sparse ternary network.
 
     Nothing else is needed: `compile` and `fit` as usual, with any optimiser. During training the
-    float weights stay inside as latent weights; every forward pass computes with ternary weights and
-    int8 activations.
+    float weights stay inside as latent weights; every forward pass computes with ternary weights
+    and int8 activations.
 
     Args:
       model: built tf_keras Sequential or Functional model, trained or not. It is not changed.
@@ -76,9 +76,9 @@ def check(model: tf_keras.Model) -> None:
         )
     if not isinstance(model, tf_keras.Sequential) and not model._is_graph_network:
         raise TypeError(
-            "apply requires a Sequential or Functional tf_keras model, because it rewires the graph "
-            f"of layers. Received the subclassed model {type(model).__name__}. Rebuild it with "
-            "tf_keras.Model(inputs, outputs)."
+            "apply requires a Sequential or Functional tf_keras model, because it rewires the "
+            f"graph of layers. Received the subclassed model {type(model).__name__}. Rebuild it "
+            "with tf_keras.Model(inputs, outputs)."
         )
     if not model.built or not model.inputs:
         raise ValueError(

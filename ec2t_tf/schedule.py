@@ -132,8 +132,8 @@ def check(schedule: Any) -> PruningSchedule:
         if kind is None:
             raise ValueError(
                 f"A registered schedule is required. Received: '{name}', which is unknown. "
-                "Decorate its class with tf_keras.saving.register_keras_serializable and import its "
-                "module before loading."
+                "Decorate its class with tf_keras.saving.register_keras_serializable, and import "
+                "its module before loading."
             )
         return kind.from_config(schedule["config"])
     if not isinstance(schedule, sparsity.PruningSchedule):

@@ -6,8 +6,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
+    from ec2t_tf.methods import TernaryMethod
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -99,11 +103,31 @@ METHOD_FLAGS = {
 }
 # What must not change between a run and its resumption.
 IDENTITY = (
-    "dataset model depth width phi method epochs float_epochs float_weights seed batch_size "
-    "float_learning_rate float_weight_decay learning_rate distill distill_temperature validation_fraction "
-    "centroid_scale entropy_gain target_sparsity sparsity_ramp frozen_from "
-    "centroid_learning_rate reference_sign"
-).split()
+    "dataset",
+    "model",
+    "depth",
+    "width",
+    "phi",
+    "method",
+    "epochs",
+    "float_epochs",
+    "float_weights",
+    "seed",
+    "batch_size",
+    "float_learning_rate",
+    "float_weight_decay",
+    "learning_rate",
+    "distill",
+    "distill_temperature",
+    "validation_fraction",
+    "centroid_scale",
+    "entropy_gain",
+    "target_sparsity",
+    "sparsity_ramp",
+    "frozen_from",
+    "centroid_learning_rate",
+    "reference_sign",
+)
 
 
 def prepare_output(folder: Path) -> None:
@@ -139,7 +163,8 @@ def prepare_output(folder: Path) -> None:
         path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def build_method():  # noqa: ANN201
+def build_method() -> TernaryMethod:
+    """The method of the flags, with its own knobs."""
     from ec2t_tf import methods
 
     if FLAGS.method not in METHOD_FLAGS:

@@ -7,7 +7,6 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-
 from ec2t_tf.train import sweep
 
 

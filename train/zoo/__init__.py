@@ -1,6 +1,6 @@
-"""Networks by name. Each builder takes (input_shape, classes), most also (depth, width), and returns
-a tf_keras model whose output is logits (no softmax: an int8 softmax would hide differences below
-1/256)."""
+"""Networks by name. Each builder takes (input_shape, classes), most also (depth, width), and
+returns a tf_keras model whose output is logits (no softmax: an int8 softmax would hide differences
+below 1/256)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Callable
 
 import tf_keras
-
 from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
 from ec2t_tf.train.zoo.lenet5 import lenet5
 from ec2t_tf.train.zoo.micronet import micronet

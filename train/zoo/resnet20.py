@@ -1,4 +1,4 @@
-"""ResNet-20 for CIFAR (He et al. 2016) with parameter-free option-A shortcuts; 269,722 parameters."""
+"""ResNet-20 for CIFAR (He et al. 2016) with option-A shortcuts; 269,722 parameters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import tf_keras
 from tf_keras import layers
 
 from ec2t_tf.supernet import round_blocks, round_channels
+
+Tensor = object  # symbolic Keras tensor
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
@@ -41,7 +43,7 @@ def resnet20(
     `depth` and `width` multiply blocks (rounded up) and channels (to multiples of 8).
     """
 
-    def convolution(x, filters: int, stride: int, name: str):  # noqa: ANN001, ANN202
+    def convolution(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
         if stride != 1:
             x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
         return layers.Conv2D(
@@ -54,7 +56,7 @@ def resnet20(
             name=name,
         )(x)
 
-    def normalisation(x, name: str):  # noqa: ANN001, ANN202
+    def normalisation(x: Tensor, name: str) -> Tensor:
         return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
     inputs = layers.Input(input_shape, name="image")
