@@ -79,7 +79,8 @@ def scheduled(schedule: PruningSchedule, steps: tf.Tensor, held: tf.Variable) ->
 
 def final_value(schedule: PruningSchedule) -> float:
     """The value at which a schedule ends."""
-    return float(schedule(tf.constant(LAST_STEP, tf.int64))[1])
+    with tf.init_scope():  # a number also while a function is being traced
+        return float(schedule(tf.constant(LAST_STEP, tf.int64))[1])
 
 
 def gain_for_sparsity(zeroing_gains: Sequence[tf.Tensor], sparsity: tf.Tensor) -> tf.Tensor:
