@@ -10,7 +10,7 @@ import tf_keras
 from ec2t_tf import keras_compat, methods, rewrite, scheme
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import Policy, Treatment, has_kernel
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.quantize_config import connect, initialise
 
 
 class UnsupportedLayerError(ValueError):
@@ -70,8 +70,8 @@ def apply(
             f"first nor the last layer with weights). Received a model with none:\n{report}"
         )
     quantised = scheme.quantise(rewritten.model, treated, untouched=report.of(Treatment.FLOAT))
-    for layer in ternary_layers(quantised):
-        layer.initialise()
+    connect(quantised)
+    initialise(quantised)
     quantised.ec2t_report = report
     print(report)
     return quantised

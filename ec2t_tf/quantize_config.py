@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +19,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 from tf_keras import layers
 
 from ec2t_tf import methods
-from ec2t_tf.methods.base import Assignment, State, TernaryMethod
+from ec2t_tf.methods.base import Assignment, Member, State, TernaryMethod
 
 _EXPORTING: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", default=False)
 
@@ -98,6 +98,9 @@ class TernaryQuantizer(quantizers.Quantizer):
         self.method = methods.deserialize(method) if isinstance(method, dict) else method
         self.relative_size = float(relative_size)
         self.per_channel = bool(per_channel)
+        # All ternary layers of the network, and whether this one speaks for them; see `connect`.
+        self.members: Sequence[Member] | None = None
+        self.leads = False
 
     def get_config(self) -> dict:
         return {
@@ -107,10 +110,13 @@ class TernaryQuantizer(quantizers.Quantizer):
         }
 
     def build(self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer) -> State:
-        def add_weight(suffix: str, shape: tuple[int, ...], trainable: bool) -> tf.Variable:
+        def add_weight(
+            suffix: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32"
+        ) -> tf.Variable:
             return layer.add_weight(
                 name=f"{name}_{suffix}",
-                shape=shape,
+                shape=tensor_shape if shape is None else shape,
+                dtype=dtype,
                 initializer="zeros",
                 trainable=trainable,
                 # Every replica computes the same value from the same weights.
@@ -123,6 +129,8 @@ class TernaryQuantizer(quantizers.Quantizer):
         self, inputs: tf.Variable, training: bool, weights: State, **kwargs: object
     ) -> tf.Tensor:
         if not _EXPORTING.get():
+            if training and self.method.controls_network:
+                self._before_pass()
             latent = tf.convert_to_tensor(inputs)
             return self.method.quantise(
                 latent, weights, relative_size=self.relative_size, training=training
@@ -140,6 +148,19 @@ class TernaryQuantizer(quantizers.Quantizer):
         return tf.quantization.fake_quant_with_min_max_vars(
             tf.constant(values), -largest, largest, num_bits=8, narrow_range=True
         )
+
+    def _before_pass(self) -> None:
+        # Keras also traces layers while it builds a model, when they cannot be connected yet.
+        tf.debugging.Assert(
+            self.members is not None,
+            [
+                "The ternary layers of this model do not know each other, which they must to train "
+                "towards a sparsity of the network. Load the model with ec2t_tf.load_model instead "
+                "of tf_keras.models.load_model."
+            ],
+        )
+        if self.members is not None and self.leads:
+            self.method.before_pass(self.members)
 
     def assign(self, latent: tf.Variable, state: State) -> Assignment:
         return self.method.assign(latent, state, relative_size=self.relative_size)
@@ -203,3 +224,30 @@ def ternary_layers(model: tf_keras.Model) -> list[TernaryLayer]:
         if isinstance(layer, QuantizeWrapper)
         and isinstance(layer.quantize_config, TernaryQuantizeConfig)
     ]
+
+
+def connect(model: tf_keras.Model) -> None:
+    """Make the ternary layers of a model known to each other; needed once a model is built.
+
+    Layers with one and the same method form a network of their own.
+    """
+    networks: dict[str, list[TernaryLayer]] = {}
+    for layer in ternary_layers(model):
+        networks.setdefault(repr(methods.serialize(layer.method)), []).append(layer)
+    for network in networks.values():
+        members = [
+            Member(layer.latent, layer.state, layer.quantizer.relative_size) for layer in network
+        ]
+        for layer in network:
+            layer.quantizer.members = members
+            layer.quantizer.leads = layer is network[0]
+
+
+def initialise(model: tf_keras.Model) -> None:
+    """Set the state of all ternary layers from their latent weights."""
+    ternary = ternary_layers(model)
+    for layer in ternary:
+        layer.initialise()
+    for layer in ternary:
+        if layer.quantizer.leads:
+            layer.method.initialise_network(layer.quantizer.members)

@@ -41,7 +41,7 @@ from tf_keras import layers
 
 from ec2t_tf import activations
 from ec2t_tf.methods.base import TernaryMethod
-from ec2t_tf.quantize_config import TernaryQuantizeConfig, TernaryQuantizer
+from ec2t_tf.quantize_config import TernaryQuantizeConfig, TernaryQuantizer, connect
 
 # Kernel attribute, and whether the converter accepts a scale per output channel.
 TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
@@ -329,7 +329,9 @@ def _last_name(variable: tf.Variable) -> str:
 def load(path: str) -> tf_keras.Model:
     """A saved model of ours, with tfmot's classes and ours known to Keras."""
     with _loading():
-        return tf_keras.models.load_model(path)
+        model = tf_keras.models.load_model(path)
+    connect(model)
+    return model
 
 
 @contextlib.contextmanager

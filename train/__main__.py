@@ -22,7 +22,30 @@ flags.DEFINE_string(
     "dataset", "digits", "'digits' (inside scikit-learn) or a TFDS image classification set"
 )
 flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
-flags.DEFINE_enum("model", "resnet8", ["lenet5", "resnet8", "resnet20"], "network")
+flags.DEFINE_enum(
+    "model",
+    "resnet8",
+    ["efficientnet_b1", "lenet5", "micronet", "resnet8", "resnet18", "resnet20"],
+    "network",
+)
+flags.DEFINE_float("depth", 1.0, "compound scaling: blocks grow by depth^phi", lower_bound=0.0)
+flags.DEFINE_float("width", 1.0, "compound scaling: channels grow by width^phi", lower_bound=0.0)
+flags.DEFINE_float("phi", 1.0, "compound scaling: how far", lower_bound=0.0)
+flags.DEFINE_enum(
+    "supernet",
+    None,
+    ["depth_width", "phi"],
+    "instead of a ternary net, search a super-network: the grid of (depth, width) at phi 1, or the "
+    "phi that reaches --target_accuracy with --depth and --width",
+)
+flags.DEFINE_float(
+    "target_accuracy",
+    None,
+    "--supernet=phi: validation accuracy to reach, 0 to 1",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+flags.DEFINE_list("phis", [], "--supernet=phi: values to try; default: the published ones")
 flags.DEFINE_string("method", "ec2t", "ternary method")
 flags.DEFINE_string("policy", None, "JSON file of rules: which layer is treated how; see Policy")
 flags.DEFINE_integer("epochs", 15, "epochs of ternary training", lower_bound=1)
@@ -37,22 +60,56 @@ flags.DEFINE_float(
     "float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0
 )
 flags.DEFINE_float("learning_rate", 2e-3, "peak of the ternary phase (Adam)", lower_bound=0.0)
+flags.DEFINE_float(
+    "distill", 0.0, "share of the loss in which the float net teaches; 0: labels only", 0.0, 1.0
+)
+flags.DEFINE_float("distill_temperature", 2.0, "softens the teacher's word", lower_bound=1e-3)
 flags.DEFINE_float("validation_fraction", 0.1, "training images held out for validation")
 flags.DEFINE_bool("jit_compile", False, "compile training steps with XLA")
 flags.DEFINE_integer("verbose", 1, "1: progress bars, 2: a line an epoch", lower_bound=0)
 # Knobs of --method=ec2t
-flags.DEFINE_float("centroid_scale", 0.3, "EC2T: initial centroid / largest weight")
-flags.DEFINE_float("entropy_gain", 0.1, "EC2T: strength of the entropy constraint, 0 to 1")
+flags.DEFINE_float(
+    "centroid_scale",
+    None,
+    "EC2T: initial centroid / largest weight; default: 0.3, or found for --target_sparsity",
+)
+flags.DEFINE_float(
+    "entropy_gain", None, "EC2T: strength of the entropy constraint, 0 to 1; default: 0.1"
+)
+flags.DEFINE_float("target_sparsity", None, "EC2T: share of zeros to train to, 0.8 for 80 %")
+flags.DEFINE_float(
+    "sparsity_ramp",
+    0.0,
+    "EC2T: share of the epochs over which zeros rise to --target_sparsity",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+flags.DEFINE_float(
+    "frozen_from",
+    None,
+    "EC2T: share of the epochs after which no weight changes its code, or the optimiser step",
+    lower_bound=0.0,
+)
 flags.DEFINE_float("centroid_learning_rate", 0.1, "EC2T: relative to --learning_rate")
 flags.DEFINE_bool("reference_sign", False, "EC2T: the published code's sign of w_n's gradient")
 
 METHOD_FLAGS = {
-    "ec2t": ("centroid_scale", "entropy_gain", "centroid_learning_rate", "reference_sign"),
+    "ec2t": (
+        "centroid_scale",
+        "entropy_gain",
+        "target_sparsity",
+        "frozen_from",
+        "centroid_learning_rate",
+        "reference_sign",
+    ),
 }
 # What must not change between a run and its resumption.
 IDENTITY = (
     "dataset",
     "model",
+    "depth",
+    "width",
+    "phi",
     "method",
     "policy",
     "epochs",
@@ -63,9 +120,14 @@ IDENTITY = (
     "float_learning_rate",
     "float_weight_decay",
     "learning_rate",
+    "distill",
+    "distill_temperature",
     "validation_fraction",
     "centroid_scale",
     "entropy_gain",
+    "target_sparsity",
+    "sparsity_ramp",
+    "frozen_from",
     "centroid_learning_rate",
     "reference_sign",
 )
@@ -85,7 +147,7 @@ def prepare_output(folder: Path) -> None:
         ) from error
     path = folder / "settings.json"
     if not FLAGS.resume:
-        if (folder / "checkpoints").exists():
+        if any((folder / name).exists() for name in ("checkpoints", "supernet.csv")):
             raise app.UsageError(
                 f"--output_dir must not hold another run. Received: '{folder}', which does. "
                 "Pass --resume to continue it, or name another folder."
@@ -138,18 +200,27 @@ def main(argv: list[str]) -> None:
     folder = Path(FLAGS.output_dir)
     method = build_method()
     policy = build_policy()
+    if FLAGS.supernet == "phi" and FLAGS.target_accuracy is None:
+        raise app.UsageError("--supernet=phi requires --target_accuracy. Received none.")
     prepare_output(folder)
-    from ec2t_tf.train import run
+    from ec2t_tf.train import run, supernet_search
 
+    settings = run.Settings(
+        **{name: FLAGS[name].value for name in run.SETTINGS},
+        method=method,
+        policy=policy,
+        output_dir=folder,
+    )
     try:
-        run.run(
-            run.Settings(
-                **{name: FLAGS[name].value for name in run.SETTINGS},
-                method=method,
-                policy=policy,
-                output_dir=folder,
+        if FLAGS.supernet:
+            supernet_search.search(
+                settings,
+                FLAGS.supernet,
+                target_accuracy=FLAGS.target_accuracy,
+                phis=[float(phi) for phi in FLAGS.phis],
             )
-        )
+        else:
+            run.run(settings)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import tensorflow as tf
 import tf_keras
+from ec2t_tf.train import distillation
 from ec2t_tf.train.data import ImageData
+from ec2t_tf.train.distillation import Distillation
 
 from ec2t_tf.summary import summary
 
@@ -129,14 +131,20 @@ def train(
     output_dir: Path,
     ternary: bool,
     jit_compile: bool,
+    distil: Distillation | None = None,
     verbose: int = 1,
 ) -> None:
     """Run a phase from its latest checkpoint, or from its start where there is none."""
     steps = data.steps_per_epoch(batch_size)
+    cross_entropy = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(
         optimiser(phase, steps),
-        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        distil.loss if distil else cross_entropy,
+        metrics=[
+            tf_keras.metrics.MeanMetricWrapper(distillation.accuracy, name="accuracy")
+            if distil
+            else "accuracy"
+        ],
         jit_compile=jit_compile,
     )
     model.optimizer.build(model.trainable_variables)
@@ -147,8 +155,11 @@ def train(
     if done:
         print(f"{phase.name}: resuming after epoch {done} of {phase.epochs}")
     zeros = (lambda: summary(model).zeros) if ternary else None
+    batches = data.training(
+        batch_size=batch_size, seed=seed, first_epoch=done, last_epoch=phase.epochs
+    )
     model.fit(
-        data.training(batch_size=batch_size, seed=seed, first_epoch=done, last_epoch=phase.epochs),
+        distil.attach(batches) if distil else batches,
         steps_per_epoch=steps,
         initial_epoch=done,
         epochs=phase.epochs,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import tf_keras
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import recipe, zoo
+from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.finish import finish
 from ec2t_tf.train.zoo.published import load_weights
 
 import ec2t_tf
 from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
+from ec2t_tf.supernet import compound_scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Settings:
     dataset: str
     tfds_dir: str | None
     model: str
+    depth: float
+    width: float
+    phi: float
     epochs: int
     float_epochs: int
     float_weights: str | None
@@ -31,6 +37,9 @@ class Settings:
     float_learning_rate: float
     float_weight_decay: float
     learning_rate: float
+    sparsity_ramp: float
+    distill: float
+    distill_temperature: float
     validation_fraction: float
     jit_compile: bool
     verbose: int
@@ -60,16 +69,19 @@ def run(settings: Settings) -> dict:
         tfds_dir=settings.tfds_dir,
         validation_fraction=settings.validation_fraction,
     )
-    float_model = zoo.build(settings.model, input_shape=data.image_shape, classes=data.classes)
+    float_model = build(settings, data)
     if settings.float_weights:
         load_weights(float_model, settings.float_weights)
     if settings.float_epochs:
         train(float_model, data, float_phase(settings), settings, ternary=False)
     float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
 
-    model = ec2t_tf.apply(float_model, settings.method, policy=settings.policy)
+    model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
     zeros_at_start = summary(model).zeros
-    train(model, data, ternary_phase(settings), settings, ternary=True)
+    distil = None
+    if settings.distill:
+        distil = Distillation(float_model, settings.distill, settings.distill_temperature)
+    train(model, data, ternary_phase(settings), settings, ternary=True, distil=distil)
     model.save(settings.output_dir / "model.keras")
 
     # The one place where the test images are used.
@@ -82,11 +94,43 @@ def run(settings: Settings) -> dict:
         "zeros_at_start": zeros_at_start,
         **measures(summary(model)),
     }
+    options = {k: v for k, v in settings.method.get_config().items() if v is not None}
     title = (
-        f"{settings.model} on {settings.dataset}, {settings.method.name} "
-        f"{settings.method.get_config()}, seed {settings.seed}"
+        f"{settings.model} on {settings.dataset}, {settings.method.name} {options}, "
+        f"seed {settings.seed}"
     )
     return finish(model, data, metrics, title=title, folder=settings.output_dir)
+
+
+def build(settings: Settings, data: image_data.ImageData) -> tf_keras.Model:
+    """The network of --model, scaled by --depth, --width and --phi."""
+    return compound_scale(
+        functools.partial(zoo.build, settings.model),
+        depth=settings.depth,
+        width=settings.width,
+        phi=settings.phi,
+        input_shape=data.image_shape,
+        classes=data.classes,
+    )
+
+
+def method_for(settings: Settings, data: image_data.ImageData) -> TernaryMethod:
+    """The method, told how many steps it has; a target sparsity rises over --sparsity_ramp."""
+    config = settings.method.get_config()
+    steps = settings.epochs * data.steps_per_epoch(settings.batch_size)
+    if "total_steps" in config:
+        config["total_steps"] = steps
+    if settings.sparsity_ramp and config.get("target_sparsity") is not None:
+        from tensorflow_model_optimization.sparsity.keras import PolynomialDecay
+
+        config["schedule"] = PolynomialDecay(
+            initial_sparsity=0.0,
+            final_sparsity=config.pop("target_sparsity"),
+            begin_step=0,
+            end_step=max(1, round(settings.sparsity_ramp * steps)),
+            frequency=1,
+        )
+    return type(settings.method)(**config)
 
 
 def float_phase(settings: Settings) -> recipe.Phase:
@@ -110,6 +154,7 @@ def train(
     settings: Settings,
     *,
     ternary: bool,
+    distil: Distillation | None = None,
 ) -> None:
     recipe.train(
         model,
@@ -120,6 +165,7 @@ def train(
         output_dir=settings.output_dir,
         ternary=ternary,
         jit_compile=settings.jit_compile,
+        distil=distil,
         verbose=settings.verbose,
     )
 

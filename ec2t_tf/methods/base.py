@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +16,25 @@ INT8_LARGEST_CODE = 127
 SMALLEST_CENTROID = 1e-8
 
 State = dict[str, tf.Variable]
-# add_weight(name, shape, trainable) -> variable
-AddWeight = Callable[[str, tuple[int, ...], bool], tf.Variable]
+
+
+class AddWeight(Protocol):
+    """Creates a variable of a layer's state, zero to begin with.
+
+    A shape of None is that of the layer's weights.
+    """
+
+    def __call__(
+        self, name: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32", /
+    ) -> tf.Variable: ...
+
+
+class Member(NamedTuple):
+    """One ternary layer of a network."""
+
+    latent: tf.Variable
+    state: State
+    relative_size: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +103,17 @@ class TernaryMethod(abc.ABC):
     @abc.abstractmethod
     def initialise(self, latent: tf.Tensor, state: State) -> None:
         """Set the state from the layer's weights; runs whenever float weights were loaded."""
+
+    def initialise_network(self, members: Sequence[Member]) -> None:  # noqa: B027
+        """Set what depends on all layers; runs after `initialise` of each of them."""
+
+    @property
+    def controls_network(self) -> bool:
+        """Whether `before_pass` is needed: the layers then must know each other to train."""
+        return False
+
+    def before_pass(self, members: Sequence[Member]) -> None:  # noqa: B027
+        """Update what depends on all layers; runs before each forward pass of training."""
 
     @abc.abstractmethod
     def quantise(

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ec2t_tf.methods.base import INT8_LARGEST_CODE, Assignment, State
-from ec2t_tf.methods.ec2t import EC2T, Thresholds
+from ec2t_tf.methods.ec2t import EC2T
 
 INT8_BITS = 8
 
@@ -27,9 +27,14 @@ class ECP(EC2T):
     is_ternary: ClassVar[bool] = False
 
     def _ternary_weights(
-        self, latent: tf.Tensor, step: tf.Tensor, centroids: tf.Tensor, boundary: Thresholds
+        self,
+        latent: tf.Tensor,
+        step: tf.Tensor,
+        centroids: tf.Tensor,
+        negative: tf.Tensor,
+        positive: tf.Tensor,
+        learns: bool | tf.Tensor,
     ) -> tf.Tensor:
-        negative, positive = latent < -boundary.negative, latent > boundary.positive
         largest = _largest(latent)
         stored = tf.quantization.fake_quant_with_min_max_vars(
             latent, -largest, largest, num_bits=INT8_BITS, narrow_range=True
@@ -39,6 +44,8 @@ class ECP(EC2T):
         def assigned(latent: tf.Tensor, step: tf.Tensor) -> tuple:
             def gradient(g: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 scale = tf.where(positive, centroids[1], tf.where(negative, centroids[0], 1.0))
+                if learns is not True:
+                    scale = tf.where(learns, scale, 0.0)
                 return scale * g, tf.zeros_like(step)
 
             return tf.where(tf.logical_or(positive, negative), stored, 0.0), gradient
@@ -47,9 +54,7 @@ class ECP(EC2T):
 
     def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
         latent = tf.convert_to_tensor(latent)
-        centroids = self.centroids(latent, state)
-        boundary = self.thresholds(latent, centroids, relative_size=relative_size)
-        kept = tf.logical_or(latent > boundary.positive, latent < -boundary.negative)
+        kept = self._codes(latent, state, relative_size) != 0
         largest = _largest(latent)
         scale = largest / INT8_LARGEST_CODE
         codes = tf.where(kept, tf.round(latent / scale), 0.0)

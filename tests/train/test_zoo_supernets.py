@@ -1,0 +1,73 @@
+"""The super-networks of the zoo have the published sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
+from ec2t_tf.train.zoo.micronet import micronet
+from ec2t_tf.train.zoo.resnet18 import resnet18
+
+from ec2t_tf.scoring import micronet_score, plain_count
+from ec2t_tf.supernet import compound_scale
+
+
+def trainable_parameters(model):
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def test_published_micronet():
+    model = compound_scale(micronet, depth=1.4, width=1.2, phi=3.5)
+    kernels = {
+        layer.name: layer.kernel.shape.num_elements()
+        for layer in model.layers
+        if hasattr(layer, "kernel")
+    }
+    blocks = {n: size for n, size in kernels.items() if n.endswith(("_conv1", "_conv2"))}
+    shortcuts = {n: size for n, size in kernels.items() if n.endswith("shortcut")}
+    assert len(blocks) == 138
+    assert sum(blocks.values()) == 8_002_368
+    assert sum(shortcuts.values()) == 9_728
+    assert trainable_parameters(model) == 8_044_234
+    count = plain_count(model)
+    macs = sum(layer.macs for layer in count.layers if "shortcut" not in layer.name)
+    assert round(macs / 1e6) == 1242
+    # Thesis table 5.4: 8.02M parameters, 1243M additions, 1243M multiplications, 2487M in all.
+    score = micronet_score(model, float_bits=32)
+    assert round(score.parameters / 1e6, 2) == 8.02
+    assert round(score.additions / 1e6) == 1243
+    assert round(score.multiplications / 1e6) == 1243
+    assert round(score.operations / 1e6) == 2487
+
+
+@pytest.mark.parametrize(("phi", "parameters"), [(0, 662_810), (1, 1_523_554)])
+def test_micronet_grows_with_phi(phi, parameters):
+    model = compound_scale(micronet, depth=1.4, width=1.2, phi=phi)
+    assert trainable_parameters(model) == parameters
+
+
+def test_resnet18_is_torchvisions():
+    model = resnet18()
+    assert trainable_parameters(model) == 11_689_512
+    # Thesis table 5.3: 1795M additions, 1797M multiplications, 3592M in all.
+    score = micronet_score(model, float_bits=32)
+    assert round(score.additions / 1e6) == 1795
+    assert round(score.multiplications / 1e6) == 1797
+    assert round(score.operations / 1e6) == 3592
+    narrow = resnet18(depth=0.5, width=0.5)
+    assert narrow.get_layer("layer4_0_conv1").filters == 256
+    assert len(narrow.layers) < len(model.layers)
+
+
+def test_efficientnet_b1_has_the_published_parameters():
+    model = efficientnet_b1()
+    assert trainable_parameters(model) == 7_794_184
+    small = efficientnet_b1(input_shape=(32, 32, 3), classes=10, depth=0.5, width=0.5)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    assert np.isfinite(small(images).numpy()).all()
+
+
+@pytest.mark.parametrize("build", [resnet18, efficientnet_b1])
+def test_small_images_are_refused(build):
+    with pytest.raises(ValueError, match="at least 32x32"):
+        build(input_shape=(28, 28, 1))
