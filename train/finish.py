@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tf_keras
-from ec2t_tf.export import verify as verification
+from ec2t_tf.export.verify import run as run_file
 from ec2t_tf.train import plots, recipe
 from ec2t_tf.train.data import ImageData
 
@@ -30,7 +30,7 @@ def finish(
     export.to_tflite(model, path)
     images = np.concatenate([x.numpy() for x, _ in data.evaluation(data.test)])
     check = export.verify(model, path, images)
-    outputs, _ = verification.run(path, images)
+    outputs, _ = run_file(path, images)
     file = export.report(path)
     metrics = {
         **metrics,
