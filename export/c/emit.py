@@ -17,7 +17,6 @@ from .lower import CORES, SWAR_CORES, Lowering, Names
 from .plan import ALIGNMENT, Block, Layout, place
 
 KERNELS = Path(kernels.__file__).parent / "cortex_m"
-READ_AHEAD = 64  # bytes a tile may read behind a tensor; never used, never written
 
 
 @dataclass(frozen=True)
@@ -171,8 +170,12 @@ def _memory(net: Lowering) -> tuple[dict[int, int], list[int], int]:
         Block(f"scratch {i}", step.scratch() + -step.scratch() % ALIGNMENT, i, i)
         for i, step in enumerate(net.steps)
     ]
-    arena = place([*blocks.values(), *(s for s in scratches if s.size)]) + READ_AHEAD
+    arena = place([*blocks.values(), *(s for s in scratches if s.size)])
     addresses = {key: blocks[id(root(layout))].offset for key, layout in distinct.items()}
+    for step in net.steps:
+        layout = net.layouts[step.inputs[0]]
+        arena = max(arena, addresses[id(layout)] + layout.lead + step.reads())
+    arena += -arena % ALIGNMENT
     return addresses, [max(s.offset, 0) for s in scratches], arena
 
 

@@ -35,8 +35,8 @@ int main(void) {
 }
 """
 
-_MAKEFILE = """# make: builds firmware.elf; make run: runs it in QEMU. For a board, put what its
-# vendor provides in the place of startup.c, link.ld.in and semihost.c.
+_MAKEFILE = """# make: builds firmware.elf; make run: runs it in QEMU. For a board, put its own
+# files in the place of startup.c, link.ld.in and semihost.c.
 CC = arm-none-eabi-gcc
 CPU = FLAGS -mthumb
 CFLAGS = $(CPU) -std=c11 -ffreestanding -O2 -Wall -Wextra -ffunction-sections -fdata-sections -I..

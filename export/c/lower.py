@@ -52,6 +52,7 @@ class Step:
     emit: Callable[[Names], Code]
     scratch: Callable[[], int] = lambda: 0
     in_place: bool = False
+    reads: Callable[[], int] = lambda: 0  # how far behind row 0, column 0 of the input it reads
     flat: bool = False  # may treat planes as one row if input and output have one pitch
 
 
@@ -389,8 +390,21 @@ class Lowering:
                 return 0
             return 4 * int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
 
+        def reads() -> int:
+            """Tiles at the end of a row, or below the last, read on; what they get is not used."""
+            planes = (layout.channels - 1) * layout.plane
+            last_tap = taps[-1][0] * layout.pitch + taps[-1][1] - top * layout.pitch - left
+            tiling = self._tiling(layout, out, strides, unit)
+            tiles = -(-tiling.cover // tiling.rows) - 1
+            of_lists = tiles * tiling.in_row_step + (tiling.across - 1) * tiling.in_tile_step
+            of_lists += tiling.in_group[-1] + self.group * strides[1]
+            of_dense = (out.height - 1) * strides[0] * layout.pitch + (out.width + 8) * strides[1]
+            return planes + last_tap + max(of_lists, of_dense) + 16
+
         sources = ("list_conv.c", "dense_conv.c", "gather_conv.c", "layout.c")
-        step = Step(name, sources, (source,), target, emit, scratch, flat=use_lists and unit)
+        step = Step(
+            name, sources, (source,), target, emit, scratch, reads=reads, flat=use_lists and unit
+        )
         self.steps.append(step)
 
     def _lists(

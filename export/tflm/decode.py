@@ -5,6 +5,7 @@ Runs on the unmodified library: no operator of ours, only MicroMutableOpResolver
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,10 @@ def to_tflm(
     if isinstance(model, (str, Path)):
         model = Path(model).read_bytes()
     checked = graph_module.read(model)
-    parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    try:
+        parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise graph_module.ModelError(f"the .tflite file is damaged ({error}).") from error
     graph = parsed.subgraphs[0]
     if len(parsed.subgraphs) != 1:
         raise graph_module.ModelError(

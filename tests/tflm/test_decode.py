@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -73,3 +75,24 @@ def test_wheel_computes_the_same(name: str, choice: str) -> None:
 def test_refuses_unknown_streams() -> None:
     with pytest.raises(ValueError, match="auto, huffman or lut"):
         to_tflm(nets.lenet5(), streams="zip")
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_damaged_files_end_in_model_error(seed: int) -> None:
+    """Replay one case with -k 'end_in_model_error[<seed>]'."""
+    from ec2t_tf.export.c import ModelError
+
+    random = np.random.default_rng(seed)
+    data = bytearray(_SMALL)
+    for _ in range(random.integers(1, 6)):
+        data[int(random.integers(8, len(data)))] = int(random.integers(0, 256))
+    with contextlib.suppress(ModelError):
+        to_tflm(bytes(data))
+
+
+def _small() -> bytes:
+    net = nets.NetBuilder((1, 5, 5, 8), seed=6)
+    return net.finish(net.conv(net.input, 16, relu=False))
+
+
+_SMALL = _small()

@@ -3,6 +3,10 @@
 #define EC2T_MCU_REQUANTISE_H
 #include "planar.h"
 
+#if defined(EC2T_MCU_HELIUM)
+#include <arm_mve.h>
+#endif
+
 /* round(value * multiplier / 2^32) + rounding */
 static inline int32_t ec2t_mcu_high(int32_t value, int32_t multiplier, int32_t rounding) {
 #if defined(EC2T_MCU_DSP) || defined(EC2T_MCU_HELIUM)
@@ -73,12 +77,37 @@ static inline void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane,
     if (clamp->minimum == -128 && clamp->maximum == 127)
         return;
     for (uint32_t y = layout->height; y; --y, plane += layout->pitch) {
-        for (uint32_t x = 0; x < layout->width; ++x) {
+        uint32_t x = 0;
+#if defined(EC2T_MCU_HELIUM)
+        for (; x < layout->width; x += 16u) {
+            const mve_pred16_t inside = vctp8q(layout->width - x);
+            int8x16_t values = vldrbq_z_s8((const int8_t *)plane + x, inside);
+            values = vmaxq_s8(values, vdupq_n_s8((int8_t)clamp->minimum));
+            values = vminq_s8(values, vdupq_n_s8((int8_t)clamp->maximum));
+            vstrbq_p_s8((int8_t *)plane + x, values, inside);
+        }
+#elif defined(EC2T_MCU_DSP)
+        const uint32_t least = ((uint32_t)clamp->minimum & 0xffu) * 0x01010101u;
+        const uint32_t most = ((uint32_t)clamp->maximum & 0xffu) * 0x01010101u;
+        for (; x + 4u <= layout->width; x += 4u) {
+            uint32_t word, unused;
+            __builtin_memcpy(&word, plane + x, 4);
+            /* SSUB8 notes which bytes did not go below zero, SEL chooses by it. */
+            __asm("ssub8 %1,%0,%2\n sel %0,%0,%2\n ssub8 %1,%3,%0\n sel %0,%0,%3"
+                  : "+&r"(word), "=&r"(unused)
+                  : "r"(least), "r"(most)
+                  : "cc");
+            __builtin_memcpy(plane + x, &word, 4);
+        }
+#endif
+        for (; x < layout->width; ++x) {
             const int32_t value = ec2t_mcu_value(plane[x]);
-            if (value < clamp->minimum)
+            if (value < clamp->minimum) {
                 plane[x] = ec2t_mcu_byte(clamp->minimum);
-            if (value > clamp->maximum)
+            }
+            if (value > clamp->maximum) {
                 plane[x] = ec2t_mcu_byte(clamp->maximum);
+            }
         }
     }
 }
