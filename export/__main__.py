@@ -14,6 +14,7 @@ flags.DEFINE_string("model", None, "model saved by model.save (.keras, .h5 or Sa
 flags.DEFINE_string("output", None, ".tflite file to write")
 flags.DEFINE_enum("format", "int8", ["int8"], "how weights are stored")
 flags.DEFINE_enum("io_dtype", "float32", ["float32", "int8"], "type of the file's input and output")
+flags.DEFINE_bool("allow_float", False, "accept operators of layers that apply left float")
 flags.DEFINE_string(
     "verify", None, "optional .npy file, float32 (count, *input shape): compare Keras with the file"
 )
@@ -29,7 +30,13 @@ def main(argv: list[str]) -> None:
 
     try:
         model = ec2t_tf.load_model(FLAGS.model)
-        export.to_tflite(model, FLAGS.output, format=FLAGS.format, io_dtype=FLAGS.io_dtype)
+        export.to_tflite(
+            model,
+            FLAGS.output,
+            format=FLAGS.format,
+            io_dtype=FLAGS.io_dtype,
+            allow_float=FLAGS.allow_float,
+        )
         print(export.report(FLAGS.output))
         if FLAGS.verify:
             data = np.load(FLAGS.verify, allow_pickle=False)

@@ -118,6 +118,11 @@ class TestPromises:
         with pytest.raises(export.ConversionError, match="FLOAT32 tensor"):
             export.to_tflite(quantised, path)
         assert not path.exists()
+        # Allowed for the layer that apply left float, and for no other.
+        export.to_tflite(quantised, path, allow_float=True)
+        content = path.read_bytes()
+        with pytest.raises(export.ConversionError, match="FLOAT32 tensor"):
+            convert.check_int8(content, ternary_kernels=1, float_layers=["hidden"])
 
     def test_kernels_that_are_not_ternary_are_named(self, path: Path) -> None:
         with pytest.raises(export.ConversionError, match="Received 2; more codes are in"):
