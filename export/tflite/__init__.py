@@ -1,0 +1,6 @@
+"""Writers from a verified int8 .tflite file to the other file formats."""
+
+from .int4 import align_to_int4, int4
+from .sparse import sparse
+
+__all__ = ["align_to_int4", "int4", "sparse"]
