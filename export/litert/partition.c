@@ -1,0 +1,303 @@
+#include "partition.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "step.h"
+
+enum { ARENA_ALIGNMENT = 64 };
+
+/* A tensor that the partition reads, writes or keeps to itself. */
+typedef struct {
+    int tensor;
+    bool is_input, is_output; /* of the partition; neither: inner, in our own arena */
+    ec2t_extent extent;
+    size_t offset;  /* in the arena */
+    int first, last; /* steps between which it is alive */
+} ec2t_value;
+
+typedef struct {
+    const ec2t_delegate_options *options;
+    ec2t_step *steps;
+    int step_count;
+    ec2t_value *values;
+    int value_count;
+    uint8_t *arena;
+    ec2t_reason damage; /* why init failed, if it did */
+} ec2t_partition;
+
+ec2t_claim ec2t_node_claim(TfLiteContext *context, const TfLiteNode *node,
+                           const TfLiteRegistration *registration,
+                           const ec2t_delegate_options *options, ec2t_reason *reason) {
+    const char *custom = registration->custom_name;
+    const bool is_custom = custom != NULL && strncmp(custom, "EC2T.", 5) == 0;
+    const bool is_plain = registration->builtin_code == kTfLiteBuiltinConv2d ||
+                          registration->builtin_code == kTfLiteBuiltinDepthwiseConv2d ||
+                          registration->builtin_code == kTfLiteBuiltinFullyConnected;
+    if (!is_custom && !(is_plain && options->claim_int8)) {
+        reason->text[0] = '\0';
+        return EC2T_LEFT;
+    }
+    ec2t_step step;
+    const ec2t_claim claim =
+        ec2t_step_create(context, node, registration, options, &step, reason);
+    if (claim == EC2T_CLAIMED) {
+        ec2t_step_destroy(&step);
+    }
+    return claim;
+}
+
+bool ec2t_node_joins(TfLiteContext *context, const TfLiteNode *node,
+                     const TfLiteRegistration *registration,
+                     const ec2t_delegate_options *options) {
+    if (registration->builtin_code != kTfLiteBuiltinAdd &&
+        registration->builtin_code != kTfLiteBuiltinMaxPool2d) {
+        return false;
+    }
+    ec2t_step step;
+    ec2t_reason reason;
+    if (ec2t_step_create(context, node, registration, options, &step, &reason) != EC2T_CLAIMED) {
+        return false;
+    }
+    ec2t_step_destroy(&step);
+    return true;
+}
+
+static bool contains(const TfLiteIntArray *array, int item) {
+    for (int i = 0; array != NULL && i < array->size; i++) {
+        if (array->data[i] == item) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static ec2t_value *find_value(const ec2t_partition *partition, int tensor) {
+    for (int i = 0; i < partition->value_count; i++) {
+        if (partition->values[i].tensor == tensor) {
+            return &partition->values[i];
+        }
+    }
+    return NULL;
+}
+
+/* Notes that step number `step` uses a tensor. */
+static void use_value(ec2t_partition *partition, const TfLiteDelegateParams *params, int tensor,
+                      int step) {
+    ec2t_value *value = find_value(partition, tensor);
+    if (value == NULL) {
+        value = &partition->values[partition->value_count++];
+        value->tensor = tensor;
+        value->is_input = contains(params->input_tensors, tensor);
+        value->is_output = contains(params->output_tensors, tensor);
+        value->first = step;
+    }
+    value->last = step;
+}
+
+static void partition_free(TfLiteContext *context, void *buffer) {
+    (void)context;
+    ec2t_partition *partition = buffer;
+    if (partition == NULL) {
+        return;
+    }
+    for (int i = 0; i < partition->step_count; i++) {
+        ec2t_step_destroy(&partition->steps[i]);
+    }
+    free(partition->steps);
+    free(partition->values);
+    free(partition->arena);
+    free(partition);
+}
+
+static void *partition_init(TfLiteContext *context, const char *buffer, size_t length) {
+    (void)length;
+    const TfLiteDelegateParams *params = (const void *)buffer;
+    const int count = params->nodes_to_replace->size;
+    ec2t_partition *partition = calloc(1, sizeof *partition);
+    if (partition == NULL) {
+        return NULL;
+    }
+    partition->options = params->delegate->data_;
+    partition->steps = calloc((size_t)count + 1, sizeof *partition->steps);
+    partition->values = calloc(3 * (size_t)count + 1, sizeof *partition->values);
+    if (partition->steps == NULL || partition->values == NULL) {
+        snprintf(partition->damage.text, sizeof partition->damage.text, "out of memory");
+        return partition;
+    }
+    for (int i = 0; i < count; i++) {
+        TfLiteNode *node = NULL;
+        TfLiteRegistration *registration = NULL;
+        ec2t_step *step = &partition->steps[i];
+        if (context->GetNodeAndRegistration(context, params->nodes_to_replace->data[i], &node,
+                                            &registration) != kTfLiteOk ||
+            ec2t_step_create(context, node, registration, partition->options, step,
+                             &partition->damage) != EC2T_CLAIMED) {
+            return partition;
+        }
+        partition->step_count++;
+        for (int place = 0; place < 2; place++) {
+            if (step->inputs[place] >= 0) {
+                use_value(partition, params, step->inputs[place], i);
+            }
+        }
+        use_value(partition, params, step->output, i);
+    }
+    return partition;
+}
+
+static size_t size_of(const ec2t_extent *extent) {
+    return (size_t)extent->batch * (size_t)extent->height * (size_t)extent->width *
+           (size_t)extent->channels;
+}
+
+/* Reads the extent of a tensor: NHWC, or [batch, features] as images of one pixel. */
+static bool read_extent(const TfLiteTensor *tensor, ec2t_extent *extent) {
+    const TfLiteIntArray *dims = tensor->dims;
+    if (dims == NULL || (dims->size != 4 && dims->size != 2)) {
+        return false;
+    }
+    *extent = (ec2t_extent){dims->data[0], 1, 1, dims->data[dims->size - 1]};
+    if (dims->size == 4) {
+        extent->height = dims->data[1];
+        extent->width = dims->data[2];
+    }
+    return extent->batch > 0 && extent->height > 0 && extent->width > 0 && extent->channels > 0 &&
+           size_of(extent) == tensor->bytes;
+}
+
+/* Gives an output tensor of the partition its shape, with as many axes as it had. */
+static TfLiteStatus resize_output(TfLiteContext *context, const ec2t_value *value) {
+    TfLiteTensor *tensor = &context->tensors[value->tensor];
+    const ec2t_extent *extent = &value->extent;
+    const bool flat = tensor->dims != NULL && tensor->dims->size == 2;
+    const int size = flat ? 2 : 4;
+    TfLiteIntArray *dims = malloc(sizeof *dims + sizeof(int) * (size_t)size);
+    if (dims == NULL) {
+        return kTfLiteError;
+    }
+    dims->size = size;
+    dims->data[0] = extent->batch;
+    if (!flat) {
+        dims->data[1] = extent->height;
+        dims->data[2] = extent->width;
+    }
+    dims->data[size - 1] = extent->channels;
+    return context->ResizeTensor(context, tensor, dims);
+}
+
+/* Lays the inner values out in one arena; values that are never alive together share bytes. */
+static bool plan_arena(ec2t_partition *partition) {
+    size_t total = 0;
+    for (int i = 0; i < partition->value_count; i++) {
+        ec2t_value *value = &partition->values[i];
+        if (value->is_input || value->is_output) {
+            continue;
+        }
+        const size_t size = size_of(&value->extent);
+        size_t offset = 0;
+        for (bool moved = true; moved;) {
+            moved = false;
+            for (int j = 0; j < i; j++) {
+                const ec2t_value *other = &partition->values[j];
+                const size_t end = other->offset + size_of(&other->extent);
+                if (other->is_input || other->is_output || other->last < value->first ||
+                    value->last < other->first || end <= offset ||
+                    offset + size <= other->offset) {
+                    continue;
+                }
+                offset = (end + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
+                moved = true;
+            }
+        }
+        value->offset = offset;
+        total = offset + size > total ? offset + size : total;
+    }
+    free(partition->arena);
+    partition->arena = malloc(total + ARENA_ALIGNMENT);
+    return partition->arena != NULL;
+}
+
+static TfLiteStatus partition_prepare(TfLiteContext *context, TfLiteNode *node) {
+    ec2t_partition *partition = node->user_data;
+    if (partition == NULL || partition->damage.text[0] != '\0') {
+        context->ReportError(context, "EC2T: a layer cannot run: %s",
+                             partition == NULL ? "out of memory" : partition->damage.text);
+        return kTfLiteError;
+    }
+    for (int i = 0; i < partition->step_count; i++) {
+        const ec2t_step *step = &partition->steps[i];
+        ec2t_extent inputs[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+        for (int place = 0; place < 2 && step->inputs[place] >= 0; place++) {
+            ec2t_value *value = find_value(partition, step->inputs[place]);
+            if (value->first == i || value->is_input) {
+                if (!read_extent(&context->tensors[value->tensor], &value->extent)) {
+                    context->ReportError(context, "EC2T: the shape of tensor %d is not supported",
+                                         value->tensor);
+                    return kTfLiteError;
+                }
+            }
+            inputs[place] = value->extent;
+        }
+        ec2t_value *output = find_value(partition, step->output);
+        const ec2t_status status = ec2t_step_output_extent(step, inputs, &output->extent);
+        if (status != EC2T_OK) {
+            context->ReportError(context,
+                                 "EC2T: the input of tensor %d does not fit its layer: %s",
+                                 output->tensor, ec2t_status_text(status));
+            return kTfLiteError;
+        }
+        if (output->is_output && resize_output(context, output) != kTfLiteOk) {
+            return kTfLiteError;
+        }
+    }
+    if (!plan_arena(partition)) {
+        context->ReportError(context, "EC2T: out of memory");
+        return kTfLiteError;
+    }
+    return kTfLiteOk;
+}
+
+static int8_t *bytes_of(const TfLiteContext *context, const ec2t_partition *partition,
+                        const ec2t_value *value) {
+    if (value->is_input || value->is_output) {
+        return context->tensors[value->tensor].data;
+    }
+    return (int8_t *)partition->arena + value->offset;
+}
+
+static TfLiteStatus partition_invoke(TfLiteContext *context, TfLiteNode *node) {
+    ec2t_partition *partition = node->user_data;
+    for (int i = 0; i < partition->step_count; i++) {
+        ec2t_step *step = &partition->steps[i];
+        const ec2t_value *first = find_value(partition, step->inputs[0]);
+        const ec2t_value *output = find_value(partition, step->output);
+        const int8_t *sources[2] = {bytes_of(context, partition, first), NULL};
+        if (step->inputs[1] >= 0) {
+            sources[1] =
+                bytes_of(context, partition, find_value(partition, step->inputs[1]));
+        }
+        const ec2t_status status =
+            ec2t_step_run_reference(step, &first->extent, &output->extent, sources,
+                                    bytes_of(context, partition, output));
+        if (status != EC2T_OK) {
+            context->ReportError(context, "EC2T: the layer of tensor %d: %s", output->tensor,
+                                 ec2t_status_text(status));
+            return kTfLiteError;
+        }
+    }
+    return kTfLiteOk;
+}
+
+TfLiteRegistration ec2t_partition_registration(void) {
+    TfLiteRegistration registration;
+    memset(&registration, 0, sizeof registration);
+    registration.init = partition_init;
+    registration.free = partition_free;
+    registration.prepare = partition_prepare;
+    registration.invoke = partition_invoke;
+    registration.custom_name = "EC2TPartition";
+    registration.version = 1;
+    return registration;
+}
