@@ -1,0 +1,30 @@
+"""The layer blob: a self-describing, versioned file format for one ternary layer (FORMAT.md)."""
+
+from .blob import (
+    FixedPoint,
+    Layer,
+    Operator,
+    Scales,
+    pack,
+    quantize_multiplier,
+    stream_size,
+    unpack,
+)
+from .encodings import BlobError, Encoding
+from .ternary import TernaryCodes, first_order_entropy_bytes, ternary_codes
+
+__all__ = [
+    "BlobError",
+    "Encoding",
+    "FixedPoint",
+    "Layer",
+    "Operator",
+    "Scales",
+    "TernaryCodes",
+    "first_order_entropy_bytes",
+    "pack",
+    "quantize_multiplier",
+    "stream_size",
+    "ternary_codes",
+    "unpack",
+]

@@ -1,0 +1,1 @@
+"""The C library: sources, headers, and `build`, which compiles them."""

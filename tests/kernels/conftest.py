@@ -1,0 +1,95 @@
+"""A driver program of the C library, on this machine and under an emulator."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ec2t_tf.export.kernels import build
+
+HERE = Path(__file__).resolve().parent
+CACHE = Path(tempfile.gettempdir()) / "ec2t_tf_test_build"
+STATUS = (
+    *("OK", "ARGUMENT", "UNALIGNED", "TRUNCATED", "MAGIC", "VERSION"),
+    *("CHECKSUM", "HEADER", "STREAM", "BUFFER", "UNSUPPORTED"),
+)
+SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def _u32(*values: int) -> bytes:
+    return struct.pack(f"<{len(values)}I", *values)
+
+
+def _sized(data: bytes) -> bytes:
+    return _u32(len(data)) + data
+
+
+@dataclasses.dataclass(frozen=True)
+class Native:
+    """Speaks to driver.c; a call takes many cases and starts one process."""
+
+    command: tuple[str, ...]
+
+    def _run(self, request: bytes) -> Iterator[tuple[str, bytes]]:
+        done = subprocess.run(self.command, input=request, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        at = 0
+        while at < len(done.stdout):
+            status, size = struct.unpack_from("<2I", done.stdout, at)
+            yield STATUS[status], done.stdout[at + 8 : at + 8 + size]
+            at += 8 + size
+
+    def decode(self, blobs: Sequence[bytes]) -> list[tuple[str, np.ndarray]]:
+        """Status and flat int8 weights of each blob."""
+        request = b"".join(_u32(1) + _sized(blob) for blob in blobs)
+        return [(status, np.frombuffer(data, np.int8)) for status, data in self._run(request)]
+
+    def reference(
+        self, cases: Sequence[tuple[str, bytes, np.ndarray]]
+    ) -> list[tuple[str, np.ndarray]]:
+        """Status and flat int8 output of each case (mode, blob, NHWC input)."""
+        request = b"".join(
+            _u32(2, ("tflite", "fp32").index(mode), *x.shape[:3])
+            + _sized(blob)
+            + _sized(np.ascontiguousarray(x, np.int8).tobytes())
+            for mode, blob, x in cases
+        )
+        return [(status, np.frombuffer(data, np.int8)) for status, data in self._run(request)]
+
+    def multipliers(self, values: np.ndarray) -> np.ndarray:
+        """Rows of multiplier and shift."""
+        ((_, data),) = self._run(_u32(3) + _sized(np.asarray(values, "<f8").tobytes()))
+        return np.frombuffer(data, np.int32).reshape(-1, 2)
+
+
+def native_driver(target: build.Target, flags: Sequence[str] = ()) -> Native:
+    missing = target.missing_tools()
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    program = build.build_cached(
+        "driver",
+        CACHE,
+        target=target,
+        extra_sources=[HERE / "driver.c"],
+        flags=(*build.STRICT_FLAGS, *flags),
+    )
+    return Native((*target.runner, str(program)))
+
+
+@pytest.fixture(scope="session")
+def native() -> Native:
+    """The library on this machine, with AddressSanitizer and UBSan."""
+    return native_driver(build.host_target(), SANITIZE)
+
+
+@pytest.fixture(scope="session", params=["host", "aarch64"])
+def any_native(request: pytest.FixtureRequest) -> Native:
+    """The library as users get it, on this machine and under qemu."""
+    host = request.param == "host"
+    return native_driver(build.host_target() if host else build.AARCH64_QEMU)
