@@ -1,0 +1,1 @@
+"""Everything after training: from a trained model to files that phones and microcontrollers run."""

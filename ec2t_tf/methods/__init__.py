@@ -1,0 +1,41 @@
+"""Ternary methods, one file a method, under the interface of `base.py`."""
+
+from __future__ import annotations
+
+from ec2t_tf.methods.base import Assignment, TernaryMethod
+from ec2t_tf.methods.ec2t import EC2T
+
+METHODS: dict[str, type[TernaryMethod]] = {"ec2t": EC2T}
+
+__all__ = ["EC2T", "METHODS", "Assignment", "TernaryMethod", "get"]
+
+
+def get(method: str | TernaryMethod) -> TernaryMethod:
+    """A method by name (with its default options), or the object itself.
+
+    Raises:
+      ValueError: the name is unknown.
+      TypeError: neither a name nor a method.
+    """
+    if isinstance(method, TernaryMethod):
+        return method
+    if not isinstance(method, str):
+        raise TypeError(
+            "method must be a name or a TernaryMethod object. "
+            f"Received: method={method!r} of type {type(method).__name__}."
+        )
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {sorted(METHODS)}. Received: method='{method}'.")
+    return METHODS[method]()
+
+
+def serialize(method: TernaryMethod) -> dict:
+    return {"name": method.name, "config": method.get_config()}
+
+
+def deserialize(config: dict) -> TernaryMethod:
+    if config.get("name") not in METHODS:
+        raise ValueError(
+            f"A saved method must be one of {sorted(METHODS)}. Received: {config.get('name')!r}."
+        )
+    return METHODS[config["name"]](**config["config"])

@@ -1,0 +1,72 @@
+"""ResNet-20 for CIFAR (He et al. 2016) with parameter-free option-A shortcuts; 269,722 parameters."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+
+@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
+class PadChannels(layers.Layer):
+    """Zero-pads the channels of an NHWC tensor by `before` and `after`."""
+
+    def __init__(self, before: int, after: int, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.before, self.after = before, after
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.pad(inputs, [[0, 0], [0, 0], [0, 0], [self.before, self.after]])
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (*input_shape[:3], input_shape[3] + self.before + self.after)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "before": self.before, "after": self.after}
+
+
+def resnet20(
+    *, input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10
+) -> tf_keras.Model:
+    """3 stages of 3 post-activation blocks, 16/32/64 channels (ec2t.md section 4).
+
+    Stride 2 pads one pixel on every side, as PyTorch does (Keras's "same" pads right and below).
+    The shortcut takes every second pixel and pads the channels with zeros, half on each side.
+    """
+
+    def convolution(x, filters: int, stride: int, name: str):  # noqa: ANN001, ANN202
+        if stride != 1:
+            x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+        return layers.Conv2D(
+            filters,
+            3,
+            strides=stride,
+            padding="same" if stride == 1 else "valid",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=name,
+        )(x)
+
+    def normalisation(x, name: str):  # noqa: ANN001, ANN202
+        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+    inputs = layers.Input(input_shape, name="image")
+    x = convolution(inputs, 16, 1, "conv1")
+    x = layers.ReLU(name="relu1")(normalisation(x, "bn1"))
+    for stage, filters in enumerate((16, 32, 64), start=1):
+        for block in range(3):
+            name = f"layer{stage}_{block}"
+            stride = 2 if stage > 1 and block == 0 else 1
+            shortcut = x
+            x = convolution(x, filters, stride, f"{name}_conv1")
+            x = layers.ReLU(name=f"{name}_relu1")(normalisation(x, f"{name}_bn1"))
+            x = convolution(x, filters, 1, f"{name}_conv2")
+            x = normalisation(x, f"{name}_bn2")
+            if stride != 1:
+                shortcut = layers.MaxPooling2D(1, strides=2, name=f"{name}_subsample")(shortcut)
+                shortcut = PadChannels(filters // 4, filters // 4, name=f"{name}_widen")(shortcut)
+            x = layers.Add(name=f"{name}_add")([x, shortcut])
+            x = layers.ReLU(name=f"{name}_relu2")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    outputs = layers.Dense(classes, kernel_initializer="he_normal", name="linear")(x)
+    return tf_keras.Model(inputs, outputs, name="resnet20")
