@@ -70,6 +70,9 @@ static ec2t_claim finish_layer(const TfLiteTensor *input, const TfLiteTensor *ou
     if (status != EC2T_OK) {
         return say(reason, otherwise, "requantisation: %s", ec2t_status_text(status));
     }
+    if (layer->op == EC2T_FULLY_CONNECTED && step->requant.mode == EC2T_REQUANT_TFLITE) {
+        step->requant.mode = EC2T_REQUANT_TFLITE_ONCE;
+    }
     return EC2T_CLAIMED;
 }
 
@@ -414,7 +417,9 @@ ec2t_claim ec2t_step_create(TfLiteContext *context, const TfLiteNode *node,
     step->inputs[1] = step->kind == EC2T_STEP_ADD && claim == EC2T_CLAIMED ? node->inputs->data[1]
                                                                            : -1;
     step->output = node->outputs->data[0];
-    step->requant.mode = options->requant;
+    if (step->kind != EC2T_STEP_LAYER) {
+        step->requant.mode = options->requant;
+    }
     if (claim != EC2T_CLAIMED) {
         ec2t_step_destroy(step);
     }

@@ -1,6 +1,7 @@
 """Writers from a verified int8 .tflite file to the other file formats."""
 
 from .int4 import align_to_int4, int4
+from .packed import packed
 from .sparse import sparse
 
-__all__ = ["align_to_int4", "int4", "sparse"]
+__all__ = ["align_to_int4", "int4", "packed", "sparse"]

@@ -163,11 +163,17 @@ def packed(int8_file: bytes, *, optimize: Goal = "size") -> bytes:
         raise ValueError(f'format="packed" found no layer that a blob can hold. {reasons}')
     blobs: dict[bytes, int] = {}
     for layer, contents in packable:
-        choice = formats.choose_encoding(contents, optimize=optimize)
-        _store_blob(model, layer, formats.pack(contents, encoding=choice.encoding), blobs)
+        _store_blob(model, layer, _pack(contents, optimize), blobs)
     _drop_redundant(model)
     flatbuffer.prune(model)
     return flatbuffer.save(model, aligned=True)
+
+
+def _pack(contents: formats.Layer, optimize: Goal) -> bytes:
+    """The blob of a layer in the encoding that serves `optimize` best."""
+    encodings = set(formats.Encoding) - {formats.Encoding.INT8}
+    blobs = (formats.pack(contents, encoding=encoding) for encoding in sorted(encodings))
+    return min(blobs, key=len)
 
 
 def _store_blob(model: Any, layer: TernaryLayer, blob: bytes, blobs: dict[bytes, int]) -> None:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from ec2t_tf.export.tflite import align_to_int4, flatbuffer, int4
+from ec2t_tf.export.tflite.int4 import grid_codes, packed_nibbles
+from ec2t_tf.export.tflite.layers import find_layers
 
-from export.tflite import align_to_int4, flatbuffer, int4
-from export.tflite.int4 import grid_codes, packed_nibbles
-from export.tflite.layers import find_layers
 from tests.tflite.fixtures import random_inputs, run
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
