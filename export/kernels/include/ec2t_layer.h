@@ -84,7 +84,7 @@ typedef struct {
     uint32_t decoded;    /* non-zeros so far */
     uint32_t next_plus;  /* gaps: place of the next non-zero, plus 1; 0: none read yet */
     uint32_t next_minus; /* gaps: that non-zero is a minus */
-    uint8_t *scratch;
+    void *range;         /* range coder: its state, in the scratch */
 } ec2t_decoder;
 
 /* Bytes of scratch a decoder of this layer needs: 0 for all encodings but EC2T_ENCODING_RANGE. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ec2t_layer.h"
+#include "range_decoder.h"
 
 /* The two lists of one channel growing towards each other in `taps`. They cannot meet: every tap is
  * listed at most once. */
@@ -65,8 +66,7 @@ static int stream_size_fits(const ec2t_layer *layer) {
 }
 
 size_t ec2t_decoder_get_buffer_size(const ec2t_layer *layer) {
-    (void)layer;
-    return 0;
+    return layer->encoding == EC2T_ENCODING_RANGE ? ec2t_range_get_buffer_size(layer) : 0;
 }
 
 ec2t_status ec2t_decoder_init(ec2t_decoder *decoder, const ec2t_layer *layer, void *scratch,
@@ -77,7 +77,7 @@ ec2t_status ec2t_decoder_init(ec2t_decoder *decoder, const ec2t_layer *layer, vo
     if (scratch_size < ec2t_decoder_get_buffer_size(layer)) {
         return EC2T_ERROR_BUFFER;
     }
-    if (layer->encoding == EC2T_ENCODING_INT8 || layer->encoding == EC2T_ENCODING_RANGE) {
+    if (layer->encoding == EC2T_ENCODING_INT8) {
         return EC2T_ERROR_UNSUPPORTED;
     }
     if (!stream_size_fits(layer)) {
@@ -85,7 +85,9 @@ ec2t_status ec2t_decoder_init(ec2t_decoder *decoder, const ec2t_layer *layer, vo
     }
     memset(decoder, 0, sizeof *decoder);
     decoder->layer = layer;
-    decoder->scratch = scratch;
+    if (layer->encoding == EC2T_ENCODING_RANGE) {
+        return ec2t_range_init(decoder, scratch);
+    }
     return EC2T_OK;
 }
 
@@ -261,6 +263,16 @@ static ec2t_status decode_gaps(ec2t_decoder *decoder, tap_lists *lists) {
     }
 }
 
+static ec2t_status decode_range(ec2t_decoder *decoder, tap_lists *lists) {
+    const int8_t *const symbols = ec2t_range_decode_channel(decoder);
+    for (uint32_t tap = 0; tap < lists->size; ++tap) {
+        if (symbols[tap] != 0) {
+            list_tap(lists, tap, symbols[tap] < 0);
+        }
+    }
+    return EC2T_OK;
+}
+
 ec2t_status ec2t_decode_channel(ec2t_decoder *decoder, uint16_t *taps, uint32_t *plus_count,
                                 uint32_t *minus_count) {
     if (decoder == NULL || taps == NULL || plus_count == NULL || minus_count == NULL ||
@@ -275,8 +287,8 @@ ec2t_status ec2t_decode_channel(ec2t_decoder *decoder, uint16_t *taps, uint32_t 
     case EC2T_ENCODING_BITMAP: status = decode_bitmap(decoder, &lists); break;
     case EC2T_ENCODING_GAP8:
     case EC2T_ENCODING_RICE: status = decode_gaps(decoder, &lists); break;
-    case EC2T_ENCODING_INT8:
-    case EC2T_ENCODING_RANGE: break;
+    case EC2T_ENCODING_RANGE: status = decode_range(decoder, &lists); break;
+    case EC2T_ENCODING_INT8: break;
     }
     if (decoder->layer->encoding != EC2T_ENCODING_GAP8 &&
         decoder->layer->encoding != EC2T_ENCODING_RICE) {
@@ -324,8 +336,8 @@ ec2t_status ec2t_decode_finish(const ec2t_decoder *decoder) {
             (decoder->bit == 0 || load_word(layer->stream, decoder->position) << decoder->bit == 0);
         break;
     }
-    case EC2T_ENCODING_INT8:
-    case EC2T_ENCODING_RANGE: break;
+    case EC2T_ENCODING_RANGE: ended = ended && ec2t_range_has_ended(decoder); break;
+    case EC2T_ENCODING_INT8: break;
     }
     return ended ? EC2T_OK : EC2T_ERROR_STREAM;
 }
