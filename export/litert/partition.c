@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "step.h"
+#include "threads.h"
 
 enum { ARENA_ALIGNMENT = 64 };
 
@@ -13,7 +14,8 @@ typedef struct {
     int tensor;
     bool is_input, is_output; /* of the partition; neither: inner, in our own arena */
     ec2t_extent extent;
-    size_t offset;  /* in the arena */
+    bool in_arena; /* inner, or a planar twin of a tensor of the graph */
+    size_t offset;   /* in the arena */
     int first, last; /* steps between which it is alive */
 } ec2t_value;
 
@@ -24,6 +26,10 @@ typedef struct {
     ec2t_value *values;
     int value_count;
     uint8_t *arena;
+    int8_t *rearranged[2]; /* NHWC input and output of a step that is not planar among such as are */
+    uint8_t *scratch;      /* of all threads */
+    size_t scratch_size;   /* of one */
+    ec2t_team *team;
     ec2t_reason damage; /* why init failed, if it did */
 } ec2t_partition;
 
@@ -108,6 +114,10 @@ static void partition_free(TfLiteContext *context, void *buffer) {
     free(partition->steps);
     free(partition->values);
     free(partition->arena);
+    free(partition->rearranged[0]);
+    free(partition->rearranged[1]);
+    free(partition->scratch);
+    ec2t_team_destroy(partition->team);
     free(partition);
 }
 
@@ -192,7 +202,7 @@ static bool plan_arena(ec2t_partition *partition) {
     size_t total = 0;
     for (int i = 0; i < partition->value_count; i++) {
         ec2t_value *value = &partition->values[i];
-        if (value->is_input || value->is_output) {
+        if (!value->in_arena) {
             continue;
         }
         const size_t size = size_of(&value->extent);
@@ -202,7 +212,7 @@ static bool plan_arena(ec2t_partition *partition) {
             for (int j = 0; j < i; j++) {
                 const ec2t_value *other = &partition->values[j];
                 const size_t end = other->offset + size_of(&other->extent);
-                if (other->is_input || other->is_output || other->last < value->first ||
+                if (!other->in_arena || other->last < value->first ||
                     value->last < other->first || end <= offset ||
                     offset + size <= other->offset) {
                     continue;
@@ -219,24 +229,22 @@ static bool plan_arena(ec2t_partition *partition) {
     return partition->arena != NULL;
 }
 
-static TfLiteStatus partition_prepare(TfLiteContext *context, TfLiteNode *node) {
-    ec2t_partition *partition = node->user_data;
-    if (partition == NULL || partition->damage.text[0] != '\0') {
-        context->ReportError(context, "EC2T: a layer cannot run: %s",
-                             partition == NULL ? "out of memory" : partition->damage.text);
-        return kTfLiteError;
-    }
+/* Whether planar and NHWC are the same bytes in the same order. */
+static bool has_one_layout(const ec2t_extent *extent) {
+    return extent->channels == 1 || extent->height * extent->width == 1;
+}
+
+/* Sizes every value, from the inputs on. */
+static TfLiteStatus propagate_extents(TfLiteContext *context, ec2t_partition *partition) {
     for (int i = 0; i < partition->step_count; i++) {
         const ec2t_step *step = &partition->steps[i];
         ec2t_extent inputs[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
         for (int place = 0; place < 2 && step->inputs[place] >= 0; place++) {
             ec2t_value *value = find_value(partition, step->inputs[place]);
-            if (value->first == i || value->is_input) {
-                if (!read_extent(&context->tensors[value->tensor], &value->extent)) {
-                    context->ReportError(context, "EC2T: the shape of tensor %d is not supported",
-                                         value->tensor);
-                    return kTfLiteError;
-                }
+            if (value->is_input && !read_extent(&context->tensors[value->tensor], &value->extent)) {
+                context->ReportError(context, "EC2T: the shape of tensor %d is not supported",
+                                     value->tensor);
+                return kTfLiteError;
             }
             inputs[place] = value->extent;
         }
@@ -252,6 +260,80 @@ static TfLiteStatus partition_prepare(TfLiteContext *context, TfLiteNode *node) 
             return kTfLiteError;
         }
     }
+    return kTfLiteOk;
+}
+
+/* Decodes the weights, and sizes what the steps need to run. */
+static TfLiteStatus prepare_steps(TfLiteContext *context, ec2t_partition *partition) {
+    size_t largest[2] = {0, 0};
+    partition->scratch_size = 0;
+    for (int i = 0; i < partition->step_count; i++) {
+        ec2t_step *step = &partition->steps[i];
+        const ec2t_value *input = find_value(partition, step->inputs[0]);
+        const ec2t_value *output = find_value(partition, step->output);
+        const ec2t_status status =
+            ec2t_step_prepare(step, &input->extent, partition->options->reference);
+        if (status != EC2T_OK) {
+            context->ReportError(context,
+                                 "EC2T: the layer of tensor %d cannot run: %s. Export the file "
+                                 "again.",
+                                 output->tensor, ec2t_status_text(status));
+            return kTfLiteError;
+        }
+        const size_t scratch = ec2t_step_scratch_size(step);
+        partition->scratch_size =
+            scratch > partition->scratch_size ? scratch : partition->scratch_size;
+        if (step->kind == EC2T_STEP_LAYER && !ec2t_step_is_planar(step) &&
+            !partition->options->reference) {
+            const size_t sizes[2] = {
+                has_one_layout(&input->extent) ? 0 : size_of(&input->extent),
+                has_one_layout(&output->extent) ? 0 : size_of(&output->extent)};
+            for (int side = 0; side < 2; side++) {
+                largest[side] = sizes[side] > largest[side] ? sizes[side] : largest[side];
+            }
+        }
+    }
+    partition->scratch_size = (partition->scratch_size + 63) / 64 * 64;
+    for (int side = 0; side < 2; side++) {
+        free(partition->rearranged[side]);
+        partition->rearranged[side] = malloc(largest[side] + 1);
+    }
+    const int threads = partition->options->threads > 0 ? partition->options->threads
+                                                        : context->recommended_num_threads;
+    if (partition->team == NULL) {
+        partition->team = ec2t_team_create(threads);
+    }
+    free(partition->scratch);
+    partition->scratch = NULL;
+    if (partition->team != NULL) {
+        const size_t size = (size_t)ec2t_team_size(partition->team);
+        partition->scratch = malloc(partition->scratch_size * size + 1);
+    }
+    if (partition->scratch == NULL || partition->rearranged[0] == NULL ||
+        partition->rearranged[1] == NULL) {
+        context->ReportError(context, "EC2T: out of memory");
+        return kTfLiteError;
+    }
+    return kTfLiteOk;
+}
+
+static TfLiteStatus partition_prepare(TfLiteContext *context, TfLiteNode *node) {
+    ec2t_partition *partition = node->user_data;
+    if (partition == NULL || partition->damage.text[0] != '\0') {
+        context->ReportError(context, "EC2T: a layer cannot run: %s",
+                             partition == NULL ? "out of memory" : partition->damage.text);
+        return kTfLiteError;
+    }
+    if (propagate_extents(context, partition) != kTfLiteOk ||
+        prepare_steps(context, partition) != kTfLiteOk) {
+        return kTfLiteError;
+    }
+    for (int i = 0; i < partition->value_count; i++) {
+        ec2t_value *value = &partition->values[i];
+        const bool inner = !value->is_input && !value->is_output;
+        value->in_arena =
+            inner || (!partition->options->reference && !has_one_layout(&value->extent));
+    }
     if (!plan_arena(partition)) {
         context->ReportError(context, "EC2T: out of memory");
         return kTfLiteError;
@@ -259,32 +341,100 @@ static TfLiteStatus partition_prepare(TfLiteContext *context, TfLiteNode *node) 
     return kTfLiteOk;
 }
 
+/* Where the steps find a value. */
 static int8_t *bytes_of(const TfLiteContext *context, const ec2t_partition *partition,
                         const ec2t_value *value) {
-    if (value->is_input || value->is_output) {
-        return context->tensors[value->tensor].data;
+    return value->in_arena ? (int8_t *)partition->arena + value->offset
+                           : context->tensors[value->tensor].data;
+}
+
+static void to_planar(const ec2t_extent *extent, const int8_t *nhwc, int8_t *planar) {
+    const int32_t pixels = extent->height * extent->width;
+    const ptrdiff_t size = (ptrdiff_t)pixels * extent->channels;
+    for (int32_t image = 0; image < extent->batch; image++) {
+        ec2t_nhwc_to_planar(pixels, extent->channels, nhwc + image * size, planar + image * size);
     }
-    return (int8_t *)partition->arena + value->offset;
+}
+
+static void to_nhwc(const ec2t_extent *extent, const int8_t *planar, int8_t *nhwc) {
+    const int32_t pixels = extent->height * extent->width;
+    const ptrdiff_t size = (ptrdiff_t)pixels * extent->channels;
+    for (int32_t image = 0; image < extent->batch; image++) {
+        ec2t_planar_to_nhwc(pixels, extent->channels, planar + image * size, nhwc + image * size);
+    }
+}
+
+typedef struct {
+    const ec2t_partition *partition;
+    const ec2t_step *step;
+    const ec2t_value *input, *output;
+    const int8_t *sources[2];
+    int8_t *target;
+    ec2t_status status; /* of part 0: a layer fails for all parts or none */
+} ec2t_job;
+
+static void run_part(void *argument, int part, int parts) {
+    ec2t_job *job = argument;
+    const ec2t_partition *partition = job->partition;
+    const ec2t_status status = ec2t_step_run(
+        job->step, !partition->options->reference, &job->input->extent, &job->output->extent,
+        job->sources, job->target, part, parts,
+        partition->scratch + (size_t)part * partition->scratch_size, partition->scratch_size);
+    if (part == 0) {
+        job->status = status;
+    }
+}
+
+static ec2t_status run_step(const TfLiteContext *context, const ec2t_partition *partition,
+                            const ec2t_step *step) {
+    ec2t_job job = {.partition = partition, .step = step};
+    job.input = find_value(partition, step->inputs[0]);
+    job.output = find_value(partition, step->output);
+    job.sources[0] = bytes_of(context, partition, job.input);
+    if (step->inputs[1] >= 0) {
+        job.sources[1] =
+            bytes_of(context, partition, find_value(partition, step->inputs[1]));
+    }
+    job.target = bytes_of(context, partition, job.output);
+    const bool foreign = step->kind == EC2T_STEP_LAYER && !ec2t_step_is_planar(step) &&
+                         !partition->options->reference;
+    const bool turn_input = foreign && !has_one_layout(&job.input->extent);
+    const bool turn_output = foreign && !has_one_layout(&job.output->extent);
+    if (turn_input) {
+        to_nhwc(&job.input->extent, job.sources[0], partition->rearranged[0]);
+        job.sources[0] = partition->rearranged[0];
+    }
+    if (turn_output) {
+        job.target = partition->rearranged[1];
+    }
+    ec2t_team_run(partition->team, run_part, &job);
+    if (turn_output) {
+        to_planar(&job.output->extent, job.target, bytes_of(context, partition, job.output));
+    }
+    return job.status;
 }
 
 static TfLiteStatus partition_invoke(TfLiteContext *context, TfLiteNode *node) {
-    ec2t_partition *partition = node->user_data;
+    const ec2t_partition *partition = node->user_data;
     for (int i = 0; i < partition->step_count; i++) {
-        ec2t_step *step = &partition->steps[i];
-        const ec2t_value *first = find_value(partition, step->inputs[0]);
-        const ec2t_value *output = find_value(partition, step->output);
-        const int8_t *sources[2] = {bytes_of(context, partition, first), NULL};
-        if (step->inputs[1] >= 0) {
-            sources[1] =
-                bytes_of(context, partition, find_value(partition, step->inputs[1]));
+        const ec2t_step *step = &partition->steps[i];
+        for (int place = 0; place < 2 && step->inputs[place] >= 0; place++) {
+            const ec2t_value *value = find_value(partition, step->inputs[place]);
+            if (value->is_input && value->in_arena && value->first == i) {
+                to_planar(&value->extent, context->tensors[value->tensor].data,
+                          bytes_of(context, partition, value));
+            }
         }
-        const ec2t_status status =
-            ec2t_step_run_reference(step, &first->extent, &output->extent, sources,
-                                    bytes_of(context, partition, output));
+        const ec2t_status status = run_step(context, partition, step);
+        const ec2t_value *output = find_value(partition, step->output);
         if (status != EC2T_OK) {
             context->ReportError(context, "EC2T: the layer of tensor %d: %s", output->tensor,
                                  ec2t_status_text(status));
             return kTfLiteError;
+        }
+        if (output->is_output && output->in_arena) {
+            to_nhwc(&output->extent, bytes_of(context, partition, output),
+                    context->tensors[output->tensor].data);
         }
     }
     return kTfLiteOk;

@@ -429,8 +429,9 @@ ec2t_claim ec2t_step_create(TfLiteContext *context, const TfLiteNode *node,
 void ec2t_step_destroy(ec2t_step *step) {
     free(step->owned);
     free(step->requant_entries);
+    free(step->planar_memory);
     free(step->weights);
-    step->owned = step->requant_entries = NULL;
+    step->owned = step->requant_entries = step->planar_memory = NULL;
     step->weights = NULL;
 }
 
@@ -500,55 +501,59 @@ static int32_t padding_before(int32_t input, int32_t output, int32_t window, int
     return same && total > 0 ? total / 2 : 0;
 }
 
-static void max_pool_nhwc(const ec2t_pool *pool, const ec2t_extent *input,
-                          const ec2t_extent *output, const int8_t *source, int8_t *target) {
+/* One row of outputs of a pooling over `lanes` interleaved channels. */
+static void pool_row(const ec2t_pool *pool, const ec2t_extent *input, const ec2t_extent *output,
+                     const int8_t *source, int8_t *target, int32_t top_row, int32_t left,
+                     ptrdiff_t lanes) {
+    memset(target, -128, (size_t)(output->width * lanes));
+    for (int32_t y = 0; y < pool->height; y++) {
+        const int32_t row = top_row + y;
+        if (row < 0 || row >= input->height) {
+            continue;
+        }
+        const int8_t *from_row = source + (ptrdiff_t)row * input->width * lanes;
+        for (int32_t column = 0; column < output->width; column++) {
+            int8_t *to = target + column * lanes;
+            for (int32_t x = 0; x < pool->width; x++) {
+                const int32_t from_column = column * pool->stride_width - left + x;
+                if (from_column < 0 || from_column >= input->width) {
+                    continue;
+                }
+                const int8_t *from = from_row + from_column * lanes;
+                for (ptrdiff_t lane = 0; lane < lanes; lane++) {
+                    to[lane] = from[lane] > to[lane] ? from[lane] : to[lane];
+                }
+            }
+        }
+    }
+    const int8_t low = (int8_t)pool->output_min, high = (int8_t)pool->output_max;
+    for (ptrdiff_t i = 0; i < output->width * lanes; i++) {
+        const int8_t value = target[i] < low ? low : target[i];
+        target[i] = value > high ? high : value;
+    }
+}
+
+/* Max pooling of part `part` of `parts` of the planes (planar) or images (NHWC). */
+static void max_pool_s8(const ec2t_pool *pool, bool planar, const ec2t_extent *input,
+                        const ec2t_extent *output, const int8_t *source, int8_t *target, int part,
+                        int parts) {
     const int32_t top = padding_before(input->height, output->height, pool->height,
                                        pool->stride_height, pool->same);
     const int32_t left =
         padding_before(input->width, output->width, pool->width, pool->stride_width, pool->same);
-    const ptrdiff_t channels = input->channels;
-    for (int32_t image = 0; image < output->batch; image++) {
+    const ptrdiff_t lanes = planar ? 1 : input->channels;
+    const ptrdiff_t planes = planar ? (ptrdiff_t)input->batch * input->channels : input->batch;
+    for (ptrdiff_t plane = planes * part / parts; plane < planes * (part + 1) / parts; plane++) {
+        const int8_t *from = source + plane * input->height * input->width * lanes;
+        int8_t *to = target + plane * output->height * output->width * lanes;
         for (int32_t row = 0; row < output->height; row++) {
-            for (int32_t column = 0; column < output->width; column++, target += channels) {
-                for (ptrdiff_t channel = 0; channel < channels; channel++) {
-                    target[channel] = -128;
-                }
-                for (int32_t y = 0; y < pool->height; y++) {
-                    const int32_t from_row = row * pool->stride_height - top + y;
-                    if (from_row < 0 || from_row >= input->height) {
-                        continue;
-                    }
-                    for (int32_t x = 0; x < pool->width; x++) {
-                        const int32_t from_column = column * pool->stride_width - left + x;
-                        if (from_column < 0 || from_column >= input->width) {
-                            continue;
-                        }
-                        const int8_t *from =
-                            source +
-                            (((ptrdiff_t)image * input->height + from_row) * input->width +
-                             from_column) *
-                                channels;
-                        for (ptrdiff_t channel = 0; channel < channels; channel++) {
-                            target[channel] =
-                                from[channel] > target[channel] ? from[channel] : target[channel];
-                        }
-                    }
-                }
-                for (ptrdiff_t channel = 0; channel < channels; channel++) {
-                    const int8_t value = target[channel];
-                    target[channel] = value < pool->output_min   ? (int8_t)pool->output_min
-                                      : value > pool->output_max ? (int8_t)pool->output_max
-                                                                 : value;
-                }
-            }
+            pool_row(pool, input, output, from, to + (ptrdiff_t)row * output->width * lanes,
+                     row * pool->stride_height - top, left, lanes);
         }
     }
 }
 
 static ec2t_status decode_weights(ec2t_step *step) {
-    if (step->weights != NULL) {
-        return EC2T_OK;
-    }
     const ec2t_layer *layer = &step->layer;
     const size_t size = (size_t)layer->output_channels * (size_t)layer->taps;
     const size_t scratch_size = ec2t_decode_weights_get_buffer_size(layer);
@@ -567,27 +572,109 @@ static ec2t_status decode_weights(ec2t_step *step) {
     return EC2T_OK;
 }
 
-ec2t_status ec2t_step_run_reference(ec2t_step *step, const ec2t_extent *input,
-                                    const ec2t_extent *output, const int8_t *const sources[2],
-                                    int8_t *target) {
-    const size_t count = (size_t)output->batch * (size_t)output->height * (size_t)output->width *
-                         (size_t)output->channels;
-    switch (step->kind) {
-    case EC2T_STEP_ADD:
-        ec2t_add_s8(&step->add, step->requant.mode, sources[0], sources[1], target, count);
-        return EC2T_OK;
-    case EC2T_STEP_MAX_POOL:
-        max_pool_nhwc(&step->pool, input, output, sources[0], target);
-        return EC2T_OK;
-    case EC2T_STEP_LAYER:
-        break;
+static ec2t_status list_weights(ec2t_step *step, const ec2t_conv2d_shape *shape) {
+    const ec2t_layer *layer = &step->layer;
+    const size_t memory_size = ec2t_planar_conv2d_get_memory_size(layer);
+    const size_t scratch_size = ec2t_planar_conv2d_get_init_buffer_size(layer);
+    step->planar_memory = malloc(memory_size + 1);
+    void *scratch = malloc(scratch_size + 1);
+    ec2t_status status = EC2T_ERROR_BUFFER;
+    if (step->planar_memory != NULL && scratch != NULL) {
+        status = ec2t_planar_conv2d_init(&step->planar, ec2t_planar_best_kernel(), layer, shape,
+                                         &step->requant, step->planar_memory, memory_size, scratch,
+                                         scratch_size);
     }
-    ec2t_status status = decode_weights(step);
+    free(scratch);
+    if (status != EC2T_OK) {
+        free(step->planar_memory);
+        step->planar_memory = NULL;
+    }
+    return status;
+}
+
+ec2t_status ec2t_step_prepare(ec2t_step *step, const ec2t_extent *input, bool reference) {
+    if (step->kind != EC2T_STEP_LAYER) {
+        return EC2T_OK;
+    }
+    free(step->planar_memory);
+    step->planar_memory = NULL;
     ec2t_conv2d_shape shape;
-    if (status == EC2T_OK) {
-        status = ec2t_conv2d_shape_from_layer(&step->layer, input->batch, input->height,
-                                              input->width, &shape);
+    ec2t_status status = ec2t_conv2d_shape_from_layer(&step->layer, input->batch, input->height,
+                                                      input->width, &shape);
+    if (status != EC2T_OK) {
+        return status;
     }
+    if (!reference && step->layer.op != EC2T_FULLY_CONNECTED &&
+        step->layer.encoding != EC2T_ENCODING_INT8) {
+        status = list_weights(step, &shape);
+        if (status != EC2T_ERROR_UNSUPPORTED) {
+            return status;
+        }
+    }
+    return step->weights != NULL ? EC2T_OK : decode_weights(step);
+}
+
+bool ec2t_step_is_planar(const ec2t_step *step) {
+    return step->planar_memory != NULL;
+}
+
+size_t ec2t_step_scratch_size(const ec2t_step *step) {
+    return ec2t_step_is_planar(step) ? ec2t_planar_conv2d_get_buffer_size(&step->planar) : 0;
+}
+
+static ec2t_status run_planar(const ec2t_step *step, const ec2t_extent *input,
+                              const ec2t_extent *output, const int8_t *source, int8_t *target,
+                              int part, int parts, void *scratch, size_t scratch_size) {
+    /* By rows where there are enough: channels in one thread share the lowered rows. */
+    const bool by_rows = output->height >= 4 * parts;
+    ec2t_planar_part share = {0, output->height, 0, output->channels};
+    if (by_rows) {
+        share.row_begin = output->height * part / parts;
+        share.row_end = output->height * (part + 1) / parts;
+    } else {
+        share.channel_begin = output->channels * part / parts;
+        share.channel_end = output->channels * (part + 1) / parts;
+    }
+    const ptrdiff_t in = (ptrdiff_t)input->height * input->width * input->channels;
+    const ptrdiff_t out = (ptrdiff_t)output->height * output->width * output->channels;
+    for (int32_t image = 0; image < input->batch; image++) {
+        const ec2t_status status =
+            ec2t_planar_conv2d_run(&step->planar, &share, source + image * in,
+                                   target + image * out, scratch, scratch_size);
+        if (status != EC2T_OK) {
+            return status;
+        }
+    }
+    return EC2T_OK;
+}
+
+ec2t_status ec2t_step_run(const ec2t_step *step, bool planar, const ec2t_extent *input,
+                          const ec2t_extent *output, const int8_t *const sources[2],
+                          int8_t *target, int part, int parts, void *scratch,
+                          size_t scratch_size) {
+    if (step->kind == EC2T_STEP_ADD) {
+        const size_t count = (size_t)output->batch * (size_t)output->height *
+                             (size_t)output->width * (size_t)output->channels;
+        const size_t begin = count * (size_t)part / (size_t)parts;
+        const size_t end = count * (size_t)(part + 1) / (size_t)parts;
+        ec2t_add_s8(&step->add, step->requant.mode, sources[0] + begin, sources[1] + begin,
+                    target + begin, end - begin);
+        return EC2T_OK;
+    }
+    if (step->kind == EC2T_STEP_MAX_POOL) {
+        max_pool_s8(&step->pool, planar, input, output, sources[0], target, part, parts);
+        return EC2T_OK;
+    }
+    if (ec2t_step_is_planar(step)) {
+        return run_planar(step, input, output, sources[0], target, part, parts, scratch,
+                          scratch_size);
+    }
+    if (part > 0) {
+        return EC2T_OK;
+    }
+    ec2t_conv2d_shape shape;
+    const ec2t_status status = ec2t_conv2d_shape_from_layer(
+        &step->layer, input->batch, input->height, input->width, &shape);
     if (status != EC2T_OK) {
         return status;
     }

@@ -2,6 +2,7 @@
 #ifndef EC2T_STEP_H
 #define EC2T_STEP_H
 
+#include "ec2t_planar.h"
 #include "ec2t_reference.h"
 #include "partition.h"
 
@@ -34,7 +35,11 @@ typedef struct {
     void *owned;           /* a copy of the blob, or weights and bias of a plain operator */
     void *requant_entries; /* of `requant` */
     ec2t_requant requant;
-    int8_t *weights; /* decoded, [output][kernel y][kernel x][input]; made when needed */
+
+    /* Made by ec2t_step_prepare: one of these two. */
+    void *planar_memory; /* of `planar` */
+    ec2t_planar_conv2d planar;
+    int8_t *weights; /* decoded, [output][kernel y][kernel x][input] */
 
     ec2t_add add;
     ec2t_pool pool;
@@ -53,10 +58,21 @@ void ec2t_step_destroy(ec2t_step *step);
 ec2t_status ec2t_step_output_extent(const ec2t_step *step, const ec2t_extent inputs[2],
                                     ec2t_extent *output);
 
-/* Runs a step on NHWC tensors with the reference kernels. */
-ec2t_status ec2t_step_run_reference(ec2t_step *step, const ec2t_extent *input,
-                                    const ec2t_extent *output, const int8_t *const sources[2],
-                                    int8_t *target);
+/* Decodes the weights of a layer for inputs of this extent: as lists for the planar kernels, or as
+ * int8 for the reference kernels. */
+ec2t_status ec2t_step_prepare(ec2t_step *step, const ec2t_extent *input, bool reference);
+
+/* Whether the step, once prepared, works on planar tensors; otherwise it works on NHWC ones. */
+bool ec2t_step_is_planar(const ec2t_step *step);
+
+/* Bytes of scratch that each thread needs to run the step. */
+size_t ec2t_step_scratch_size(const ec2t_step *step);
+
+/* Runs part `part` of `parts` of a step. `planar` tells the layout of additions and poolings. */
+ec2t_status ec2t_step_run(const ec2t_step *step, bool planar, const ec2t_extent *input,
+                          const ec2t_extent *output, const int8_t *const sources[2],
+                          int8_t *target, int part, int parts, void *scratch,
+                          size_t scratch_size);
 
 /* Sums of `count` pairs of values. */
 void ec2t_add_s8(const ec2t_add *add, ec2t_requant_mode mode, const int8_t *left,
