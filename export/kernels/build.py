@@ -153,6 +153,27 @@ def build_cached(
     return output
 
 
+def compile_shared(source: Path, folder: Path) -> Path:
+    """One C file, without the library, as a shared library of this machine."""
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    output = folder / f"{source.stem}-{digest}.so"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not output.exists():
+        _run(
+            [
+                *host_target().compiler,
+                *COMPILE_FLAGS,
+                *STRICT_FLAGS,
+                "-shared",
+                "-fPIC",
+                str(source),
+                "-o",
+                str(output),
+            ]
+        )
+    return output
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compile the EC2T kernel library.")
     parser.add_argument("--output", type=Path, required=True, help="shared library to write")

@@ -67,6 +67,23 @@ class Native:
         ((_, data),) = self._run(_u32(3) + _sized(np.asarray(values, "<f8").tobytes()))
         return np.frombuffer(data, np.int32).reshape(-1, 2)
 
+    def kernels(self) -> list[str]:
+        """Names of the planar kernels this processor can run, in the order of the list."""
+        ((_, data),) = self._run(_u32(4))
+        return data.decode().split()
+
+    def planar(
+        self, kernel: int, cases: Sequence[tuple[str, bytes, np.ndarray]], *, split: bool = False
+    ) -> list[tuple[str, np.ndarray]]:
+        """Status and flat planar output of each case (mode, blob, planar input [c, h, w])."""
+        request = b"".join(
+            _u32(5, kernel, split, ("tflite", "fp32").index(mode), *x.shape[1:])
+            + _sized(blob)
+            + _sized(np.ascontiguousarray(x, np.int8).tobytes())
+            for mode, blob, x in cases
+        )
+        return [(status, np.frombuffer(data, np.int8)) for status, data in self._run(request)]
+
 
 def native_driver(target: build.Target, flags: Sequence[str] = ()) -> Native:
     missing = target.missing_tools()

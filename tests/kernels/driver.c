@@ -5,10 +5,17 @@
 #include <string.h>
 
 #include "ec2t_layer.h"
+#include "ec2t_planar.h"
 #include "ec2t_reference.h"
 #include "ec2t_requant.h"
 
-enum { COMMAND_DECODE = 1, COMMAND_REFERENCE = 2, COMMAND_MULTIPLIER = 3 };
+enum {
+    COMMAND_DECODE = 1,
+    COMMAND_REFERENCE = 2,
+    COMMAND_MULTIPLIER = 3,
+    COMMAND_LIST = 4,
+    COMMAND_PLANAR = 5,
+};
 
 static int read_exactly(void *to, size_t size) {
     return fread(to, 1, size, stdin) == size;
@@ -136,6 +143,89 @@ static void run_reference(void) {
     free(blob);
 }
 
+/* -> names of the kernels this processor can run, a new line after each */
+static void run_list(void) {
+    char names[256] = "";
+    size_t count;
+    const ec2t_planar_kernel *const kernels = ec2t_planar_kernels(&count);
+    for (size_t i = 0; i < count; ++i) {
+        if (kernels[i].is_supported()) {
+            strcat(strcat(names, kernels[i].name), "\n");
+        }
+    }
+    answer(EC2T_OK, names, strlen(names));
+}
+
+/* Runs a prepared layer in up to four parts: rows and channels cut where `split` says. */
+static ec2t_status run_parts(const ec2t_planar_conv2d *conv, uint32_t split, const int8_t *input,
+                             int8_t *output) {
+    const size_t size = ec2t_planar_conv2d_get_buffer_size(conv);
+    void *const scratch = allocate(size);
+    const int32_t rows = conv->shape.output_height, channels = conv->shape.output_channels;
+    const int32_t row = split ? rows / 3 : rows, channel = split ? channels / 2 : channels;
+    const ec2t_planar_part parts[4] = {
+        {0, row, 0, channel},
+        {row, rows, 0, channel},
+        {0, row, channel, channels},
+        {row, rows, channel, channels},
+    };
+    ec2t_status status = EC2T_OK;
+    for (int i = 0; i < 4 && status == EC2T_OK; ++i) {
+        status = ec2t_planar_conv2d_run(conv, &parts[i], input, output, scratch, size);
+    }
+    free(scratch);
+    return status;
+}
+
+/* kernel number, split, mode, height, width, blob, planar input -> planar output */
+static void run_planar(void) {
+    const uint32_t number = read_u32(), split = read_u32(), mode = read_u32();
+    const int32_t height = (int32_t)read_u32(), width = (int32_t)read_u32();
+    size_t blob_size, input_size, count, output_size = 0;
+    const ec2t_planar_kernel *const kernels = ec2t_planar_kernels(&count);
+    void *const blob = read_bytes(&blob_size);
+    int8_t *const input = read_bytes(&input_size);
+    int8_t *output = NULL;
+    void *requant_memory = NULL, *memory = NULL, *scratch = NULL;
+    ec2t_layer layer;
+    ec2t_conv2d_shape shape;
+    ec2t_requant requant;
+    ec2t_planar_conv2d conv;
+    ec2t_status status = number < count ? EC2T_OK : EC2T_ERROR_ARGUMENT;
+    if (status == EC2T_OK) {
+        status = ec2t_layer_parse(blob, blob_size, &layer);
+    }
+    if (status == EC2T_OK) {
+        requant_memory = allocate(5 * (size_t)ec2t_requant_entries(&layer));
+        status = make_requant(&layer, mode, &requant, requant_memory);
+    }
+    if (status == EC2T_OK) {
+        status = ec2t_conv2d_shape_from_layer(&layer, 1, height, width, &shape);
+    }
+    if (status == EC2T_OK) {
+        const size_t memory_size = ec2t_planar_conv2d_get_memory_size(&layer);
+        const size_t scratch_size = ec2t_planar_conv2d_get_init_buffer_size(&layer);
+        memory = allocate(memory_size);
+        scratch = allocate(scratch_size);
+        status = ec2t_planar_conv2d_init(&conv, &kernels[number], &layer, &shape, &requant, memory,
+                                         memory_size, scratch, scratch_size);
+    }
+    if (status == EC2T_OK) {
+        output_size = (size_t)shape.output_height * (size_t)shape.output_width *
+                      (size_t)shape.output_channels;
+        output = allocate(output_size);
+        memset(output, 0x55, output_size);
+        status = run_parts(&conv, split, input, output);
+    }
+    answer(status, output, output_size);
+    free(scratch);
+    free(memory);
+    free(requant_memory);
+    free(output);
+    free(input);
+    free(blob);
+}
+
 /* f64 values -> pairs of i32 multiplier and shift */
 static void run_multiplier(void) {
     size_t size;
@@ -158,6 +248,8 @@ int main(void) {
         case COMMAND_DECODE: run_decode(); break;
         case COMMAND_REFERENCE: run_reference(); break;
         case COMMAND_MULTIPLIER: run_multiplier(); break;
+        case COMMAND_LIST: run_list(); break;
+        case COMMAND_PLANAR: run_planar(); break;
         default: fprintf(stderr, "driver: unknown command %u\n", (unsigned)command); return 2;
         }
     }

@@ -1,0 +1,1 @@
+"""Benchmarks of the C library: time on this machine, instructions in QEMU."""
