@@ -5,6 +5,21 @@
 
 from ec2t_tf import methods
 from ec2t_tf.apply import UnsupportedLayerError, apply
-from ec2t_tf.policy import ApplyReport, Policy
+from ec2t_tf.policy import ApplyReport, Policy, Treatment
+from ec2t_tf.saving import load_model
+from ec2t_tf.strip import strip
+from ec2t_tf.summary import LayerSummary, Summary, summary
 
-__all__ = ["ApplyReport", "Policy", "UnsupportedLayerError", "apply", "methods"]
+__all__ = [
+    "ApplyReport",
+    "LayerSummary",
+    "Policy",
+    "Summary",
+    "Treatment",
+    "UnsupportedLayerError",
+    "apply",
+    "load_model",
+    "methods",
+    "strip",
+    "summary",
+]

@@ -6,6 +6,10 @@ whose config comes from the registry. Knows tfmot's internals.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize,
@@ -35,6 +39,27 @@ TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
 TRANSFORMED = (layers.SeparableConv1D, layers.SeparableConv2D)
 
 
+@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
+class QuantizeInput(quantize_layer.QuantizeLayer):
+    """tfmot's layer at the model's input, which would create its weights twice when loaded."""
+
+    def build_from_config(self, config: dict) -> None:
+        """Nothing: calling the layer builds it, with its name before those of its weights."""
+
+
+@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
+class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
+    """tfmot's wrapper, with weights whose names and order survive saving and loading."""
+
+    def build_from_config(self, config: dict) -> None:
+        """Nothing: calling the layer builds it, with its name before those of its weights."""
+
+    @classmethod
+    def from_config(cls, config: dict) -> QuantizeWrapper:
+        inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
+        return super().from_config({**config, "layer": inner})
+
+
 class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
     """tfmot's 8-bit registry, with ternary configs for the layers named in `ternary`."""
 
@@ -61,6 +86,64 @@ class TernaryScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
 
     def get_quantize_registry(self) -> TernaryRegistry:
         return TernaryRegistry(self._ternary)
+
+
+def plain_model(model: tf_keras.Model) -> tf_keras.Model:
+    """The model without tfmot's layers, holding the latent weights."""
+    config = model.get_config()
+    with _loading():
+        plain = type(model).from_config({**config, **_plain_config(config)})
+    sources = {wrapped(layer).name: layer for layer in model.layers}
+    for layer in plain.layers:
+        values = {_last_name(variable): variable for variable in sources[layer.name].weights}
+        for variable in layer.weights:
+            variable.assign(values[_last_name(variable)])
+    return plain
+
+
+def _plain_config(config: dict) -> dict:
+    """Config of a Sequential or Functional model with every wrapper taken off."""
+    renamed: dict[str, str] = {}  # tfmot's layer name -> the layer that gives its output now
+    kept = []
+    for entry in config["layers"]:
+        if entry["class_name"] == "QuantizeInput":
+            if entry.get("inbound_nodes"):
+                renamed[entry["name"]] = entry["inbound_nodes"][0][0][0]
+            continue
+        if entry["class_name"] == "QuantizeWrapper":
+            inner = dict(entry["config"]["layer"])
+            inner["config"] = {**inner["config"]}
+            if "activation" in inner["config"]:
+                inner["config"]["activation"] = _plain_activation(inner["config"]["activation"])
+            inner.pop("build_config", None)
+            if "name" in entry:
+                inner["name"] = renamed[entry["name"]] = inner["config"]["name"]
+                inner["inbound_nodes"] = entry["inbound_nodes"]
+            entry = inner
+        kept.append(entry)
+    if not any("inbound_nodes" in entry for entry in kept):
+        return {"layers": kept}
+
+    def follow(node: object) -> object:
+        if isinstance(node, str):
+            return renamed.get(node, node)
+        if isinstance(node, list | tuple):
+            return [follow(item) for item in node]
+        return node
+
+    for entry in kept:
+        entry["inbound_nodes"] = follow(entry["inbound_nodes"])
+    ends = {key: follow(config[key]) for key in ("input_layers", "output_layers")}
+    return {"layers": kept, **ends}
+
+
+def _plain_activation(activation: object) -> object:
+    """What tfmot's activation wrapper holds; a convolution before a batch norm has none."""
+    while isinstance(activation, dict) and "activation" in activation.get("config", {}):
+        activation = activation["config"]["activation"]
+    if isinstance(activation, dict) and activation["class_name"] == "NoOpActivation":
+        return "linear"
+    return activation
 
 
 def has_int8_rule(layer: layers.Layer) -> bool:
@@ -104,7 +187,51 @@ def quantise(
 
     annotated = tf_keras.models.clone_model(model, clone_function=annotate)
     annotated.set_weights(model.get_weights())
-    return quantize.quantize_apply(annotated, TernaryScheme(configs))
+    return _canonical(quantize.quantize_apply(annotated, TernaryScheme(configs)))
+
+
+def _canonical(model: tf_keras.Model) -> tf_keras.Model:
+    """The same model as loading its config would build it.
+
+    tfmot's wrapper lists its weights in another order when it wraps a layer that is built already,
+    which is why stock tfmot cannot load the `.keras` and `.h5` files that it saved.
+    """
+    with _loading():
+        rebuilt = type(model).from_config(model.get_config())
+    for source, target in zip(model.layers, rebuilt.layers, strict=True):
+        values = {_last_name(variable): variable for variable in source.weights}
+        names = [_last_name(variable) for variable in target.weights]
+        if len(values) != len(source.weights) or sorted(values) != sorted(names):
+            raise RuntimeError(
+                f"Layer '{source.name}' has other weights after a round trip of its config: "
+                f"{sorted(values)} became {sorted(names)}. Check its get_config."
+            )
+        for name, variable in zip(names, target.weights, strict=True):
+            variable.assign(values[name])
+    return rebuilt
+
+
+def _last_name(variable: tf.Variable) -> str:
+    """`quant_conv1/kernel_centroids:0` -> `kernel_centroids`: scopes differ, layers do not."""
+    return variable.name.split("/")[-1].split(":")[0]
+
+
+def load(path: str) -> tf_keras.Model:
+    """A saved model of ours, with tfmot's classes and ours known to Keras."""
+    with _loading():
+        return tf_keras.models.load_model(path)
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Keras knows tfmot's classes and ours inside."""
+    with (
+        quantize.quantize_scope(),
+        tf_keras.saving.custom_object_scope(
+            {"QuantizeLayer": QuantizeInput, "QuantizeWrapperV2": QuantizeWrapper}
+        ),
+    ):
+        yield
 
 
 def wrapped(layer: layers.Layer) -> layers.Layer:
@@ -112,7 +239,11 @@ def wrapped(layer: layers.Layer) -> layers.Layer:
     return layer.layer if isinstance(layer, quantize_wrapper.QuantizeWrapper) else layer
 
 
+def is_quantise_layer(layer: layers.Layer) -> bool:
+    """Whether tfmot put this layer in to quantise the input."""
+    return isinstance(layer, quantize_layer.QuantizeLayer)
+
+
 def is_quantised(model: tf_keras.Model) -> bool:
     """Whether the model is one for quantize-aware training."""
-    ours = (quantize_wrapper.QuantizeWrapper, quantize_layer.QuantizeLayer)
-    return any(isinstance(layer, ours) for layer in model.layers)
+    return any(isinstance(layer, quantize_wrapper.QuantizeWrapper) for layer in model.layers)

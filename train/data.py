@@ -26,7 +26,7 @@ KNOWN_STATISTICS["cifar10_jpeg"] = KNOWN_STATISTICS["cifar10"]
 # Sets whose classes survive a mirror image.
 MIRRORED = {"fashion_mnist", "cifar10", "cifar10_jpeg", "cifar100"}
 # Pixels of random shift.
-SHIFT = {"fashion_mnist": 2, "cifar10": 4, "cifar10_jpeg": 4, "cifar100": 4}
+SHIFT = {"cifar10": 4, "cifar10_jpeg": 4, "cifar100": 4}
 
 
 class DataError(ValueError):

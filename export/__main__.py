@@ -1,0 +1,44 @@
+"""Command line of the exporter: `python -m ec2t_tf.export --model=... --output=... --format=int8`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from absl import app, flags
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", None, "model saved by model.save (.keras, .h5 or SavedModel folder)")
+flags.DEFINE_string("output", None, ".tflite file to write")
+flags.DEFINE_enum("format", "int8", ["int8"], "how weights are stored")
+flags.DEFINE_enum("io_dtype", "float32", ["float32", "int8"], "type of the file's input and output")
+flags.DEFINE_string(
+    "verify", None, "optional .npy file, float32 (count, *input shape): compare Keras with the file"
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"No arguments but flags are taken. Received: {argv[1:]}.")
+    import numpy as np
+
+    import ec2t_tf
+    from ec2t_tf import export
+
+    try:
+        model = ec2t_tf.load_model(FLAGS.model)
+        export.to_tflite(model, FLAGS.output, format=FLAGS.format, io_dtype=FLAGS.io_dtype)
+        print(export.report(FLAGS.output))
+        if FLAGS.verify:
+            data = np.load(FLAGS.verify, allow_pickle=False)
+            print(export.verify(model, FLAGS.output, data))
+    except (ValueError, OSError, export.ConversionError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["model", "output"])
+    app.run(main)

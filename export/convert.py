@@ -1,0 +1,151 @@
+"""A trained model to an int8 `.tflite` file, with its promises asserted on the result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from ec2t_tf import scheme
+from ec2t_tf.export.tflite_file import ConversionError, TFLiteFile
+from ec2t_tf.quantize_config import constant_weights, ternary_layers
+
+FORMATS = ("int8",)
+IO_DTYPES = {"float32": tf.float32, "int8": tf.int8}
+
+RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
+
+
+def to_tflite(
+    model: tf_keras.Model,
+    path: str | os.PathLike,
+    *,
+    format: str = "int8",
+    representative_data: RepresentativeData | None = None,
+    io_dtype: str = "float32",
+) -> Path:
+    """Write a model as a TensorFlow Lite file and check what was written.
+
+    Weights and activations are int8, biases int32; batch normalisation is folded into the scale of
+    each output channel, so a ternary layer keeps at most three codes a channel.
+
+    Args:
+      model: what `ec2t_tf.apply` returned, trained; or a plain tf_keras model such as
+        `ec2t_tf.strip` returns, which needs `representative_data`.
+      path: file to write.
+      format: "int8".
+      representative_data: float32 arrays (one input each, with or without the batch axis), about
+        100 of them, from which the ranges of activations are measured that training has not learnt.
+      io_dtype: "float32" (the file quantises its input and dequantises its output) or "int8".
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: an option is unknown, or `representative_data` is missing.
+      ConversionError: the converter made something else than promised; the message names the
+        tensor. No file is written then.
+      OSError: the file cannot be written.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {FORMATS}. Received: format='{format}'.")
+    if io_dtype not in IO_DTYPES:
+        raise ValueError(f"io_dtype must be one of {tuple(IO_DTYPES)}. Received: '{io_dtype}'.")
+    if not isinstance(model, tf_keras.Model) or not model.built:
+        raise ValueError(
+            f"to_tflite requires a built tf_keras model. Received: {type(model).__name__}."
+        )
+    trained_ranges = scheme.is_quantised(model)
+    if not trained_ranges and representative_data is None:
+        raise ValueError(
+            "A model without quantize-aware training needs representative_data, about 100 typical "
+            f"inputs, to measure the ranges of its activations. Received: '{model.name}' and None. "
+            "Pass the data, or export the model that ec2t_tf.apply returned."
+        )
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"path must lie in an existing folder. Received: '{path}'. Create '{path.parent}'."
+        )
+    content = _convert(model, representative_data, IO_DTYPES[io_dtype])
+    check_int8(content, ternary_kernels=len(ternary_layers(model)))
+    path.write_bytes(content)
+    return path
+
+
+def _convert(
+    model: tf_keras.Model, representative_data: RepresentativeData | None, io: tf.DType
+) -> bytes:
+    signature = [tf.TensorSpec((1, *x.shape[1:]), x.dtype, name=x.name) for x in model.inputs]
+    if any(None in spec.shape for spec in signature):
+        raise ValueError(
+            "to_tflite requires a model whose inputs have fixed sizes. "
+            f"Received: '{model.name}' with inputs {[tuple(x.shape) for x in model.inputs]}."
+        )
+
+    @tf.function
+    def inference(*inputs: tf.Tensor) -> tf.Tensor:
+        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+
+    with constant_weights():
+        concrete = inference.get_concrete_function(*signature)
+    # A bare holder of the variables: given the model, the converter would trace every layer again.
+    variables = tf.Module()
+    variables.held = model.variables
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], variables)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = converter.inference_output_type = io
+    if representative_data is not None:
+        converter.representative_dataset = lambda: _batches_of_one(representative_data, signature)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return converter.convert()
+
+
+def _batches_of_one(data: RepresentativeData, signature: list[tf.TensorSpec]) -> Iterable[list]:
+    for example in data() if callable(data) else data:
+        arrays = example if isinstance(example, list | tuple) else [example]
+        yield [
+            np.asarray(array, np.float32).reshape(spec.shape)
+            for array, spec in zip(arrays, signature, strict=True)
+        ]
+
+
+def check_int8(content: bytes, *, ternary_kernels: int) -> None:
+    """Assert that every weight is int8, nothing inside is float, and ternary layers are ternary.
+
+    Args:
+      ternary_kernels: how many kernels must have at most three codes in each output channel, one of
+        them zero (or fewer codes, in a channel that lost a side).
+
+    Raises:
+      ConversionError: naming the first tensor that is not as promised.
+    """
+    file = TFLiteFile(content)
+    for operator in file.operators:
+        if operator.name in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        for tensor in (*operator.inputs, *operator.outputs):
+            if tensor.dtype in ("FLOAT32", "FLOAT16", "FLOAT64"):
+                raise ConversionError(
+                    f"An int8 file must have no float operator inside. Received: {operator.name} "
+                    f"with the {tensor.dtype} tensor '{tensor.name}'. The converter could not "
+                    "quantise that layer: leave it out, or replace it."
+                )
+    kernels = file.kernels
+    for kernel in kernels:
+        if kernel.tensor.dtype != "INT8":
+            raise ConversionError(
+                f"Every weight must be int8. Received: {kernel.tensor.dtype} in "
+                f"'{kernel.tensor.name}'."
+            )
+    found = [kernel for kernel in kernels if kernel.is_ternary]
+    if len(found) < ternary_kernels:
+        dense = [kernel.tensor.name for kernel in kernels if not kernel.is_ternary]
+        raise ConversionError(
+            f"{ternary_kernels} kernels must have at most three codes in each output channel, one "
+            f"of them zero. Received {len(found)}; more codes are in {dense}."
+        )

@@ -1,0 +1,166 @@
+"""How the script trains: optimisers, checkpoints after every epoch, and what is recorded."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+import tf_keras
+
+from ec2t_tf.summary import summary
+from ec2t_tf.train.data import ImageData
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One training phase, resumable at the granularity of an epoch.
+
+    Attributes:
+      name: folder name of its checkpoints and the word in history.csv.
+      epochs: number of epochs.
+      learning_rate: peak; it rises over the first epoch and falls to zero as a cosine.
+      optimiser: "sgd" (Nesterov momentum 0.9, weight decay) or "adam" (no weight decay).
+    """
+
+    name: str
+    epochs: int
+    learning_rate: float
+    optimiser: str
+    weight_decay: float = 0.0
+
+
+@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
+class WarmCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from 0 to `peak` over `warm_steps`, then half a cosine to 0 at `steps`."""
+
+    def __init__(self, peak: float, warm_steps: int, steps: int) -> None:
+        super().__init__()
+        self.peak, self.warm_steps, self.steps = float(peak), int(warm_steps), int(steps)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        step = tf.cast(step, tf.float32)
+        warm = (step + 1.0) / max(self.warm_steps, 1)
+        share = (step - self.warm_steps) / max(self.steps - self.warm_steps, 1)
+        cosine = 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(share, 0.0, 1.0)))
+        return self.peak * tf.minimum(tf.minimum(warm, 1.0), cosine)
+
+    def get_config(self) -> dict:
+        return {"peak": self.peak, "warm_steps": self.warm_steps, "steps": self.steps}
+
+
+def optimiser(phase: Phase, steps_per_epoch: int) -> tf_keras.optimizers.Optimizer:
+    steps = phase.epochs * steps_per_epoch
+    rate = WarmCosine(phase.learning_rate, steps_per_epoch if phase.epochs > 1 else 0, steps)
+    if phase.optimiser == "sgd":
+        return tf_keras.optimizers.SGD(
+            rate, momentum=0.9, nesterov=True, weight_decay=phase.weight_decay or None
+        )
+    return tf_keras.optimizers.Adam(rate, epsilon=1e-8)
+
+
+class History(tf_keras.callbacks.Callback):
+    """Appends one row an epoch to history.csv; rows of epochs that are run again are replaced."""
+
+    COLUMNS = ("phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "zeros")
+
+    def __init__(self, path: Path, phase: Phase, zeros: Callable[[], float] | None) -> None:
+        super().__init__()
+        self.path, self.phase, self.zeros = path, phase, zeros
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        values = {name: f"{logs[name]:.6f}" for name in self.COLUMNS if name in (logs or {})}
+        row = {"phase": self.phase.name, "epoch": str(epoch + 1), **values}
+        row["zeros"] = f"{self.zeros():.6f}" if self.zeros else ""
+        rows = [r for r in read_history(self.path) if not self._is_later(r, epoch + 1)] + [row]
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self.path)
+
+    def _is_later(self, row: dict[str, str], epoch: int) -> bool:
+        return row["phase"] == self.phase.name and int(row["epoch"]) >= epoch
+
+
+def read_history(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Checkpoints(tf_keras.callbacks.Callback):
+    """Model and optimiser after every epoch; the two latest are kept."""
+
+    def __init__(self, folder: Path, model: tf_keras.Model) -> None:
+        super().__init__()
+        self.epoch = tf.Variable(0, dtype=tf.int64)
+        self._checkpoint = tf.train.Checkpoint(
+            model=model, optimizer=model.optimizer, epoch=self.epoch
+        )
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=2)
+
+    def restore(self) -> int:
+        """Load the latest checkpoint, if there is one: number of epochs done."""
+        if self._manager.latest_checkpoint:
+            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        return int(self.epoch.numpy())
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch.assign(epoch + 1)
+        self._manager.save()
+
+
+def train(
+    model: tf_keras.Model,
+    data: ImageData,
+    phase: Phase,
+    *,
+    batch_size: int,
+    seed: int,
+    output_dir: Path,
+    ternary: bool,
+    jit_compile: bool,
+    verbose: int = 1,
+) -> None:
+    """Run a phase from its latest checkpoint, or from its start where there is none."""
+    steps = data.steps_per_epoch(batch_size)
+    model.compile(
+        optimiser(phase, steps),
+        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=jit_compile,
+    )
+    model.optimizer.build(model.trainable_variables)
+    checkpoints = Checkpoints(output_dir / "checkpoints" / phase.name, model)
+    done = checkpoints.restore()
+    if done >= phase.epochs:
+        return
+    if done:
+        print(f"{phase.name}: resuming after epoch {done} of {phase.epochs}")
+    zeros = (lambda: summary(model).zeros) if ternary else None
+    model.fit(
+        data.training(
+            batch_size=batch_size, seed=seed, first_epoch=done, last_epoch=phase.epochs
+        ),
+        steps_per_epoch=steps,
+        initial_epoch=done,
+        epochs=phase.epochs,
+        validation_data=data.evaluation(data.validation),
+        # The checkpoint comes last: an epoch that has one has its row in the history too.
+        callbacks=[History(output_dir / "history.csv", phase, zeros), checkpoints],
+        verbose=verbose,
+    )
+
+
+def write_json(path: Path, content: dict) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)

@@ -1,0 +1,137 @@
+"""One run of the script: float net, ternary net, evaluation, export, report."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tf_keras
+
+import ec2t_tf
+from ec2t_tf.methods import TernaryMethod
+from ec2t_tf.summary import Summary, summary
+from ec2t_tf.train import data as image_data
+from ec2t_tf.train import recipe, zoo
+from ec2t_tf.train.finish import finish
+from ec2t_tf.train.zoo.published import load_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The script's flags; see `python -m ec2t_tf.train --help`."""
+
+    dataset: str
+    tfds_dir: str | None
+    model: str
+    epochs: int
+    float_epochs: int
+    float_weights: str | None
+    seed: int
+    batch_size: int
+    float_learning_rate: float
+    float_weight_decay: float
+    learning_rate: float
+    validation_fraction: float
+    jit_compile: bool
+    verbose: int
+    method: TernaryMethod
+    output_dir: Path
+
+
+SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in ("method", "output_dir")]
+
+
+def run(settings: Settings) -> dict:
+    """Train, evaluate, export and verify; returns what metrics.json holds.
+
+    Writes into `output_dir`: settings.json, history.csv, metrics.json, report.txt, model.keras,
+    float.weights.h5, model.tflite, plots (.png) and checkpoints/.
+
+    Raises:
+      ValueError: a setting or the data set cannot be used.
+      FileNotFoundError: --float_weights names no file.
+    """
+    print(f"seed {settings.seed}")
+    tf_keras.utils.set_random_seed(settings.seed)
+    data = image_data.load(
+        settings.dataset,
+        tfds_dir=settings.tfds_dir,
+        validation_fraction=settings.validation_fraction,
+    )
+    float_model = zoo.build(settings.model, input_shape=data.image_shape, classes=data.classes)
+    if settings.float_weights:
+        load_weights(float_model, settings.float_weights)
+    if settings.float_epochs:
+        train(float_model, data, float_phase(settings), settings, ternary=False)
+    float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
+
+    model = ec2t_tf.apply(float_model, settings.method)
+    zeros_at_start = summary(model).zeros
+    train(model, data, ternary_phase(settings), settings, ternary=True)
+    model.save(settings.output_dir / "model.keras")
+
+    # The one place where the test images are used.
+    test = data.evaluation(data.test)
+    metrics = {
+        "seed": settings.seed,
+        "float_accuracy": accuracy(float_model, test),
+        "ternary_accuracy": accuracy(model, test),
+        "float_bytes": 4 * float_model.count_params(),
+        "zeros_at_start": zeros_at_start,
+        **measures(summary(model)),
+    }
+    title = (
+        f"{settings.model} on {settings.dataset}, {settings.method.name} "
+        f"{settings.method.get_config()}, seed {settings.seed}"
+    )
+    return finish(model, data, metrics, title=title, folder=settings.output_dir)
+
+
+def float_phase(settings: Settings) -> recipe.Phase:
+    return recipe.Phase(
+        "float",
+        settings.float_epochs,
+        settings.float_learning_rate,
+        "sgd",
+        settings.float_weight_decay,
+    )
+
+
+def ternary_phase(settings: Settings) -> recipe.Phase:
+    return recipe.Phase("ternary", settings.epochs, settings.learning_rate, "adam")
+
+
+def train(
+    model: tf_keras.Model,
+    data: image_data.ImageData,
+    phase: recipe.Phase,
+    settings: Settings,
+    *,
+    ternary: bool,
+) -> None:
+    recipe.train(
+        model,
+        data,
+        phase,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        output_dir=settings.output_dir,
+        ternary=ternary,
+        jit_compile=settings.jit_compile,
+        verbose=settings.verbose,
+    )
+
+
+def accuracy(model: tf_keras.Model, batches: object) -> float:
+    """Top-1 of a model whose output is logits, 0 to 1."""
+    model.compile(metrics=["sparse_categorical_accuracy"])
+    return float(model.evaluate(batches, verbose=0, return_dict=True)["sparse_categorical_accuracy"])
+
+
+def measures(table: Summary) -> dict:
+    return {
+        "zeros": table.zeros,
+        "ternary_weights": sum(row.weights for row in table.ternary),
+        "entropy_bytes": table.entropy_bytes,
+        "layers": [dataclasses.asdict(row) | {"treatment": row.treatment.value} for row in table.rows],
+    }

@@ -1,0 +1,78 @@
+"""Published PyTorch weights (.npz of a state dict) into the zoo's networks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import tf_keras
+from tf_keras import layers
+
+
+def load_weights(model: tf_keras.Model, path: str | Path) -> None:
+    """Load float weights: a `.npz` PyTorch state dict, or any weights file that Keras reads.
+
+    Convolutions OIHW become HWIO; a fully connected layer behind a Flatten gets its rows from
+    channel-major to (height, width, channel) order.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: an array is missing, left over, or has another shape.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        if not path.exists():
+            raise FileNotFoundError(f"float weights not found. Received: '{path}'.")
+        model.load_weights(str(path))
+        return
+    with np.load(path, allow_pickle=False) as archive:
+        state = {key: archive[key] for key in archive.files}
+    unused = {key for key in state if not key.endswith("num_batches_tracked")}
+
+    def take(key: str) -> np.ndarray:
+        if key not in state:
+            raise ValueError(
+                f"'{path.name}' must hold '{key}' for model '{model.name}'. Received: keys like "
+                f"{sorted(state)[:3]}. Is it the file of another network?"
+            )
+        unused.discard(key)
+        return state[key]
+
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        # layer1_0_conv1 -> layer1.0.conv1
+        prefix = re.sub(r"_(?=\d|conv|bn)", ".", layer.name)
+        if isinstance(layer, layers.Conv2D):
+            values = [take(f"{prefix}.weight").transpose(2, 3, 1, 0)]
+        elif isinstance(layer, layers.Dense):
+            values = [_rows_in_hwc(take(f"{prefix}.weight").T, layer)]
+        elif isinstance(layer, layers.BatchNormalization):
+            names = ("weight", "bias", "running_mean", "running_var")
+            values = [take(f"{prefix}.{name}") for name in names]
+        else:
+            raise ValueError(f"No rule to load a {type(layer).__name__} layer ('{layer.name}').")
+        if getattr(layer, "bias", None) is not None:
+            values.append(take(f"{prefix}.bias"))
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        if shapes != [value.shape for value in values]:
+            raise ValueError(
+                f"'{path.name}' must hold arrays of shapes {shapes} for layer '{layer.name}'. "
+                f"Received: {[value.shape for value in values]}."
+            )
+        layer.set_weights(values)
+    if unused:
+        raise ValueError(
+            f"'{path.name}' holds arrays that model '{model.name}' has no place for: "
+            f"{sorted(unused)[:5]}. Is it the file of another network?"
+        )
+
+
+def _rows_in_hwc(kernel: np.ndarray, layer: layers.Dense) -> np.ndarray:
+    before = layer.inbound_nodes[0].inbound_layers
+    if not isinstance(before, layers.Flatten):
+        return kernel
+    height, width, channels = before.input_shape[1:]
+    planes = kernel.reshape(channels, height, width, -1)
+    return planes.transpose(1, 2, 0, 3).reshape(kernel.shape)
