@@ -15,9 +15,10 @@ from . import library
 def load_delegate(
     *,
     requant: Literal["fp32", "tflite"] = "fp32",
-    claim_int8: bool = True,
+    claim_int8: bool | Literal["always"] = True,
     reference: bool = False,
     verbose: bool = False,
+    profile: bool = False,
     num_threads: int | None = None,
 ) -> litert.Delegate:
     """Our delegate, for any interpreter's `experimental_delegates`.
@@ -25,9 +26,11 @@ def load_delegate(
     Args:
         requant: "fp32" rounds as XNNPACK (and so as Keras' fake quantisation) does, "tflite" as
             the reference kernels of TensorFlow Lite.
-        claim_int8: also take plain int8 layers whose weights are ternary, where that is faster.
+        claim_int8: also take plain int8 layers whose weights are ternary, where that is faster
+            by the cost model; "always" takes them all.
         reference: run the plain reference kernels, to compare with.
         verbose: say on standard error which nodes are taken and which are left, and why.
+        profile: print the shortest time of every layer on standard error when the interpreter goes.
         num_threads: at most so many threads; by default as many as the interpreter has.
 
     Raises:
@@ -36,9 +39,10 @@ def load_delegate(
     """
     options = {
         "requant": requant,
-        "claim_int8": int(claim_int8),
+        "claim_int8": claim_int8 if claim_int8 == "always" else int(claim_int8),
         "reference": int(reference),
         "verbose": int(verbose),
+        "profile": int(profile),
         "num_threads": num_threads or 0,
     }
     return litert.load_delegate(str(library.path()), options)
@@ -59,7 +63,7 @@ class Interpreter(litert.Interpreter):
         model_path: a .tflite file: `int8`, `sparse`, `int4` or `packed`.
         model_content: its bytes, instead of a path.
         num_threads: threads for our kernels and XNNPACK's; one by default.
-        requant, claim_int8, reference, verbose: as for `load_delegate`.
+        requant, claim_int8, reference, verbose, profile: as for `load_delegate`.
         others: as for `ai_edge_litert.interpreter.Interpreter`; `experimental_delegates` come
             before ours.
 
@@ -75,9 +79,10 @@ class Interpreter(litert.Interpreter):
         model_content: bytes | None = None,
         num_threads: int | None = None,
         requant: Literal["fp32", "tflite"] = "fp32",
-        claim_int8: bool = True,
+        claim_int8: bool | Literal["always"] = True,
         reference: bool = False,
         verbose: bool = False,
+        profile: bool = False,
         experimental_delegates: list[litert.Delegate] | None = None,
         **others: Any,
     ) -> None:
@@ -92,7 +97,11 @@ class Interpreter(litert.Interpreter):
         flatbuffer.load(content)  # the runtime itself trusts the file
         # Kept here: the base class lets go of its list before the runtime lets go of the delegate.
         self._ec2t_delegate = load_delegate(
-            requant=requant, claim_int8=claim_int8, reference=reference, verbose=verbose
+            requant=requant,
+            claim_int8=claim_int8,
+            reference=reference,
+            verbose=verbose,
+            profile=profile,
         )
         super().__init__(
             model_content=content,

@@ -3,11 +3,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "step.h"
 #include "threads.h"
 
 enum { ARENA_ALIGNMENT = 64 };
+
+/* Nanoseconds, the shortest so far. */
+typedef struct {
+    uint64_t to_planar, run, to_nhwc;
+} ec2t_times;
 
 /* A tensor that the partition reads, writes or keeps to itself. */
 typedef struct {
@@ -30,45 +36,10 @@ typedef struct {
     uint8_t *scratch;      /* of all threads */
     size_t scratch_size;   /* of one */
     ec2t_team *team;
+    ec2t_times *times; /* of each step, with the option `profile` */
+    uint64_t runs;
     ec2t_reason damage; /* why init failed, if it did */
 } ec2t_partition;
-
-ec2t_claim ec2t_node_claim(TfLiteContext *context, const TfLiteNode *node,
-                           const TfLiteRegistration *registration,
-                           const ec2t_delegate_options *options, ec2t_reason *reason) {
-    const char *custom = registration->custom_name;
-    const bool is_custom = custom != NULL && strncmp(custom, "EC2T.", 5) == 0;
-    const bool is_plain = registration->builtin_code == kTfLiteBuiltinConv2d ||
-                          registration->builtin_code == kTfLiteBuiltinDepthwiseConv2d ||
-                          registration->builtin_code == kTfLiteBuiltinFullyConnected;
-    if (!is_custom && !(is_plain && options->claim_int8)) {
-        reason->text[0] = '\0';
-        return EC2T_LEFT;
-    }
-    ec2t_step step;
-    const ec2t_claim claim =
-        ec2t_step_create(context, node, registration, options, &step, reason);
-    if (claim == EC2T_CLAIMED) {
-        ec2t_step_destroy(&step);
-    }
-    return claim;
-}
-
-bool ec2t_node_joins(TfLiteContext *context, const TfLiteNode *node,
-                     const TfLiteRegistration *registration,
-                     const ec2t_delegate_options *options) {
-    if (registration->builtin_code != kTfLiteBuiltinAdd &&
-        registration->builtin_code != kTfLiteBuiltinMaxPool2d) {
-        return false;
-    }
-    ec2t_step step;
-    ec2t_reason reason;
-    if (ec2t_step_create(context, node, registration, options, &step, &reason) != EC2T_CLAIMED) {
-        return false;
-    }
-    ec2t_step_destroy(&step);
-    return true;
-}
 
 static bool contains(const TfLiteIntArray *array, int item) {
     for (int i = 0; array != NULL && i < array->size; i++) {
@@ -102,12 +73,44 @@ static void use_value(ec2t_partition *partition, const TfLiteDelegateParams *par
     value->last = step;
 }
 
+static const char *name_of(const ec2t_step *step) {
+    static const char *const LAYERS[] = {"", "convolution", "depthwise convolution",
+                                         "fully connected"};
+    switch (step->kind) {
+    case EC2T_STEP_ADD:
+        return "addition";
+    case EC2T_STEP_MAX_POOL:
+        return "max pooling";
+    case EC2T_STEP_LAYER:
+        break;
+    }
+    return LAYERS[step->layer.op];
+}
+
+static void print_times(const ec2t_partition *partition) {
+    for (int i = 0; i < partition->step_count; i++) {
+        const ec2t_step *step = &partition->steps[i];
+        const ec2t_times *times = &partition->times[i];
+        const double unit = 1e3;
+        fprintf(stderr,
+                "EC2T: tensor %d, %s, %s: %.1f us, input to planar %.1f us, output to NHWC %.1f "
+                "us\n",
+                step->output, name_of(step), ec2t_step_is_planar(step) ? "sparse" : "dense",
+                (double)times->run / unit, (double)times->to_planar / unit,
+                (double)times->to_nhwc / unit);
+    }
+}
+
 static void partition_free(TfLiteContext *context, void *buffer) {
     (void)context;
     ec2t_partition *partition = buffer;
     if (partition == NULL) {
         return;
     }
+    if (partition->times != NULL && partition->runs > 0) {
+        print_times(partition);
+    }
+    free(partition->times);
     for (int i = 0; i < partition->step_count; i++) {
         ec2t_step_destroy(&partition->steps[i]);
     }
@@ -132,6 +135,9 @@ static void *partition_init(TfLiteContext *context, const char *buffer, size_t l
     partition->options = params->delegate->data_;
     partition->steps = calloc((size_t)count + 1, sizeof *partition->steps);
     partition->values = calloc(3 * (size_t)count + 1, sizeof *partition->values);
+    if (partition->options->profile) {
+        partition->times = calloc((size_t)count + 1, sizeof *partition->times);
+    }
     if (partition->steps == NULL || partition->values == NULL) {
         snprintf(partition->damage.text, sizeof partition->damage.text, "out of memory");
         return partition;
@@ -160,21 +166,6 @@ static void *partition_init(TfLiteContext *context, const char *buffer, size_t l
 static size_t size_of(const ec2t_extent *extent) {
     return (size_t)extent->batch * (size_t)extent->height * (size_t)extent->width *
            (size_t)extent->channels;
-}
-
-/* Reads the extent of a tensor: NHWC, or [batch, features] as images of one pixel. */
-static bool read_extent(const TfLiteTensor *tensor, ec2t_extent *extent) {
-    const TfLiteIntArray *dims = tensor->dims;
-    if (dims == NULL || (dims->size != 4 && dims->size != 2)) {
-        return false;
-    }
-    *extent = (ec2t_extent){dims->data[0], 1, 1, dims->data[dims->size - 1]};
-    if (dims->size == 4) {
-        extent->height = dims->data[1];
-        extent->width = dims->data[2];
-    }
-    return extent->batch > 0 && extent->height > 0 && extent->width > 0 && extent->channels > 0 &&
-           size_of(extent) == tensor->bytes;
 }
 
 /* Gives an output tensor of the partition its shape, with as many axes as it had. */
@@ -241,7 +232,7 @@ static TfLiteStatus propagate_extents(TfLiteContext *context, ec2t_partition *pa
         ec2t_extent inputs[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
         for (int place = 0; place < 2 && step->inputs[place] >= 0; place++) {
             ec2t_value *value = find_value(partition, step->inputs[place]);
-            if (value->is_input && !read_extent(&context->tensors[value->tensor], &value->extent)) {
+            if (value->is_input && !ec2t_extent_of_tensor(&context->tensors[value->tensor], &value->extent)) {
                 context->ReportError(context, "EC2T: the shape of tensor %d is not supported",
                                      value->tensor);
                 return kTfLiteError;
@@ -348,22 +339,6 @@ static int8_t *bytes_of(const TfLiteContext *context, const ec2t_partition *part
                            : context->tensors[value->tensor].data;
 }
 
-static void to_planar(const ec2t_extent *extent, const int8_t *nhwc, int8_t *planar) {
-    const int32_t pixels = extent->height * extent->width;
-    const ptrdiff_t size = (ptrdiff_t)pixels * extent->channels;
-    for (int32_t image = 0; image < extent->batch; image++) {
-        ec2t_nhwc_to_planar(pixels, extent->channels, nhwc + image * size, planar + image * size);
-    }
-}
-
-static void to_nhwc(const ec2t_extent *extent, const int8_t *planar, int8_t *nhwc) {
-    const int32_t pixels = extent->height * extent->width;
-    const ptrdiff_t size = (ptrdiff_t)pixels * extent->channels;
-    for (int32_t image = 0; image < extent->batch; image++) {
-        ec2t_planar_to_nhwc(pixels, extent->channels, planar + image * size, nhwc + image * size);
-    }
-}
-
 typedef struct {
     const ec2t_partition *partition;
     const ec2t_step *step;
@@ -401,7 +376,7 @@ static ec2t_status run_step(const TfLiteContext *context, const ec2t_partition *
     const bool turn_input = foreign && !has_one_layout(&job.input->extent);
     const bool turn_output = foreign && !has_one_layout(&job.output->extent);
     if (turn_input) {
-        to_nhwc(&job.input->extent, job.sources[0], partition->rearranged[0]);
+        ec2t_to_nhwc(&job.input->extent, job.sources[0], partition->rearranged[0]);
         job.sources[0] = partition->rearranged[0];
     }
     if (turn_output) {
@@ -409,23 +384,38 @@ static ec2t_status run_step(const TfLiteContext *context, const ec2t_partition *
     }
     ec2t_team_run(partition->team, run_part, &job);
     if (turn_output) {
-        to_planar(&job.output->extent, job.target, bytes_of(context, partition, job.output));
+        ec2t_to_planar(&job.output->extent, job.target, bytes_of(context, partition, job.output));
     }
     return job.status;
 }
 
+static uint64_t nanoseconds(void) {
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+static void keep_shortest(uint64_t *shortest, uint64_t time) {
+    *shortest = *shortest == 0 || time < *shortest ? time : *shortest;
+}
+
 static TfLiteStatus partition_invoke(TfLiteContext *context, TfLiteNode *node) {
-    const ec2t_partition *partition = node->user_data;
+    ec2t_partition *partition = node->user_data;
+    partition->runs++;
     for (int i = 0; i < partition->step_count; i++) {
         const ec2t_step *step = &partition->steps[i];
+        const bool timed = partition->times != NULL;
+        const uint64_t begin = timed ? nanoseconds() : 0;
         for (int place = 0; place < 2 && step->inputs[place] >= 0; place++) {
             const ec2t_value *value = find_value(partition, step->inputs[place]);
             if (value->is_input && value->in_arena && value->first == i) {
-                to_planar(&value->extent, context->tensors[value->tensor].data,
+                ec2t_to_planar(&value->extent, context->tensors[value->tensor].data,
                           bytes_of(context, partition, value));
             }
         }
+        const uint64_t turned = timed ? nanoseconds() : 0;
         const ec2t_status status = run_step(context, partition, step);
+        const uint64_t done = timed ? nanoseconds() : 0;
         const ec2t_value *output = find_value(partition, step->output);
         if (status != EC2T_OK) {
             context->ReportError(context, "EC2T: the layer of tensor %d: %s", output->tensor,
@@ -433,8 +423,14 @@ static TfLiteStatus partition_invoke(TfLiteContext *context, TfLiteNode *node) {
             return kTfLiteError;
         }
         if (output->is_output && output->in_arena) {
-            to_nhwc(&output->extent, bytes_of(context, partition, output),
+            ec2t_to_nhwc(&output->extent, bytes_of(context, partition, output),
                     context->tensors[output->tensor].data);
+        }
+        if (timed) {
+            ec2t_times *times = &partition->times[i];
+            keep_shortest(&times->to_planar, turned - begin);
+            keep_shortest(&times->run, done - turned);
+            keep_shortest(&times->to_nhwc, nanoseconds() - done);
         }
     }
     return kTfLiteOk;

@@ -380,38 +380,73 @@ static ec2t_claim max_pool(const TfLiteContext *context, const TfLiteNode *node,
     return EC2T_CLAIMED;
 }
 
+ec2t_node_class ec2t_class_of_node(const TfLiteRegistration *registration,
+                                   const ec2t_delegate_options *options) {
+    const char *custom = registration->custom_name;
+    switch (registration->builtin_code) {
+    case kTfLiteBuiltinAdd:
+    case kTfLiteBuiltinMaxPool2d:
+        return EC2T_NODE_JOINER;
+    case kTfLiteBuiltinConv2d:
+    case kTfLiteBuiltinDepthwiseConv2d:
+    case kTfLiteBuiltinFullyConnected:
+        return options->claim_int8 ? EC2T_NODE_PLAIN : EC2T_NODE_FOREIGN;
+    default:
+        return custom != NULL && strncmp(custom, CUSTOM_PREFIX, sizeof CUSTOM_PREFIX - 1) == 0
+                   ? EC2T_NODE_OWN
+                   : EC2T_NODE_FOREIGN;
+    }
+}
+
+bool ec2t_extent_of_tensor(const TfLiteTensor *tensor, ec2t_extent *extent) {
+    const TfLiteIntArray *dims = tensor->dims;
+    if (tensor->type != kTfLiteInt8 || dims == NULL || (dims->size != 4 && dims->size != 2)) {
+        return false;
+    }
+    int64_t size = 1;
+    for (int axis = 0; axis < dims->size; axis++) {
+        size *= dims->data[axis];
+        if (dims->data[axis] < 1 || size > INT32_MAX) {
+            return false;
+        }
+    }
+    *extent = (ec2t_extent){dims->data[0], 1, 1, dims->data[dims->size - 1]};
+    if (dims->size == 4) {
+        extent->height = dims->data[1];
+        extent->width = dims->data[2];
+    }
+    return true;
+}
+
 ec2t_claim ec2t_step_create(TfLiteContext *context, const TfLiteNode *node,
                             const TfLiteRegistration *registration,
                             const ec2t_delegate_options *options, ec2t_step *step,
                             ec2t_reason *reason) {
     memset(step, 0, sizeof *step);
     reason->text[0] = '\0';
-    ec2t_claim claim;
-    const char *custom = registration->custom_name;
     if (node->inputs == NULL || node->outputs == NULL || node->inputs->size < 1 ||
         node->outputs->size < 1) {
         return say(reason, EC2T_LEFT, "it has no input or no output");
     }
-    switch (registration->builtin_code) {
-    case kTfLiteBuiltinAdd:
-        step->kind = EC2T_STEP_ADD;
-        claim = addition(context, node, options, step, reason);
+    ec2t_claim claim;
+    switch (ec2t_class_of_node(registration, options)) {
+    case EC2T_NODE_JOINER:
+        if (registration->builtin_code == kTfLiteBuiltinAdd) {
+            step->kind = EC2T_STEP_ADD;
+            claim = addition(context, node, options, step, reason);
+        } else {
+            step->kind = EC2T_STEP_MAX_POOL;
+            claim = max_pool(context, node, step, reason);
+        }
         break;
-    case kTfLiteBuiltinMaxPool2d:
-        step->kind = EC2T_STEP_MAX_POOL;
-        claim = max_pool(context, node, step, reason);
-        break;
-    case kTfLiteBuiltinConv2d:
-    case kTfLiteBuiltinDepthwiseConv2d:
-    case kTfLiteBuiltinFullyConnected:
+    case EC2T_NODE_PLAIN:
         claim = plain_layer(context, node, registration, options, step, reason);
         break;
+    case EC2T_NODE_OWN:
+        claim = custom_layer(context, node, options, step, reason);
+        break;
     default:
-        if (custom != NULL && strncmp(custom, CUSTOM_PREFIX, sizeof CUSTOM_PREFIX - 1) == 0) {
-            claim = custom_layer(context, node, options, step, reason);
-        } else {
-            claim = say(reason, EC2T_LEFT, "it is no operator of ours");
-        }
+        claim = say(reason, EC2T_LEFT, "it is no operator of ours");
     }
     step->inputs[0] = node->inputs->data[0];
     step->inputs[1] = step->kind == EC2T_STEP_ADD && claim == EC2T_CLAIMED ? node->inputs->data[1]
@@ -430,8 +465,9 @@ void ec2t_step_destroy(ec2t_step *step) {
     free(step->owned);
     free(step->requant_entries);
     free(step->planar_memory);
+    free(step->dense_memory);
     free(step->weights);
-    step->owned = step->requant_entries = step->planar_memory = NULL;
+    step->owned = step->requant_entries = step->planar_memory = step->dense_memory = NULL;
     step->weights = NULL;
 }
 
@@ -465,92 +501,6 @@ ec2t_status ec2t_step_output_extent(const ec2t_step *step, const ec2t_extent inp
     output->width = shape.output_width;
     output->channels = shape.output_channels;
     return status;
-}
-
-void ec2t_add_s8(const ec2t_add *add, ec2t_requant_mode mode, const int8_t *left,
-                 const int8_t *right, int8_t *sum, size_t count) {
-    const int32_t smallest = add->output_min, largest = add->output_max;
-    const int32_t zero_point = add->output_zero_point;
-    if (mode == EC2T_REQUANT_TFLITE) {
-        for (size_t i = 0; i < count; i++) {
-            const int32_t a = (left[i] - add->input_zero_point[0]) * (1 << 20);
-            const int32_t b = (right[i] - add->input_zero_point[1]) * (1 << 20);
-            const int32_t total = ec2t_requantise_tflite(a, add->multiplier[0], add->shift[0]) +
-                                  ec2t_requantise_tflite(b, add->multiplier[1], add->shift[1]);
-            const int32_t value =
-                ec2t_requantise_tflite(total, add->multiplier[2], add->shift[2]) + zero_point;
-            sum[i] = (int8_t)(value < smallest ? smallest : value > largest ? largest : value);
-        }
-        return;
-    }
-    const int32_t a = add->multiplier[0], b = add->multiplier[1], shift = add->shift[0];
-    const int32_t bias =
-        (1 << (shift - 1)) - a * add->input_zero_point[0] - b * add->input_zero_point[1];
-    const int32_t low = smallest - zero_point, high = largest - zero_point;
-    for (size_t i = 0; i < count; i++) {
-        int32_t value = (bias + a * left[i] + b * right[i]) >> shift;
-        value = value < low ? low : value;
-        value = value > high ? high : value;
-        sum[i] = (int8_t)(value + zero_point);
-    }
-}
-
-static int32_t padding_before(int32_t input, int32_t output, int32_t window, int32_t stride,
-                              bool same) {
-    const int32_t total = (output - 1) * stride + window - input;
-    return same && total > 0 ? total / 2 : 0;
-}
-
-/* One row of outputs of a pooling over `lanes` interleaved channels. */
-static void pool_row(const ec2t_pool *pool, const ec2t_extent *input, const ec2t_extent *output,
-                     const int8_t *source, int8_t *target, int32_t top_row, int32_t left,
-                     ptrdiff_t lanes) {
-    memset(target, -128, (size_t)(output->width * lanes));
-    for (int32_t y = 0; y < pool->height; y++) {
-        const int32_t row = top_row + y;
-        if (row < 0 || row >= input->height) {
-            continue;
-        }
-        const int8_t *from_row = source + (ptrdiff_t)row * input->width * lanes;
-        for (int32_t column = 0; column < output->width; column++) {
-            int8_t *to = target + column * lanes;
-            for (int32_t x = 0; x < pool->width; x++) {
-                const int32_t from_column = column * pool->stride_width - left + x;
-                if (from_column < 0 || from_column >= input->width) {
-                    continue;
-                }
-                const int8_t *from = from_row + from_column * lanes;
-                for (ptrdiff_t lane = 0; lane < lanes; lane++) {
-                    to[lane] = from[lane] > to[lane] ? from[lane] : to[lane];
-                }
-            }
-        }
-    }
-    const int8_t low = (int8_t)pool->output_min, high = (int8_t)pool->output_max;
-    for (ptrdiff_t i = 0; i < output->width * lanes; i++) {
-        const int8_t value = target[i] < low ? low : target[i];
-        target[i] = value > high ? high : value;
-    }
-}
-
-/* Max pooling of part `part` of `parts` of the planes (planar) or images (NHWC). */
-static void max_pool_s8(const ec2t_pool *pool, bool planar, const ec2t_extent *input,
-                        const ec2t_extent *output, const int8_t *source, int8_t *target, int part,
-                        int parts) {
-    const int32_t top = padding_before(input->height, output->height, pool->height,
-                                       pool->stride_height, pool->same);
-    const int32_t left =
-        padding_before(input->width, output->width, pool->width, pool->stride_width, pool->same);
-    const ptrdiff_t lanes = planar ? 1 : input->channels;
-    const ptrdiff_t planes = planar ? (ptrdiff_t)input->batch * input->channels : input->batch;
-    for (ptrdiff_t plane = planes * part / parts; plane < planes * (part + 1) / parts; plane++) {
-        const int8_t *from = source + plane * input->height * input->width * lanes;
-        int8_t *to = target + plane * output->height * output->width * lanes;
-        for (int32_t row = 0; row < output->height; row++) {
-            pool_row(pool, input, output, from, to + (ptrdiff_t)row * output->width * lanes,
-                     row * pool->stride_height - top, left, lanes);
-        }
-    }
 }
 
 static ec2t_status decode_weights(ec2t_step *step) {
@@ -592,7 +542,33 @@ static ec2t_status list_weights(ec2t_step *step, const ec2t_conv2d_shape *shape)
     return status;
 }
 
+/* From decoded weights to widened ones, which take their place. */
+static ec2t_status widen_weights(ec2t_step *step) {
+    const ec2t_layer *layer = &step->layer;
+    const size_t outputs = (size_t)layer->output_channels, inputs = (size_t)layer->taps;
+    step->dense_memory = malloc(4 * outputs + 2 * outputs * inputs);
+    if (step->dense_memory == NULL) {
+        return EC2T_ERROR_BUFFER;
+    }
+    int32_t *bias = step->dense_memory;
+    int16_t *weights = (int16_t *)(bias + outputs);
+    ec2t_widen_s8(step->weights, weights, outputs * inputs);
+    for (size_t o = 0; o < outputs; o++) {
+        int64_t sum = 0;
+        for (size_t i = 0; i < inputs; i++) {
+            sum += weights[o * inputs + i];
+        }
+        const int64_t own = layer->bias != NULL ? layer->bias[o] : 0;
+        bias[o] = (int32_t)(uint32_t)(own - sum * layer->input_zero_point);
+    }
+    step->dense = (ec2t_dense){layer->taps, layer->output_channels, weights, bias, &step->requant};
+    free(step->weights);
+    step->weights = NULL;
+    return EC2T_OK;
+}
+
 ec2t_status ec2t_step_prepare(ec2t_step *step, const ec2t_extent *input, bool reference) {
+    step->scratch_size = (size_t)input->width * (size_t)input->channels; /* a row to pool */
     if (step->kind != EC2T_STEP_LAYER) {
         return EC2T_OK;
     }
@@ -604,14 +580,24 @@ ec2t_status ec2t_step_prepare(ec2t_step *step, const ec2t_extent *input, bool re
     if (status != EC2T_OK) {
         return status;
     }
-    if (!reference && step->layer.op != EC2T_FULLY_CONNECTED &&
-        step->layer.encoding != EC2T_ENCODING_INT8) {
+    const bool connected = step->layer.op == EC2T_FULLY_CONNECTED;
+    if (!reference && !connected && step->layer.encoding != EC2T_ENCODING_INT8) {
         status = list_weights(step, &shape);
+        if (status == EC2T_OK) {
+            step->scratch_size = ec2t_planar_conv2d_get_buffer_size(&step->planar);
+        }
         if (status != EC2T_ERROR_UNSUPPORTED) {
             return status;
         }
     }
-    return step->weights != NULL ? EC2T_OK : decode_weights(step);
+    if (step->weights == NULL && step->dense_memory == NULL) {
+        status = decode_weights(step);
+        if (status == EC2T_OK && connected && !reference) {
+            status = widen_weights(step);
+        }
+    }
+    step->scratch_size = connected ? 2 * (size_t)step->layer.taps : 0;
+    return status;
 }
 
 bool ec2t_step_is_planar(const ec2t_step *step) {
@@ -619,7 +605,18 @@ bool ec2t_step_is_planar(const ec2t_step *step) {
 }
 
 size_t ec2t_step_scratch_size(const ec2t_step *step) {
-    return ec2t_step_is_planar(step) ? ec2t_planar_conv2d_get_buffer_size(&step->planar) : 0;
+    return step->scratch_size;
+}
+
+static void run_dense(const ec2t_step *step, const ec2t_extent *input, const int8_t *source,
+                      int8_t *target, int part, int parts, int16_t *scratch) {
+    const ec2t_dense *dense = &step->dense;
+    const int32_t begin = dense->outputs * part / parts;
+    const int32_t end = dense->outputs * (part + 1) / parts;
+    for (int32_t row = 0; row < input->batch; row++) {
+        ec2t_widen_s8(source + (ptrdiff_t)row * dense->inputs, scratch, (size_t)dense->inputs);
+        ec2t_dense_s8(dense, scratch, target + (ptrdiff_t)row * dense->outputs, begin, end);
+    }
 }
 
 static ec2t_status run_planar(const ec2t_step *step, const ec2t_extent *input,
@@ -662,12 +659,17 @@ ec2t_status ec2t_step_run(const ec2t_step *step, bool planar, const ec2t_extent 
         return EC2T_OK;
     }
     if (step->kind == EC2T_STEP_MAX_POOL) {
-        max_pool_s8(&step->pool, planar, input, output, sources[0], target, part, parts);
+        ec2t_max_pool_s8(&step->pool, planar, input, output, sources[0], target, part, parts,
+                         scratch);
         return EC2T_OK;
     }
     if (ec2t_step_is_planar(step)) {
         return run_planar(step, input, output, sources[0], target, part, parts, scratch,
                           scratch_size);
+    }
+    if (step->dense_memory != NULL) {
+        run_dense(step, input, sources[0], target, part, parts, scratch);
+        return EC2T_OK;
     }
     if (part > 0) {
         return EC2T_OK;

@@ -4,27 +4,25 @@
 
 #include "ec2t_planar.h"
 #include "ec2t_reference.h"
+#include "elementwise.h"
 #include "partition.h"
 
-/* Height, width and channels; fully connected layers see 1 x 1 images. */
+/* EC2T_LEFT is no error, EC2T_DAMAGED is. */
+typedef enum { EC2T_CLAIMED, EC2T_LEFT, EC2T_DAMAGED } ec2t_claim;
+
+/* Why a node was left or is damaged, in words. */
 typedef struct {
-    int32_t batch, height, width, channels;
-} ec2t_extent;
+    char text[160];
+} ec2t_reason;
+
+typedef enum {
+    EC2T_NODE_FOREIGN, /* not for us */
+    EC2T_NODE_OWN,     /* an EC2T operator: nobody else can run it */
+    EC2T_NODE_PLAIN,   /* a plain int8 layer, perhaps ternary */
+    EC2T_NODE_JOINER,  /* an addition or a pooling */
+} ec2t_node_class;
 
 typedef enum { EC2T_STEP_LAYER, EC2T_STEP_ADD, EC2T_STEP_MAX_POOL } ec2t_step_kind;
-
-typedef struct {
-    int32_t input_zero_point[2], output_zero_point, output_min, output_max;
-    /* EC2T_REQUANT_TFLITE: inputs shifted left by 20, then these; EC2T_REQUANT_FP32: plain products
-     * of the inputs with multiplier[0] and multiplier[1], then a right shift. */
-    int32_t multiplier[3];
-    int32_t shift[3];
-} ec2t_add;
-
-typedef struct {
-    int32_t height, width, stride_height, stride_width, output_min, output_max;
-    bool same;
-} ec2t_pool;
 
 typedef struct {
     ec2t_step_kind kind;
@@ -36,16 +34,26 @@ typedef struct {
     void *requant_entries; /* of `requant` */
     ec2t_requant requant;
 
-    /* Made by ec2t_step_prepare: one of these two. */
+    /* Made by ec2t_step_prepare: one of these three. */
     void *planar_memory; /* of `planar` */
     ec2t_planar_conv2d planar;
+    void *dense_memory; /* of `dense` */
+    ec2t_dense dense;
     int8_t *weights; /* decoded, [output][kernel y][kernel x][input] */
+    size_t scratch_size;
 
     ec2t_add add;
     ec2t_pool pool;
 } ec2t_step;
 
-/* Builds the step of a node that was claimed or joins. On any result but EC2T_CLAIMED the step holds
+/* What a node is by its operator alone. */
+ec2t_node_class ec2t_class_of_node(const TfLiteRegistration *registration,
+                                   const ec2t_delegate_options *options);
+
+/* The extent of an NHWC tensor, or of [batch, features]; false for other shapes. */
+bool ec2t_extent_of_tensor(const TfLiteTensor *tensor, ec2t_extent *extent);
+
+/* Builds the step of a node, if the delegate can execute it. On any result but EC2T_CLAIMED the step holds
  * nothing. */
 ec2t_claim ec2t_step_create(TfLiteContext *context, const TfLiteNode *node,
                             const TfLiteRegistration *registration,
@@ -73,9 +81,5 @@ ec2t_status ec2t_step_run(const ec2t_step *step, bool planar, const ec2t_extent 
                           const ec2t_extent *output, const int8_t *const sources[2],
                           int8_t *target, int part, int parts, void *scratch,
                           size_t scratch_size);
-
-/* Sums of `count` pairs of values. */
-void ec2t_add_s8(const ec2t_add *add, ec2t_requant_mode mode, const int8_t *left,
-                 const int8_t *right, int8_t *sum, size_t count);
 
 #endif

@@ -4,8 +4,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum { SPINS = 20000 }; /* some ten microseconds: the next layer's work comes sooner than a sleep */
+enum { SPINS = 4000 }; /* some microseconds: the next layer's work comes sooner than a sleep ends */
 
 typedef struct {
     ec2t_team *team;
@@ -21,7 +22,7 @@ struct ec2t_team {
     atomic_int busy;   /* workers still at the present job */
     atomic_bool ended;
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed, done;
     ec2t_worker workers[];
 };
 
@@ -56,14 +57,18 @@ static void *worker_main(void *argument) {
         if (atomic_load(&team->ended)) {
             return NULL;
         }
-        if (worker->part < team->size) {
-            team->work(team->argument, worker->part, team->size);
+        team->work(team->argument, worker->part, team->size);
+        if (atomic_fetch_sub(&team->busy, 1) == 1) {
+            pthread_mutex_lock(&team->lock);
+            pthread_cond_signal(&team->done);
+            pthread_mutex_unlock(&team->lock);
         }
-        atomic_fetch_sub_explicit(&team->busy, 1, memory_order_release);
     }
 }
 
 ec2t_team *ec2t_team_create(int size) {
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    size = processors > 0 && size > processors ? (int)processors : size;
     const int wanted = size > 1 ? size - 1 : 0;
     ec2t_team *team = calloc(1, sizeof *team + (size_t)wanted * sizeof team->workers[0]);
     if (team == NULL) {
@@ -72,6 +77,7 @@ ec2t_team *ec2t_team_create(int size) {
     team->size = 1;
     pthread_mutex_init(&team->lock, NULL);
     pthread_cond_init(&team->changed, NULL);
+    pthread_cond_init(&team->done, NULL);
     for (int i = 0; i < wanted; i++) {
         ec2t_worker *worker = &team->workers[i];
         worker->team = team;
@@ -94,6 +100,7 @@ void ec2t_team_destroy(ec2t_team *team) {
         pthread_join(team->workers[i].thread, NULL);
     }
     pthread_cond_destroy(&team->changed);
+    pthread_cond_destroy(&team->done);
     pthread_mutex_destroy(&team->lock);
     free(team);
 }
@@ -111,6 +118,14 @@ void ec2t_team_run(ec2t_team *team, void (*work)(void *argument, int part, int p
         announce(team);
     }
     work(argument, 0, team->size);
-    while (team->size > 1 && atomic_load_explicit(&team->busy, memory_order_acquire) > 0) {
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&team->busy, memory_order_acquire) == 0) {
+            return;
+        }
     }
+    pthread_mutex_lock(&team->lock);
+    while (atomic_load(&team->busy) > 0) {
+        pthread_cond_wait(&team->done, &team->lock);
+    }
+    pthread_mutex_unlock(&team->lock);
 }

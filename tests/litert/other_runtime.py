@@ -43,7 +43,7 @@ def main(library, module_name, files, count):
             options = {"num_threads": 1, "experimental_op_resolver_type": resolver}
             expected = outputs(make(model_path=int8, **options), inputs)
             for file in filter(None, (int8, packed)):
-                delegate = load(library, {"requant": requant, "claim_int8": "1"})
+                delegate = load(library, {"requant": requant, "claim_int8": "always"})
                 received = outputs(
                     make(model_path=file, experimental_delegates=[delegate], **options), inputs
                 )

@@ -29,16 +29,42 @@ def expected(int8_nets, net, requant):
     return inputs, run(int8_nets[net], inputs, STOCK[requant])
 
 
-@pytest.mark.parametrize("file", ["int8", "packed"])
-def test_equal_to_stock_kernels(int8_nets, net, requant, expected, file):
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [
+        ("int8", {"claim_int8": True}),
+        ("int8", {"claim_int8": "always"}),
+        ("int8", {"claim_int8": "always", "reference": True}),
+        ("packed", {}),
+    ],
+)
+def test_equal_to_stock_kernels(int8_nets, net, requant, expected, file, options):
     content = int8_nets[net] if file == "int8" else packed(int8_nets[net])
     interpreter = Interpreter(
         model_content=content,
         requant=requant,
+        **options,
         experimental_op_resolver_type=RESOLVERS[STOCK[requant]],
     )
     inputs, outputs = expected
     np.testing.assert_array_equal(outputs_of(interpreter, inputs), outputs)
+
+
+@pytest.mark.parametrize("mode", list(STOCK))
+def test_threads_share_the_work(int8_nets, mode):
+    """Few inputs: on a busy machine every layer waits for its threads."""
+    content = int8_nets["resnet8"]
+    inputs = random_inputs(content, 2)
+    interpreter = Interpreter(
+        model_content=content,
+        requant=mode,
+        claim_int8="always",
+        num_threads=2,
+        experimental_op_resolver_type=RESOLVERS[STOCK[mode]],
+    )
+    np.testing.assert_array_equal(
+        outputs_of(interpreter, inputs), run(content, inputs, STOCK[mode])
+    )
 
 
 def test_other_input_sizes(int8_nets):
