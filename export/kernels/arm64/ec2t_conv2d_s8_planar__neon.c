@@ -13,32 +13,123 @@ typedef int8_t planar_element;
 
 enum { CHUNK = 255 }; /* activations that an int16 sum holds for certain */
 
-ALWAYS_INLINE uint32_t offset_at(const void *offsets, uint32_t index, int wide) {
-    return wide ? ((const uint32_t *)offsets)[index] : ((const uint16_t *)offsets)[index];
+/* Offsets take 4 bytes if `wide`, else 2; a list is the address of its first one. */
+ALWAYS_INLINE const void *list_at(const void *offsets, size_t index, int wide) {
+    return (const uint8_t *)offsets + index * (wide ? 4 : 2);
 }
 
-/* sums[2 * blocks] += activations at the listed places. */
-ALWAYS_INLINE void add_places(int16x8_t *sums, const int8_t *base, const void *offsets,
-                              uint32_t first, uint32_t count, int blocks, int wide) {
-    for (uint32_t t = first; t < first + count; ++t) {
-        const int8_t *const from = base + offset_at(offsets, t, wide);
-        int8x16_t x[4];
-        if (blocks == 4) {
-            const int8x16x4_t four = vld1q_s8_x4(from);
-            x[0] = four.val[0];
-            x[1] = four.val[1];
-            x[2] = four.val[2];
-            x[3] = four.val[3];
-        } else {
-            for (int b = 0; b < blocks; ++b) {
-                x[b] = vld1q_s8(from + 16 * b);
-            }
-        }
-        for (int b = 0; b < blocks; ++b) {
-            sums[2 * b] = vaddw_s8(sums[2 * b], vget_low_s8(x[b]));
-            sums[2 * b + 1] = vaddw_high_s8(sums[2 * b + 1], x[b]);
-        }
+ALWAYS_INLINE size_t offset_at(const void *list, size_t index, int wide) {
+    return wide ? ((const uint32_t *)list)[index] : ((const uint16_t *)list)[index];
+}
+
+/* Sums of 64 activations, or fewer: those beyond `blocks` stay unused. Named, not an array:
+ * compilers keep these in registers. */
+typedef struct {
+    int16x8_t s0, s1, s2, s3, s4, s5, s6, s7;
+} sums64;
+
+/* The first `blocks` of four vectors. */
+ALWAYS_INLINE int8x16x4_t load_place(const int8_t *from, int blocks) {
+    if (blocks == 4) {
+        return vld1q_s8_x4(from);
     }
+    const int8x16_t first = vld1q_s8(from);
+    return (int8x16x4_t){{first, blocks > 1 ? vld1q_s8(from + 16) : first,
+                          blocks > 2 ? vld1q_s8(from + 32) : first, first}};
+}
+
+ALWAYS_INLINE sums64 zero_sums(void) {
+    const int16x8_t zero = vdupq_n_s16(0);
+    return (sums64){zero, zero, zero, zero, zero, zero, zero, zero};
+}
+
+/* Sums of one place, of two, and of one more. */
+ALWAYS_INLINE sums64 widen_one(int8x16x4_t x) {
+    return (sums64){
+        vmovl_s8(vget_low_s8(x.val[0])), vmovl_high_s8(x.val[0]),
+        vmovl_s8(vget_low_s8(x.val[1])), vmovl_high_s8(x.val[1]),
+        vmovl_s8(vget_low_s8(x.val[2])), vmovl_high_s8(x.val[2]),
+        vmovl_s8(vget_low_s8(x.val[3])), vmovl_high_s8(x.val[3]),
+    };
+}
+
+ALWAYS_INLINE sums64 add_two(int8x16x4_t x, int8x16x4_t y) {
+    return (sums64){
+        vaddl_s8(vget_low_s8(x.val[0]), vget_low_s8(y.val[0])), vaddl_high_s8(x.val[0], y.val[0]),
+        vaddl_s8(vget_low_s8(x.val[1]), vget_low_s8(y.val[1])), vaddl_high_s8(x.val[1], y.val[1]),
+        vaddl_s8(vget_low_s8(x.val[2]), vget_low_s8(y.val[2])), vaddl_high_s8(x.val[2], y.val[2]),
+        vaddl_s8(vget_low_s8(x.val[3]), vget_low_s8(y.val[3])), vaddl_high_s8(x.val[3], y.val[3]),
+    };
+}
+
+ALWAYS_INLINE sums64 add_one(sums64 s, int8x16x4_t x) {
+    return (sums64){
+        vaddw_s8(s.s0, vget_low_s8(x.val[0])), vaddw_high_s8(s.s1, x.val[0]),
+        vaddw_s8(s.s2, vget_low_s8(x.val[1])), vaddw_high_s8(s.s3, x.val[1]),
+        vaddw_s8(s.s4, vget_low_s8(x.val[2])), vaddw_high_s8(s.s5, x.val[2]),
+        vaddw_s8(s.s6, vget_low_s8(x.val[3])), vaddw_high_s8(s.s7, x.val[3]),
+    };
+}
+
+#if defined(__GNUC__) && !defined(__clang__)
+/* add_one twice, 64 wide. GCC copies half of the registers that a load of four returns; named
+ * registers spare a tenth of all instructions. */
+ALWAYS_INLINE sums64 add_two_more(sums64 s, const int8_t *x, const int8_t *y) {
+    __asm__("ld1 {v24.16b-v27.16b}, [%[x]]\n\t"
+            "ld1 {v28.16b-v31.16b}, [%[y]]\n\t"
+            "saddw %[s0].8h, %[s0].8h, v24.8b\n\t"
+            "saddw2 %[s1].8h, %[s1].8h, v24.16b\n\t"
+            "saddw %[s2].8h, %[s2].8h, v25.8b\n\t"
+            "saddw2 %[s3].8h, %[s3].8h, v25.16b\n\t"
+            "saddw %[s4].8h, %[s4].8h, v26.8b\n\t"
+            "saddw2 %[s5].8h, %[s5].8h, v26.16b\n\t"
+            "saddw %[s6].8h, %[s6].8h, v27.8b\n\t"
+            "saddw2 %[s7].8h, %[s7].8h, v27.16b\n\t"
+            "saddw %[s0].8h, %[s0].8h, v28.8b\n\t"
+            "saddw2 %[s1].8h, %[s1].8h, v28.16b\n\t"
+            "saddw %[s2].8h, %[s2].8h, v29.8b\n\t"
+            "saddw2 %[s3].8h, %[s3].8h, v29.16b\n\t"
+            "saddw %[s4].8h, %[s4].8h, v30.8b\n\t"
+            "saddw2 %[s5].8h, %[s5].8h, v30.16b\n\t"
+            "saddw %[s6].8h, %[s6].8h, v31.8b\n\t"
+            "saddw2 %[s7].8h, %[s7].8h, v31.16b"
+            : [s0] "+w"(s.s0), [s1] "+w"(s.s1), [s2] "+w"(s.s2), [s3] "+w"(s.s3), [s4] "+w"(s.s4),
+              [s5] "+w"(s.s5), [s6] "+w"(s.s6), [s7] "+w"(s.s7)
+            : [x] "r"(x), [y] "r"(y), "m"(*(const int8_t (*)[64])x), "m"(*(const int8_t (*)[64])y)
+            : "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
+    return s;
+}
+#else
+ALWAYS_INLINE sums64 add_two_more(sums64 s, const int8_t *x, const int8_t *y) {
+    return add_one(add_one(s, load_place(x, 4)), load_place(y, 4));
+}
+#endif
+
+/* Sums of the activations at the listed places. */
+ALWAYS_INLINE sums64 sum_places(const int8_t *base, const void *list, uint32_t count, int blocks,
+                                int wide) {
+#define ADDRESS(i) (base + offset_at(list, i, wide))
+#define PLACE(i) load_place(ADDRESS(i), blocks)
+#define ADD_TWO_MORE(s, i)                                                                         \
+    (blocks == 4 ? add_two_more(s, ADDRESS(i), ADDRESS((i) + 1))                                   \
+                 : add_one(add_one(s, PLACE(i)), PLACE((i) + 1)))
+    if (count < 2) {
+        return count == 0 ? zero_sums() : widen_one(PLACE(0));
+    }
+    sums64 s = add_two(PLACE(0), PLACE(1));
+    list = list_at(list, 2, wide);
+    for (count -= 2; count >= 4; count -= 4, list = list_at(list, 4, wide)) {
+        s = ADD_TWO_MORE(s, 0);
+        s = ADD_TWO_MORE(s, 2);
+    }
+    if (count & 2) {
+        s = ADD_TWO_MORE(s, 0);
+        list = list_at(list, 2, wide);
+    }
+    return count & 1 ? add_one(s, PLACE(0)) : s;
+#undef ADDRESS
+#undef PLACE
+#undef ADD_TWO_MORE
 }
 
 /* What the requantisation of one channel needs, in registers. */
@@ -47,12 +138,13 @@ typedef struct {
     float32x4_t factor;
     int16x8_t zero_point;
     int8x16_t low, high;
+    int clamps; /* int8's own saturation is not enough */
 } requant_vectors;
 
-ALWAYS_INLINE requant_vectors load_requant(const ec2t_requant *requant, int32_t entry) {
+ALWAYS_INLINE requant_vectors load_requant(const ec2t_requant *requant, int32_t entry, int fp32) {
     requant_vectors v;
     memset(&v, 0, sizeof v);
-    if (requant->mode == EC2T_REQUANT_FP32) {
+    if (fp32) {
         v.factor = vdupq_n_f32(requant->factors[entry]);
     } else {
         const int32_t shift = requant->shifts[entry];
@@ -63,6 +155,7 @@ ALWAYS_INLINE requant_vectors load_requant(const ec2t_requant *requant, int32_t 
     v.zero_point = vdupq_n_s16((int16_t)requant->output_zero_point);
     v.low = vdupq_n_s8((int8_t)requant->output_min);
     v.high = vdupq_n_s8((int8_t)requant->output_max);
+    v.clamps = requant->output_min != -128 || requant->output_max != 127;
     return v;
 }
 
@@ -81,36 +174,67 @@ ALWAYS_INLINE int8x16_t narrow(const int32x4_t *a, const requant_vectors *v, int
     int16x8_t high = vqmovn_high_s32(vqmovn_s32(scale(a[2], v, fp32)), scale(a[3], v, fp32));
     low = vqaddq_s16(low, v->zero_point);
     high = vqaddq_s16(high, v->zero_point);
-    const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(low), high);
-    return vminq_s8(vmaxq_s8(bytes, v->low), v->high);
+    return vqmovn_high_s16(vqmovn_s16(low), high);
+}
+
+ALWAYS_INLINE int8x16_t clamp(int8x16_t x, const requant_vectors *v) {
+    return vminq_s8(vmaxq_s8(x, v->low), v->high);
+}
+
+/* 16 outputs from plus and minus sums; `values` are {value_plus, value_minus, ...}. */
+ALWAYS_INLINE int8x16_t weigh16(int16x8_t plus_low, int16x8_t plus_high, int16x8_t minus_low,
+                                int16x8_t minus_high, int32x4_t bias, int16x8_t values,
+                                const requant_vectors *v, int fp32) {
+    int32x4_t a[4];
+    a[0] = vmlal_laneq_s16(bias, vget_low_s16(plus_low), values, 0);
+    a[1] = vmlal_high_laneq_s16(bias, plus_low, values, 0);
+    a[2] = vmlal_laneq_s16(bias, vget_low_s16(plus_high), values, 0);
+    a[3] = vmlal_high_laneq_s16(bias, plus_high, values, 0);
+    a[0] = vmlal_laneq_s16(a[0], vget_low_s16(minus_low), values, 1);
+    a[1] = vmlal_high_laneq_s16(a[1], minus_low, values, 1);
+    a[2] = vmlal_laneq_s16(a[2], vget_low_s16(minus_high), values, 1);
+    a[3] = vmlal_high_laneq_s16(a[3], minus_high, values, 1);
+    return narrow(a, v, fp32);
 }
 
 /* Both lists are short enough for int16 sums: nothing leaves the registers. */
-ALWAYS_INLINE void tile_in_registers(const ec2t_planar_conv2d *conv,
-                                     const ec2t_planar_channel *channel, int32_t entry,
-                                     const int8_t *base, int8_t *output, int blocks, int wide,
-                                     int fp32) {
-    int16x8_t plus[8], minus[8];
-    for (int b = 0; b < 2 * blocks; ++b) {
-        plus[b] = minus[b] = vdupq_n_s16(0);
-    }
-    add_places(plus, base, conv->offsets, channel->first, channel->plus_count, blocks, wide);
-    add_places(minus, base, conv->offsets, channel->first + channel->plus_count,
-               channel->minus_count, blocks, wide);
-    const requant_vectors v = load_requant(&conv->requant, entry);
+ALWAYS_INLINE void tiles_in_registers(const ec2t_planar_conv2d *conv,
+                                      const ec2t_planar_channel *channel, int32_t entry,
+                                      const int8_t *base, int32_t count, int8_t *output, int blocks,
+                                      int wide, int fp32) {
+    const void *const plus_list = list_at(conv->offsets, channel->first, wide);
+    const void *const minus_list = list_at(plus_list, channel->plus_count, wide);
+    const requant_vectors v = load_requant(&conv->requant, entry, fp32);
     const int32x4_t bias = vdupq_n_s32(channel->bias);
-    const int16x8_t value_plus = vdupq_n_s16((int16_t)channel->value_plus);
-    const int16x8_t value_minus = vdupq_n_s16((int16_t)channel->value_minus);
-    for (int b = 0; b < blocks; ++b) {
-        int32x4_t a[4];
-        for (int half = 0; half < 2; ++half) {
-            const int16x8_t p = plus[2 * b + half], m = minus[2 * b + half];
-            const int32x4_t low = vmlal_s16(bias, vget_low_s16(p), vget_low_s16(value_plus));
-            const int32x4_t high = vmlal_high_s16(bias, p, value_plus);
-            a[2 * half] = vmlal_s16(low, vget_low_s16(m), vget_low_s16(value_minus));
-            a[2 * half + 1] = vmlal_high_s16(high, m, value_minus);
+    const int16x8_t values =
+        vsetq_lane_s16((int16_t)channel->value_minus, vdupq_n_s16((int16_t)channel->value_plus), 1);
+    for (; count > 0; --count, base += 16 * blocks, output += 16 * blocks) {
+        const sums64 plus = sum_places(base, plus_list, channel->plus_count, blocks, wide);
+        const sums64 minus = sum_places(base, minus_list, channel->minus_count, blocks, wide);
+        int8x16_t a = weigh16(plus.s0, plus.s1, minus.s0, minus.s1, bias, values, &v, fp32);
+        int8x16_t b = a, c = a, d = a;
+        if (blocks > 1) {
+            b = weigh16(plus.s2, plus.s3, minus.s2, minus.s3, bias, values, &v, fp32);
         }
-        vst1q_s8(output + 16 * b, narrow(a, &v, fp32));
+        if (blocks > 2) {
+            c = weigh16(plus.s4, plus.s5, minus.s4, minus.s5, bias, values, &v, fp32);
+        }
+        if (blocks > 3) {
+            d = weigh16(plus.s6, plus.s7, minus.s6, minus.s7, bias, values, &v, fp32);
+        }
+        if (v.clamps) {
+            a = clamp(a, &v), b = clamp(b, &v), c = clamp(c, &v), d = clamp(d, &v);
+        }
+        vst1q_s8(output, a);
+        if (blocks > 1) {
+            vst1q_s8(output + 16, b);
+        }
+        if (blocks > 2) {
+            vst1q_s8(output + 32, c);
+        }
+        if (blocks > 3) {
+            vst1q_s8(output + 48, d);
+        }
     }
 }
 
@@ -130,34 +254,52 @@ static void tile_in_chunks(const ec2t_planar_conv2d *conv, const ec2t_planar_cha
         while (count > 0) {
             const uint32_t chunk = count < CHUNK ? count : CHUNK;
             for (int b = 0; b < size / 16; ++b) {
-                int16x8_t sums[2] = {vdupq_n_s16(0), vdupq_n_s16(0)};
-                if (wide) {
-                    add_places(sums, base + 16 * b, conv->offsets, first, chunk, 1, 1);
-                } else {
-                    add_places(sums, base + 16 * b, conv->offsets, first, chunk, 1, 0);
-                }
+                const int8_t *const from = base + 16 * b;
+                const sums64 sums =
+                    wide ? sum_places(from, list_at(conv->offsets, first, 1), chunk, 1, 1)
+                         : sum_places(from, list_at(conv->offsets, first, 0), chunk, 1, 0);
                 int32x4_t *const a = accumulators + 4 * b;
-                a[0] = vmlal_s16(a[0], vget_low_s16(sums[0]), values);
-                a[1] = vmlal_s16(a[1], vget_high_s16(sums[0]), values);
-                a[2] = vmlal_s16(a[2], vget_low_s16(sums[1]), values);
-                a[3] = vmlal_s16(a[3], vget_high_s16(sums[1]), values);
+                a[0] = vmlal_s16(a[0], vget_low_s16(sums.s0), values);
+                a[1] = vmlal_s16(a[1], vget_high_s16(sums.s0), values);
+                a[2] = vmlal_s16(a[2], vget_low_s16(sums.s1), values);
+                a[3] = vmlal_s16(a[3], vget_high_s16(sums.s1), values);
             }
             first += chunk;
             count -= chunk;
         }
     }
-    const requant_vectors v = load_requant(&conv->requant, entry);
+    const int fp32 = conv->requant.mode == EC2T_REQUANT_FP32;
+    const requant_vectors v = load_requant(&conv->requant, entry, fp32);
     for (int b = 0; b < size / 16; ++b) {
-        const int8x16_t bytes = conv->requant.mode == EC2T_REQUANT_FP32
-                                    ? narrow(accumulators + 4 * b, &v, 1)
-                                    : narrow(accumulators + 4 * b, &v, 0);
-        vst1q_s8(output + 16 * b, bytes);
+        vst1q_s8(output + 16 * b, clamp(narrow(accumulators + 4 * b, &v, fp32), &v));
+    }
+}
+
+static void tiles_in_chunks(const ec2t_planar_conv2d *conv, const ec2t_planar_channel *channel,
+                            int32_t entry, const int8_t *base, int32_t size, int32_t count,
+                            int8_t *output) {
+    for (; count > 0; --count, base += size, output += size) {
+        tile_in_chunks(conv, channel, entry, base, size, output);
+    }
+}
+
+ALWAYS_INLINE void run_channels(const ec2t_planar_conv2d *conv, int32_t first, int32_t last,
+                                const int8_t *base, int32_t count, int8_t *output, size_t pitch,
+                                int blocks, int wide, int fp32) {
+    for (int32_t o = first; o < last; ++o, output += pitch) {
+        const ec2t_planar_channel *const channel = &conv->channels[o];
+        const int32_t entry = o * conv->requant.channel_stride;
+        if (channel->plus_count <= CHUNK && channel->minus_count <= CHUNK) {
+            tiles_in_registers(conv, channel, entry, base, count, output, blocks, wide, fp32);
+        } else {
+            tiles_in_chunks(conv, channel, entry, base, 16 * blocks, count, output);
+        }
     }
 }
 
 #define TILE_CASE(blocks, wide, fp32)                                                              \
     case 16 * (blocks) + 2 * (wide) + (fp32):                                                      \
-        tile_in_registers(conv, channel, entry, base, output, blocks, wide, fp32);                 \
+        run_channels(conv, first, last, base, count, output, pitch, blocks, wide, fp32);           \
         break;
 #define TILE_CASES(blocks)                                                                         \
     TILE_CASE(blocks, 0, 0)                                                                        \
@@ -165,12 +307,9 @@ static void tile_in_chunks(const ec2t_planar_conv2d *conv, const ec2t_planar_cha
     TILE_CASE(blocks, 1, 0)                                                                        \
     TILE_CASE(blocks, 1, 1)
 
-static void planar_tile(const ec2t_planar_conv2d *conv, const ec2t_planar_channel *channel,
-                        int32_t entry, const int8_t *base, int32_t size, int8_t *output) {
-    if (channel->plus_count > CHUNK || channel->minus_count > CHUNK) {
-        tile_in_chunks(conv, channel, entry, base, size, output);
-        return;
-    }
+static void planar_tiles(const ec2t_planar_conv2d *conv, int32_t first, int32_t last,
+                         const int8_t *base, int32_t size, int32_t count, int8_t *output,
+                         size_t pitch) {
     const int wide = conv->offset_size == 4, fp32 = conv->requant.mode == EC2T_REQUANT_FP32;
     switch (size + 2 * wide + fp32) {
         TILE_CASES(1)
@@ -180,7 +319,24 @@ static void planar_tile(const ec2t_planar_conv2d *conv, const ec2t_planar_channe
     }
 }
 
-static void planar_copy(int8_t *to, const int8_t *from, int32_t count) {
+ALWAYS_INLINE void planar_fill(int8_t *to, int8_t value, int32_t count) {
+    const int8x16_t values = vdupq_n_s8(value);
+    for (; count >= 16; count -= 16, to += 16) {
+        vst1q_s8(to, values);
+    }
+    if (count >= 8) {
+        vst1_s8(to, vget_low_s8(values));
+        count -= 8, to += 8;
+    }
+    for (; count > 0; --count) {
+        *to++ = value;
+    }
+}
+
+ALWAYS_INLINE void planar_copy(int8_t *to, const int8_t *from, int32_t count) {
+    for (; count >= 64; count -= 64, to += 64, from += 64) {
+        vst1q_s8_x4(to, vld1q_s8_x4(from));
+    }
     for (; count >= 16; count -= 16, to += 16, from += 16) {
         vst1q_s8(to, vld1q_s8(from));
     }
@@ -193,23 +349,69 @@ static void planar_copy(int8_t *to, const int8_t *from, int32_t count) {
     }
 }
 
-static inline void planar_copy_masked(int8_t *to, const int8_t *from, const int8_t *mask,
-                                      int8_t zero) {
-    const uint8x16_t select = vreinterpretq_u8_s8(vld1q_s8(mask));
-    vst1q_s8(to, vbslq_s8(select, vdupq_n_s8(zero), vld1q_s8(from)));
+ALWAYS_INLINE int8x16_t masked(const int8_t *from, uint8x16_t mask, int8x16_t zeros) {
+    return vbslq_s8(mask, zeros, vld1q_s8(from));
 }
 
-static void planar_copy_alternate(int8_t *to, const int8_t *from, int32_t count,
-                                  const int8_t *end) {
-    for (; count >= 16 && end - from >= 32; count -= 16, to += 16, from += 32) {
-        vst1q_s8(to, vld2q_s8(from).val[0]);
+ALWAYS_INLINE void planar_copy_masked(int8_t *to, const int8_t *from, int32_t blocks,
+                                      const int8_t *masks, int32_t mask_count, int8_t zero) {
+    const int8x16_t zeros = vdupq_n_s8(zero);
+    if (mask_count <= 2) {
+        /* Rows of 1, 2, 4, 8, 16 or 32: the masks stay in registers. */
+        const uint8x16_t even = vreinterpretq_u8_s8(vld1q_s8(masks));
+        const uint8x16_t odd = vreinterpretq_u8_s8(vld1q_s8(masks + 16));
+        for (; blocks >= 4; blocks -= 4, to += 64, from += 64) {
+            const int8x16_t a = masked(from, even, zeros), b = masked(from + 16, odd, zeros);
+            const int8x16_t c = masked(from + 32, even, zeros), d = masked(from + 48, odd, zeros);
+            vst1q_s8(to, a);
+            vst1q_s8(to + 16, b);
+            vst1q_s8(to + 32, c);
+            vst1q_s8(to + 48, d);
+        }
+        for (; blocks >= 2; blocks -= 2, to += 32, from += 32) {
+            const int8x16_t a = masked(from, even, zeros), b = masked(from + 16, odd, zeros);
+            vst1q_s8(to, a);
+            vst1q_s8(to + 16, b);
+        }
+        if (blocks > 0) {
+            vst1q_s8(to, masked(from, even, zeros));
+        }
+        return;
     }
-    if (count >= 8 && end - from >= 16) {
-        vst1_s8(to, vld2_s8(from).val[0]);
-        count -= 8, to += 8, from += 16;
+    const int8_t *const masks_end = masks + 16 * mask_count, *mask = masks;
+    for (; blocks > 0; --blocks, to += 16, from += 16) {
+        vst1q_s8(to, masked(from, vreinterpretq_u8_s8(vld1q_s8(mask)), zeros));
+        mask = mask + 16 == masks_end ? masks : mask + 16;
     }
-    for (; count > 0; --count, from += 2) {
-        *to++ = *from;
+}
+
+ALWAYS_INLINE void planar_copy_alternate(int8_t *to, const int8_t *from, int32_t rows,
+                                         int32_t count, int32_t room, int32_t to_pitch,
+                                         int32_t from_pitch, const int8_t *end) {
+    const int32_t vectors = (count + 15) / 16;
+    const ptrdiff_t last = (ptrdiff_t)(rows - 1) * from_pitch + 32 * (ptrdiff_t)vectors;
+    if (rows > 0 && 16 * vectors <= room && end - from >= last) {
+        for (; rows > 0; --rows, to += to_pitch, from += from_pitch) {
+            for (int32_t x = 0; x < count; x += 16) {
+                vst1q_s8(to + x, vld2q_s8(from + 2 * x).val[0]);
+            }
+        }
+        return;
+    }
+    if (rows > 0 && count <= 8 && room >= 8 && end - from >= last - 16) {
+        for (; rows > 0; --rows, to += to_pitch, from += from_pitch) {
+            vst1_s8(to, vld2_s8(from).val[0]);
+        }
+        return;
+    }
+    for (; rows > 0; --rows, to += to_pitch, from += from_pitch) {
+        int32_t x = 0;
+        for (; x < count && x + 8 <= room && end - from >= 2 * x + 16; x += 8) {
+            vst1_s8(to + x, vld2_s8(from + 2 * x).val[0]);
+        }
+        for (; x < count; ++x) {
+            to[x] = from[2 * x];
+        }
     }
 }
 

@@ -9,7 +9,8 @@
 #if defined(__x86_64__)
 #define EC2T_CONV2D_PLANAR_KERNELS(X)                                                              \
     X(portable, int8_t)                                                                            \
-    X(avx2, int16_t)
+    X(avx2, int16_t)                                                                               \
+    X(avx512bw, int16_t)
 #elif defined(__aarch64__)
 #define EC2T_CONV2D_PLANAR_KERNELS(X)                                                              \
     X(portable, int8_t)                                                                            \

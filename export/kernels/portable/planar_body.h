@@ -6,13 +6,17 @@
  *   PLANAR_TARGET          function attributes, or nothing
  *   PLANAR_TILE            most outputs of one tile, a multiple of 16, at most 128
  *   PLANAR_GRAIN           tiles are multiples of this
- *   planar_tile(conv, channel, entry, base, size, output)
- *                          outputs of one channel at `size` places, all of them written
+ *   planar_tiles(conv, first, last, base, size, count, output, pitch)
+ *                          outputs of channels [first, last) at `count` times `size` places, all of
+ *                          them written; `output` is the first channel's, `pitch` leads to the next
+ *   planar_fill(to, value, count)
  *   planar_copy(to, from, count)            widening copy of exactly `count`
- *   planar_copy_masked(to, from, mask, zero)
- *                          16 elements, `zero` where mask (16 bytes of 0 or -1) is set
- *   planar_copy_alternate(to, from, count, end)
- *                          every other one; must read nothing at `end` or beyond
+ *   planar_copy_masked(to, from, blocks, masks, mask_count, zero)
+ *                          blocks of 16 elements, `zero` where a mask byte is -1 (else it is 0);
+ *                          block b has mask b % mask_count
+ *   planar_copy_alternate(to, from, rows, count, room, to_pitch, from_pitch, end)
+ *                          rows of `count`, every other element of `from`; may write up to `room`
+ *                          elements of a row, must read nothing at `end` or beyond
  */
 #include <string.h>
 
@@ -32,19 +36,16 @@ typedef struct {
     int32_t row_begin, rows; /* output rows of the band */
 } planar_band;
 
-PLANAR_TARGET static void planar_fill(planar_element *to, planar_element value, int32_t count) {
-    if (sizeof(planar_element) == 1) {
-        memset(to, (uint8_t)value, (size_t)count);
-        return;
-    }
-    for (int32_t i = 0; i < count; ++i) {
-        to[i] = value;
-    }
-}
-
 static planar_element *planar_plane(const planar_band *band, int32_t channel, int32_t kx) {
     return band->scratch +
            (size_t)(channel * band->conv->shape.kernel_width + kx) * (size_t)band->conv->plane_size;
+}
+
+static void planar_fill_column(planar_element *to, planar_element value, int32_t rows,
+                               int32_t pitch) {
+    for (; rows > 0; --rows, to += pitch) {
+        *to = value;
+    }
 }
 
 /* Rows [*first, *last) of a row group that lie inside the image. */
@@ -62,9 +63,31 @@ static void planar_rows_inside(const planar_band *band, const ec2t_planar_rows *
     *last = high;
 }
 
+/* One plane of planar_lower_shifted that touches an end of the image, where whole blocks would read
+ * outside it: the elements there one by one. */
+PLANAR_TARGET __attribute__((noinline)) static void
+planar_copy_at_ends(const planar_band *band, planar_element *to, const int8_t *from, int32_t size,
+                    const int8_t *masks, int32_t mask_count) {
+    const ptrdiff_t before = band->input - from, left = band->input_end - from;
+    int32_t head = before > 0 ? (int32_t)((before + PLANAR_BLOCK - 1) / PLANAR_BLOCK) : 0;
+    int32_t tail = (int32_t)(left < size ? left : size) / PLANAR_BLOCK;
+    const int32_t all = size / PLANAR_BLOCK;
+    head = head < all ? head : all;
+    tail = tail > head ? tail : head;
+    /* The masks lie there twice, so that they can be entered at any of them. */
+    planar_copy_masked(to + head * PLANAR_BLOCK, from + head * PLANAR_BLOCK, tail - head,
+                       masks + head % mask_count * PLANAR_BLOCK, mask_count, band->zero);
+    for (int32_t i = 0; i < size; ++i) {
+        i = i == head * PLANAR_BLOCK ? tail * PLANAR_BLOCK : i;
+        if (i < size) {
+            to[i] = masks[i % (mask_count * PLANAR_BLOCK)] ? band->zero : from[i];
+        }
+    }
+}
+
 /* Stride 1 and as many columns out as in: a lowered plane is the input plane, shifted, with the
  * columns that wrapped around set to the zero point. `masks` repeats along the plane. */
-PLANAR_TARGET static void planar_lower_shifted(const planar_band *band, int32_t channel, int32_t kx,
+PLANAR_TARGET static void planar_lower_shifted(const planar_band *band, int32_t kx,
                                                const int8_t *masks, int32_t mask_count) {
     const ec2t_conv2d_shape *const shape = &band->conv->shape;
     const int32_t width = shape->input_width;
@@ -73,39 +96,65 @@ PLANAR_TARGET static void planar_lower_shifted(const planar_band *band, int32_t 
     const int32_t count = band->rows + rows->halo_rows;
     int32_t first, last;
     planar_rows_inside(band, rows, count, &first, &last);
-    planar_element *const to = planar_plane(band, channel, kx);
-    planar_fill(to, band->zero, first * width);
-    planar_fill(to + last * width, band->zero, (count - last) * width);
-    const int32_t size = (last - first) * width;
-    const int32_t in_row = band->row_begin + first - shape->pad_top;
-    const int8_t *const plane = band->input + (size_t)(band->first_channel + channel) *
-                                                  (size_t)shape->input_height * (size_t)width;
-    const int8_t *const from = plane + (ptrdiff_t)in_row * width + shift;
-    planar_element *const start = to + first * width;
+    const int32_t top = first * width, size = (last - first) * width;
+    const int32_t bottom = (count - last) * width;
+    const int32_t blocks = size / PLANAR_BLOCK;
+    const int8_t *const rest_masks = masks + blocks % mask_count * PLANAR_BLOCK;
+    const size_t plane = (size_t)shape->input_height * (size_t)width;
+    const size_t step = (size_t)shape->kernel_width * band->conv->plane_size;
+    const int8_t *from = band->input + (size_t)band->first_channel * plane +
+                         (ptrdiff_t)(band->row_begin + first - shape->pad_top) * width + shift;
+    planar_element *to = planar_plane(band, 0, kx);
+    const int32_t inputs = shape->input_channels / shape->groups;
+    /* Copies: the compiler must take the stores below for writes to the band itself. */
+    const planar_element zero = band->zero;
+    const int8_t *const input = band->input, *const input_end = band->input_end;
     if (shift == 0) {
-        planar_copy(start, from, size);
+        for (int32_t channel = 0; channel < inputs; ++channel, from += plane, to += step) {
+            planar_fill(to, zero, top);
+            planar_copy(to + top, from, size);
+            planar_fill(to + top + size, zero, bottom);
+        }
         return;
     }
-    /* Blocks that would read outside the image are done one by one, at most one at either end. */
-    const ptrdiff_t before = band->input - from, left = band->input_end - from;
-    int32_t mask = 0, at = 0;
-    for (; at + PLANAR_BLOCK <= size; at += PLANAR_BLOCK) {
-        if (at >= before && at + PLANAR_BLOCK <= left) {
-            planar_copy_masked(start + at, from + at, masks + mask * PLANAR_BLOCK, band->zero);
+    for (int32_t channel = 0; channel < inputs; ++channel, from += plane, to += step) {
+        planar_element *const start = to + top;
+        planar_fill(to, zero, top);
+        if (from >= input && from + size <= input_end) {
+            planar_copy_masked(start, from, blocks, masks, mask_count, zero);
+            for (int32_t i = blocks * PLANAR_BLOCK; i < size; ++i) {
+                start[i] = rest_masks[i % PLANAR_BLOCK] ? zero : from[i];
+            }
         } else {
-            for (int32_t i = 0; i < PLANAR_BLOCK; ++i) {
-                start[at + i] = masks[mask * PLANAR_BLOCK + i] ? band->zero : from[at + i];
+            planar_copy_at_ends(band, start, from, size, masks, mask_count);
+        }
+        planar_fill(start + size, zero, bottom);
+    }
+}
+
+PLANAR_TARGET static void planar_copy_rows(const planar_band *band, planar_element *to,
+                                           const int8_t *from, int32_t rows, int32_t count,
+                                           int32_t room, int32_t pitch) {
+    const int32_t width = band->conv->shape.output_width, stride = band->conv->shape.stride_width;
+    if (stride == 2) {
+        planar_copy_alternate(to, from, rows, count, room, width, pitch, band->input_end);
+        return;
+    }
+    for (int32_t j = 0; j < rows; ++j) {
+        if (stride == 1) {
+            planar_copy(to, from, count);
+        } else {
+            for (int32_t x = 0; x < count; ++x) {
+                to[x] = from[(size_t)x * (size_t)stride];
             }
         }
-        mask = mask + 1 == mask_count ? 0 : mask + 1;
-    }
-    for (int32_t i = 0; at + i < size; ++i) {
-        start[at + i] = masks[mask * PLANAR_BLOCK + i] ? band->zero : from[at + i];
+        to += width;
+        from += pitch;
     }
 }
 
 /* Any stride and width: row by row. */
-PLANAR_TARGET static void planar_lower_rows(const planar_band *band, int32_t channel, int32_t kx) {
+PLANAR_TARGET static void planar_lower_rows(const planar_band *band, int32_t kx) {
     const ec2t_conv2d_shape *const shape = &band->conv->shape;
     const int32_t stride = shape->stride_width, width = shape->output_width;
     const int32_t shift = kx * shape->dilation_width - shape->pad_left;
@@ -115,40 +164,33 @@ PLANAR_TARGET static void planar_lower_rows(const planar_band *band, int32_t cha
         shift < shape->input_width ? (shape->input_width - shift + stride - 1) / stride : 0;
     x1 = x1 > width ? width : x1;
     x0 = x0 > x1 ? x1 : x0;
-    const int8_t *const plane = band->input + (size_t)(band->first_channel + channel) *
-                                                  (size_t)shape->input_height *
-                                                  (size_t)shape->input_width;
+    const size_t plane = (size_t)shape->input_height * (size_t)shape->input_width;
+    const size_t step = (size_t)shape->kernel_width * band->conv->plane_size;
+    const int32_t inputs = shape->input_channels / shape->groups;
+    const int32_t pitch = shape->stride_height * shape->input_width;
+    const planar_element zero = band->zero; /* a copy: stores could change the band's */
     for (int32_t g = 0; g < band->conv->row_groups; ++g) {
         const ec2t_planar_rows *const rows = &band->conv->rows[g];
         const int32_t count = band->rows + rows->halo_rows;
         int32_t first, last;
         planar_rows_inside(band, rows, count, &first, &last);
-        planar_element *to = planar_plane(band, channel, kx) + rows->first_row * width;
-        planar_fill(to, band->zero, first * width);
-        planar_fill(to + last * width, band->zero, (count - last) * width);
-        to += first * width;
-        int32_t in_row =
+        const int32_t in_row =
             (band->row_begin + first) * shape->stride_height + rows->phase - shape->pad_top;
-        for (int32_t j = first; j < last; ++j) {
-            const int8_t *const from = plane + (size_t)in_row * (size_t)shape->input_width +
-                                       (ptrdiff_t)x0 * stride + shift;
+        const int8_t *from = band->input + (size_t)band->first_channel * plane +
+                             (ptrdiff_t)in_row * shape->input_width + (ptrdiff_t)x0 * stride +
+                             shift;
+        planar_element *to = planar_plane(band, 0, kx) + rows->first_row * width;
+        for (int32_t channel = 0; channel < inputs; ++channel, from += plane, to += step) {
+            planar_element *row = to + first * width;
+            planar_fill(to, zero, first * width);
+            planar_copy_rows(band, row + x0, from, last - first, x1 - x0, width - x0, pitch);
             for (int32_t x = 0; x < x0; ++x) {
-                to[x] = band->zero;
-            }
-            if (stride == 1) {
-                planar_copy(to + x0, from, x1 - x0);
-            } else if (stride == 2) {
-                planar_copy_alternate(to + x0, from, x1 - x0, band->input_end);
-            } else {
-                for (int32_t x = 0; x < x1 - x0; ++x) {
-                    to[x0 + x] = from[(size_t)x * (size_t)stride];
-                }
+                planar_fill_column(row + x, zero, last - first, width);
             }
             for (int32_t x = x1; x < width; ++x) {
-                to[x] = band->zero;
+                planar_fill_column(row + x, zero, last - first, width);
             }
-            to += width;
-            in_row += shape->stride_height;
+            planar_fill(to + last * width, zero, (count - last) * width);
         }
     }
 }
@@ -164,39 +206,37 @@ static int32_t planar_gcd(int32_t a, int32_t b) {
 
 PLANAR_TARGET static void planar_lower(const planar_band *band) {
     const ec2t_conv2d_shape *const shape = &band->conv->shape;
-    const int32_t inputs = shape->input_channels / shape->groups, width = shape->output_width;
+    const int32_t width = shape->output_width;
     const int32_t mask_count = width / planar_gcd(PLANAR_BLOCK, width);
     const int shifted = shape->stride_height == 1 && shape->stride_width == 1 &&
                         width == shape->input_width && mask_count <= PLANAR_MOST_MASKS;
     for (int32_t kx = 0; kx < shape->kernel_width; ++kx) {
-        int8_t masks[PLANAR_MOST_MASKS * PLANAR_BLOCK];
+        int8_t masks[2 * PLANAR_MOST_MASKS * PLANAR_BLOCK];
         const int32_t shift = kx * shape->dilation_width - shape->pad_left;
         if (shifted && shift != 0) {
             int32_t x = 0;
-            for (int32_t i = 0; i < mask_count * PLANAR_BLOCK; ++i) {
+            for (int32_t i = 0; i < 2 * mask_count * PLANAR_BLOCK; ++i) {
                 masks[i] = x + shift < 0 || x + shift >= width ? -1 : 0;
                 x = x + 1 == width ? 0 : x + 1;
             }
         }
-        for (int32_t channel = 0; channel < inputs; ++channel) {
-            if (shifted) {
-                planar_lower_shifted(band, channel, kx, masks, mask_count);
-            } else {
-                planar_lower_rows(band, channel, kx);
-            }
+        if (shifted) {
+            planar_lower_shifted(band, kx, masks, mask_count);
+        } else {
+            planar_lower_rows(band, kx);
         }
     }
 }
 
-/* All outputs of one channel in a band. Tiles overlap rather than write beyond the band. */
-PLANAR_TARGET static void planar_run_channel(const planar_band *band, int32_t o, int8_t *output) {
+/* All outputs of some channels in a band. Tiles overlap rather than write beyond the band. */
+PLANAR_TARGET static void planar_run_channels(const planar_band *band, int32_t first, int32_t last,
+                                              int8_t *output, size_t pitch) {
     const ec2t_planar_conv2d *const conv = band->conv;
-    const ec2t_planar_channel *const channel = &conv->channels[o];
-    const int32_t entry = o * conv->requant.channel_stride;
     const int32_t size = band->rows * conv->shape.output_width;
-    int32_t at = 0;
-    for (; at + PLANAR_TILE <= size; at += PLANAR_TILE) {
-        planar_tile(conv, channel, entry, band->scratch + at, PLANAR_TILE, output + at);
+    const int32_t tiles = size / PLANAR_TILE;
+    int32_t at = tiles * PLANAR_TILE;
+    if (tiles > 0) {
+        planar_tiles(conv, first, last, band->scratch, PLANAR_TILE, tiles, output, pitch);
     }
     if (at == size) {
         return;
@@ -204,11 +244,14 @@ PLANAR_TARGET static void planar_run_channel(const planar_band *band, int32_t o,
     const int32_t rest = (size - at + PLANAR_GRAIN - 1) / PLANAR_GRAIN * PLANAR_GRAIN;
     if (rest <= size) {
         at = size - rest;
-        planar_tile(conv, channel, entry, band->scratch + at, rest, output + at);
-    } else {
+        planar_tiles(conv, first, last, band->scratch + at, rest, 1, output + at, pitch);
+        return;
+    }
+    for (int32_t o = first; o < last; ++o) {
         int8_t tile[PLANAR_TILE];
-        planar_tile(conv, channel, entry, band->scratch + at, rest, tile);
-        memcpy(output + at, tile, (size_t)(size - at));
+        planar_tiles(conv, o, o + 1, band->scratch, rest, 1, tile, 0);
+        memcpy(output, tile, (size_t)size);
+        output += pitch;
     }
 }
 
@@ -238,11 +281,10 @@ PLANAR_TARGET void PLANAR_JOIN(ec2t_conv2d_s8_planar__,
             band.row_begin = row;
             band.rows = rest < conv->band_rows ? rest : conv->band_rows;
             planar_lower(&band);
-            for (int32_t channel = o; channel < end; ++channel) {
-                planar_run_channel(&band, channel,
-                                   output + (size_t)channel * out_plane +
-                                       (size_t)row * (size_t)shape->output_width);
-            }
+            planar_run_channels(&band, o, end,
+                                output + (size_t)o * out_plane +
+                                    (size_t)row * (size_t)shape->output_width,
+                                out_plane);
         }
         o = end;
     }

@@ -1,0 +1,96 @@
+/* libFuzzer target: any bytes as a layer blob, through the parser, every decoder, the preparation
+ * and a run of the portable planar kernel. Buffers have their exact sizes, so that AddressSanitizer
+ * sees the first byte beyond them. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ec2t_planar.h"
+
+enum {
+    LARGEST_WEIGHTS = 1 << 16, /* keeps one run short; sizes beyond are legal and only slow */
+    LARGEST_IMAGE = 1 << 14,
+};
+
+static void *allocate(size_t size) {
+    void *const memory = malloc(size ? size : 1);
+    if (memory == NULL) {
+        abort();
+    }
+    return memory;
+}
+
+static void run_planar(const ec2t_layer *layer, const ec2t_conv2d_shape *shape,
+                       const ec2t_requant *requant, const ec2t_planar_kernel *kernel) {
+    const size_t memory_size = ec2t_planar_conv2d_get_memory_size(layer);
+    const size_t init_size = ec2t_planar_conv2d_get_init_buffer_size(layer);
+    void *const memory = allocate(memory_size), *const init = allocate(init_size);
+    ec2t_planar_conv2d conv;
+    if (ec2t_planar_conv2d_init(&conv, kernel, layer, shape, requant, memory, memory_size, init,
+                                init_size) == EC2T_OK) {
+        const size_t in_size = (size_t)shape->input_channels * (size_t)shape->input_height *
+                               (size_t)shape->input_width;
+        const size_t out_size = (size_t)shape->output_channels * (size_t)shape->output_height *
+                                (size_t)shape->output_width;
+        const size_t scratch_size = ec2t_planar_conv2d_get_buffer_size(&conv);
+        if (in_size <= LARGEST_IMAGE && out_size <= LARGEST_IMAGE && scratch_size < (1u << 20)) {
+            int8_t *const input = allocate(in_size), *const output = allocate(out_size);
+            void *const scratch = allocate(scratch_size);
+            memset(input, 85, in_size);
+            if (ec2t_planar_conv2d_run(&conv, NULL, input, output, scratch, scratch_size) !=
+                EC2T_OK) {
+                abort(); /* what was prepared runs */
+            }
+            free(scratch);
+            free(output);
+            free(input);
+        }
+    }
+    free(init);
+    free(memory);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    /* The first byte chooses the size of the image. */
+    if (size < 1) {
+        return 0;
+    }
+    const int32_t height = 1 + (data[0] & 15), width = 1 + (data[0] >> 4);
+    size -= 1;
+    uint8_t *const blob = allocate(size);
+    memcpy(blob, data + 1, size);
+    ec2t_layer layer;
+    (void)ec2t_layer_verify_checksum(blob, size);
+    if (ec2t_layer_parse(blob, size, &layer) == EC2T_OK &&
+        (size_t)layer.taps * (size_t)layer.output_channels <= LARGEST_WEIGHTS) {
+        const size_t count = (size_t)layer.taps * (size_t)layer.output_channels;
+        const size_t scratch_size = ec2t_decode_weights_get_buffer_size(&layer);
+        void *const scratch = allocate(scratch_size);
+        int8_t *const weights = allocate(count);
+        (void)ec2t_decode_weights(&layer, weights, scratch, scratch_size);
+        free(weights);
+        free(scratch);
+
+        const size_t entries = (size_t)ec2t_requant_entries(&layer);
+        void *const requant_memory = allocate(5 * entries);
+        ec2t_requant requant;
+        ec2t_conv2d_shape shape;
+        size_t kernels;
+        const ec2t_planar_kernel *const kernel = ec2t_planar_kernels(&kernels);
+        if (ec2t_conv2d_shape_from_layer(&layer, 1, height, width, &shape) == EC2T_OK) {
+            if (ec2t_requant_from_layer_tflite(&layer, requant_memory,
+                                               (int8_t *)requant_memory + 4 * entries,
+                                               &requant) == EC2T_OK) {
+                run_planar(&layer, &shape, &requant, &kernel[0]);
+            }
+            if (ec2t_requant_from_layer_fp32(&layer, requant_memory, &requant) == EC2T_OK) {
+                run_planar(&layer, &shape, &requant, &kernel[kernels > 1 ? 1 : 0]);
+            }
+        }
+        free(requant_memory);
+    }
+    free(blob);
+    return 0;
+}
