@@ -1,0 +1,30 @@
+"""Fixtures for all rooms."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data that developers have beside the repository."""
+    if not SHARED.is_dir():
+        pytest.skip("reference data (../shared) is not here; only developers have it")
+    return SHARED
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Seeded by EC2T_TEST_SEED (default 0); the seed is printed when a test fails."""
+    seed = int(os.environ.get("EC2T_TEST_SEED", "0"))
+    print(f"replay: EC2T_TEST_SEED={seed} pytest '{request.node.nodeid}'")
+    return np.random.default_rng(seed)

@@ -1,0 +1,213 @@
+"""The int8 file: what it holds, what it computes, what is refused."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tests import models
+from tf_keras import layers
+
+import ec2t_tf
+from ec2t_tf import export
+from ec2t_tf.export import convert
+from ec2t_tf.export.tflite_file import TFLiteFile
+from ec2t_tf.quantize_config import ternary_layers
+
+
+@pytest.fixture(scope="module")
+def ternary() -> tf_keras.Model:
+    """Trained, with some negative batch normalisation gains, which mirror a channel's codes."""
+    model = models.convolutional()
+    gamma = model.get_layer("norm").gamma
+    gamma.assign(gamma * tf.constant([1.0, -1.0, 1.0, -1.0]))
+    return models.trained(ec2t_tf.apply(model), epochs=4)
+
+
+@pytest.fixture(scope="module")
+def path(ternary: tf_keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export.to_tflite(ternary, tmp_path_factory.mktemp("export") / "model.tflite")
+
+
+class TestInt8File:
+    def test_kernels_are_the_assignment(self, ternary: tf_keras.Model, path: Path) -> None:
+        """Codes in the file have the signs of the assignment, mirrored where the gain is negative."""
+        kernels = TFLiteFile(path.read_bytes()).kernels
+        assert [k.operator.name for k in kernels] == ["CONV_2D"] * 2 + ["FULLY_CONNECTED"] * 2
+        assert [kernel.is_ternary for kernel in kernels] == [False, True, True, False]
+        middle, hidden = (layer.assign() for layer in ternary_layers(ternary))
+        expected = np.moveaxis(middle.codes, -1, 0).reshape(4, -1)
+        mirror = np.array([1, -1, 1, -1])[:, None]
+        np.testing.assert_array_equal(np.sign(kernels[1].codes), expected * mirror)
+        np.testing.assert_array_equal(np.sign(kernels[2].codes), hidden.codes.T)
+        ratio = hidden.levels / np.abs(hidden.levels).max()
+        codes = np.unique(kernels[2].codes)
+        np.testing.assert_array_equal(codes, np.rint(127 * ratio[np.isin([-1, 0, 1], hidden.codes)]))
+
+    def test_nothing_float_inside(self, path: Path) -> None:
+        file = TFLiteFile(path.read_bytes())
+        names = [operator.name for operator in file.operators]
+        assert names[0] == "QUANTIZE"
+        assert names[-1] == "DEQUANTIZE"
+        inside = [t for operator in file.operators[1:-1] for t in operator.inputs]
+        assert {tensor.dtype for tensor in inside} <= {"INT8", "INT32"}
+
+    def test_file_computes_what_training_showed(
+        self, ternary: tf_keras.Model, path: Path
+    ) -> None:
+        images, _ = models.examples(200, seed=1)
+        check = export.verify(ternary, path, images)
+        assert check.inputs == 200
+        assert check.largest_difference <= 1
+        assert check.agreement >= 0.98
+        assert "200 inputs: at most" in str(check)
+
+    def test_verification_sees_a_difference(
+        self, ternary: tf_keras.Model, path: Path, tmp_path: Path
+    ) -> None:
+        """A changed weight does not go unnoticed."""
+        content = bytearray(path.read_bytes())
+        kernel = TFLiteFile(bytes(content)).kernels[2].tensor.data.tobytes()
+        start = bytes(content).index(kernel)
+        content[start : start + len(kernel)] = bytes(len(kernel))
+        damaged = tmp_path / "damaged.tflite"
+        damaged.write_bytes(content)
+        check = export.verify(ternary, damaged, models.examples()[0])
+        assert check.largest_difference > 1
+
+    def test_int8_input_and_output(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
+        path = export.to_tflite(ternary, tmp_path / "io.tflite", io_dtype="int8")
+        file = TFLiteFile(path.read_bytes())
+        assert [tensor.dtype for tensor in (*file.inputs, *file.outputs)] == ["INT8", "INT8"]
+        assert export.verify(ternary, path, models.examples()[0]).largest_difference <= 1
+
+    def test_plain_model_with_representative_data(
+        self, ternary: tf_keras.Model, tmp_path: Path
+    ) -> None:
+        plain = ec2t_tf.strip(ternary)
+        images, _ = models.examples()
+        path = tmp_path / "plain.tflite"
+        with pytest.raises(ValueError, match="representative_data"):
+            export.to_tflite(plain, path)
+        export.to_tflite(plain, path, representative_data=list(images))
+        kernels = TFLiteFile(path.read_bytes()).kernels
+        assert [kernel.is_ternary for kernel in kernels] == [False, True, True, False]
+
+
+class TestPromises:
+    """The converter falls back to float in silence: `check_int8` does not."""
+
+    def test_float_operator_is_named(self, tmp_path: Path) -> None:
+        model = tf_keras.Sequential(
+            [
+                layers.InputLayer((6, 4)),
+                layers.Dense(4, name="first"),
+                layers.Dense(4, name="hidden"),
+                layers.LayerNormalization(name="normalise"),
+                layers.Dense(2, name="last"),
+            ]
+        )
+        quantised = ec2t_tf.apply(model)
+        path = tmp_path / "model.tflite"
+        with pytest.raises(export.ConversionError, match="FLOAT32 tensor"):
+            export.to_tflite(quantised, path)
+        assert not path.exists()
+
+    def test_kernels_that_are_not_ternary_are_named(self, path: Path) -> None:
+        with pytest.raises(export.ConversionError, match="Received 2; more codes are in"):
+            convert.check_int8(path.read_bytes(), ternary_kernels=3)
+
+    def test_bad_options(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="Received: format='int7'"):
+            export.to_tflite(ternary, tmp_path / "x.tflite", format="int7")
+        with pytest.raises(ValueError, match="io_dtype"):
+            export.to_tflite(ternary, tmp_path / "x.tflite", io_dtype="int4")
+        with pytest.raises(ValueError, match="Received: int"):
+            export.to_tflite(3, tmp_path / "x.tflite")
+
+    def test_folder_that_does_not_exist(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="existing folder"):
+            export.to_tflite(ternary, tmp_path / "nowhere" / "x.tflite")
+
+
+class TestReport:
+    def test_adds_up_to_the_file(self, path: Path) -> None:
+        report = export.report(path)
+        content = path.read_bytes()
+        parts = sum(k.weights_bytes + k.bias_bytes + k.table_bytes for k in report.kernels)
+        assert parts + report.other_bytes + report.structure_bytes == len(content)
+        assert report.file_bytes == path.stat().st_size
+        # Not by definition: every buffer is really in the file, and the tables are too.
+        file = TFLiteFile(content)
+        for kernel, row in zip(file.kernels, report.kernels, strict=True):
+            assert kernel.tensor.data.tobytes() in content
+            assert row.weights_bytes == kernel.tensor.data.nbytes
+            assert kernel.tensor.scales.tobytes() in content
+            bias = kernel.operator.inputs[2]
+            assert row.bias_bytes == bias.data.nbytes
+            channels = len(kernel.tensor.scales) + len(bias.scales)
+            assert row.table_bytes == 12 * channels
+        names = sum(len(tensor.name) for tensor in file.tensors)
+        assert report.structure_bytes > names
+
+    def test_measures(self, ternary: tf_keras.Model, path: Path) -> None:
+        report, table = export.report(path), ec2t_tf.summary(ternary)
+        assert report.zeros == pytest.approx(table.zeros)
+        assert [k.name for k in report.kernels] == [row.layer for row in table.rows]
+        for kernel, row in zip(report.ternary, table.ternary, strict=True):
+            assert kernel.zeros == pytest.approx(row.zeros)
+            if kernel.name == "hidden":  # "middle" has mirrored channels, which mix the signs
+                assert kernel.entropy == pytest.approx(row.entropy)
+            assert kernel.bound_bytes >= kernel.entropy * row.weights / 8
+        assert "bytes on disk" in str(report)
+
+
+class TestHostileFiles:
+    def test_not_a_tflite_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.tflite"
+        for content in (b"", b"TFL3", b"\0" * 64, b"\x10\0\0\0TFL3" + b"\xff" * 40):
+            path.write_bytes(content)
+            with pytest.raises(export.FileError, match=r"required|damaged"):
+                export.report(path)
+
+    def test_cut_and_flipped_files(self, path: Path, tmp_path: Path) -> None:
+        """An error that says so, or a report: never another exception."""
+        content = path.read_bytes()
+        generator = random.Random(7)
+        damaged = tmp_path / "damaged.tflite"
+        refused = 0
+        for trial in range(60):
+            data = bytearray(content)
+            if trial % 2:
+                data = data[: generator.randrange(len(data))]
+            for _ in range(generator.randrange(1, 20)):
+                if data:
+                    data[generator.randrange(len(data))] = generator.randrange(256)
+            damaged.write_bytes(data)
+            try:
+                export.report(damaged)
+            except export.FileError:
+                refused += 1
+        assert refused > 20
+
+
+def test_command_line(ternary: tf_keras.Model, tmp_path: Path) -> None:
+    ternary.save(tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", models.examples()[0])
+    output = tmp_path / "model.tflite"
+    command = [sys.executable, "-m", "ec2t_tf.export", f"--model={tmp_path / 'model.keras'}"]
+    command += [f"--output={output}", f"--verify={tmp_path / 'images.npy'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "bytes on disk" in done.stdout
+    assert "64 inputs: at most" in done.stdout
+    assert TFLiteFile(output.read_bytes()).kernels[1].is_ternary
+    command[3] = f"--model={tmp_path / 'missing.keras'}"
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert "error: load_model requires" in failed.stderr

@@ -1,0 +1,109 @@
+"""`python -m ec2t_tf.train`: a whole run, a killed run resumed, bad flags."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ec2t_tf
+
+FLAGS = ["--dataset=digits", "--model=resnet8", "--float_epochs=2", "--epochs=4", "--verbose=2"]
+
+
+def command(folder: Path, *flags: str) -> list[str]:
+    return [sys.executable, "-m", "ec2t_tf.train", f"--output_dir={folder}", *FLAGS, *flags]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "uninterrupted"
+    done = subprocess.run(command(folder), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (folder / "stdout.txt").write_text(done.stdout)
+    return folder
+
+
+def test_what_a_run_leaves(uninterrupted: Path) -> None:
+    metrics = json.loads((uninterrupted / "metrics.json").read_text())
+    assert metrics["float_accuracy"] > 0.2
+    assert metrics["verified_images"] == 359
+    assert metrics["largest_difference_in_output_steps"] <= 1
+    assert metrics["tflite_bytes"] == (uninterrupted / "model.tflite").stat().st_size
+    assert 0 < metrics["zeros"] < 1
+    lines = (uninterrupted / "history.csv").read_text().splitlines()
+    assert lines[0].startswith("phase,epoch,loss,accuracy,val_loss,val_accuracy,zeros")
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        *(["float", str(epoch)] for epoch in (1, 2)),
+        *(["ternary", str(epoch)] for epoch in (1, 2, 3, 4)),
+    ]
+    for picture in ("history.png", "layers.png", "sparsity.png"):
+        assert (uninterrupted / picture).read_bytes().startswith(b"\x89PNG")
+    report = (uninterrupted / "report.txt").read_text()
+    assert report in (uninterrupted / "stdout.txt").read_text()
+    for word in ("float", "ternary, Keras", "ternary, .tflite", "zeros", "bytes on disk"):
+        assert word in report
+    zeros = ec2t_tf.summary(ec2t_tf.load_model(uninterrupted / "model.keras")).zeros
+    assert zeros == metrics["zeros"]
+
+
+def test_killed_and_resumed_gives_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    # In the middle of the ternary phase: after its first checkpoint, before its last.
+    deadline = time.monotonic() + 600
+    while not (folder / "checkpoints" / "ternary" / "ckpt-1.index").exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "model.keras").exists()
+    refused = subprocess.run(command(folder), capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "Pass --resume" in refused.stderr + refused.stdout
+    changed = subprocess.run(
+        command(folder, "--resume", "--seed=9"), capture_output=True, text=True, check=False
+    )
+    assert "--seed=9 (was 1)" in changed.stderr + changed.stdout
+    resumed = subprocess.run(
+        command(folder, "--resume"), capture_output=True, text=True, check=False
+    )
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert "ternary: resuming after epoch" in resumed.stdout
+    expected = ec2t_tf.load_model(uninterrupted / "model.keras").get_weights()
+    actual = ec2t_tf.load_model(folder / "model.keras").get_weights()
+    for a, b in zip(expected, actual, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (folder / "history.csv").read_text() == (uninterrupted / "history.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method=ect2"], "Received: 'ect2'"),
+        (["--entropy_gain=1.5"], "Received: entropy_gain=1.5"),
+        (["--dataset=no_such_set", "--tfds_dir={tmp}"], "'no_such_set' is neither"),
+        (["--output_dir=/proc/nowhere"], "a folder that can be written"),
+        (["--model=lenet5"], "at least 12x12 pixels"),
+        (["--float_weights={tmp}/missing.npz"], "missing.npz"),
+        (["stray"], "No arguments but flags"),
+    ],
+)
+def test_bad_flags(flags: list[str], message: str, tmp_path: Path) -> None:
+    flags = [flag.format(tmp=tmp_path) for flag in flags]
+    failed = subprocess.run(
+        command(tmp_path / "run", *flags), capture_output=True, text=True, check=False
+    )
+    assert failed.returncode not in (0, -signal.SIGSEGV)
+    assert message in failed.stderr + failed.stdout
+    assert "Traceback" not in failed.stderr
