@@ -22,7 +22,8 @@ $(INSTALLED): setup.py pyproject.toml
 	@touch $@
 
 demo: setup ## train a ternary net on scikit-learn's digits, export it, print the report
-	$(BIN)/python -m ec2t_tf.train --dataset=digits --model=resnet8 --float_epochs=25 --epochs=25 \
+	rm -rf runs/demo
+	$(BIN)/python -m ec2t_tf.train --dataset=digits --model=resnet8 --float_epochs=20 --epochs=20 --centroid_scale=0.4 \
 	  --output_dir=runs/demo
 
 test: setup ## all tests but the slow ones

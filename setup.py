@@ -48,7 +48,7 @@ class BuildRuntime(build_ext):
 setup(
     name="ec2t_tf",
     version="0.1.0",
-    description="Sparse ternary networks for Keras: train, export, run on phones and microcontrollers",
+    description="Sparse ternary networks for Keras: trained, exported, run on small devices",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=[package for name, folder in ROOMS.items() for package in packages_of(name, folder)],

@@ -76,8 +76,8 @@ def check(model: tf_keras.Model) -> None:
         )
     if not isinstance(model, tf_keras.Sequential) and not model._is_graph_network:
         raise TypeError(
-            "apply requires a Sequential or Functional tf_keras model, because it rewires the graph "
-            f"of layers. Received the subclassed model {type(model).__name__}. Rebuild it with "
+            "apply requires a Sequential or Functional tf_keras model, because it rewires the "
+            f"graph of layers. Received the subclassed model {type(model).__name__}. Rebuild it with "
             "tf_keras.Model(inputs, outputs)."
         )
     if not model.built or not model.inputs:

@@ -95,5 +95,5 @@ class Policy:
 
 
 def has_kernel(layer: layers.Layer) -> bool:
-    """Whether the layer multiplies its input with weights (a batch normalisation does not count)."""
+    """Whether the layer multiplies its input with weights (so not a batch normalisation)."""
     return bool(layer.weights) and not isinstance(layer, layers.BatchNormalization)

@@ -239,6 +239,11 @@ def wrapped(layer: layers.Layer) -> layers.Layer:
     return layer.layer if isinstance(layer, quantize_wrapper.QuantizeWrapper) else layer
 
 
+def quantised_weights(wrapper: quantize_wrapper.QuantizeWrapper) -> list[tf.Variable]:
+    """The variables that tfmot's wrapper quantises before each call: the kernel, if any."""
+    return [variable for variable, _, _ in wrapper._weight_vars]
+
+
 def is_quantise_layer(layer: layers.Layer) -> bool:
     """Whether tfmot put this layer in to quantise the input."""
     return isinstance(layer, quantize_layer.QuantizeLayer)

@@ -1,4 +1,4 @@
-"""Command line of the exporter: `python -m ec2t_tf.export --model=... --output=... --format=int8`."""
+"""Command line of the exporter: `python -m ec2t_tf.export --model=... --output=...`."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from ec2t_tf.export.tflite_file import ConversionError, TFLiteFile
 
 from ec2t_tf import scheme
-from ec2t_tf.export.tflite_file import ConversionError, TFLiteFile
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
 
 FORMATS = ("int8",)

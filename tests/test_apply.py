@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from tests import models
 from tf_keras import layers
 
 import ec2t_tf
 from ec2t_tf import methods
 from ec2t_tf.policy import Treatment
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
+from tests import models
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ class TestOptimisers:
 
 class TestBadInput:
     def test_not_a_model(self) -> None:
-        with pytest.raises(TypeError, match="Received: builtins.int"):
+        with pytest.raises(TypeError, match=r"Received: builtins\.int"):
             ec2t_tf.apply(3)
 
     def test_subclassed_model(self) -> None:
@@ -216,7 +216,7 @@ class TestBadInput:
 
 class TestStrip:
     @pytest.mark.parametrize("build", [models.convolutional, models.sequential])
-    def test_plain_layers_hold_three_values(self, build) -> None:  # noqa: ANN001
+    def test_plain_layers_hold_three_values(self, build) -> None:
         quantised = models.trained(ec2t_tf.apply(build()))
         plain = ec2t_tf.strip(quantised)
         assert [layer.name for layer in plain.layers] == [layer.name for layer in build().layers]

@@ -6,8 +6,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
+    from ec2t_tf.methods import TernaryMethod
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -27,7 +31,9 @@ flags.DEFINE_string("output_dir", "runs/latest", "where everything is written")
 flags.DEFINE_bool("resume", False, "continue the run in --output_dir after its last epoch")
 flags.DEFINE_integer("batch_size", 128, "images per step", lower_bound=1)
 flags.DEFINE_float("float_learning_rate", 0.1, "peak of the float phase (SGD)", lower_bound=0.0)
-flags.DEFINE_float("float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0)
+flags.DEFINE_float(
+    "float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0
+)
 flags.DEFINE_float("learning_rate", 2e-3, "peak of the ternary phase (Adam)", lower_bound=0.0)
 flags.DEFINE_float("validation_fraction", 0.1, "training images held out for validation")
 flags.DEFINE_bool("jit_compile", False, "compile training steps with XLA")
@@ -43,10 +49,23 @@ METHOD_FLAGS = {
 }
 # What must not change between a run and its resumption.
 IDENTITY = (
-    "dataset model method epochs float_epochs float_weights seed batch_size float_learning_rate "
-    "float_weight_decay learning_rate validation_fraction centroid_scale entropy_gain "
-    "centroid_learning_rate reference_sign"
-).split()
+    "dataset",
+    "model",
+    "method",
+    "epochs",
+    "float_epochs",
+    "float_weights",
+    "seed",
+    "batch_size",
+    "float_learning_rate",
+    "float_weight_decay",
+    "learning_rate",
+    "validation_fraction",
+    "centroid_scale",
+    "entropy_gain",
+    "centroid_learning_rate",
+    "reference_sign",
+)
 
 
 def prepare_output(folder: Path) -> None:
@@ -82,7 +101,8 @@ def prepare_output(folder: Path) -> None:
         path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def build_method():  # noqa: ANN201
+def build_method() -> TernaryMethod:
+    """The method of the flags, with its own knobs."""
     from ec2t_tf import methods
 
     if FLAGS.method not in METHOD_FLAGS:

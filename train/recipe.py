@@ -12,9 +12,9 @@ from pathlib import Path
 
 import tensorflow as tf
 import tf_keras
+from ec2t_tf.train.data import ImageData
 
 from ec2t_tf.summary import summary
-from ec2t_tf.train.data import ImageData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,8 @@ class History(tf_keras.callbacks.Callback):
         self.path, self.phase, self.zeros = path, phase, zeros
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        values = {name: f"{logs[name]:.6f}" for name in self.COLUMNS if name in (logs or {})}
+        logs = logs or {}
+        values = {name: f"{logs[name]:.6f}" for name in self.COLUMNS if name in logs}
         row = {"phase": self.phase.name, "epoch": str(epoch + 1), **values}
         row["zeros"] = f"{self.zeros():.6f}" if self.zeros else ""
         rows = [r for r in read_history(self.path) if not self._is_later(r, epoch + 1)] + [row]
@@ -147,9 +148,7 @@ def train(
         print(f"{phase.name}: resuming after epoch {done} of {phase.epochs}")
     zeros = (lambda: summary(model).zeros) if ternary else None
     model.fit(
-        data.training(
-            batch_size=batch_size, seed=seed, first_epoch=done, last_epoch=phase.epochs
-        ),
+        data.training(batch_size=batch_size, seed=seed, first_epoch=done, last_epoch=phase.epochs),
         steps_per_epoch=steps,
         initial_epoch=done,
         epochs=phase.epochs,

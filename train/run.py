@@ -6,14 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import tf_keras
-
-import ec2t_tf
-from ec2t_tf.methods import TernaryMethod
-from ec2t_tf.summary import Summary, summary
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import recipe, zoo
 from ec2t_tf.train.finish import finish
 from ec2t_tf.train.zoo.published import load_weights
+
+import ec2t_tf
+from ec2t_tf.methods import TernaryMethod
+from ec2t_tf.summary import Summary, summary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,9 @@ def train(
 def accuracy(model: tf_keras.Model, batches: object) -> float:
     """Top-1 of a model whose output is logits, 0 to 1."""
     model.compile(metrics=["sparse_categorical_accuracy"])
-    return float(model.evaluate(batches, verbose=0, return_dict=True)["sparse_categorical_accuracy"])
+    return float(
+        model.evaluate(batches, verbose=0, return_dict=True)["sparse_categorical_accuracy"]
+    )
 
 
 def measures(table: Summary) -> dict:
@@ -133,5 +135,7 @@ def measures(table: Summary) -> dict:
         "zeros": table.zeros,
         "ternary_weights": sum(row.weights for row in table.ternary),
         "entropy_bytes": table.entropy_bytes,
-        "layers": [dataclasses.asdict(row) | {"treatment": row.treatment.value} for row in table.rows],
+        "layers": [
+            dataclasses.asdict(row) | {"treatment": row.treatment.value} for row in table.rows
+        ],
     }

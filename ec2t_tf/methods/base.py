@@ -100,7 +100,7 @@ class TernaryMethod(abc.ABC):
 
 
 def int8_levels(w_n: tf.Tensor, w_p: tf.Tensor) -> tf.Tensor:
-    """(-w_n, 0, +w_p) as an int8 tensor with scale max(w_n, w_p)/127 stores it: float32, shape (3,).
+    """(-w_n, 0, +w_p) as an int8 tensor of scale max(w_n, w_p)/127 stores it: float32 (3,).
 
     The larger magnitude becomes code 127 and the smaller one the nearest code, an error of at most
     0.4 % of the larger. The arithmetic is TensorFlow's fake quantisation, bit for bit, so training

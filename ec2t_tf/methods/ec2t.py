@@ -104,7 +104,8 @@ class EC2T(TernaryMethod):
     """Entropy-constrained trained ternarization.
 
     Args:
-      centroid_scale: s in (0, 2); w_n = s |min(W)|, w_p = s |max(W)| to begin with. Larger is sparser.
+      centroid_scale: s in (0, 2); at first w_n = s |min(W)|, w_p = s |max(W)|. Larger is
+        sparser.
       entropy_gain: gamma in [0, 1); strength of the entropy constraint. 0 is nearest neighbour.
       centroid_learning_rate: learning rate of the centroids relative to the optimiser's, under
         optimisers that do not depend on the gradient's scale (Adam and its family); its square
@@ -133,8 +134,8 @@ class EC2T(TernaryMethod):
     ) -> None:
         if not 0.0 < centroid_scale < 2.0:
             raise ValueError(
-                "centroid_scale must lie between 0 and 2 (exclusive): at 2 no weight is nearer to a "
-                f"centroid than to zero. Received: centroid_scale={centroid_scale}."
+                "centroid_scale must lie between 0 and 2 (exclusive): at 2 no weight is nearer to "
+                f"a centroid than to zero. Received: centroid_scale={centroid_scale}."
             )
         if not 0.0 <= entropy_gain < 1.0:
             raise ValueError(

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from tests import models
+from ec2t_tf.export import convert
+from ec2t_tf.export.tflite_file import TFLiteFile
 from tf_keras import layers
 
 import ec2t_tf
 from ec2t_tf import export
-from ec2t_tf.export import convert
-from ec2t_tf.export.tflite_file import TFLiteFile
 from ec2t_tf.quantize_config import ternary_layers
+from tests import models
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def path(ternary: tf_keras.Model, tmp_path_factory: pytest.TempPathFactory) -> P
 
 class TestInt8File:
     def test_kernels_are_the_assignment(self, ternary: tf_keras.Model, path: Path) -> None:
-        """Codes in the file have the signs of the assignment, mirrored where the gain is negative."""
+        """Signs in the file are the assignment's, mirrored where the gain is negative."""
         kernels = TFLiteFile(path.read_bytes()).kernels
         assert [k.operator.name for k in kernels] == ["CONV_2D"] * 2 + ["FULLY_CONNECTED"] * 2
         assert [kernel.is_ternary for kernel in kernels] == [False, True, True, False]
@@ -48,7 +48,9 @@ class TestInt8File:
         np.testing.assert_array_equal(np.sign(kernels[2].codes), hidden.codes.T)
         ratio = hidden.levels / np.abs(hidden.levels).max()
         codes = np.unique(kernels[2].codes)
-        np.testing.assert_array_equal(codes, np.rint(127 * ratio[np.isin([-1, 0, 1], hidden.codes)]))
+        np.testing.assert_array_equal(
+            codes, np.rint(127 * ratio[np.isin([-1, 0, 1], hidden.codes)])
+        )
 
     def test_nothing_float_inside(self, path: Path) -> None:
         file = TFLiteFile(path.read_bytes())
@@ -58,9 +60,7 @@ class TestInt8File:
         inside = [t for operator in file.operators[1:-1] for t in operator.inputs]
         assert {tensor.dtype for tensor in inside} <= {"INT8", "INT32"}
 
-    def test_file_computes_what_training_showed(
-        self, ternary: tf_keras.Model, path: Path
-    ) -> None:
+    def test_file_computes_what_training_showed(self, ternary: tf_keras.Model, path: Path) -> None:
         images, _ = models.examples(200, seed=1)
         check = export.verify(ternary, path, images)
         assert check.inputs == 200

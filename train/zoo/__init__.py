@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import tf_keras
-
 from ec2t_tf.train.zoo.lenet5 import lenet5
 from ec2t_tf.train.zoo.resnet8 import resnet8
 from ec2t_tf.train.zoo.resnet20 import resnet20

@@ -1,10 +1,12 @@
-"""ResNet-20 for CIFAR (He et al. 2016) with parameter-free option-A shortcuts; 269,722 parameters."""
+"""ResNet-20 for CIFAR (He et al. 2016) with option-A shortcuts; 269,722 parameters."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 import tf_keras
 from tf_keras import layers
+
+Tensor = object  # symbolic Keras tensor
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
@@ -34,7 +36,7 @@ def resnet20(
     The shortcut takes every second pixel and pads the channels with zeros, half on each side.
     """
 
-    def convolution(x, filters: int, stride: int, name: str):  # noqa: ANN001, ANN202
+    def convolution(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
         if stride != 1:
             x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
         return layers.Conv2D(
@@ -47,7 +49,7 @@ def resnet20(
             name=name,
         )(x)
 
-    def normalisation(x, name: str):  # noqa: ANN001, ANN202
+    def normalisation(x: Tensor, name: str) -> Tensor:
         return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
     inputs = layers.Input(input_shape, name="image")
