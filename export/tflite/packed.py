@@ -14,6 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from .. import formats
+from ..formats.choose import Goal
 from . import flatbuffer
 from .layers import (
     CONV_2D,
@@ -25,8 +26,6 @@ from .layers import (
     find_layers,
     require_layers,
 )
-
-Goal = Literal["size", "speed", "download"]
 
 CUSTOM_CODES = {
     CONV_2D: "EC2T.Conv2D",
@@ -163,17 +162,27 @@ def packed(int8_file: bytes, *, optimize: Goal = "size") -> bytes:
         raise ValueError(f'format="packed" found no layer that a blob can hold. {reasons}')
     blobs: dict[bytes, int] = {}
     for layer, contents in packable:
-        _store_blob(model, layer, _pack(contents, optimize), blobs)
+        choice = formats.choose_encoding(contents.weights, optimize=optimize)
+        _store_blob(model, layer, formats.pack(contents, encoding=choice.encoding), blobs)
     _drop_redundant(model)
     flatbuffer.prune(model)
     return flatbuffer.save(model, aligned=True)
 
 
-def _pack(contents: formats.Layer, optimize: Goal) -> bytes:
-    """The blob of a layer in the encoding that serves `optimize` best."""
-    encodings = set(formats.Encoding) - {formats.Encoding.INT8}
-    blobs = (formats.pack(contents, encoding=encoding) for encoding in sorted(encodings))
-    return min(blobs, key=len)
+def encoding_choices(
+    int8_file: bytes, *, optimize: Goal = "size"
+) -> list[tuple[TernaryLayer, formats.Choice]]:
+    """The encoding that `packed` chooses for each layer, its size, and the reason.
+
+    Args and errors as for `packed`.
+    """
+    model = flatbuffer.load(int8_file)
+    require_layers(model, 'format="packed"')
+    packable, _ = packable_layers(model)
+    return [
+        (layer, formats.choose_encoding(contents.weights, optimize=optimize))
+        for layer, contents in packable
+    ]
 
 
 def _store_blob(model: Any, layer: TernaryLayer, blob: bytes, blobs: dict[bytes, int]) -> None:
