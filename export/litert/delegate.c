@@ -1,13 +1,13 @@
 /* The external delegate: what `load_delegate`, Java's Delegate and the C API load. It selects nodes
  * and hands them to partitions. */
+#include "delegate.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "partition.h"
 #include "select.h"
-
-#define EC2T_EXPORT __attribute__((visibility("default")))
 
 typedef struct {
     TfLiteDelegate delegate; /* first: the runtime knows us by its address */
@@ -159,12 +159,6 @@ static bool read_option(const char *key, const char *value, ec2t_delegate_option
     }
     return false;
 }
-
-/* The entry points of the external delegate interface. */
-EC2T_EXPORT TfLiteDelegate *tflite_plugin_create_delegate(const char *const *keys,
-                                                          const char *const *values, size_t count,
-                                                          void (*report_error)(const char *));
-EC2T_EXPORT void tflite_plugin_destroy_delegate(TfLiteDelegate *delegate);
 
 TfLiteDelegate *tflite_plugin_create_delegate(const char *const *keys, const char *const *values,
                                               size_t count,

@@ -140,10 +140,15 @@ EC2T_CLONES static int32_t dot(const int16_t *restrict weights, const int16_t *r
     return sum;
 }
 
-EC2T_CLONES void ec2t_widen_s8(const int8_t *restrict from, int16_t *restrict to, size_t count) {
+/* A static clone: one with a name of its own would be exported. */
+EC2T_CLONES static void widen(const int8_t *restrict from, int16_t *restrict to, size_t count) {
     for (size_t i = 0; i < count; i++) {
         to[i] = from[i];
     }
+}
+
+void ec2t_widen_s8(const int8_t *from, int16_t *to, size_t count) {
+    widen(from, to, count);
 }
 
 void ec2t_dense_s8(const ec2t_dense *dense, const int16_t *input, int8_t *output, int32_t begin,

@@ -168,11 +168,12 @@ static size_t size_of(const ec2t_extent *extent) {
            (size_t)extent->channels;
 }
 
-/* Gives an output tensor of the partition its shape, with as many axes as it had. */
+/* Gives an output tensor of the partition its shape; vectors stay vectors. */
 static TfLiteStatus resize_output(TfLiteContext *context, const ec2t_value *value) {
     TfLiteTensor *tensor = &context->tensors[value->tensor];
     const ec2t_extent *extent = &value->extent;
-    const bool flat = tensor->dims != NULL && tensor->dims->size == 2;
+    const bool flat = tensor->dims != NULL && tensor->dims->size == 2 && extent->height == 1 &&
+                      extent->width == 1;
     const int size = flat ? 2 : 4;
     TfLiteIntArray *dims = malloc(sizeof *dims + sizeof(int) * (size_t)size);
     if (dims == NULL) {
@@ -232,7 +233,9 @@ static TfLiteStatus propagate_extents(TfLiteContext *context, ec2t_partition *pa
         ec2t_extent inputs[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
         for (int place = 0; place < 2 && step->inputs[place] >= 0; place++) {
             ec2t_value *value = find_value(partition, step->inputs[place]);
-            if (value->is_input && !ec2t_extent_of_tensor(&context->tensors[value->tensor], &value->extent)) {
+            const TfLiteTensor *tensor = &context->tensors[value->tensor];
+            if (value->is_input && (!ec2t_extent_of_tensor(tensor, &value->extent) ||
+                                    tensor->bytes < size_of(&value->extent))) {
                 context->ReportError(context, "EC2T: the shape of tensor %d is not supported",
                                      value->tensor);
                 return kTfLiteError;
