@@ -1,4 +1,8 @@
-"""Command line of the exporter: `python -m ec2t_tf.export --model=... --output=...`."""
+"""Command line of the exporter.
+
+python -m ec2t_tf.export [convert] --model=... --output=...
+python -m ec2t_tf.export {report, rewrite, unpack, benchmark} --help
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 import sys
 
 from absl import app, flags
+from ec2t_tf.export import commands
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -47,5 +52,9 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
+        sys.exit(commands.main(sys.argv[1:]))
+    if sys.argv[1:2] == ["convert"]:
+        del sys.argv[1]
     flags.mark_flags_as_required(["model", "output"])
     app.run(main)
