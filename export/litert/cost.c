@@ -18,15 +18,15 @@ static const ec2t_costs COSTS[] = {
                        1.2f, 2000},
     [MACHINE_DOT] = {"arm64, dot product", 0.085f, 0.6f, 5.0f, 2000, 0.20f, 0.12f, 1.5f, 1.4f, 60,
                      0.4f, 1.2f, 1.2f, 2000},
-    [MACHINE_MATRIX] = {"arm64, i8mm", 0.016f, 0.6f, 5.0f, 2000, 0.20f, 0.12f, 1.5f, 1.4f, 60,
-                        0.4f, 1.2f, 1.2f, 2000},
+    [MACHINE_MATRIX] = {"arm64, i8mm", 0.016f, 0.6f, 5.0f, 2000, 0.20f, 0.12f, 1.5f, 1.4f, 60, 0.4f,
+                        1.2f, 1.2f, 2000},
 };
 #else
 static const ec2t_costs COSTS[] = {
     [MACHINE_PLAIN] = {"x86, AVX2", 0.025f, 0.4f, 0.5f, 400, 0.022f, 0.055f, 0.8f, 0.245f, 150,
                        0.06f, 0.3f, 0.15f, 3000},
-    [MACHINE_DOT] = {"x86, VNNI", 0.007f, 0.2f, 0.4f, 400, 0.022f, 0.055f, 0.8f, 0.245f, 150,
-                     0.06f, 0.3f, 0.15f, 3000},
+    [MACHINE_DOT] = {"x86, VNNI", 0.007f, 0.2f, 0.4f, 400, 0.022f, 0.055f, 0.8f, 0.245f, 150, 0.06f,
+                     0.3f, 0.15f, 3000},
     [MACHINE_MATRIX] = {"x86, AMX", 0.003f, 0.15f, 0.4f, 400, 0.022f, 0.055f, 0.8f, 0.245f, 150,
                         0.06f, 0.3f, 0.15f, 3000},
 };

@@ -41,8 +41,7 @@ static TfLiteStatus classify(TfLiteContext *context, const ec2t_delegate_options
     }
     ec2t_step step;
     ec2t_reason reason;
-    const ec2t_claim claim =
-        ec2t_step_create(context, node, registration, options, &step, &reason);
+    const ec2t_claim claim = ec2t_step_create(context, node, registration, options, &step, &reason);
     if (claim == EC2T_DAMAGED) {
         context->ReportError(context, "EC2T: node %d (%s) cannot run: %s. Export the file again.",
                              index, registration->custom_name, reason.text);
@@ -161,8 +160,7 @@ static bool read_option(const char *key, const char *value, ec2t_delegate_option
 }
 
 TfLiteDelegate *tflite_plugin_create_delegate(const char *const *keys, const char *const *values,
-                                              size_t count,
-                                              void (*report_error)(const char *)) {
+                                              size_t count, void (*report_error)(const char *)) {
     ec2t_delegate *created = calloc(1, sizeof *created);
     if (created == NULL) {
         return NULL;

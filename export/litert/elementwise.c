@@ -17,16 +17,14 @@ static void add_tflite(const ec2t_add *add, const int8_t *left, const int8_t *ri
         const int32_t b = (right[i] - add->input_zero_point[1]) * (1 << 20);
         const int32_t total = ec2t_requantise_tflite(a, add->multiplier[0], add->shift[0]) +
                               ec2t_requantise_tflite(b, add->multiplier[1], add->shift[1]);
-        const int32_t value =
-            ec2t_requantise_tflite(total, add->multiplier[2], add->shift[2]) +
-            add->output_zero_point;
+        const int32_t value = ec2t_requantise_tflite(total, add->multiplier[2], add->shift[2]) +
+                              add->output_zero_point;
         sum[i] = (int8_t)(value < smallest ? smallest : value > largest ? largest : value);
     }
 }
 
 EC2T_CLONES static void add_fp32(const ec2t_add *add, const int8_t *restrict left,
-                                 const int8_t *restrict right, int8_t *restrict sum,
-                                 size_t count) {
+                                 const int8_t *restrict right, int8_t *restrict sum, size_t count) {
     const int32_t a = add->multiplier[0], b = add->multiplier[1], shift = add->shift[0];
     const int32_t zero_point = add->output_zero_point;
     const int32_t bias =
@@ -121,8 +119,8 @@ void ec2t_max_pool_s8(const ec2t_pool *pool, bool planar, const ec2t_extent *inp
     for (size_t plane = first; plane < last; plane++) {
         for (int32_t row = 0; row < output->height; row++) {
             pool_row(pool, input, output, source + plane * in,
-                     target + plane * out + (size_t)row * row_size,
-                     row * pool->stride_height - top, left, lanes, scratch);
+                     target + plane * out + (size_t)row * row_size, row * pool->stride_height - top,
+                     left, lanes, scratch);
         }
     }
     if (pool->output_min > -128 || pool->output_max < 127) {

@@ -20,7 +20,7 @@ typedef struct {
     int tensor;
     bool is_input, is_output; /* of the partition; neither: inner, in our own arena */
     ec2t_extent extent;
-    bool in_arena; /* inner, or a planar twin of a tensor of the graph */
+    bool in_arena;   /* inner, or a planar twin of a tensor of the graph */
     size_t offset;   /* in the arena */
     int first, last; /* steps between which it is alive */
 } ec2t_value;
@@ -32,9 +32,10 @@ typedef struct {
     ec2t_value *values;
     int value_count;
     uint8_t *arena;
-    int8_t *rearranged[2]; /* NHWC input and output of a step that is not planar among such as are */
-    uint8_t *scratch;      /* of all threads */
-    size_t scratch_size;   /* of one */
+    int8_t
+        *rearranged[2];  /* NHWC input and output of a step that is not planar among such as are */
+    uint8_t *scratch;    /* of all threads */
+    size_t scratch_size; /* of one */
     ec2t_team *team;
     ec2t_times *times; /* of each step, with the option `profile` */
     uint64_t runs;
@@ -77,12 +78,9 @@ static const char *name_of(const ec2t_step *step) {
     static const char *const LAYERS[] = {"", "convolution", "depthwise convolution",
                                          "fully connected"};
     switch (step->kind) {
-    case EC2T_STEP_ADD:
-        return "addition";
-    case EC2T_STEP_MAX_POOL:
-        return "max pooling";
-    case EC2T_STEP_LAYER:
-        break;
+    case EC2T_STEP_ADD: return "addition";
+    case EC2T_STEP_MAX_POOL: return "max pooling";
+    case EC2T_STEP_LAYER: break;
     }
     return LAYERS[step->layer.op];
 }
@@ -204,9 +202,8 @@ static bool plan_arena(ec2t_partition *partition) {
             for (int j = 0; j < i; j++) {
                 const ec2t_value *other = &partition->values[j];
                 const size_t end = other->offset + size_of(&other->extent);
-                if (!other->in_arena || other->last < value->first ||
-                    value->last < other->first || end <= offset ||
-                    offset + size <= other->offset) {
+                if (!other->in_arena || other->last < value->first || value->last < other->first ||
+                    end <= offset || offset + size <= other->offset) {
                     continue;
                 }
                 offset = (end + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
@@ -245,8 +242,7 @@ static TfLiteStatus propagate_extents(TfLiteContext *context, ec2t_partition *pa
         ec2t_value *output = find_value(partition, step->output);
         const ec2t_status status = ec2t_step_output_extent(step, inputs, &output->extent);
         if (status != EC2T_OK) {
-            context->ReportError(context,
-                                 "EC2T: the input of tensor %d does not fit its layer: %s",
+            context->ReportError(context, "EC2T: the input of tensor %d does not fit its layer: %s",
                                  output->tensor, ec2t_status_text(status));
             return kTfLiteError;
         }
@@ -279,9 +275,9 @@ static TfLiteStatus prepare_steps(TfLiteContext *context, ec2t_partition *partit
             scratch > partition->scratch_size ? scratch : partition->scratch_size;
         if (step->kind == EC2T_STEP_LAYER && !ec2t_step_is_planar(step) &&
             !partition->options->reference) {
-            const size_t sizes[2] = {
-                has_one_layout(&input->extent) ? 0 : size_of(&input->extent),
-                has_one_layout(&output->extent) ? 0 : size_of(&output->extent)};
+            const size_t sizes[2] = {has_one_layout(&input->extent) ? 0 : size_of(&input->extent),
+                                     has_one_layout(&output->extent) ? 0
+                                                                     : size_of(&output->extent)};
             for (int side = 0; side < 2; side++) {
                 largest[side] = sizes[side] > largest[side] ? sizes[side] : largest[side];
             }
@@ -370,8 +366,7 @@ static ec2t_status run_step(const TfLiteContext *context, const ec2t_partition *
     job.output = find_value(partition, step->output);
     job.sources[0] = bytes_of(context, partition, job.input);
     if (step->inputs[1] >= 0) {
-        job.sources[1] =
-            bytes_of(context, partition, find_value(partition, step->inputs[1]));
+        job.sources[1] = bytes_of(context, partition, find_value(partition, step->inputs[1]));
     }
     job.target = bytes_of(context, partition, job.output);
     const bool foreign = step->kind == EC2T_STEP_LAYER && !ec2t_step_is_planar(step) &&
@@ -413,7 +408,7 @@ static TfLiteStatus partition_invoke(TfLiteContext *context, TfLiteNode *node) {
             const ec2t_value *value = find_value(partition, step->inputs[place]);
             if (value->is_input && value->in_arena && value->first == i) {
                 ec2t_to_planar(&value->extent, context->tensors[value->tensor].data,
-                          bytes_of(context, partition, value));
+                               bytes_of(context, partition, value));
             }
         }
         const uint64_t turned = timed ? nanoseconds() : 0;
@@ -427,7 +422,7 @@ static TfLiteStatus partition_invoke(TfLiteContext *context, TfLiteNode *node) {
         }
         if (output->is_output && output->in_arena) {
             ec2t_to_nhwc(&output->extent, bytes_of(context, partition, output),
-                    context->tensors[output->tensor].data);
+                         context->tensors[output->tensor].data);
         }
         if (timed) {
             ec2t_times *times = &partition->times[i];

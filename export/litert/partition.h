@@ -8,12 +8,12 @@
 /* What the user of the delegate chose. */
 typedef struct {
     ec2t_requant_mode requant;
-    bool claim_int8;  /* also take plain int8 operators whose weights are ternary */
-    bool everything;  /* and that where the cost model prefers dense */
-    bool reference;   /* run the reference kernels only */
+    bool claim_int8; /* also take plain int8 operators whose weights are ternary */
+    bool everything; /* and that where the cost model prefers dense */
+    bool reference;  /* run the reference kernels only */
     bool verbose;
     bool profile; /* print the time of every step when the interpreter goes */
-    int threads; /* 0: as many as the interpreter asks for */
+    int threads;  /* 0: as many as the interpreter asks for */
 } ec2t_delegate_options;
 
 /* The registration of the node that replaces a partition. Its delegate's data_ points to

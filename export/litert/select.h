@@ -11,7 +11,7 @@ typedef struct {
     ec2t_node_class class;
     int inputs[2]; /* that are activations; -1: none */
     int output;
-    float own, foreign;                        /* what the node itself costs with us and elsewhere */
+    float own, foreign;               /* what the node itself costs with us and elsewhere */
     float turn_input[2], turn_output; /* what changing the layout of its tensors costs */
     bool taken;
 } ec2t_choice;

@@ -385,8 +385,7 @@ ec2t_node_class ec2t_class_of_node(const TfLiteRegistration *registration,
     const char *custom = registration->custom_name;
     switch (registration->builtin_code) {
     case kTfLiteBuiltinAdd:
-    case kTfLiteBuiltinMaxPool2d:
-        return EC2T_NODE_JOINER;
+    case kTfLiteBuiltinMaxPool2d: return EC2T_NODE_JOINER;
     case kTfLiteBuiltinConv2d:
     case kTfLiteBuiltinDepthwiseConv2d:
     case kTfLiteBuiltinFullyConnected:
@@ -442,15 +441,12 @@ ec2t_claim ec2t_step_create(TfLiteContext *context, const TfLiteNode *node,
     case EC2T_NODE_PLAIN:
         claim = plain_layer(context, node, registration, options, step, reason);
         break;
-    case EC2T_NODE_OWN:
-        claim = custom_layer(context, node, options, step, reason);
-        break;
-    default:
-        claim = say(reason, EC2T_LEFT, "it is no operator of ours");
+    case EC2T_NODE_OWN: claim = custom_layer(context, node, options, step, reason); break;
+    default: claim = say(reason, EC2T_LEFT, "it is no operator of ours");
     }
     step->inputs[0] = node->inputs->data[0];
-    step->inputs[1] = step->kind == EC2T_STEP_ADD && claim == EC2T_CLAIMED ? node->inputs->data[1]
-                                                                           : -1;
+    step->inputs[1] =
+        step->kind == EC2T_STEP_ADD && claim == EC2T_CLAIMED ? node->inputs->data[1] : -1;
     step->output = node->outputs->data[0];
     if (step->kind != EC2T_STEP_LAYER) {
         step->requant.mode = options->requant;
@@ -636,8 +632,8 @@ static ec2t_status run_planar(const ec2t_step *step, const ec2t_extent *input,
     const ptrdiff_t out = (ptrdiff_t)output->height * output->width * output->channels;
     for (int32_t image = 0; image < input->batch; image++) {
         const ec2t_status status =
-            ec2t_planar_conv2d_run(&step->planar, &share, source + image * in,
-                                   target + image * out, scratch, scratch_size);
+            ec2t_planar_conv2d_run(&step->planar, &share, source + image * in, target + image * out,
+                                   scratch, scratch_size);
         if (status != EC2T_OK) {
             return status;
         }
@@ -646,9 +642,8 @@ static ec2t_status run_planar(const ec2t_step *step, const ec2t_extent *input,
 }
 
 ec2t_status ec2t_step_run(const ec2t_step *step, bool planar, const ec2t_extent *input,
-                          const ec2t_extent *output, const int8_t *const sources[2],
-                          int8_t *target, int part, int parts, void *scratch,
-                          size_t scratch_size) {
+                          const ec2t_extent *output, const int8_t *const sources[2], int8_t *target,
+                          int part, int parts, void *scratch, size_t scratch_size) {
     if (step->kind == EC2T_STEP_ADD) {
         const size_t count = (size_t)output->batch * (size_t)output->height *
                              (size_t)output->width * (size_t)output->channels;
@@ -675,8 +670,8 @@ ec2t_status ec2t_step_run(const ec2t_step *step, bool planar, const ec2t_extent 
         return EC2T_OK;
     }
     ec2t_conv2d_shape shape;
-    const ec2t_status status = ec2t_conv2d_shape_from_layer(
-        &step->layer, input->batch, input->height, input->width, &shape);
+    const ec2t_status status = ec2t_conv2d_shape_from_layer(&step->layer, input->batch,
+                                                            input->height, input->width, &shape);
     if (status != EC2T_OK) {
         return status;
     }

@@ -53,8 +53,8 @@ ec2t_node_class ec2t_class_of_node(const TfLiteRegistration *registration,
 /* The extent of an NHWC tensor, or of [batch, features]; false for other shapes. */
 bool ec2t_extent_of_tensor(const TfLiteTensor *tensor, ec2t_extent *extent);
 
-/* Builds the step of a node, if the delegate can execute it. On any result but EC2T_CLAIMED the step holds
- * nothing. */
+/* Builds the step of a node, if the delegate can execute it. On any result but EC2T_CLAIMED the
+ * step holds nothing. */
 ec2t_claim ec2t_step_create(TfLiteContext *context, const TfLiteNode *node,
                             const TfLiteRegistration *registration,
                             const ec2t_delegate_options *options, ec2t_step *step,
@@ -78,8 +78,7 @@ size_t ec2t_step_scratch_size(const ec2t_step *step);
 
 /* Runs part `part` of `parts` of a step. `planar` tells the layout of additions and poolings. */
 ec2t_status ec2t_step_run(const ec2t_step *step, bool planar, const ec2t_extent *input,
-                          const ec2t_extent *output, const int8_t *const sources[2],
-                          int8_t *target, int part, int parts, void *scratch,
-                          size_t scratch_size);
+                          const ec2t_extent *output, const int8_t *const sources[2], int8_t *target,
+                          int part, int parts, void *scratch, size_t scratch_size);
 
 #endif

@@ -20,7 +20,7 @@ typedef enum { kTfLiteOk = 0, kTfLiteError = 1, kTfLiteDelegateError = 2 } TfLit
 
 typedef enum { kTfLiteInt32 = 2, kTfLiteUInt8 = 3, kTfLiteInt8 = 9 } TfLiteType;
 
-enum { kTfLiteMmapRo = 1 };            /* TfLiteTensor.allocation_type: constant */
+enum { kTfLiteMmapRo = 1 };             /* TfLiteTensor.allocation_type: constant */
 enum { kTfLiteAffineQuantization = 1 }; /* TfLiteQuantization.type */
 enum { kTfLiteDelegateFlagsAllowDynamicTensors = 1 };
 enum { kTfLitePaddingSame = 1, kTfLitePaddingValid = 2 };

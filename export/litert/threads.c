@@ -18,8 +18,8 @@ struct ec2t_team {
     int size;
     void (*work)(void *, int, int);
     void *argument;
-    atomic_uint job;   /* counts jobs; a worker waits until it changes */
-    atomic_int busy;   /* workers still at the present job */
+    atomic_uint job; /* counts jobs; a worker waits until it changes */
+    atomic_int busy; /* workers still at the present job */
     atomic_bool ended;
     pthread_mutex_t lock;
     pthread_cond_t changed, done;

@@ -78,7 +78,8 @@ static void set_tensor(TfLiteTensor *tensor, int type, const uint8_t *options, s
     const int flat[2] = {dims[0], dims[3]};
     tensor->type = type;
     tensor->dims = four ? array_of(4, dims) : array_of(2, flat);
-    tensor->bytes = (size_t)dims[0] * (size_t)dims[3] * (four ? (size_t)dims[1] * (size_t)dims[2] : 1);
+    tensor->bytes =
+        (size_t)dims[0] * (size_t)dims[3] * (four ? (size_t)dims[1] * (size_t)dims[2] : 1);
     tensor->bytes = tensor->bytes > largest ? largest : tensor->bytes;
     tensor->data = calloc(1, tensor->bytes + 1);
     tensor->params.scale = 0.1f;
