@@ -15,9 +15,15 @@ from ec2t_tf.export import commands
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 FLAGS = flags.FLAGS
+RUN_BY_LITERT = ("int8", "sparse", "int4")
 flags.DEFINE_string("model", None, "model saved by model.save (.keras, .h5 or SavedModel folder)")
 flags.DEFINE_string("output", None, ".tflite file to write")
-flags.DEFINE_enum("format", "int8", ["int8"], "how weights are stored")
+flags.DEFINE_enum(
+    "format",
+    "int8",
+    ["int8", "sparse", "int4", "packed", "download", "tflm"],
+    "how weights are stored; see `help(ec2t_tf.export.to_tflite)`",
+)
 flags.DEFINE_enum("io_dtype", "float32", ["float32", "int8"], "type of the file's input and output")
 flags.DEFINE_bool("allow_float", False, "accept operators of layers that apply left float")
 flags.DEFINE_string(
@@ -42,7 +48,15 @@ def main(argv: list[str]) -> None:
             io_dtype=FLAGS.io_dtype,
             allow_float=FLAGS.allow_float,
         )
-        print(export.report(FLAGS.output))
+        if FLAGS.format == "int8":
+            print(export.report(FLAGS.output))
+        else:
+            print(f"{FLAGS.output}: {os.path.getsize(FLAGS.output):,} bytes ({FLAGS.format})")
+        if FLAGS.verify and FLAGS.format not in RUN_BY_LITERT:
+            raise ValueError(
+                f"--verify runs the file in the stock interpreter, which takes {RUN_BY_LITERT}. "
+                f"Received: --format={FLAGS.format}."
+            )
         if FLAGS.verify:
             data = np.load(FLAGS.verify, allow_pickle=False)
             print(export.verify(model, FLAGS.output, data))

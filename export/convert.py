@@ -15,7 +15,7 @@ from ec2t_tf.export.tflite_file import ConversionError, Operator, TFLiteFile
 from ec2t_tf import scheme
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
 
-FORMATS = ("int8",)
+FORMATS = ("int8", "sparse", "int4", "packed", "download", "tflm")
 IO_DTYPES = {"float32": tf.float32, "int8": tf.int8}
 
 RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
@@ -39,7 +39,10 @@ def to_tflite(
       model: what `ec2t_tf.apply` returned, trained; or a plain tf_keras model such as
         `ec2t_tf.strip` returns, which needs `representative_data`.
       path: file to write.
-      format: "int8".
+      format: "int8"; or, written from that file after its check: "sparse" (TensorFlow Lite's sparse
+        tensors), "int4" (weights of 4 bits; needs levels whose ratio is k/7), "packed" (operators
+        of `ec2t_tf.export.Interpreter`), "download" (range-coded; `unpack` turns it back), "tflm"
+        (weights behind TensorFlow Lite Micro's DECODE operators).
       representative_data: float32 arrays (one input each, with or without the batch axis), about
         100 of them, from which the ranges of activations are measured that training has not learnt.
       io_dtype: "float32" (the file quantises its input and dequantises its output) or "int8".
@@ -78,8 +81,21 @@ def to_tflite(
     ternary = [layer for layer in ternary_layers(model) if layer.method.is_ternary]
     left_float = scheme.left_float(model) if allow_float else []
     check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)
-    path.write_bytes(content)
+    path.write_bytes(_rewritten(content, format))
     return path
+
+
+def _rewritten(int8_file: bytes, format: str) -> bytes:
+    """The verified int8 file in another format."""
+    if format == "int8":
+        return int8_file
+    if format == "tflm":
+        from ec2t_tf.export.tflm import to_tflm
+
+        return to_tflm(int8_file)[0]
+    from ec2t_tf.export import tflite
+
+    return getattr(tflite, format)(int8_file)
 
 
 def _convert(

@@ -100,6 +100,25 @@ class TestInt8File:
         assert [kernel.is_ternary for kernel in kernels] == [False, True, True, False]
 
 
+class TestOtherFormats:
+    """Written from the checked int8 file; each room tests its own format in depth."""
+
+    @pytest.mark.parametrize("format", ["sparse", "packed", "download", "tflm"])
+    def test_is_written(self, ternary: tf_keras.Model, tmp_path: Path, format: str) -> None:
+        path = export.to_tflite(ternary, tmp_path / "model.tflite", format=format)
+        assert path.stat().st_size > 500
+
+    def test_int4_needs_levels_on_its_grid(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="7"):
+            export.to_tflite(ternary, tmp_path / "model.tflite", format="int4")
+        assert not (tmp_path / "model.tflite").exists()
+
+    def test_download_turns_back_into_int8(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
+        download = export.to_tflite(ternary, tmp_path / "d.tflite", format="download")
+        int8 = export.to_tflite(ternary, tmp_path / "i.tflite")
+        assert export.unpack(download.read_bytes(), to="int8") == int8.read_bytes()
+
+
 class TestPromises:
     """The converter falls back to float in silence: `check_int8` does not."""
 
