@@ -41,7 +41,7 @@ system:
 	fi
 
 test: setup system ## all tests but the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
@@ -61,7 +61,7 @@ bench: setup ## time per training step against tfmot's own quantize_model
 	$(BIN)/python -m tests.bench.training_step
 
 bench-mcu: setup ## instructions, flash and RAM on Cortex-M in QEMU against CMSIS-NN: docs/mcu.md
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn tflite-micro
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn
 	$(BIN)/python -m tests.bench.mcu --write
 
 test-tflm: ## compile the operators against a TensorFlow Lite Micro checkout: TFLM_DIR=...

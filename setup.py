@@ -77,6 +77,14 @@ setup(
             "scikit-learn",
             "tensorflow-datasets",
         ],
-        "dev": ["clang-format", "hypothesis", "mypy", "pytest", "ruff"],
+        "dev": [
+            "clang-format",
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "tflite-micro",
+        ],
     },
 )
