@@ -54,9 +54,11 @@ setup(
     packages=[package for name, folder in ROOMS.items() for package in packages_of(name, folder)],
     package_dir=ROOMS,
     package_data={
+        "ec2t_tf.export.c": ["board/*"],
         "ec2t_tf.export.formats": ["FORMAT.md"],
         "ec2t_tf.export.kernels": ["*/*.c", "*/*.h"],
         "ec2t_tf.export.litert": ["*.c", "*.h"],
+        "ec2t_tf.export.tflm": ["*.c", "*.h", "*.cc"],
     },
     # `sources` is empty: export/kernels/build.py knows them.
     ext_modules=[Extension("ec2t_tf.export.litert.library_native", sources=[], optional=True)],
