@@ -14,6 +14,7 @@ import tf_keras
 from keras import layers, ops
 
 from ec2t_tf import keras_compat
+from tests.models import options_id
 
 EXACT = 1e-5
 
@@ -70,7 +71,7 @@ class CompatTest:
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         if "options" in metafunc.fixturenames:
-            metafunc.parametrize("options", self.settings, ids=str)
+            metafunc.parametrize("options", self.settings, ids=options_id)
 
     def test_there_and_back(self, options: dict) -> None:
         keras.utils.set_random_seed(0)

@@ -13,6 +13,7 @@ from tf_keras import layers
 from ec2t_tf import activations
 from ec2t_tf.keras_compat import largest_difference
 from ec2t_tf.rewrite import rewrite
+from tests.models import options_id
 
 EXACT = 2e-5
 
@@ -52,7 +53,7 @@ class RewriteTest:
         raise AssertionError("each test makes its model")
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        metafunc.parametrize("options", self.settings, ids=str)
+        metafunc.parametrize("options", self.settings, ids=options_id)
 
     def test_equal(self, options: dict) -> None:
         tf_keras.utils.set_random_seed(0)
