@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup system demo test test-slow lint format bench bench-mcu test-tflm clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -22,26 +22,52 @@ $(INSTALLED): setup.py pyproject.toml
 	@touch $@
 
 demo: setup ## train a ternary net on scikit-learn's digits, export it, print the report
-	$(BIN)/python -m ec2t_tf.train --dataset=digits --model=resnet8 --float_epochs=25 --epochs=25 \
-	  --output_dir=runs/demo
+	rm -rf runs/demo
+	$(BIN)/python -m ec2t_tf.train --dataset=digits --model=resnet8 --float_epochs=20 --epochs=20 \
+	  --centroid_scale=0.4 --batch_size=64 --output_dir=runs/demo
 
-test: setup ## all tests but the slow ones
-	$(BIN)/python -m pytest
+# Compilers and emulators of the C tests. Without them those tests skip and name what is missing.
+SYSTEM_PACKAGES := gcc libc6-dev clang gcc-arm-none-eabi qemu-system-arm qemu-user \
+  gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+SYSTEM_TOOLS := gcc clang arm-none-eabi-gcc qemu-system-arm qemu-aarch64 aarch64-linux-gnu-gcc
+system:
+	@for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES); \
+	  fi || true; \
+	  for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || \
+	    echo "$$tool is missing: its tests will skip (apt-get install $(SYSTEM_PACKAGES))"; done; \
+	fi
+
+test: setup system ## all tests but the slow ones
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
-lint: setup ## ruff, mypy
+lint: setup ## ruff, mypy, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy ec2t_tf train export
+	git ls-files '*.c' '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
 format: setup ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	git ls-files '*.c' '*.h' '*.cc' | xargs $(BIN)/clang-format -i
 
 bench: setup ## time per training step against tfmot's own quantize_model
 	$(BIN)/python -m tests.bench.training_step
+
+bench-mcu: setup ## instructions, flash and RAM on Cortex-M in QEMU against CMSIS-NN: docs/mcu.md
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn
+	$(BIN)/python -m tests.bench.mcu --write
+
+test-tflm: ## compile the operators against a TensorFlow Lite Micro checkout: TFLM_DIR=...
+	@test -n "$(TFLM_DIR)" || { echo "TFLM_DIR is missing: make test-tflm TFLM_DIR=/path/to/tflite-micro" >&2; exit 1; }
+	$(CXX) -std=c++17 -fsyntax-only -Wall -Wextra -DTF_LITE_STATIC_MEMORY $(TFLM_FLAGS) \
+	  -I$(TFLM_DIR) -Iexport/kernels/include -Iexport/tflm export/tflm/adapter.cc
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) runs build dist *.egg-info

@@ -3,7 +3,13 @@
 `train/` is installed as `ec2t_tf.train` and `export/` as `ec2t_tf.export`.
 """
 
-from setuptools import find_packages, setup
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 ROOMS = {"ec2t_tf": "ec2t_tf", "ec2t_tf.train": "train", "ec2t_tf.export": "export"}
 
@@ -12,14 +18,51 @@ def packages_of(name: str, folder: str) -> list[str]:
     return [name] + [f"{name}.{child}" for child in find_packages(folder)]
 
 
+def module_at(file: str) -> ModuleType:
+    """A module of the package, before the package can be imported."""
+    spec = importlib.util.spec_from_file_location(Path(file).stem, Path(__file__).parent / file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class BuildRuntime(build_ext):
+    """Builds the runtime's native library; without a C compiler all else is still installed."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return str(Path(*fullname.split(".")[:-1], module_at("export/litert/library.py").NAME))
+
+    def build_extension(self, extension: Extension) -> None:
+        library = module_at("export/litert/library.py")
+        output = Path(self.get_ext_fullpath(extension.name))
+        try:
+            library.build(output)
+        except RuntimeError as error:
+            print(
+                "\nWARNING: the native library of ec2t_tf.export.Interpreter was not built. "
+                f"Training and export work without it.\n{error}\n",
+                file=sys.stderr,
+            )
+
+
 setup(
     name="ec2t_tf",
     version="0.1.0",
-    description="Sparse ternary networks for Keras: train, export, run on phones and microcontrollers",
+    description="Sparse ternary networks for Keras: trained, exported, run on small devices",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=[package for name, folder in ROOMS.items() for package in packages_of(name, folder)],
     package_dir=ROOMS,
+    package_data={
+        "ec2t_tf.export.c": ["board/*"],
+        "ec2t_tf.export.formats": ["FORMAT.md"],
+        "ec2t_tf.export.kernels": ["*/*.c", "*/*.h"],
+        "ec2t_tf.export.litert": ["*.c", "*.h"],
+        "ec2t_tf.export.tflm": ["*.c", "*.h", "*.cc"],
+    },
+    # `sources` is empty: export/kernels/build.py knows them.
+    ext_modules=[Extension("ec2t_tf.export.litert.library_native", sources=[], optional=True)],
+    cmdclass={"build_ext": BuildRuntime},
     install_requires=[
         "absl-py",
         "ai-edge-litert>=2.0",
@@ -36,6 +79,14 @@ setup(
             "scikit-learn",
             "tensorflow-datasets",
         ],
-        "dev": ["clang-format", "hypothesis", "mypy", "pytest", "ruff"],
+        "dev": [
+            "clang-format",
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "tflite-micro",
+        ],
     },
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import tf_keras
 
-from ec2t_tf import methods, scheme
+from ec2t_tf import keras_compat, methods, rewrite, scheme
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import Policy, Treatment, has_kernel
 from ec2t_tf.quantize_config import connect, initialise
@@ -21,45 +23,53 @@ def apply(
     *,
     policy: Policy | None = None,
     strict: bool = False,
+    custom_layers: keras_compat.CustomLayers | None = None,
 ) -> tf_keras.Model:
     """A copy of `model` that trains into a sparse ternary network.
 
     Nothing else is needed: `compile` and `fit` as usual, with any optimiser. During training the
-    float weights stay inside as latent weights; every forward pass computes with ternary weights and
-    int8 activations.
+    float weights stay inside as latent weights; every forward pass computes with ternary weights
+    and int8 activations.
 
     Args:
-      model: built tf_keras Sequential or Functional model, trained or not. It is not changed.
+      model: built Sequential or functional model of Keras 3 or tf_keras, trained or not. It is not
+        changed. A Keras 3 model is rebuilt in tf_keras first (`keras_compat.to_tf_keras`); layers
+        that tfmot or the converter get wrong are replaced by equivalent ones (`rewrite`).
       method: name of a ternary method or a `TernaryMethod` object, e.g. `methods.EC2T(...)`.
       policy: which layer gets which treatment; None for the defaults (see `Policy`).
       strict: raise where a layer cannot be treated as wanted, instead of leaving it out.
+      custom_layers: `{Keras3Layer: TfKerasLayer}`, the twins of the user's own Keras 3 layers.
 
     Returns:
-      A new uncompiled model. `model.ec2t_report` is the `ApplyReport` that was printed.
+      A new uncompiled tf_keras model. `model.ec2t_report` is the `ApplyReport` that was printed.
 
     Raises:
-      TypeError: not a Sequential or Functional tf_keras model.
+      TypeError: not a Sequential or functional model.
       ValueError: the model is not built, has no layer that can be ternary, holds NaN or infinite
         weights, or was treated before; or the method is unknown.
       UnsupportedLayerError: `strict` and a layer cannot be treated.
     """
     method = methods.get(method)
+    if keras_compat.is_keras_3(model):
+        model = keras_compat.to_tf_keras(model, custom_layers=custom_layers)
     check(model)
-    report = (policy or Policy()).decide(model)
-    ternary = report.of(Treatment.TERNARY)
+    rewritten = rewrite.rewrite(model)
+    report = (policy or Policy()).decide(rewritten.model, rewritten.origin)
+    report = dataclasses.replace(report, rewritten=rewritten.notes)
+    treated = dict.fromkeys(report.of(Treatment.TERNARY), method)
+    treated |= {name: _pruning(method) for name in report.of(Treatment.PRUNE)}
     if strict and report.refused:
         reasons = "; ".join(f"'{d.layer}': {d.reason}" for d in report.refused)
         raise UnsupportedLayerError(
             f"With strict=True every layer must be treatable. Received a model with {reasons}. "
             "Replace these layers, or pass strict=False to leave them out."
         )
-    if not ternary:
+    if not treated:
         raise ValueError(
             "apply requires at least one layer that can be ternary (Conv2D or Dense, neither the "
             f"first nor the last layer with weights). Received a model with none:\n{report}"
         )
-    without_rule = [layer.name for layer in model.layers if not scheme.has_int8_rule(layer)]
-    quantised = scheme.quantise(model, method, ternary=ternary, untouched=without_rule)
+    quantised = scheme.quantise(rewritten.model, treated, untouched=report.of(Treatment.FLOAT))
     connect(quantised)
     initialise(quantised)
     quantised.ec2t_report = report
@@ -67,29 +77,28 @@ def apply(
     return quantised
 
 
+def _pruning(method: TernaryMethod) -> methods.ECP:
+    """Entropy-constrained pruning with the options of `method`, as far as it has them."""
+    return methods.ECP(**method.get_config()) if isinstance(method, methods.EC2T) else methods.ECP()
+
+
 def check(model: tf_keras.Model) -> None:
     """Raise what `apply` says it raises about the model itself."""
     if not isinstance(model, tf_keras.Model):
         raise TypeError(
-            "apply requires a Sequential or Functional tf_keras model. "
+            "apply requires a Sequential or functional model of Keras 3 or tf_keras. "
             f"Received: {type(model).__module__}.{type(model).__name__}."
         )
     if not isinstance(model, tf_keras.Sequential) and not model._is_graph_network:
         raise TypeError(
-            "apply requires a Sequential or Functional tf_keras model, because it rewires the graph "
-            f"of layers. Received the subclassed model {type(model).__name__}. Rebuild it with "
-            "tf_keras.Model(inputs, outputs)."
+            "apply requires a Sequential or Functional tf_keras model, because it rewires the "
+            f"graph of layers. Received the subclassed model {type(model).__name__}. Rebuild it "
+            "with tf_keras.Model(inputs, outputs)."
         )
     if not model.built or not model.inputs:
         raise ValueError(
             f"apply requires a built model. Received: '{model.name}', which is not. Call "
             "model.build(input_shape) or start it with an Input layer."
-        )
-    nested = [layer.name for layer in model.layers if isinstance(layer, tf_keras.Model)]
-    if nested:
-        raise ValueError(
-            "apply requires a model whose layers are not models themselves. "
-            f"Received: '{model.name}' with nested models {nested}. Call their layers directly."
         )
     if scheme.is_quantised(model):
         raise ValueError(

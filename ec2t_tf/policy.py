@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import tf_keras
 from tf_keras import layers
@@ -12,11 +16,69 @@ from ec2t_tf import scheme
 
 
 class Treatment(str, enum.Enum):
-    """What happens to a layer's weights."""
+    """What happens to a layer's weights.
+
+    TERNARY: the method's three values. PRUNE: entropy-constrained pruning, zeros by assignment,
+    while the other weights keep their (int8) values. INT8: as tfmot trains them. FLOAT: left alone.
+    """
 
     TERNARY = "ternary"
+    PRUNE = "prune"
     INT8 = "int8"
     FLOAT = "float"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A treatment for the layers that fulfil all conditions given; without any, for every layer.
+
+    Attributes:
+      treatment: "ternary", "prune", "int8" or "float".
+      name: regular expression that the whole layer name must match.
+      kind: class name of the layer, e.g. "Dense", as in the user's model.
+      predicate: function of the layer (tf_keras) of the user's model; not in JSON.
+    """
+
+    treatment: Treatment
+    name: str | None = None
+    kind: str | None = None
+    predicate: Callable[[layers.Layer], bool] | None = None
+
+    def __post_init__(self) -> None:
+        treatments = [treatment.value for treatment in Treatment]
+        if self.treatment not in treatments:
+            raise ValueError(
+                f"A rule's treatment must be one of {treatments}. "
+                f"Received: treatment={self.treatment!r}."
+            )
+        object.__setattr__(self, "treatment", Treatment(self.treatment))
+        kind: Any = self.kind
+        if isinstance(kind, type):
+            object.__setattr__(self, "kind", kind.__name__)
+        try:
+            re.compile(self.name or "")
+        except re.error as error:
+            raise ValueError(
+                f"A rule's name must be a regular expression. Received: name={self.name!r}, "
+                f"which is none: {error}."
+            ) from error
+
+    def matches(self, layer: layers.Layer, origin: layers.Layer) -> bool:
+        """Whether the rule is about `layer`, which computes (a part of) the user's `origin`."""
+        both = (layer, origin)
+        if self.name is not None and not any(re.fullmatch(self.name, x.name) for x in both):
+            return False
+        if self.kind is not None and not any(type(x).__name__ == self.kind for x in both):
+            return False
+        return self.predicate is None or bool(self.predicate(origin))
+
+    def __str__(self) -> str:
+        conditions = [f"{key} {value!r}" for key, value in self._conditions().items()]
+        return f"{self.treatment.value} for {' and '.join(conditions) or 'every layer'}"
+
+    def _conditions(self) -> dict[str, Any]:
+        fields = {"name": self.name, "kind": self.kind, "predicate": self.predicate}
+        return {key: value for key, value in fields.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +97,17 @@ class Decision:
 
 @dataclasses.dataclass(frozen=True)
 class ApplyReport:
-    """What `apply` did with each layer: printed once, and kept as `model.ec2t_report`."""
+    """What `apply` did with each layer: printed once, and kept as `model.ec2t_report`.
+
+    Attributes:
+      decisions: one for each layer with weights, and for each that had to be left out.
+      rewritten: what was replaced by an equivalent that tfmot and the converter get right.
+      unused_rules: rules of the policy that decided about no layer.
+    """
 
     decisions: tuple[Decision, ...]
+    rewritten: tuple[str, ...] = ()
+    unused_rules: tuple[str, ...] = ()
 
     def of(self, treatment: Treatment | str) -> list[str]:
         """Names of the layers with this treatment."""
@@ -56,44 +126,156 @@ class ApplyReport:
             f"  {d.layer:<{width}}  {d.kind:<{kind}}  {d.treatment.value:<7}  {d.reason}"
             for d in self.decisions
         ]
+        lines += [f"  rewritten: {note}" for note in self.rewritten]
+        lines += [f"  rule that decided nothing: {rule}" for rule in self.unused_rules]
         return "\n".join(lines)
 
 
 class Policy:
-    """The default policy.
+    """Which layer gets which treatment: the first rule that matches, else the defaults.
 
-    The first and the last layer with weights, and depthwise convolutions, stay int8: they hold few
-    weights and lose most by ternarization. Every other layer that can be ternary is.
+    The defaults: the first and the last layer with a kernel, and depthwise convolutions, stay int8,
+    because they hold few weights and lose most by ternarization. Every other layer that can be
+    ternary is.
+
+    Args:
+      rules: `Rule` objects in the order in which they are tried. `Rule("ternary")` at the end
+        replaces the defaults.
+
+    >>> Policy([Rule("int8", name="block1_.*"), Rule("prune", kind="Dense")])
     """
 
-    def decide(self, model: tf_keras.Model) -> ApplyReport:
-        """Treatments of all layers of a built model that have weights."""
-        kernels = [layer for layer in model.layers if has_kernel(layer)]
-        ends = {kernels[-1].name: "last", kernels[0].name: "first"} if kernels else {}
-        decisions = [
-            self._decide(layer, ends.get(layer.name)) for layer in model.layers if layer.weights
+    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+        self.rules = tuple(rules)
+        for rule in self.rules:
+            if not isinstance(rule, Rule):
+                raise TypeError(f"Policy requires ec2t_tf.Rule objects. Received: {rule!r}.")
+
+    @classmethod
+    def from_json(cls, text: str) -> Policy:
+        """Reads `{"rules": [{"treatment": "int8", "name": "...", "kind": "..."}, ...]}`.
+
+        Raises:
+          ValueError: not JSON, or not of this form.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"A policy must be JSON. Received: {text[:60]!r}: {error}.") from error
+        rules = data.get("rules") if isinstance(data, Mapping) else None
+        if not isinstance(rules, list) or set(data) != {"rules"}:
+            raise ValueError(
+                f'A policy must be an object {{"rules": [...]}}. Received: {json.dumps(data)[:80]}.'
+            )
+        return cls(_rule_from_json(entry) for entry in rules)
+
+    def to_json(self) -> str:
+        """The inverse of `from_json`.
+
+        Raises:
+          ValueError: a rule has a predicate, which no file can hold.
+        """
+        entries = []
+        for rule in self.rules:
+            if rule.predicate is not None:
+                raise ValueError(
+                    "Only rules by name and kind can be written as JSON. "
+                    f"Received: a rule with the predicate {rule.predicate!r}."
+                )
+            entries.append({"treatment": rule.treatment.value, **rule._conditions()})
+        return json.dumps({"rules": entries}, indent=2)
+
+    def decide(
+        self, model: tf_keras.Model, origin: Mapping[str, layers.Layer] | None = None
+    ) -> ApplyReport:
+        """Treatments of all layers of a built model that have weights or no rule in tfmot.
+
+        Args:
+          model: what is going to be trained.
+          origin: layer name -> the layer of the user's model that it computes (a part of).
+        """
+        origin = origin or {}
+        kernels = [
+            layer
+            for layer in model.layers
+            if has_kernel(layer) and has_kernel(origin.get(layer.name, layer))
         ]
-        return ApplyReport(tuple(decisions))
+        ends = {kernels[-1].name: "last", kernels[0].name: "first"} if kernels else {}
+        used: set[Rule] = set()
+        decisions: list[Decision] = []
+        for layer in model.layers:
+            if not layer.weights and scheme.has_int8_rule(layer):
+                continue
+            if isinstance(layer, layers.InputLayer):
+                continue
+            source = origin.get(layer.name, layer)
+            rule = next((rule for rule in self.rules if rule.matches(layer, source)), None)
+            is_end = (layer in kernels and ends.get(layer.name)) or None
+            if rule is not None and layer in kernels:
+                used.add(rule)
+            left_float = {d.layer for d in decisions if d.treatment == Treatment.FLOAT}
+            kernel = layer in kernels
+            decisions.append(_decide(layer, source, is_end, rule, kernel, left_float))
+        unused = tuple(str(rule) for rule in self.rules if rule not in used)
+        return ApplyReport(tuple(decisions), unused_rules=unused)
 
-    def _decide(self, layer: layers.Layer, end: str | None) -> Decision:
-        def decision(treatment: Treatment, reason: str, refused: bool = False) -> Decision:
-            return Decision(layer.name, type(layer).__name__, treatment, reason, refused)
 
-        if not scheme.has_int8_rule(layer):
-            reason = f"tfmot has no rule for a {type(layer).__name__} layer; it stays as it is"
-            return decision(Treatment.FLOAT, reason, refused=True)
-        if isinstance(layer, layers.BatchNormalization):
-            return decision(Treatment.INT8, "folded into the scale of the layer before it")
-        if end:
-            return decision(Treatment.INT8, f"{end} layer with weights")
-        if isinstance(layer, layers.DepthwiseConv2D):
-            return decision(Treatment.INT8, "depthwise: few weights, sensitive")
-        if type(layer) not in scheme.TERNARY_KERNELS:
-            reason = f"no ternary rule for a {type(layer).__name__} layer"
-            return decision(Treatment.INT8, reason, refused=True)
-        return decision(Treatment.TERNARY, "default")
+def _rule_from_json(entry: Any) -> Rule:
+    keys = {"treatment", "name", "kind"}
+    if not isinstance(entry, Mapping) or "treatment" not in entry or not set(entry) <= keys:
+        raise ValueError(
+            'A rule must be an object with "treatment" and, if wanted, "name" and "kind". '
+            f"Received: {json.dumps(entry)[:80]}."
+        )
+    if not all(isinstance(value, str) for value in entry.values()):
+        raise ValueError(f"The values of a rule must be text. Received: {json.dumps(entry)[:80]}.")
+    return Rule(**entry)
+
+
+def _decide(
+    layer: layers.Layer,
+    origin: layers.Layer,
+    end: str | None,
+    rule: Rule | None,
+    kernel: bool,
+    left_float: set[str],
+) -> Decision:
+    kind = type(layer).__name__
+
+    def decision(treatment: Treatment, reason: str, refused: bool = False) -> Decision:
+        return Decision(layer.name, kind, treatment, reason, refused)
+
+    if not scheme.has_int8_rule(layer):
+        if rule is not None and rule.treatment == Treatment.FLOAT:
+            return decision(Treatment.FLOAT, f"rule: {rule}")
+        reason = (
+            f"tfmot has no rule for this {kind} layer; it stays float. Advice: replace it, or "
+            f"accept a float part in the exported file"
+        )
+        return decision(Treatment.FLOAT, reason, refused=True)
+    if isinstance(layer, layers.BatchNormalization):
+        before = layer.inbound_nodes[0].keras_inputs[0]._keras_history.layer.name
+        if before in left_float:
+            return decision(Treatment.FLOAT, f"after '{before}', which stays float")
+        return decision(Treatment.INT8, "folded into the scale of the layer before it")
+    if not kernel:
+        return decision(Treatment.INT8, f"computes a part of '{origin.name}'")
+    if rule is not None:
+        wanted, reason = rule.treatment, f"rule: {rule}"
+    elif end:
+        wanted, reason = Treatment.INT8, f"{end} layer with weights"
+    elif isinstance(layer, layers.DepthwiseConv2D):
+        wanted, reason = Treatment.INT8, "depthwise: few weights, sensitive"
+    else:
+        wanted, reason = Treatment.TERNARY, "default"
+    if wanted in (Treatment.TERNARY, Treatment.PRUNE) and type(layer) not in scheme.TERNARY_KERNELS:
+        reason = f"no ternary rule for a {kind} layer ({reason})"
+        return decision(Treatment.INT8, reason, refused=True)
+    return decision(wanted, reason)
 
 
 def has_kernel(layer: layers.Layer) -> bool:
-    """Whether the layer multiplies its input with weights (a batch normalisation does not count)."""
-    return bool(layer.weights) and not isinstance(layer, layers.BatchNormalization)
+    """Whether the layer multiplies its input with weights: a matrix or a larger tensor."""
+    if isinstance(layer, layers.PReLU):
+        return False
+    return any(len(weight.shape) >= 2 for weight in layer.weights)

@@ -17,6 +17,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import (
     QuantizeWrapper,
 )
+from tf_keras import layers
 
 from ec2t_tf import methods
 from ec2t_tf.methods.base import Assignment, Member, State, TernaryMethod
@@ -29,13 +30,56 @@ def constant_weights() -> Iterator[None]:
     """Functions traced inside hold ternary weights as constants under a fake quantisation.
 
     The converter stores a weight as int8 only if it meets a constant there. What is computed is the
-    same, bit for bit.
+    same, bit for bit. Dilated convolutions are one operator there too, not three.
     """
     token = _EXPORTING.set(True)
     try:
-        yield
+        with _native_dilation():
+            yield
     finally:
         _EXPORTING.reset(token)
+
+
+@contextlib.contextmanager
+def _native_dilation() -> Iterator[None]:
+    """Dilated convolutions as the one operator that TensorFlow Lite has.
+
+    Keras computes them by moving space to batch, because TensorFlow has no gradient of the operator
+    on a CPU; the converter makes float operators of that.
+    """
+    depthwise_call = layers.DepthwiseConv2D.call
+
+    def convolution(self: layers.Conv2D, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.conv2d(
+            inputs,
+            kernel,
+            list(self.strides),
+            self.padding.upper(),
+            data_format=self._tf_data_format,
+            dilations=list(self.dilation_rate),
+        )
+
+    def depthwise(self: layers.DepthwiseConv2D, inputs: tf.Tensor) -> tf.Tensor:
+        if max(self.dilation_rate) == 1 or self.data_format != "channels_last":
+            return depthwise_call(self, inputs)
+        outputs = tf.raw_ops.DepthwiseConv2dNative(
+            input=inputs,
+            filter=tf.convert_to_tensor(self.depthwise_kernel),
+            strides=[1, *self.strides, 1],
+            padding=self.padding.upper(),
+            dilations=[1, *self.dilation_rate, 1],
+        )
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    layers.Conv2D.convolution_op = convolution
+    layers.DepthwiseConv2D.call = depthwise
+    try:
+        yield
+    finally:
+        del layers.Conv2D.convolution_op  # the inherited one again
+        layers.DepthwiseConv2D.call = depthwise_call
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
@@ -68,11 +112,11 @@ class TernaryQuantizer(quantizers.Quantizer):
 
     def build(self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer) -> State:
         def add_weight(
-            suffix: str, shape: tuple[int, ...], trainable: bool, dtype: str = "float32"
+            suffix: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32"
         ) -> tf.Variable:
             return layer.add_weight(
                 name=f"{name}_{suffix}",
-                shape=shape,
+                shape=tensor_shape if shape is None else shape,
                 dtype=dtype,
                 initializer="zeros",
                 trainable=trainable,
@@ -80,7 +124,7 @@ class TernaryQuantizer(quantizers.Quantizer):
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
 
-        state = self.method.build(add_weight, tuple(tensor_shape))
+        state = self.method.build(add_weight)
         if type(self.method).losses is not TernaryMethod.losses:
             latent = getattr(layer.layer, name)
 

@@ -79,7 +79,8 @@ def scheduled(schedule: PruningSchedule, steps: tf.Tensor, held: tf.Variable) ->
 
 def final_value(schedule: PruningSchedule) -> float:
     """The value at which a schedule ends."""
-    return float(schedule(tf.constant(LAST_STEP, tf.int64))[1])
+    with tf.init_scope():  # a number also while a function is being traced
+        return float(schedule(tf.constant(LAST_STEP, tf.int64))[1])
 
 
 def gain_for_sparsity(zeroing_gains: Sequence[tf.Tensor], sparsity: tf.Tensor) -> tf.Tensor:
@@ -106,10 +107,10 @@ def gain_for_sparsity(zeroing_gains: Sequence[tf.Tensor], sparsity: tf.Tensor) -
     wanted = sparsity * tf.cast(zeros[-1], tf.float32)
     index = tf.searchsorted(tf.cast(zeros, tf.float32), tf.reshape(wanted, [-1]), side="left")
     index = tf.reshape(tf.minimum(index, GAIN_BINS - 1), tf.shape(wanted))
-    # Within a bin the weights are taken as evenly spread.
+    # Within a bin the weights are taken as evenly spread; only the last bin allowed can be empty.
     inside = tf.gather(counts, index)
     before = tf.cast(tf.gather(zeros, index) - inside, tf.float32)
-    share = (wanted - before) / tf.maximum(tf.cast(inside, tf.float32), 1.0)
+    share = tf.where(inside > 0, (wanted - before) / tf.cast(inside, tf.float32), 1.0)
     steps = tf.cast(index, tf.float32) - 1.0 + tf.clip_by_value(share, 0.0, 1.0)
     return tf.maximum(steps, 0.0) * (2 / GAIN_BINS) - 1.0
 
@@ -131,9 +132,9 @@ def check(schedule: Any) -> PruningSchedule:
         kind = known.get(name) or tf_keras.saving.get_registered_object(name)
         if kind is None:
             raise ValueError(
-                f"A registered schedule is required. Received: '{name}', which is unknown. Decorate "
-                "its class with tf_keras.saving.register_keras_serializable and import its module "
-                "before loading."
+                f"A registered schedule is required. Received: '{name}', which is unknown. "
+                "Decorate its class with tf_keras.saving.register_keras_serializable, and import "
+                "its module before loading."
             )
         return kind.from_config(schedule["config"])
     if not isinstance(schedule, sparsity.PruningSchedule):

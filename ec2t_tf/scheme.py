@@ -7,36 +7,66 @@ whose config comes from the registry. Knows tfmot's internals.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import tensorflow as tf
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize,
     quantize_annotate,
+    quantize_aware_activation,
     quantize_layer,
     quantize_wrapper,
+)
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    utils as quantize_utils,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_configs,
     default_8bit_quantize_registry,
     default_8bit_quantize_scheme,
+    default_8bit_transforms,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
+    model_transformer,
+    transforms,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_config import (
     QuantizeConfig,
 )
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layout_transform import (
+    QuantizeLayoutTransform,
+)
 from tf_keras import layers
 
+from ec2t_tf import activations
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.quantize_config import TernaryQuantizeConfig, TernaryQuantizer, connect
 
 # Kernel attribute, and whether the converter accepts a scale per output channel.
 TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
     layers.Conv2D: ("kernel", True),
+    layers.DepthwiseConv2D: ("depthwise_kernel", True),
+    layers.Conv2DTranspose: ("kernel", False),
     layers.Dense: ("kernel", False),
 }
-# Layers that a layout transform replaces by ones that the registry knows.
-TRANSFORMED = (layers.SeparableConv1D, layers.SeparableConv2D)
+# Layers beyond tfmot's registry whose output has a range of its own.
+OUTPUT_QUANTISED = (
+    *(layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum),
+    *(layers.Resizing, layers.BatchNormalization),
+)
+# Layers beyond tfmot's registry that pass values on, at inference.
+PASSED_ON = (
+    *(layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout, layers.Identity),
+    *(layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom),
+    *(layers.RandomContrast, layers.RandomBrightness, layers.RandomCrop, layers.CenterCrop),
+    layers.RepeatVector,
+)
+# Activations that the converter makes one int8 operator of.
+ACTIVATIONS = (
+    *("linear", "relu", "softmax", "sigmoid", "tanh", "swish", "silu", "gelu"),
+    *(activations.hard_silu.__name__, activations.hard_tanh.__name__),
+)
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
@@ -54,6 +84,16 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
     def build_from_config(self, config: dict) -> None:
         """Nothing: calling the layer builds it, with its name before those of its weights."""
 
+    # tfmot's lists the kernel among its own trainable weights, also of a frozen layer.
+    @property
+    def trainable_weights(self) -> list:
+        return super().trainable_weights if self.layer.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list:
+        frozen = [] if self.layer.trainable else super().trainable_weights
+        return frozen + super().non_trainable_weights
+
     @classmethod
     def from_config(cls, config: dict) -> QuantizeWrapper:
         inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
@@ -68,21 +108,92 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
         self._ternary = ternary or {}
 
     def supports(self, layer: layers.Layer) -> bool:
-        return isinstance(layer, layers.BatchNormalization) or super().supports(layer)
+        if isinstance(layer, layers.Activation):
+            return getattr(layer.activation, "__name__", "") in ACTIVATIONS
+        if type(layer) in OUTPUT_QUANTISED or type(layer) in PASSED_ON:
+            return True
+        return super().supports(layer)
 
     def get_quantize_config(self, layer: layers.Layer) -> QuantizeConfig:
         if layer.name in self._ternary:
             return self._ternary[layer.name]
-        if isinstance(layer, layers.BatchNormalization):
-            # Only one that follows no convolution gets here: int8 multiply and add.
+        if type(layer) in OUTPUT_QUANTISED or (
+            isinstance(layer, layers.Activation)
+            and layer.activation.__name__ not in ("linear", "softmax", "sigmoid", "tanh")
+        ):
+            # A batch normalisation gets here only where it follows no convolution.
             return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
+        if type(layer) in PASSED_ON:
+            return default_8bit_quantize_configs.NoOpQuantizeConfig()
         return super().get_quantize_config(layer)
+
+
+class FuseRelu(default_8bit_transforms.LayerReLUQuantize):
+    """No fake quantisation between a layer and the ReLU after it.
+
+    tfmot's own transform drops the one of the kernel as well, so that a convolution without batch
+    normalisation trains with float weights; and it takes a Conv2DTranspose for a Conv2D.
+    """
+
+    def pattern(self) -> transforms.LayerPattern:
+        return transforms.LayerPattern("ReLU", inputs=[_BEFORE_RELU])
+
+    def replacement(self, match_layer: transforms.LayerNode) -> transforms.LayerNode:
+        before = match_layer.input_layers[0]
+        if before.layer["class_name"] == "Add":
+            return super().replacement(match_layer)
+        if before.layer["config"]["activation"] == "linear":
+            before.layer["config"]["activation"] = quantize_utils.serialize_activation(
+                quantize_aware_activation.NoOpActivation(), use_legacy_format=True
+            )
+        return match_layer
+
+    def custom_objects(self) -> dict:
+        no_activation = quantize_aware_activation.NoOpActivation
+        return {**super().custom_objects(), "NoOpActivation": no_activation}
+
+
+class FuseReluActivation(FuseRelu):
+    """The same for an Activation layer."""
+
+    def pattern(self) -> transforms.LayerPattern:
+        config = {"activation": "relu"}
+        return transforms.LayerPattern("Activation", config=config, inputs=[_BEFORE_RELU])
+
+
+_BEFORE_RELU = transforms.LayerPattern("Add$|Conv2D$|DepthwiseConv2D$|Dense$")
+
+
+class TernaryLayout(QuantizeLayoutTransform):
+    """tfmot's layout transforms, without those whose layers `rewrite` replaces beforehand."""
+
+    def apply(self, model: tf_keras.Model, layer_quantize_map: dict) -> tuple[tf_keras.Model, dict]:
+        steps = [
+            default_8bit_transforms.InputLayerQuantize(),
+            default_8bit_transforms.Conv2DBatchNormReLUQuantize(),
+            default_8bit_transforms.Conv2DBatchNormActivationQuantize(),
+            default_8bit_transforms.Conv2DBatchNormQuantize(),
+            default_8bit_transforms.ConcatTransform6Inputs(),
+            default_8bit_transforms.ConcatTransform5Inputs(),
+            default_8bit_transforms.ConcatTransform4Inputs(),
+            default_8bit_transforms.ConcatTransform3Inputs(),
+            default_8bit_transforms.ConcatTransform(),
+            FuseRelu(),
+            FuseReluActivation(),
+        ]
+        names = set(layer_quantize_map)
+        return model_transformer.ModelTransformer(
+            model, steps, names, layer_quantize_map
+        ).transform()
 
 
 class TernaryScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
     def __init__(self, ternary: dict[str, TernaryQuantizeConfig]) -> None:
         super().__init__()
         self._ternary = ternary
+
+    def get_layout_transformer(self) -> TernaryLayout:
+        return TernaryLayout()
 
     def get_quantize_registry(self) -> TernaryRegistry:
         return TernaryRegistry(self._ternary)
@@ -148,21 +259,20 @@ def _plain_activation(activation: object) -> object:
 
 def has_int8_rule(layer: layers.Layer) -> bool:
     """Whether tfmot can train this layer with int8 weights and activations."""
-    return isinstance(layer, TRANSFORMED) or TernaryRegistry().supports(layer)
+    return TernaryRegistry().supports(layer)
 
 
 def quantise(
     model: tf_keras.Model,
-    method: TernaryMethod,
+    ternary: Mapping[str, TernaryMethod],
     *,
-    ternary: list[str],
-    untouched: list[str],
+    untouched: Collection[str] = (),
 ) -> tf_keras.Model:
     """A copy of `model` for quantize-aware training: weights copied, `model` unchanged.
 
     Args:
       model: built Sequential or Functional model.
-      ternary: names of the layers with ternary kernels.
+      ternary: the method for each layer that gets one, by the layer's name.
       untouched: names of the layers that stay float.
     """
     by_name = {layer.name: layer for layer in model.layers}
@@ -171,7 +281,7 @@ def quantise(
         for name in ternary
     }
     configs = {}
-    for name in ternary:
+    for name, method in ternary.items():
         kernel, per_channel = TERNARY_KERNELS[type(by_name[name])]
         relative_size = sizes[name] / max(sizes.values())
         quantizer = TernaryQuantizer(method, relative_size, per_channel)
@@ -239,6 +349,19 @@ def _loading() -> Iterator[None]:
 def wrapped(layer: layers.Layer) -> layers.Layer:
     """The layer inside tfmot's wrapper, or the layer itself."""
     return layer.layer if isinstance(layer, quantize_wrapper.QuantizeWrapper) else layer
+
+
+def left_float(model: tf_keras.Model) -> list[str]:
+    """Names of the layers that `apply` left as they were; empty for a model it did not make."""
+    if not is_quantised(model):
+        return []
+    ours = (quantize_wrapper.QuantizeWrapper, quantize_layer.QuantizeLayer, layers.InputLayer)
+    return [layer.name for layer in model.layers if not isinstance(layer, ours)]
+
+
+def quantised_weights(wrapper: quantize_wrapper.QuantizeWrapper) -> list[tf.Variable]:
+    """The variables that tfmot's wrapper quantises before each call: the kernel, if any."""
+    return [variable for variable, _, _ in wrapper._weight_vars]
 
 
 def is_quantise_layer(layer: layers.Layer) -> bool:

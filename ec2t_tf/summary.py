@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
+import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
@@ -19,8 +21,8 @@ class LayerSummary:
 
     Attributes:
       shape: of the kernel.
-      zeros: share of zero weights, 0 to 1; None unless ternary.
-      entropy: first-order entropy, bits per weight; None unless ternary.
+      zeros: share of zero weights, 0 to 1; None unless ternary or pruned.
+      entropy: first-order entropy, bits per weight; None unless ternary or pruned.
       w_n, w_p: magnitudes of the negative and positive level; None unless ternary.
       macs: dense-equivalent multiply-accumulates per inference of one input.
       size: bytes of the weights and biases as the int8 file stores them (float: 4 each).
@@ -63,14 +65,25 @@ class Summary:
         return sum((row.entropy or 0) * row.weights for row in self.ternary) / 8
 
     def __str__(self) -> str:
-        head = ("layer", "treatment", "shape", "zeros %", "bits/weight", "w_n", "w_p", "MACs", "bytes")
-        table = [head]
+        head = (
+            "layer",
+            "treatment",
+            "shape",
+            "zeros %",
+            "bits/weight",
+            "w_n",
+            "w_p",
+            "MACs",
+            "bytes",
+        )
+        table: list[tuple[str, ...]] = [head]
         for r in self.rows:
             cells = [r.layer, r.treatment.value, "x".join(map(str, r.shape))]
             if r.zeros is None:
                 cells += ["-"] * 4
             else:
-                cells += [f"{100 * r.zeros:.1f}", f"{r.entropy:.3f}", f"{r.w_n:.4f}", f"{r.w_p:.4f}"]
+                cells += [f"{100 * r.zeros:.1f}", f"{r.entropy:.3f}"]
+                cells += ["-" if w is None else f"{w:.4f}" for w in (r.w_n, r.w_p)]
             table.append((*cells, f"{r.macs:,}", f"{r.size:,}"))
         total = ("total", "", f"{sum(r.weights for r in self.rows):,} weights")
         zeros = f"{100 * self.zeros:.1f}" if self.ternary else "-"
@@ -79,15 +92,20 @@ class Summary:
         widths = [max(len(row[column]) for row in table) for column in range(len(head))]
 
         def line(row: tuple[str, ...]) -> str:
-            texts = [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))]  # noqa: B905
-            return "  ".join(texts).rstrip()
+            cells = zip(row, widths, range(len(row)), strict=True)
+            return "  ".join(t.ljust(w) if i < 3 else t.rjust(w) for t, w, i in cells).rstrip()
 
         rule = "  ".join("-" * width for width in widths)
         return "\n".join([line(head), rule, *map(line, table[1:-1]), rule, line(table[-1])])
 
 
-def kernel_of(layer: layers.Layer) -> object:
-    """The weight that multiplies the input."""
+def kernel_of(layer: layers.Layer) -> tf.Variable | None:
+    """The weight that multiplies the input, also inside tfmot's wrapper; None if there is none."""
+    inner = scheme.wrapped(layer)
+    if inner is not layer:
+        return next(iter(scheme.quantised_weights(layer)), None)
+    if not has_kernel(layer) or scheme.is_quantise_layer(layer):
+        return None
     for name in ("depthwise_kernel", "kernel"):
         if hasattr(layer, name):
             return getattr(layer, name)
@@ -118,23 +136,35 @@ def summary(model: tf_keras.Model) -> Summary:
     rows = []
     for outer in model.layers:
         layer = scheme.wrapped(outer)
-        if not has_kernel(layer) or scheme.is_quantise_layer(layer):
+        kernel = kernel_of(outer)
+        if kernel is None:
             continue
+        macs_of = functools.partial(multiply_accumulates, layer, output=outer.output_shape)
         if layer.name in ternary:
             assignment = ternary[layer.name].assign()
-            treatment, shape = Treatment.TERNARY, assignment.codes.shape
-            values = (
-                assignment.sparsity,
-                assignment.entropy,
-                assignment.scale_neg,
-                assignment.scale_pos,
+            is_ternary = ternary[layer.name].method.is_ternary
+            treatment = Treatment.TERNARY if is_ternary else Treatment.PRUNE
+            shape = assignment.codes.shape
+            rows.append(
+                LayerSummary(
+                    layer=layer.name,
+                    treatment=treatment,
+                    shape=shape,
+                    zeros=assignment.sparsity,
+                    entropy=assignment.entropy,
+                    w_n=assignment.scale_neg if is_ternary else None,
+                    w_p=assignment.scale_pos if is_ternary else None,
+                    macs=macs_of(shape),
+                    size=_bytes(layer, math.prod(shape), treatment),
+                )
             )
-        else:
-            treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
-            shape, values = tuple(kernel_of(layer).shape), (None,) * 4
-        macs = multiply_accumulates(layer, shape, outer.output_shape)
+            continue
+        treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
+        shape = tuple(kernel.shape)
         size = _bytes(layer, math.prod(shape), treatment)
-        rows.append(LayerSummary(layer.name, treatment, tuple(shape), *values, macs, size))
+        rows.append(
+            LayerSummary(layer.name, treatment, shape, None, None, None, None, macs_of(shape), size)
+        )
     return Summary(tuple(rows))
 
 

@@ -1,4 +1,8 @@
-"""Command line of the exporter: `python -m ec2t_tf.export --model=... --output=... --format=int8`."""
+"""Command line of the exporter.
+
+python -m ec2t_tf.export [convert] --model=... --output=...
+python -m ec2t_tf.export {report, rewrite, unpack, benchmark} --help
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,22 @@ import os
 import sys
 
 from absl import app, flags
+from ec2t_tf.export import commands
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 FLAGS = flags.FLAGS
+RUN_BY_LITERT = ("int8", "sparse", "int4")
 flags.DEFINE_string("model", None, "model saved by model.save (.keras, .h5 or SavedModel folder)")
 flags.DEFINE_string("output", None, ".tflite file to write")
-flags.DEFINE_enum("format", "int8", ["int8"], "how weights are stored")
+flags.DEFINE_enum(
+    "format",
+    "int8",
+    ["int8", "sparse", "int4", "packed", "download", "tflm"],
+    "how weights are stored; see `help(ec2t_tf.export.to_tflite)`",
+)
 flags.DEFINE_enum("io_dtype", "float32", ["float32", "int8"], "type of the file's input and output")
+flags.DEFINE_bool("allow_float", False, "accept operators of layers that apply left float")
 flags.DEFINE_string(
     "verify", None, "optional .npy file, float32 (count, *input shape): compare Keras with the file"
 )
@@ -29,8 +41,22 @@ def main(argv: list[str]) -> None:
 
     try:
         model = ec2t_tf.load_model(FLAGS.model)
-        export.to_tflite(model, FLAGS.output, format=FLAGS.format, io_dtype=FLAGS.io_dtype)
-        print(export.report(FLAGS.output))
+        export.to_tflite(
+            model,
+            FLAGS.output,
+            format=FLAGS.format,
+            io_dtype=FLAGS.io_dtype,
+            allow_float=FLAGS.allow_float,
+        )
+        if FLAGS.format == "int8":
+            print(export.report(FLAGS.output))
+        else:
+            print(f"{FLAGS.output}: {os.path.getsize(FLAGS.output):,} bytes ({FLAGS.format})")
+        if FLAGS.verify and FLAGS.format not in RUN_BY_LITERT:
+            raise ValueError(
+                f"--verify runs the file in the stock interpreter, which takes {RUN_BY_LITERT}. "
+                f"Received: --format={FLAGS.format}."
+            )
         if FLAGS.verify:
             data = np.load(FLAGS.verify, allow_pickle=False)
             print(export.verify(model, FLAGS.output, data))
@@ -40,5 +66,9 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
+        sys.exit(commands.main(sys.argv[1:]))
+    if sys.argv[1:2] == ["convert"]:
+        del sys.argv[1]
     flags.mark_flags_as_required(["model", "output"])
     app.run(main)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from ec2t_tf.export.tflite_file import ConversionError, Operator, TFLiteFile
 
 from ec2t_tf import scheme
-from ec2t_tf.export.tflite_file import ConversionError, TFLiteFile
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
 
-FORMATS = ("int8",)
+FORMATS = ("int8", "sparse", "int4", "packed", "download", "tflm")
 IO_DTYPES = {"float32": tf.float32, "int8": tf.int8}
 
 RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
@@ -27,6 +28,7 @@ def to_tflite(
     format: str = "int8",
     representative_data: RepresentativeData | None = None,
     io_dtype: str = "float32",
+    allow_float: bool = False,
 ) -> Path:
     """Write a model as a TensorFlow Lite file and check what was written.
 
@@ -37,10 +39,14 @@ def to_tflite(
       model: what `ec2t_tf.apply` returned, trained; or a plain tf_keras model such as
         `ec2t_tf.strip` returns, which needs `representative_data`.
       path: file to write.
-      format: "int8".
+      format: "int8"; or, written from that file after its check: "sparse" (TensorFlow Lite's sparse
+        tensors), "int4" (weights of 4 bits; needs levels whose ratio is k/7), "packed" (operators
+        of `ec2t_tf.export.Interpreter`), "download" (range-coded; `unpack` turns it back), "tflm"
+        (weights behind TensorFlow Lite Micro's DECODE operators).
       representative_data: float32 arrays (one input each, with or without the batch axis), about
         100 of them, from which the ranges of activations are measured that training has not learnt.
       io_dtype: "float32" (the file quantises its input and dequantises its output) or "int8".
+      allow_float: accept float operators of the layers that `apply` left float, and of no others.
 
     Returns:
       The path.
@@ -72,9 +78,24 @@ def to_tflite(
             f"path must lie in an existing folder. Received: '{path}'. Create '{path.parent}'."
         )
     content = _convert(model, representative_data, IO_DTYPES[io_dtype])
-    check_int8(content, ternary_kernels=len(ternary_layers(model)))
-    path.write_bytes(content)
+    ternary = [layer for layer in ternary_layers(model) if layer.method.is_ternary]
+    left_float = scheme.left_float(model) if allow_float else []
+    check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)
+    path.write_bytes(_rewritten(content, format))
     return path
+
+
+def _rewritten(int8_file: bytes, format: str) -> bytes:
+    """The verified int8 file in another format."""
+    if format == "int8":
+        return int8_file
+    if format == "tflm":
+        from ec2t_tf.export.tflm import to_tflm
+
+        return to_tflm(int8_file)[0]
+    from ec2t_tf.export import tflite
+
+    return getattr(tflite, format)(int8_file)
 
 
 def _convert(
@@ -114,30 +135,35 @@ def _batches_of_one(data: RepresentativeData, signature: list[tf.TensorSpec]) ->
         ]
 
 
-def check_int8(content: bytes, *, ternary_kernels: int) -> None:
+def check_int8(content: bytes, *, ternary_kernels: int, float_layers: Sequence[str] = ()) -> None:
     """Assert that every weight is int8, nothing inside is float, and ternary layers are ternary.
 
     Args:
       ternary_kernels: how many kernels must have at most three codes in each output channel, one of
         them zero (or fewer codes, in a channel that lost a side).
+      float_layers: names of the Keras layers whose operators and weights may be float.
 
     Raises:
       ConversionError: naming the first tensor that is not as promised.
     """
     file = TFLiteFile(content)
+
+    def may_be_float(operator: Operator) -> bool:
+        parts = re.split("[/;]", ";".join(tensor.name for tensor in operator.outputs))
+        return operator.name in ("QUANTIZE", "DEQUANTIZE") or bool({*parts} & {*float_layers})
+
     for operator in file.operators:
-        if operator.name in ("QUANTIZE", "DEQUANTIZE"):
-            continue
         for tensor in (*operator.inputs, *operator.outputs):
-            if tensor.dtype in ("FLOAT32", "FLOAT16", "FLOAT64"):
+            if tensor.dtype in ("FLOAT32", "FLOAT16", "FLOAT64") and not may_be_float(operator):
                 raise ConversionError(
                     f"An int8 file must have no float operator inside. Received: {operator.name} "
                     f"with the {tensor.dtype} tensor '{tensor.name}'. The converter could not "
-                    "quantise that layer: leave it out, or replace it."
+                    "quantise that layer: replace it, or pass allow_float=True if apply left it "
+                    "float."
                 )
     kernels = file.kernels
     for kernel in kernels:
-        if kernel.tensor.dtype != "INT8":
+        if kernel.tensor.dtype != "INT8" and not may_be_float(kernel.operator):
             raise ConversionError(
                 f"Every weight must be int8. Received: {kernel.tensor.dtype} in "
                 f"'{kernel.tensor.name}'."

@@ -68,9 +68,9 @@ class Report:
         return sum(k.zeros * k.weights_bytes for k in self.ternary) / max(weights, 1)
 
     def __str__(self) -> str:
-        head = ("kernel", "operator", "shape", "codes", "zeros %", "bits/weight")
+        head: tuple[str, ...] = ("kernel", "operator", "shape", "codes", "zeros %", "bits/weight")
         head += ("weights", "bias", "tables", "zipped", "entropy bound")
-        table = [head]
+        table: list[tuple[str, ...]] = [head]
         for k in self.kernels:
             label = "ternary" if k.ternary else "int8"
             shares = (f"{100 * k.zeros:.1f}", f"{k.entropy:.3f}")

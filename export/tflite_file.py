@@ -194,7 +194,7 @@ class TFLiteFile:
 
     @functools.cached_property
     def kernels(self) -> list[Kernel]:
-        """Constant kernels of convolutions and fully connected layers, in the order of execution."""
+        """Constant kernels of convolutions and fully connected layers, as they are executed."""
         found = []
         for operator in self.operators:
             position, axis = KERNEL_INPUT.get(operator.name, (None, 0))

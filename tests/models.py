@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import tf_keras
 from tf_keras import layers
 
 IMAGE = (8, 8, 2)
 CLASSES = 4
+
+
+def options_id(options: object) -> str:
+    """A test's name for its options: no addresses, so that every process has the same names."""
+    return re.sub(r" (object )?at 0x[0-9a-f]+", "", str(options))
 
 
 def convolutional(seed: int = 0, *, normalised: bool = True) -> tf_keras.Model:

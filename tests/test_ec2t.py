@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -200,7 +201,7 @@ class TestGradients:
 class TestOddLayers:
     """Layers that break a careless formula: the result is finite and at most ternary."""
 
-    CASES: dict[str, np.ndarray] = {
+    CASES: ClassVar[dict[str, np.ndarray]] = {
         "all zero": np.zeros(9),
         "constant": np.full(9, 0.25),
         "negative constant": np.full(9, -0.25),

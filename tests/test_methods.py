@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from tests import models
+from ec2t_tf.export.tflite_file import TFLiteFile
 
 import ec2t_tf
 from ec2t_tf import export, methods
-from ec2t_tf.export.tflite_file import TFLiteFile
 from ec2t_tf.methods import reference, sparsity_regularized
 from ec2t_tf.methods.base import State, TernaryMethod
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
+from tests import models
 
 ODD_LAYERS: dict[str, np.ndarray] = {
     "all zero": np.zeros(9),
@@ -41,13 +41,13 @@ class Layer:
     def __init__(self, method: TernaryMethod, latent: np.ndarray) -> None:
         self.method = method
         self.latent = tf.Variable(latent.astype(np.float32))
-        self.state: State = method.build(self._add_weight, tuple(latent.shape))
+        self.state: State = method.build(self._add_weight)
         method.initialise(tf.convert_to_tensor(self.latent), self.state)
 
-    @staticmethod
     def _add_weight(
-        name: str, shape: tuple[int, ...], trainable: bool, dtype: str = "float32"
+        self, name: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32"
     ) -> tf.Variable:
+        shape = self.latent.shape if shape is None else shape
         return tf.Variable(tf.zeros(shape, dtype), trainable=trainable, name=name)
 
     @property
@@ -743,7 +743,6 @@ def test_docs_name_every_method_and_option() -> None:
 
 def test_command_line_knows_every_method_and_its_knobs() -> None:
     from absl.testing import flagsaver
-
     from ec2t_tf.train import __main__ as script
 
     def built(*arguments: str) -> TernaryMethod:

@@ -6,8 +6,13 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
+    from ec2t_tf.methods import TernaryMethod
+    from ec2t_tf.policy import Policy
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -17,8 +22,32 @@ flags.DEFINE_string(
     "dataset", "digits", "'digits' (inside scikit-learn) or a TFDS image classification set"
 )
 flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
-flags.DEFINE_enum("model", "resnet8", ["lenet5", "resnet8", "resnet20"], "network")
+flags.DEFINE_enum(
+    "model",
+    "resnet8",
+    ["efficientnet_b1", "lenet5", "micronet", "resnet8", "resnet18", "resnet20"],
+    "network",
+)
+flags.DEFINE_float("depth", 1.0, "compound scaling: blocks grow by depth^phi", lower_bound=0.0)
+flags.DEFINE_float("width", 1.0, "compound scaling: channels grow by width^phi", lower_bound=0.0)
+flags.DEFINE_float("phi", 1.0, "compound scaling: how far", lower_bound=0.0)
+flags.DEFINE_enum(
+    "supernet",
+    None,
+    ["depth_width", "phi"],
+    "instead of a ternary net, search a super-network: the grid of (depth, width) at phi 1, or the "
+    "phi that reaches --target_accuracy with --depth and --width",
+)
+flags.DEFINE_float(
+    "target_accuracy",
+    None,
+    "--supernet=phi: validation accuracy to reach, 0 to 1",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+flags.DEFINE_list("phis", [], "--supernet=phi: values to try; default: the published ones")
 flags.DEFINE_string("method", "ec2t", "ternary method; docs/methods.md lists them")
+flags.DEFINE_string("policy", None, "JSON file of rules: which layer is treated how; see Policy")
 flags.DEFINE_integer("epochs", 15, "epochs of ternary training", lower_bound=1)
 flags.DEFINE_integer("float_epochs", 15, "epochs of float training before it", lower_bound=0)
 flags.DEFINE_string("float_weights", None, "weights to start from (.npz, .h5) instead of random")
@@ -131,11 +160,32 @@ METHOD_FLAGS: dict[str, dict[str, str]] = {
 }
 # What must not change between a run and its resumption.
 IDENTITY = (
-    "dataset model method epochs float_epochs float_weights seed batch_size float_learning_rate "
-    "float_weight_decay learning_rate distill distill_temperature validation_fraction "
-    "centroid_scale entropy_gain target_sparsity sparsity_ramp frozen_from "
-    "centroid_learning_rate reference_sign"
-).split()
+    "dataset",
+    "model",
+    "depth",
+    "width",
+    "phi",
+    "method",
+    "policy",
+    "epochs",
+    "float_epochs",
+    "float_weights",
+    "seed",
+    "batch_size",
+    "float_learning_rate",
+    "float_weight_decay",
+    "learning_rate",
+    "distill",
+    "distill_temperature",
+    "validation_fraction",
+    "centroid_scale",
+    "entropy_gain",
+    "target_sparsity",
+    "sparsity_ramp",
+    "frozen_from",
+    "centroid_learning_rate",
+    "reference_sign",
+)
 
 
 def prepare_output(folder: Path) -> None:
@@ -153,7 +203,7 @@ def prepare_output(folder: Path) -> None:
         ) from error
     path = folder / "settings.json"
     if not FLAGS.resume:
-        if (folder / "checkpoints").exists():
+        if any((folder / name).exists() for name in ("checkpoints", "supernet.csv")):
             raise app.UsageError(
                 f"--output_dir must not hold another run. Received: '{folder}', which does. "
                 "Pass --resume to continue it, or name another folder."
@@ -172,7 +222,8 @@ def prepare_output(folder: Path) -> None:
         path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def build_method():  # noqa: ANN201
+def build_method() -> TernaryMethod:
+    """The method of the flags, with its own knobs."""
     from ec2t_tf import methods
 
     if FLAGS.method not in METHOD_FLAGS:
@@ -191,22 +242,46 @@ def build_method():  # noqa: ANN201
         raise app.UsageError(str(error)) from error
 
 
+def build_policy() -> Policy | None:
+    from ec2t_tf.policy import Policy
+
+    if FLAGS.policy is None:
+        return None
+    try:
+        return Policy.from_json(Path(FLAGS.policy).read_text())
+    except (OSError, ValueError) as error:
+        raise app.UsageError(
+            f"--policy must be a JSON file of rules. Received: '{FLAGS.policy}': {error}"
+        ) from error
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"No arguments but flags are taken. Received: {argv[1:]}.")
     folder = Path(FLAGS.output_dir)
     method = build_method()
+    policy = build_policy()
+    if FLAGS.supernet == "phi" and FLAGS.target_accuracy is None:
+        raise app.UsageError("--supernet=phi requires --target_accuracy. Received none.")
     prepare_output(folder)
-    from ec2t_tf.train import run
+    from ec2t_tf.train import run, supernet_search
 
+    settings = run.Settings(
+        **{name: FLAGS[name].value for name in run.SETTINGS},
+        method=method,
+        policy=policy,
+        output_dir=folder,
+    )
     try:
-        run.run(
-            run.Settings(
-                **{name: FLAGS[name].value for name in run.SETTINGS},
-                method=method,
-                output_dir=folder,
+        if FLAGS.supernet:
+            supernet_search.search(
+                settings,
+                FLAGS.supernet,
+                target_accuracy=FLAGS.target_accuracy,
+                phis=[float(phi) for phi in FLAGS.phis],
             )
-        )
+        else:
+            run.run(settings)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

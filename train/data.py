@@ -147,13 +147,18 @@ def load(name: str, *, tfds_dir: str | None = None, validation_fraction: float =
     order = np.random.default_rng(0).permutation(len(train))
     held_out = max(1, round(len(train) * validation_fraction))
     validation, train = train[np.sort(order[:held_out])], train[np.sort(order[held_out:])]
+    mean, std = statistics(name, train)
+    return ImageData(name, train, validation, test, classes, mean, std)
+
+
+def statistics(name: str, train: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel on the [0, 1] scale, float32."""
     if name in KNOWN_STATISTICS:
-        mean, std = KNOWN_STATISTICS[name]
+        mean, std = (np.array(values) for values in KNOWN_STATISTICS[name])
     else:
         pixels = train.images[: 1 << 14] / 255.0
         mean, std = pixels.mean(axis=(0, 1, 2)), np.maximum(pixels.std(axis=(0, 1, 2)), 1e-3)
-    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-    return ImageData(name, train, validation, test, classes, mean, std)
+    return mean.astype(np.float32), std.astype(np.float32)
 
 
 def _digits() -> tuple[Split, Split, int]:

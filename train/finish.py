@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import tf_keras
-
-from ec2t_tf import export
-from ec2t_tf.export import verify as verification
-from ec2t_tf.quantize_config import ternary_layers
-from ec2t_tf.summary import summary
+from ec2t_tf.export.verify import run as run_file
 from ec2t_tf.train import plots, recipe
 from ec2t_tf.train.data import ImageData
+
+from ec2t_tf import export
+from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.summary import summary
 
 
 def finish(
@@ -30,7 +30,7 @@ def finish(
     export.to_tflite(model, path)
     images = np.concatenate([x.numpy() for x, _ in data.evaluation(data.test)])
     check = export.verify(model, path, images)
-    outputs, _ = verification.run(path, images)
+    outputs, _ = run_file(path, images)
     file = export.report(path)
     metrics = {
         **metrics,
@@ -69,7 +69,9 @@ def report_text(title: str, metrics: dict, table: str, file: str, check: str) ->
     lines = [title, "", "top-1 on the test images"]
     lines += [f"  {name:<34}{100 * value:>9.2f} %" for name, value in accuracies]
     lines += ["zeros in ternary layers"]
-    lines += [f"  {'at the start of ternary training':<34}{100 * metrics['zeros_at_start']:>9.2f} %"]
+    lines += [
+        f"  {'at the start of ternary training':<34}{100 * metrics['zeros_at_start']:>9.2f} %"
+    ]
     lines += [f"  {'at the end':<34}{100 * metrics['zeros']:>9.2f} %"]
     lines += ["bytes"]
     lines += [f"  {name:<34}{value:>9,}" for name, value in sizes]

@@ -42,7 +42,7 @@ def history(rows: list[dict[str, str]], path: Path) -> None:
     for start in starts:
         axis.axvline(start + 0.5, color=GREY, linewidth=0.8)
     lines = axis.get_lines()[:2] + right.get_lines()
-    axis.legend(lines, [line.get_label() for line in lines], loc="lower right", frameon=False)
+    axis.legend(handles=lines, loc="lower right", frameon=False)
     _save(figure, path)
 
 
@@ -50,7 +50,9 @@ def layers(ternary: list[TernaryLayer], path: Path) -> None:
     """Per layer: histogram of the latent weights, the thresholds and the levels."""
     columns = min(4, len(ternary))
     rows = math.ceil(len(ternary) / columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(3.4 * columns, 2.6 * rows), squeeze=False)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(3.4 * columns, 2.6 * rows), squeeze=False
+    )
     for axis in axes.flat[len(ternary) :]:
         axis.set_visible(False)
     for axis, layer in zip(axes.flat, ternary, strict=False):

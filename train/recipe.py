@@ -12,11 +12,11 @@ from pathlib import Path
 
 import tensorflow as tf
 import tf_keras
-
-from ec2t_tf.summary import summary
 from ec2t_tf.train import distillation
 from ec2t_tf.train.data import ImageData
 from ec2t_tf.train.distillation import Distillation
+
+from ec2t_tf.summary import summary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,8 @@ class History(tf_keras.callbacks.Callback):
         self.path, self.phase, self.zeros = path, phase, zeros
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        values = {name: f"{logs[name]:.6f}" for name in self.COLUMNS if name in (logs or {})}
+        logs = logs or {}
+        values = {name: f"{logs[name]:.6f}" for name in self.COLUMNS if name in logs}
         row = {"phase": self.phase.name, "epoch": str(epoch + 1), **values}
         row["zeros"] = f"{self.zeros():.6f}" if self.zeros else ""
         rows = [r for r in read_history(self.path) if not self._is_later(r, epoch + 1)] + [row]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import tf_keras
-
-import ec2t_tf
-from ec2t_tf.methods import TernaryMethod
-from ec2t_tf.summary import Summary, summary
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import recipe, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.finish import finish
 from ec2t_tf.train.zoo.published import load_weights
+
+import ec2t_tf
+from ec2t_tf.methods import TernaryMethod
+from ec2t_tf.summary import Summary, summary
+from ec2t_tf.supernet import compound_scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Settings:
     dataset: str
     tfds_dir: str | None
     model: str
+    depth: float
+    width: float
+    phi: float
     epochs: int
     float_epochs: int
     float_weights: str | None
@@ -40,9 +45,11 @@ class Settings:
     verbose: int
     method: TernaryMethod
     output_dir: Path
+    policy: ec2t_tf.Policy | None = None
 
 
-SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in ("method", "output_dir")]
+BUILT = ("method", "output_dir", "policy")  # from flags, but not flags themselves
+SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in BUILT]
 
 
 def run(settings: Settings) -> dict:
@@ -62,14 +69,14 @@ def run(settings: Settings) -> dict:
         tfds_dir=settings.tfds_dir,
         validation_fraction=settings.validation_fraction,
     )
-    float_model = zoo.build(settings.model, input_shape=data.image_shape, classes=data.classes)
+    float_model = build(settings, data)
     if settings.float_weights:
         load_weights(float_model, settings.float_weights)
     if settings.float_epochs:
         train(float_model, data, float_phase(settings), settings, ternary=False)
     float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
 
-    model = ec2t_tf.apply(float_model, method_for(settings, data))
+    model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
     zeros_at_start = summary(model).zeros
     distil = None
     if settings.distill:
@@ -87,11 +94,24 @@ def run(settings: Settings) -> dict:
         "zeros_at_start": zeros_at_start,
         **measures(summary(model)),
     }
+    options = {k: v for k, v in settings.method.get_config().items() if v is not None}
     title = (
-        f"{settings.model} on {settings.dataset}, {settings.method.name} "
-        f"{settings.method.get_config()}, seed {settings.seed}"
+        f"{settings.model} on {settings.dataset}, {settings.method.name} {options}, "
+        f"seed {settings.seed}"
     )
     return finish(model, data, metrics, title=title, folder=settings.output_dir)
+
+
+def build(settings: Settings, data: image_data.ImageData) -> tf_keras.Model:
+    """The network of --model, scaled by --depth, --width and --phi."""
+    return compound_scale(
+        functools.partial(zoo.build, settings.model),
+        depth=settings.depth,
+        width=settings.width,
+        phi=settings.phi,
+        input_shape=data.image_shape,
+        classes=data.classes,
+    )
 
 
 def method_for(settings: Settings, data: image_data.ImageData) -> TernaryMethod:
@@ -153,7 +173,9 @@ def train(
 def accuracy(model: tf_keras.Model, batches: object) -> float:
     """Top-1 of a model whose output is logits, 0 to 1."""
     model.compile(metrics=["sparse_categorical_accuracy"])
-    return float(model.evaluate(batches, verbose=0, return_dict=True)["sparse_categorical_accuracy"])
+    return float(
+        model.evaluate(batches, verbose=0, return_dict=True)["sparse_categorical_accuracy"]
+    )
 
 
 def measures(table: Summary) -> dict:
@@ -161,5 +183,7 @@ def measures(table: Summary) -> dict:
         "zeros": table.zeros,
         "ternary_weights": sum(row.weights for row in table.ternary),
         "entropy_bytes": table.entropy_bytes,
-        "layers": [dataclasses.asdict(row) | {"treatment": row.treatment.value} for row in table.rows],
+        "layers": [
+            dataclasses.asdict(row) | {"treatment": row.treatment.value} for row in table.rows
+        ],
     }

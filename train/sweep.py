@@ -129,7 +129,7 @@ def pareto(points: Iterable[tuple[float, float]], *, larger: bool) -> list[tuple
 
 
 def plot(rows: Iterable[Mapping[str, str]], folder: Path) -> list[Path]:
-    """accuracy_zeros.png and accuracy_bytes.png: every run as a point, the Pareto front as a line."""
+    """accuracy_zeros.png, accuracy_bytes.png: a point for each run, the Pareto front as a line."""
     from matplotlib.figure import Figure
 
     rows = list(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ec2t_tf.methods.abs_mean import AbsMean
 from ec2t_tf.methods.base import Assignment, TernaryMethod
 from ec2t_tf.methods.ec2t import EC2T
+from ec2t_tf.methods.ecp import ECP
 from ec2t_tf.methods.generalized_ternary_connect import GeneralizedTernaryConnect
 from ec2t_tf.methods.sparsity_regularized import SparsityRegularized
 from ec2t_tf.methods.tga import TGA
@@ -16,6 +17,7 @@ METHODS: dict[str, type[TernaryMethod]] = {
     kind.name: kind
     for kind in (
         EC2T,
+        ECP,
         TTQ,
         TWN,
         AbsMean,
@@ -27,6 +29,7 @@ METHODS: dict[str, type[TernaryMethod]] = {
 
 __all__ = [
     "EC2T",
+    "ECP",
     "METHODS",
     "TGA",
     "TTQ",

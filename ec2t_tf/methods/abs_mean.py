@@ -30,7 +30,7 @@ class AbsMean(TernaryMethod):
     def get_config(self) -> dict:
         return {}
 
-    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
+    def build(self, add_weight: AddWeight) -> State:
         return {}
 
     def initialise(self, latent: tf.Tensor, state: State) -> None:

@@ -19,10 +19,13 @@ State = dict[str, tf.Variable]
 
 
 class AddWeight(Protocol):
-    """Creates a variable of a layer's state, zero to begin with."""
+    """Creates a variable of a layer's state, zero to begin with.
+
+    A shape of None is that of the layer's weights.
+    """
 
     def __call__(
-        self, name: str, shape: tuple[int, ...], trainable: bool, dtype: str = "float32"
+        self, name: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32", /
     ) -> tf.Variable: ...
 
 
@@ -161,14 +164,16 @@ class TernaryMethod(abc.ABC):
     """
 
     name: ClassVar[str]
+    # False for a method whose weights keep more than three values.
+    is_ternary: ClassVar[bool] = True
 
     @abc.abstractmethod
     def get_config(self) -> dict:
         """Options that rebuild this object."""
 
     @abc.abstractmethod
-    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
-        """Create the state of one layer, whose weights have this shape."""
+    def build(self, add_weight: AddWeight) -> State:
+        """Create one layer's state."""
 
     @abc.abstractmethod
     def initialise(self, latent: tf.Tensor, state: State) -> None:
@@ -211,7 +216,7 @@ class TernaryMethod(abc.ABC):
 
 
 def int8_levels(w_n: tf.Tensor, w_p: tf.Tensor) -> tf.Tensor:
-    """(-w_n, 0, +w_p) as an int8 tensor with scale max(w_n, w_p)/127 stores it.
+    """(-w_n, 0, +w_p) as an int8 tensor of scale max(w_n, w_p)/127 stores it.
 
     float32, shape (3,), or (channels, 3) for w_n and w_p of shape (channels,).
 

@@ -265,7 +265,7 @@ class EC2T(TernaryMethod):
     def _counts_steps(self) -> bool:
         return self.schedule is not None or self.freezing_step is not None
 
-    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
+    def build(self, add_weight: AddWeight) -> State:
         state = {
             "centroids": add_weight("centroids", (2,), False),
             "centroid_step": add_weight("centroid_step", (2,), True),
@@ -277,7 +277,7 @@ class EC2T(TernaryMethod):
         if self._counts_steps:
             state |= StepCounter.build(add_weight)
         if self.freezing_step is not None:
-            state["codes"] = add_weight("codes", shape, False, "int8")
+            state["codes"] = add_weight("codes", None, False, "int8")
             state["frozen"] = add_weight("frozen", (), False, "bool")
         return state
 
@@ -351,8 +351,8 @@ class EC2T(TernaryMethod):
     ) -> tf.Tensor:
         """Set and return the gain that gives the network this sparsity; kept unless it learns.
 
-        A schedule that rises to its final value does so from nearest neighbour: the gain is negative
-        only where the final value needs it.
+        A schedule that rises to its final value does so from nearest neighbour: the gain is below
+        zero only where the final value needs it.
         """
         zeroing_gains = []
         for member in members:
@@ -382,17 +382,20 @@ class EC2T(TernaryMethod):
         fixed = tf.where(beyond > 0.0, np.float32(np.inf), -np.float32(np.inf))
         return tf.where(tf.logical_or(slope <= 0.0, latent == 0.0), fixed, gains)
 
-    def size_factor(self, relative_size: float) -> float:
-        """delta of a layer (ec2t.md 1.3)."""
-        return (relative_size + SIZE_SIGMA) / (1 + SIZE_SIGMA)
+    @property
+    def _fixed_gain(self) -> float:
+        return DEFAULT_ENTROPY_GAIN if self.entropy_gain is None else self.entropy_gain
+
+    def gain(
+        self, relative_size: float, entropy_gain: tf.Tensor | None = None
+    ) -> tf.Tensor | float:
+        """gamma * delta of a layer (ec2t.md 1.3); by default with the gamma that was fixed."""
+        size_factor = (relative_size + SIZE_SIGMA) / (1 + SIZE_SIGMA)
+        return (self._fixed_gain if entropy_gain is None else entropy_gain) * size_factor
 
     def current_gain(self, state: State) -> tf.Tensor:
         """gamma in force, float32 scalar: the one fixed, or the last one found or scheduled."""
-        if "entropy_gain" in state:
-            return tf.convert_to_tensor(state["entropy_gain"])
-        return tf.constant(
-            DEFAULT_ENTROPY_GAIN if self.entropy_gain is None else self.entropy_gain, tf.float32
-        )
+        return tf.convert_to_tensor(state.get("entropy_gain", self._fixed_gain), tf.float32)
 
     def centroids(self, latent: tf.Tensor, state: State) -> tf.Tensor:
         """(w_n, w_p), float32 (2,): with the optimiser's last step, not below the floor."""
@@ -415,7 +418,7 @@ class EC2T(TernaryMethod):
             latent,
             centroids[0],
             centroids[1],
-            gain=entropy_gain * self.size_factor(relative_size),
+            gain=self.gain(relative_size, entropy_gain),
             reference_floor=self.reference_floor,
         )
 
@@ -478,15 +481,17 @@ class EC2T(TernaryMethod):
 
     def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
         latent = tf.convert_to_tensor(latent)
+        w_n, w_p = tf.unstack(self.centroids(latent, state))
+        codes = self._codes(latent, state, relative_size)
+        return Assignment(codes=codes.numpy(), levels=int8_levels(w_n, w_p).numpy())
+
+    def _codes(self, latent: tf.Tensor, state: State, relative_size: float) -> tf.Tensor:
+        """Codes -1, 0, +1 of the state as it is: int8, shape of `latent`."""
         centroids = self.centroids(latent, state)
         boundary = self.thresholds(
             latent, centroids, relative_size=relative_size, entropy_gain=self.current_gain(state)
         )
-        negative, positive = latent < -boundary.negative, latent > boundary.positive
-        codes = _held_codes(negative, positive, state)
-        return Assignment(
-            codes=codes.numpy(), levels=int8_levels(centroids[0], centroids[1]).numpy()
-        )
+        return _held_codes(latent < -boundary.negative, latent > boundary.positive, state)
 
 
 class _Start(NamedTuple):

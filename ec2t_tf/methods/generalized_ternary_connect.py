@@ -2,7 +2,7 @@
 
 OUR RECONSTRUCTION. The paper's abstract and introduction tell that weights are integer powers of
 two and that the number of levels and their values are learned per layer together with the weights.
-Its equations could not be found. What stands here follows, as we remember its form, the same group's
+Its equations could not be found. What stands here follows, as we remember its form, the group's
 BitNet (arXiv 1708.04788), moved to the logarithm:
 
     W_q = sign(W) 2^(a + k),  k = round(log2|W| - a) clipped to 0 ... 2^B - 1,
@@ -123,7 +123,7 @@ class GeneralizedTernaryConnect(TernaryMethod):
     def _largest_count(self) -> int:
         return 2**self.largest_bits
 
-    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
+    def build(self, add_weight: AddWeight) -> State:
         return {
             **self._exponent.build(add_weight),
             "bits": add_weight("bits", (), False, "int32"),

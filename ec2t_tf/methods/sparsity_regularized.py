@@ -135,10 +135,10 @@ class SparsityRegularized(TernaryMethod):
     def _counts_steps(self) -> bool:
         return self._ramp_steps is not None or self._pruning_step is not None
 
-    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
+    def build(self, add_weight: AddWeight) -> State:
         state = {
             "unit": add_weight("unit", (), False),
-            "mask": add_weight("mask", shape, False, "bool"),
+            "mask": add_weight("mask", None, False, "bool"),
             "pruned": add_weight("pruned", (), False, "bool"),
         }
         if self.mode == "learned":

@@ -77,7 +77,7 @@ class TGA(TernaryMethod):
     def updates_twice(self) -> bool:
         return self.update == "two_pass"
 
-    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
+    def build(self, add_weight: AddWeight) -> State:
         return self._threshold.build(add_weight)
 
     def initialise(self, latent: tf.Tensor, state: State) -> None:

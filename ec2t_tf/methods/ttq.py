@@ -63,7 +63,7 @@ class TTQ(TernaryMethod):
             "scale_learning_rate": self.scale_learning_rate,
         }
 
-    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
+    def build(self, add_weight: AddWeight) -> State:
         return self._scales.build(add_weight)
 
     def initialise(self, latent: tf.Tensor, state: State) -> None:

@@ -58,7 +58,7 @@ class TWN(TernaryMethod):
             "per_channel": self.per_channel,
         }
 
-    def build(self, add_weight: AddWeight, shape: tuple[int, ...]) -> State:
+    def build(self, add_weight: AddWeight) -> State:
         return {}
 
     def initialise(self, latent: tf.Tensor, state: State) -> None:

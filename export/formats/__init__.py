@@ -10,17 +10,20 @@ from .blob import (
     stream_size,
     unpack,
 )
+from .choose import Choice, choose_encoding
 from .encodings import BlobError, Encoding
 from .ternary import TernaryCodes, first_order_entropy_bytes, ternary_codes
 
 __all__ = [
     "BlobError",
+    "Choice",
     "Encoding",
     "FixedPoint",
     "Layer",
     "Operator",
     "Scales",
     "TernaryCodes",
+    "choose_encoding",
     "first_order_entropy_bytes",
     "pack",
     "quantize_multiplier",

@@ -24,6 +24,7 @@ _HEADER = struct.Struct("<4sHBBIIII6H H4H H I 4b 2b BB II ff I")
 HEADER_SIZE = _HEADER.size
 LARGEST_TAPS = 65535
 LARGEST_CHANNELS = 1 << 20
+LARGEST_WEIGHTS = 1 << 28
 LARGEST_EXTENT = 4095
 _HAS_BIAS, _CHANNEL_VALUES, _SIGN_FLIPS, _LAYER_REQUANTISATION = 1, 2, 4, 8
 
@@ -193,6 +194,12 @@ def _check_layer(layer: Layer) -> None:
         "Keep this layer as plain int8",
     )
     channels = layer.output_channels
+    _check(
+        weights.size <= LARGEST_WEIGHTS,
+        f"a layer has at most {LARGEST_WEIGHTS} weights",
+        f"{weights.size}",
+        "Keep this layer as plain int8",
+    )
     _check(
         layer.groups >= 1 and channels % layer.groups == 0,
         "groups divide the output channels",
@@ -488,7 +495,7 @@ def _check_header(header: _Header) -> None:
         "the geometry",
     )
     taps = header.kernel_height * header.kernel_width * (inputs // groups)
-    _damaged(taps <= LARGEST_TAPS and taps * channels < 1 << 31, "the number of weights")
+    _damaged(taps <= LARGEST_TAPS and taps * channels <= LARGEST_WEIGHTS, "the number of weights")
     _damaged(header.nonzeros <= taps * channels, "the number of non-zero weights")
     is_rice = header.encoding == Encoding.RICE
     _damaged(

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from absl import app, flags
+from ec2t_tf.train import zoo
 
 import ec2t_tf
-from ec2t_tf.train import zoo
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("turns", 30, "turns of each model", lower_bound=3)
@@ -48,7 +48,9 @@ def main(_: list[str]) -> None:
             seconds[name].append((time.perf_counter() - start) / FLAGS.steps)
     peer, ours = (seconds[name] for name in contenders)
     ratios = [b / a for a, b in zip(peer, ours, strict=True)]
-    print(f"\ntraining step, {FLAGS.model}, batch {FLAGS.batch_size}, median of {FLAGS.turns} turns")
+    print(
+        f"\ntraining step, {FLAGS.model}, batch {FLAGS.batch_size}, median of {FLAGS.turns} turns"
+    )
     for name, times in seconds.items():
         print(f"  {name:<22}{1e3 * statistics.median(times):8.1f} ms")
     print(f"  ratio (median over turns) {statistics.median(ratios):.3f}")

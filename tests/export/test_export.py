@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from tests import models
+from ec2t_tf.export import convert
+from ec2t_tf.export.tflite_file import TFLiteFile
 from tf_keras import layers
 
 import ec2t_tf
 from ec2t_tf import export
-from ec2t_tf.export import convert
-from ec2t_tf.export.tflite_file import TFLiteFile
 from ec2t_tf.quantize_config import ternary_layers
+from tests import models
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def path(ternary: tf_keras.Model, tmp_path_factory: pytest.TempPathFactory) -> P
 
 class TestInt8File:
     def test_kernels_are_the_assignment(self, ternary: tf_keras.Model, path: Path) -> None:
-        """Codes in the file have the signs of the assignment, mirrored where the gain is negative."""
+        """Signs in the file are the assignment's, mirrored where the gain is negative."""
         kernels = TFLiteFile(path.read_bytes()).kernels
         assert [k.operator.name for k in kernels] == ["CONV_2D"] * 2 + ["FULLY_CONNECTED"] * 2
         assert [kernel.is_ternary for kernel in kernels] == [False, True, True, False]
@@ -48,7 +48,9 @@ class TestInt8File:
         np.testing.assert_array_equal(np.sign(kernels[2].codes), hidden.codes.T)
         ratio = hidden.levels / np.abs(hidden.levels).max()
         codes = np.unique(kernels[2].codes)
-        np.testing.assert_array_equal(codes, np.rint(127 * ratio[np.isin([-1, 0, 1], hidden.codes)]))
+        np.testing.assert_array_equal(
+            codes, np.rint(127 * ratio[np.isin([-1, 0, 1], hidden.codes)])
+        )
 
     def test_nothing_float_inside(self, path: Path) -> None:
         file = TFLiteFile(path.read_bytes())
@@ -58,9 +60,7 @@ class TestInt8File:
         inside = [t for operator in file.operators[1:-1] for t in operator.inputs]
         assert {tensor.dtype for tensor in inside} <= {"INT8", "INT32"}
 
-    def test_file_computes_what_training_showed(
-        self, ternary: tf_keras.Model, path: Path
-    ) -> None:
+    def test_file_computes_what_training_showed(self, ternary: tf_keras.Model, path: Path) -> None:
         images, _ = models.examples(200, seed=1)
         check = export.verify(ternary, path, images)
         assert check.inputs == 200
@@ -100,6 +100,25 @@ class TestInt8File:
         assert [kernel.is_ternary for kernel in kernels] == [False, True, True, False]
 
 
+class TestOtherFormats:
+    """Written from the checked int8 file; each room tests its own format in depth."""
+
+    @pytest.mark.parametrize("format", ["sparse", "packed", "download", "tflm"])
+    def test_is_written(self, ternary: tf_keras.Model, tmp_path: Path, format: str) -> None:
+        path = export.to_tflite(ternary, tmp_path / "model.tflite", format=format)
+        assert path.stat().st_size > 500
+
+    def test_int4_needs_levels_on_its_grid(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="7"):
+            export.to_tflite(ternary, tmp_path / "model.tflite", format="int4")
+        assert not (tmp_path / "model.tflite").exists()
+
+    def test_download_turns_back_into_int8(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
+        download = export.to_tflite(ternary, tmp_path / "d.tflite", format="download")
+        int8 = export.to_tflite(ternary, tmp_path / "i.tflite")
+        assert export.unpack(download.read_bytes(), to="int8") == int8.read_bytes()
+
+
 class TestPromises:
     """The converter falls back to float in silence: `check_int8` does not."""
 
@@ -118,6 +137,11 @@ class TestPromises:
         with pytest.raises(export.ConversionError, match="FLOAT32 tensor"):
             export.to_tflite(quantised, path)
         assert not path.exists()
+        # Allowed for the layer that apply left float, and for no other.
+        export.to_tflite(quantised, path, allow_float=True)
+        content = path.read_bytes()
+        with pytest.raises(export.ConversionError, match="FLOAT32 tensor"):
+            convert.check_int8(content, ternary_kernels=1, float_layers=["hidden"])
 
     def test_kernels_that_are_not_ternary_are_named(self, path: Path) -> None:
         with pytest.raises(export.ConversionError, match="Received 2; more codes are in"):

@@ -91,6 +91,13 @@ class Native:
         )
         return [(status, np.frombuffer(data, np.int8)) for status, data in self._run(request)]
 
+    def transpose(self, x: np.ndarray, *, back: bool) -> np.ndarray:
+        """[pixels, channels] to planar, or planar [channels, pixels] back."""
+        pixels, channels = x.T.shape if back else x.shape
+        request = _u32(6, back, pixels, channels) + _sized(np.ascontiguousarray(x).tobytes())
+        ((_, data),) = self._run(request)
+        return np.frombuffer(data, np.int8).reshape(x.T.shape)
+
 
 def native_driver(target: build.Target, flags: Sequence[str] = ()) -> Native:
     missing = target.missing_tools()

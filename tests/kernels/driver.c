@@ -15,6 +15,7 @@ enum {
     COMMAND_MULTIPLIER = 3,
     COMMAND_LIST = 4,
     COMMAND_PLANAR = 5,
+    COMMAND_TRANSPOSE = 6,
 };
 
 static int read_exactly(void *to, size_t size) {
@@ -226,6 +227,22 @@ static void run_planar(void) {
     free(blob);
 }
 
+/* back (0 or 1), pixels, channels, bytes -> bytes in the other layout */
+static void run_transpose(void) {
+    const uint32_t back = read_u32();
+    const int32_t pixels = (int32_t)read_u32(), channels = (int32_t)read_u32();
+    size_t size;
+    int8_t *const input = read_bytes(&size), *const output = allocate(size);
+    if (back) {
+        ec2t_planar_to_nhwc(pixels, channels, input, output);
+    } else {
+        ec2t_nhwc_to_planar(pixels, channels, input, output);
+    }
+    answer(EC2T_OK, output, size);
+    free(output);
+    free(input);
+}
+
 /* f64 values -> pairs of i32 multiplier and shift */
 static void run_multiplier(void) {
     size_t size;
@@ -250,6 +267,7 @@ int main(void) {
         case COMMAND_MULTIPLIER: run_multiplier(); break;
         case COMMAND_LIST: run_list(); break;
         case COMMAND_PLANAR: run_planar(); break;
+        case COMMAND_TRANSPOSE: run_transpose(); break;
         default: fprintf(stderr, "driver: unknown command %u\n", (unsigned)command); return 2;
         }
     }

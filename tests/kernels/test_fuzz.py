@@ -79,7 +79,7 @@ def fuzz(folder: Path, *limits: str) -> None:
 
 
 def test_fuzz_shortly(tmp_path: Path) -> None:
-    fuzz(tmp_path, "-runs=30000", "-max_total_time=20")
+    fuzz(tmp_path, "-runs=30000", "-max_total_time=10")
 
 
 @pytest.mark.slow

@@ -145,3 +145,11 @@ def test_damaged_streams_do_not_prepare(native, encoding: str) -> None:
     blob[60] ^= 1  # the number of non-zeros
     ((status, _),) = native.planar(0, [("tflite", bytes(blob), np.zeros((5, 8, 8), np.int8))])
     assert status == "STREAM"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (17, 3), (3, 17), (100, 33), (1024, 16)])
+def test_layouts_turn_into_each_other(native, any_native, shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(9).integers(-128, 128, shape).astype(np.int8)
+    for driver in (native, any_native):
+        np.testing.assert_array_equal(driver.transpose(x, back=False), x.T)
+        np.testing.assert_array_equal(driver.transpose(np.ascontiguousarray(x.T), back=True), x)

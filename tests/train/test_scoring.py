@@ -250,3 +250,32 @@ def test_a_float_resnet20_scores_as_published():
     assert round(score.additions / 1e6, 1) == 40.6
     assert round(score.multiplications / 1e6, 1) == 40.7
     assert round(score.operations / 1e6, 1) == 81.3
+
+
+def test_a_ternary_resnet20_scores_as_published(shared):
+    from ec2t_tf.train.zoo.published import load_weights
+    from ec2t_tf.train.zoo.resnet20 import resnet20
+
+    model = resnet20()
+    load_weights(model, shared / "models" / "resnet20_t64.npz")
+    score = micronet_score(model)
+    assert score.parameters == 11_810
+    assert round(score.operations / 1e6, 2) == 8.49
+    assert round(score.additions / 1e6, 1) == 8.0
+    assert round(score.multiplications / 1e6, 1) == 0.5
+    ternary = [line for line in score.layers if line.treatment == "ternary"]
+    assert len(ternary) == 18
+    assert {line.format for line in ternary} == {"mask+signs"}
+
+
+def test_a_model_in_training_scores_as_its_stripped_self():
+    import ec2t_tf
+
+    tf_keras.utils.set_random_seed(0)
+    net = tf_keras.Sequential(
+        [layers.InputLayer((4,)), layers.Dense(8), layers.Dense(8, name="middle"), layers.Dense(2)]
+    )
+    model = ec2t_tf.apply(net)
+    score = micronet_score(model)
+    assert score.layers == micronet_score(ec2t_tf.strip(model)).layers
+    assert {line.name: line.treatment for line in score.layers}["middle"] == "ternary"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import zoo
 from ec2t_tf.train.zoo.published import load_weights

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from ec2t_tf.scoring import micronet_score, plain_count
-from ec2t_tf.supernet import compound_scale
 from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
 from ec2t_tf.train.zoo.micronet import micronet
 from ec2t_tf.train.zoo.resnet18 import resnet18
+
+from ec2t_tf.scoring import micronet_score, plain_count
+from ec2t_tf.supernet import compound_scale
 
 
 def trainable_parameters(model):

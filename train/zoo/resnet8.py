@@ -5,12 +5,16 @@ from __future__ import annotations
 import tf_keras
 from tf_keras import layers
 
+Tensor = object  # symbolic Keras tensor
 
-def resnet8(*, input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10) -> tf_keras.Model:
+
+def resnet8(
+    *, input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10
+) -> tf_keras.Model:
     """Post-activation blocks with a 1x1 convolution where the shape changes; 78,666 parameters at
     32x32x3. The output is logits, where MLPerf's has a softmax."""
 
-    def convolution(x, filters: int, size: int, stride: int, name: str):  # noqa: ANN001, ANN202
+    def convolution(x: Tensor, filters: int, size: int, stride: int, name: str) -> Tensor:
         return layers.Conv2D(
             filters,
             size,

@@ -169,9 +169,15 @@ ALWAYS_INLINE int32x4_t scale(int32x4_t accumulator, const requant_vectors *v, i
     return vrshlq_s32(x, v->right);
 }
 
-ALWAYS_INLINE int8x16_t narrow(const int32x4_t *a, const requant_vectors *v, int fp32) {
-    int16x8_t low = vqmovn_high_s32(vqmovn_s32(scale(a[0], v, fp32)), scale(a[1], v, fp32));
-    int16x8_t high = vqmovn_high_s32(vqmovn_s32(scale(a[2], v, fp32)), scale(a[3], v, fp32));
+/* Eight int32 to int16: saturating in two instructions, or the low halves in one if all fit. */
+ALWAYS_INLINE int16x8_t narrow_words(int32x4_t low, int32x4_t high, int fits) {
+    return fits ? vuzp1q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high))
+                : vqmovn_high_s32(vqmovn_s32(low), high);
+}
+
+ALWAYS_INLINE int8x16_t narrow(const int32x4_t *a, const requant_vectors *v, int fp32, int fits) {
+    int16x8_t low = narrow_words(scale(a[0], v, fp32), scale(a[1], v, fp32), fits);
+    int16x8_t high = narrow_words(scale(a[2], v, fp32), scale(a[3], v, fp32), fits);
     low = vqaddq_s16(low, v->zero_point);
     high = vqaddq_s16(high, v->zero_point);
     return vqmovn_high_s16(vqmovn_s16(low), high);
@@ -184,7 +190,7 @@ ALWAYS_INLINE int8x16_t clamp(int8x16_t x, const requant_vectors *v) {
 /* 16 outputs from plus and minus sums; `values` are {value_plus, value_minus, ...}. */
 ALWAYS_INLINE int8x16_t weigh16(int16x8_t plus_low, int16x8_t plus_high, int16x8_t minus_low,
                                 int16x8_t minus_high, int32x4_t bias, int16x8_t values,
-                                const requant_vectors *v, int fp32) {
+                                const requant_vectors *v, int fp32, int fits) {
     int32x4_t a[4];
     a[0] = vmlal_laneq_s16(bias, vget_low_s16(plus_low), values, 0);
     a[1] = vmlal_high_laneq_s16(bias, plus_low, values, 0);
@@ -194,33 +200,35 @@ ALWAYS_INLINE int8x16_t weigh16(int16x8_t plus_low, int16x8_t plus_high, int16x8
     a[1] = vmlal_high_laneq_s16(a[1], minus_low, values, 1);
     a[2] = vmlal_laneq_s16(a[2], vget_low_s16(minus_high), values, 1);
     a[3] = vmlal_high_laneq_s16(a[3], minus_high, values, 1);
-    return narrow(a, v, fp32);
+    return narrow(a, v, fp32, fits);
 }
 
 /* Both lists are short enough for int16 sums: nothing leaves the registers. */
 ALWAYS_INLINE void tiles_in_registers(const ec2t_planar_conv2d *conv,
                                       const ec2t_planar_channel *channel, int32_t entry,
                                       const int8_t *base, int32_t count, int8_t *output, int blocks,
-                                      int wide, int fp32) {
+                                      int wide, int fp32, int fits) {
     const void *const plus_list = list_at(conv->offsets, channel->first, wide);
-    const void *const minus_list = list_at(plus_list, channel->plus_count, wide);
+    /* Copies: the compiler must take the stores below for writes to the channel itself. */
+    const uint32_t plus_count = channel->plus_count, minus_count = channel->minus_count;
+    const void *const minus_list = list_at(plus_list, plus_count, wide);
     const requant_vectors v = load_requant(&conv->requant, entry, fp32);
     const int32x4_t bias = vdupq_n_s32(channel->bias);
     const int16x8_t values =
         vsetq_lane_s16((int16_t)channel->value_minus, vdupq_n_s16((int16_t)channel->value_plus), 1);
     for (; count > 0; --count, base += 16 * blocks, output += 16 * blocks) {
-        const sums64 plus = sum_places(base, plus_list, channel->plus_count, blocks, wide);
-        const sums64 minus = sum_places(base, minus_list, channel->minus_count, blocks, wide);
-        int8x16_t a = weigh16(plus.s0, plus.s1, minus.s0, minus.s1, bias, values, &v, fp32);
+        const sums64 plus = sum_places(base, plus_list, plus_count, blocks, wide);
+        const sums64 minus = sum_places(base, minus_list, minus_count, blocks, wide);
+        int8x16_t a = weigh16(plus.s0, plus.s1, minus.s0, minus.s1, bias, values, &v, fp32, fits);
         int8x16_t b = a, c = a, d = a;
         if (blocks > 1) {
-            b = weigh16(plus.s2, plus.s3, minus.s2, minus.s3, bias, values, &v, fp32);
+            b = weigh16(plus.s2, plus.s3, minus.s2, minus.s3, bias, values, &v, fp32, fits);
         }
         if (blocks > 2) {
-            c = weigh16(plus.s4, plus.s5, minus.s4, minus.s5, bias, values, &v, fp32);
+            c = weigh16(plus.s4, plus.s5, minus.s4, minus.s5, bias, values, &v, fp32, fits);
         }
         if (blocks > 3) {
-            d = weigh16(plus.s6, plus.s7, minus.s6, minus.s7, bias, values, &v, fp32);
+            d = weigh16(plus.s6, plus.s7, minus.s6, minus.s7, bias, values, &v, fp32, fits);
         }
         if (v.clamps) {
             a = clamp(a, &v), b = clamp(b, &v), c = clamp(c, &v), d = clamp(d, &v);
@@ -271,7 +279,7 @@ static void tile_in_chunks(const ec2t_planar_conv2d *conv, const ec2t_planar_cha
     const int fp32 = conv->requant.mode == EC2T_REQUANT_FP32;
     const requant_vectors v = load_requant(&conv->requant, entry, fp32);
     for (int b = 0; b < size / 16; ++b) {
-        vst1q_s8(output + 16 * b, clamp(narrow(accumulators + 4 * b, &v, fp32), &v));
+        vst1q_s8(output + 16 * b, clamp(narrow(accumulators + 4 * b, &v, fp32, 0), &v));
     }
 }
 
@@ -290,7 +298,13 @@ ALWAYS_INLINE void run_channels(const ec2t_planar_conv2d *conv, int32_t first, i
         const ec2t_planar_channel *const channel = &conv->channels[o];
         const int32_t entry = o * conv->requant.channel_stride;
         if (channel->plus_count <= CHUNK && channel->minus_count <= CHUNK) {
-            tiles_in_registers(conv, channel, entry, base, count, output, blocks, wide, fp32);
+            if (fp32 && blocks == 4 && channel->fits_int16) {
+                tiles_in_registers(conv, channel, entry, base, count, output, blocks, wide, fp32,
+                                   1);
+            } else {
+                tiles_in_registers(conv, channel, entry, base, count, output, blocks, wide, fp32,
+                                   0);
+            }
         } else {
             tiles_in_chunks(conv, channel, entry, base, 16 * blocks, count, output);
         }
@@ -321,15 +335,17 @@ static void planar_tiles(const ec2t_planar_conv2d *conv, int32_t first, int32_t 
 
 ALWAYS_INLINE void planar_fill(int8_t *to, int8_t value, int32_t count) {
     const int8x16_t values = vdupq_n_s8(value);
-    for (; count >= 16; count -= 16, to += 16) {
+    for (; count > 0; count -= 16, to += 16) {
         vst1q_s8(to, values);
     }
-    if (count >= 8) {
-        vst1_s8(to, vget_low_s8(values));
-        count -= 8, to += 8;
+}
+
+ALWAYS_INLINE void planar_copy_blocks(int8_t *to, const int8_t *from, int32_t blocks) {
+    for (; blocks >= 4; blocks -= 4, to += 64, from += 64) {
+        vst1q_s8_x4(to, vld1q_s8_x4(from));
     }
-    for (; count > 0; --count) {
-        *to++ = value;
+    for (; blocks > 0; --blocks, to += 16, from += 16) {
+        vst1q_s8(to, vld1q_s8(from));
     }
 }
 
@@ -359,7 +375,7 @@ ALWAYS_INLINE void planar_copy_masked(int8_t *to, const int8_t *from, int32_t bl
     if (mask_count <= 2) {
         /* Rows of 1, 2, 4, 8, 16 or 32: the masks stay in registers. */
         const uint8x16_t even = vreinterpretq_u8_s8(vld1q_s8(masks));
-        const uint8x16_t odd = vreinterpretq_u8_s8(vld1q_s8(masks + 16));
+        const uint8x16_t odd = vreinterpretq_u8_s8(vld1q_s8(masks + 16 * (mask_count - 1)));
         for (; blocks >= 4; blocks -= 4, to += 64, from += 64) {
             const int8x16_t a = masked(from, even, zeros), b = masked(from + 16, odd, zeros);
             const int8x16_t c = masked(from + 32, even, zeros), d = masked(from + 48, odd, zeros);
@@ -391,6 +407,12 @@ ALWAYS_INLINE void planar_copy_alternate(int8_t *to, const int8_t *from, int32_t
     const int32_t vectors = (count + 15) / 16;
     const ptrdiff_t last = (ptrdiff_t)(rows - 1) * from_pitch + 32 * (ptrdiff_t)vectors;
     if (rows > 0 && 16 * vectors <= room && end - from >= last) {
+        if (vectors == 1) {
+            for (; rows > 0; --rows, to += to_pitch, from += from_pitch) {
+                vst1q_s8(to, vld2q_s8(from).val[0]);
+            }
+            return;
+        }
         for (; rows > 0; --rows, to += to_pitch, from += from_pitch) {
             for (int32_t x = 0; x < count; x += 16) {
                 vst1q_s8(to + x, vld2q_s8(from + 2 * x).val[0]);

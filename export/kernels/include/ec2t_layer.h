@@ -82,7 +82,7 @@ typedef struct {
     uint32_t bit;        /* bits consumed of the current word */
     uint32_t sign;       /* bitmap: signs consumed */
     uint32_t decoded;    /* non-zeros so far */
-    uint32_t next_plus;  /* gaps: place of the next non-zero, plus 1; 0: none read yet */
+    uint32_t next_plus;  /* gaps: place of the next non-zero in the current channel, plus 1 */
     uint32_t next_minus; /* gaps: that non-zero is a minus */
     void *range;         /* range coder: its state, in the scratch */
 } ec2t_decoder;

@@ -24,7 +24,8 @@ typedef struct {
     uint32_t first; /* of its offsets: first those of symbol +1, then those of -1 */
     uint32_t plus_count, minus_count;
     int32_t value_plus, value_minus;
-    int32_t bias; /* the input's zero point folded in */
+    int32_t bias;       /* the input's zero point folded in */
+    int32_t fits_int16; /* FP32: every scaled sum is, before the output's zero point is added */
 } ec2t_planar_channel;
 
 /* Rows of a lowered plane that come from input rows of the same remainder by the stride. */

@@ -15,6 +15,9 @@ extern "C" {
 typedef enum {
     EC2T_REQUANT_TFLITE = 0,
     EC2T_REQUANT_FP32 = 1,
+    /* TFLITE's multipliers and shifts with one rounding instead of two, halves up: the fully
+     * connected reference kernel of TensorFlow Lite 2.21 and ai-edge-litert 2.3 does that. */
+    EC2T_REQUANT_TFLITE_ONCE = 2,
 } ec2t_requant_mode;
 
 typedef struct {
@@ -58,6 +61,12 @@ static inline int32_t ec2t_requantise_tflite(int32_t accumulator, int32_t multip
     return (high >> right) + (remainder > threshold ? 1 : 0);
 }
 
+static inline int32_t ec2t_requantise_tflite_once(int32_t accumulator, int32_t multiplier,
+                                                  int32_t shift) {
+    const int32_t right = 31 - shift;
+    return (int32_t)(((int64_t)accumulator * multiplier + (INT64_C(1) << (right - 1))) >> right);
+}
+
 static inline int8_t ec2t_requantise(int32_t accumulator, const ec2t_requant *requant,
                                      int32_t channel) {
     const int32_t entry = channel * requant->channel_stride;
@@ -73,8 +82,11 @@ static inline int8_t ec2t_requantise(int32_t accumulator, const ec2t_requant *re
         volatile float rounded = scaled + magic;
         value = (int32_t)(rounded - magic) + requant->output_zero_point;
     } else {
-        value = ec2t_requantise_tflite(accumulator, requant->multipliers[entry],
-                                       requant->shifts[entry]);
+        value = requant->mode == EC2T_REQUANT_TFLITE
+                    ? ec2t_requantise_tflite(accumulator, requant->multipliers[entry],
+                                             requant->shifts[entry])
+                    : ec2t_requantise_tflite_once(accumulator, requant->multipliers[entry],
+                                                  requant->shifts[entry]);
         /* Sums of two int32, clamped: done in 64 bits, they cannot overflow. */
         const int64_t sum = (int64_t)value + requant->output_zero_point;
         value = sum < requant->output_min   ? requant->output_min

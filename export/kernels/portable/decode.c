@@ -156,111 +156,144 @@ static ec2t_status decode_bitmap(ec2t_decoder *decoder, tap_lists *lists) {
     return EC2T_OK;
 }
 
-static ec2t_status next_gap8(ec2t_decoder *decoder, uint32_t *zeros, uint32_t *minus) {
-    const ec2t_layer *const layer = decoder->layer;
+/* A gap stream being read, and the place of its next non-zero: kept in a local while a channel is
+ * decoded, so that compilers hold it in registers. */
+typedef struct {
+    const uint8_t *stream;
+    uint32_t size;      /* gap8: bytes; rice: words */
+    uint32_t parameter; /* rice */
+    uint32_t position, bit;
+    uint32_t zeros, minus; /* the gap just read */
+} gap_reader;
+
+static int read_gap8(gap_reader *reader) {
     uint32_t sum = 0;
     for (;;) {
-        if (decoder->position == layer->stream_size) {
-            return EC2T_ERROR_STREAM;
+        if (reader->position == reader->size) {
+            return 0;
         }
-        const uint32_t code = layer->stream[decoder->position++];
-        if (code == 255) {
-            return EC2T_ERROR_STREAM;
-        }
+        const uint32_t code = reader->stream[reader->position++];
         sum += code & 127u;
+        if (code != 127) {
+            reader->zeros = sum;
+            reader->minus = code >> 7;
+            return code != 255;
+        }
         /* Stops a stream of escapes before the sum could wrap. */
         if (sum > INT32_MAX) {
-            return EC2T_ERROR_STREAM;
-        }
-        if (code != 127) {
-            *zeros = sum;
-            *minus = code >> 7;
-            return EC2T_OK;
+            return 0;
         }
     }
 }
 
 /* The 32 bits from the reader's place on, zeros after the end of the stream. */
-static uint32_t peek_bits(const ec2t_decoder *decoder) {
-    const ec2t_layer *const layer = decoder->layer;
-    const uint32_t words = layer->stream_size / 4, at = decoder->position;
-    const uint32_t high = at < words ? load_word(layer->stream, at) : 0;
-    if (decoder->bit == 0) {
-        return high;
-    }
-    const uint32_t low = at + 1 < words ? load_word(layer->stream, at + 1) : 0;
-    return high << decoder->bit | low >> (32 - decoder->bit);
+static uint32_t peek_bits(const gap_reader *reader) {
+    const uint32_t at = reader->position;
+    const uint32_t high = at < reader->size ? load_word(reader->stream, at) : 0;
+    const uint32_t low = at + 1 < reader->size ? load_word(reader->stream, at + 1) : 0;
+    return high << reader->bit | low >> 1 >> (31 - reader->bit);
 }
 
-static void skip_bits(ec2t_decoder *decoder, uint32_t count) {
-    decoder->bit += count;
-    decoder->position += decoder->bit / 32;
-    decoder->bit %= 32;
+static void skip_bits(gap_reader *reader, uint32_t count) {
+    reader->bit += count;
+    reader->position += reader->bit / 32;
+    reader->bit %= 32;
 }
 
-static ec2t_status next_rice(ec2t_decoder *decoder, uint32_t *zeros, uint32_t *minus) {
-    const uint32_t words = decoder->layer->stream_size / 4;
-    const uint32_t parameter = decoder->layer->stream_parameter;
-    uint32_t quotient = 0, bits = peek_bits(decoder);
+/* Codes of more than 32 bits, and those at the end of the stream. */
+static int read_rice_slowly(gap_reader *reader) {
+    uint32_t quotient = 0, bits = peek_bits(reader);
     while (bits == 0) {
         /* The second bound keeps the quotient within its 32 bits. */
-        if (decoder->position >= words || quotient > INT32_MAX) {
-            return EC2T_ERROR_STREAM;
+        if (reader->position >= reader->size || quotient > INT32_MAX) {
+            return 0;
         }
         quotient += 32;
-        skip_bits(decoder, 32);
-        bits = peek_bits(decoder);
+        skip_bits(reader, 32);
+        bits = peek_bits(reader);
     }
     const uint32_t run = leading_zeros(bits);
     quotient += run;
-    skip_bits(decoder, run + 1);
+    skip_bits(reader, run + 1);
     /* Remainder and sign: at most 16 bits. */
-    bits = peek_bits(decoder);
-    skip_bits(decoder, parameter + 1);
-    if (decoder->position > words || (decoder->position == words && decoder->bit != 0) ||
-        quotient > (uint32_t)INT32_MAX >> parameter) {
-        return EC2T_ERROR_STREAM;
+    bits = peek_bits(reader) >> (31 - reader->parameter);
+    skip_bits(reader, reader->parameter + 1);
+    if (reader->position > reader->size || (reader->position == reader->size && reader->bit != 0) ||
+        quotient > (uint32_t)INT32_MAX >> reader->parameter) {
+        return 0;
     }
-    bits >>= 31 - parameter;
-    *zeros = (quotient << parameter) + (bits >> 1);
-    *minus = bits & 1u;
-    return EC2T_OK;
+    reader->zeros = (quotient << reader->parameter) + (bits >> 1);
+    reader->minus = bits & 1u;
+    return 1;
+}
+
+static int read_rice(gap_reader *reader) {
+    if (reader->position + 1 >= reader->size) {
+        return read_rice_slowly(reader);
+    }
+    const uint32_t high = load_word(reader->stream, reader->position);
+    const uint32_t low = load_word(reader->stream, reader->position + 1);
+    const uint32_t bits = high << reader->bit | low >> 1 >> (31 - reader->bit);
+    const uint32_t run = leading_zeros(bits), length = run + reader->parameter + 2;
+    if (length > 32) {
+        return read_rice_slowly(reader);
+    }
+    const uint32_t code = bits >> (32 - length); /* 1, remainder, sign */
+    reader->zeros =
+        (run << reader->parameter) + ((code >> 1) & ((UINT32_C(1) << reader->parameter) - 1));
+    reader->minus = code & 1u;
+    skip_bits(reader, length);
+    return 1;
 }
 
 /* Gaps run on over channel borders: the next non-zero waits in the decoder until its channel comes,
- * as its distance from the start of the current channel plus 1. */
-static ec2t_status decode_gaps(ec2t_decoder *decoder, tap_lists *lists) {
+ * as its distance from the start of the current channel plus 1; NO_NEXT: there is none. */
+#define NO_NEXT 0xffffffffu
+
+static inline ec2t_status decode_gaps(ec2t_decoder *decoder, tap_lists *target,
+                                      int (*read_gap)(gap_reader *)) {
     const ec2t_layer *const layer = decoder->layer;
+    const int is_rice = layer->encoding == EC2T_ENCODING_RICE;
+    tap_lists lists = *target;
+    gap_reader reader = {
+        .stream = layer->stream,
+        .size = is_rice ? layer->stream_size / 4 : layer->stream_size,
+        .parameter = layer->stream_parameter,
+        .position = decoder->position,
+        .bit = decoder->bit,
+        .minus = decoder->next_minus,
+    };
     const uint32_t remaining =
         symbol_count(layer) - (uint32_t)decoder->channel * (uint32_t)layer->taps;
-    uint32_t place = 0; /* of the first tap that is not decided yet */
-    for (;;) {
-        if (decoder->next_plus == 0) {
-            if (decoder->decoded == layer->nonzeros) {
-                return EC2T_OK;
-            }
-            uint32_t zeros, minus;
-            const ec2t_status status = layer->encoding == EC2T_ENCODING_RICE
-                                           ? next_rice(decoder, &zeros, &minus)
-                                           : next_gap8(decoder, &zeros, &minus);
-            if (status != EC2T_OK) {
-                return status;
-            }
-            if (zeros >= remaining - place) {
-                return EC2T_ERROR_STREAM;
-            }
-            decoder->next_plus = place + zeros + 1;
-            decoder->next_minus = minus;
-            decoder->decoded += 1;
-        }
-        if (decoder->next_plus > lists->size) {
-            decoder->next_plus -= lists->size;
-            return EC2T_OK;
-        }
-        list_tap(lists, decoder->next_plus - 1, decoder->next_minus);
-        place = decoder->next_plus;
-        decoder->next_plus = 0;
+    uint32_t next = decoder->next_plus, left = layer->nonzeros - decoder->decoded;
+    ec2t_status status = EC2T_OK;
+    if (decoder->channel == 0) {
+        /* No place before the first tap: the loop below adds the first gap. */
+        next = 0;
     }
+    while (next <= lists.size) {
+        if (next != 0) {
+            list_tap(&lists, next - 1, reader.minus);
+        }
+        if (left == 0) {
+            next = NO_NEXT;
+            break;
+        }
+        /* Both sides are below 2^31, so the sum does not wrap. */
+        if (!read_gap(&reader) || reader.zeros + next + 1 > remaining) {
+            status = EC2T_ERROR_STREAM;
+            break;
+        }
+        next += reader.zeros + 1;
+        left -= 1;
+    }
+    decoder->next_plus = next == NO_NEXT ? NO_NEXT : next - lists.size;
+    decoder->next_minus = reader.minus;
+    decoder->position = reader.position;
+    decoder->bit = reader.bit;
+    decoder->decoded = layer->nonzeros - left;
+    *target = lists;
+    return status;
 }
 
 static ec2t_status decode_range(ec2t_decoder *decoder, tap_lists *lists) {
@@ -285,8 +318,8 @@ ec2t_status ec2t_decode_channel(ec2t_decoder *decoder, uint16_t *taps, uint32_t 
     case EC2T_ENCODING_TWO_BIT: status = decode_two_bit(decoder, &lists); break;
     case EC2T_ENCODING_FIVE_TRITS: status = decode_five_trits(decoder, &lists); break;
     case EC2T_ENCODING_BITMAP: status = decode_bitmap(decoder, &lists); break;
-    case EC2T_ENCODING_GAP8:
-    case EC2T_ENCODING_RICE: status = decode_gaps(decoder, &lists); break;
+    case EC2T_ENCODING_GAP8: status = decode_gaps(decoder, &lists, read_gap8); break;
+    case EC2T_ENCODING_RICE: status = decode_gaps(decoder, &lists, read_rice); break;
     case EC2T_ENCODING_RANGE: status = decode_range(decoder, &lists); break;
     case EC2T_ENCODING_INT8: break;
     }

@@ -83,6 +83,10 @@ static void planar_fill(int8_t *to, int8_t value, int32_t count) {
     memset(to, (uint8_t)value, (size_t)count);
 }
 
+static void planar_copy_blocks(int8_t *to, const int8_t *from, int32_t blocks) {
+    memcpy(to, from, 16 * (size_t)blocks);
+}
+
 static void planar_copy(int8_t *to, const int8_t *from, int32_t count) {
     memcpy(to, from, (size_t)count);
 }

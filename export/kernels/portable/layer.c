@@ -12,6 +12,7 @@ enum {
     LARGEST_CHANNELS = 1 << 20,
     LARGEST_EXTENT = 4095,
     LARGEST_TAPS = 65535,
+    LARGEST_WEIGHTS = 1 << 28,
     LARGEST_RICE_PARAMETER = 15,
 };
 
@@ -60,7 +61,7 @@ static ec2t_status parse_geometry(const uint8_t *header, ec2t_layer *layer) {
     /* At most 4095^2 * 2^20, so 64 bits are needed, and enough. */
     const uint64_t taps =
         (uint64_t)layer->kernel_height * (uint64_t)layer->kernel_width * (inputs / groups);
-    if (taps > LARGEST_TAPS || taps * outputs > INT32_MAX) {
+    if (taps > LARGEST_TAPS || taps * outputs > LARGEST_WEIGHTS) {
         return EC2T_ERROR_HEADER;
     }
     layer->taps = (int32_t)taps;

@@ -71,10 +71,15 @@ static int32_t place_rows(ec2t_planar_conv2d *conv, int32_t band_rows) {
     return row;
 }
 
-static uint64_t group_elements(const ec2t_planar_conv2d *conv, int32_t plane_rows) {
-    const ec2t_conv2d_shape *const shape = &conv->shape;
-    return (uint64_t)(shape->input_channels / shape->groups) * (uint64_t)shape->kernel_width *
-           (uint64_t)plane_rows * (uint64_t)shape->output_width;
+/* Lowered planes of one group. */
+static uint64_t group_planes(const ec2t_planar_conv2d *conv) {
+    return (uint64_t)(conv->shape.input_channels / conv->shape.groups) *
+           (uint64_t)conv->shape.kernel_width;
+}
+
+static uint64_t group_bytes(const ec2t_planar_conv2d *conv, int32_t plane_rows) {
+    return group_planes(conv) * (uint64_t)plane_rows * (uint64_t)conv->shape.output_width *
+           conv->kernel->element_size;
 }
 
 /* As many rows as fit the cache, but at least a tile; then bands of equal height. */
@@ -83,18 +88,19 @@ static ec2t_status choose_band(ec2t_planar_conv2d *conv) {
     const int32_t height = shape->output_height, width = shape->output_width;
     const int32_t fewest = (TILE + width - 1) / width;
     int32_t rows = height;
-    while (rows > fewest &&
-           group_elements(conv, place_rows(conv, rows)) * conv->kernel->element_size > BAND_BYTES) {
+    while (rows > fewest && group_bytes(conv, place_rows(conv, rows)) > BAND_BYTES) {
         rows = rows > 2 * fewest ? rows / 2 : rows - 1;
     }
     const int32_t bands = (height + rows - 1) / rows;
     conv->band_rows = (height + bands - 1) / bands;
-    const int32_t plane_rows = place_rows(conv, conv->band_rows);
-    const uint64_t elements = group_elements(conv, plane_rows);
+    /* Lowering writes up to 15 elements beyond a plane. */
+    const uint64_t plane = (uint64_t)place_rows(conv, conv->band_rows) * (uint64_t)width;
+    const uint64_t padded = (plane + 30) / 16 * 16;
+    const uint64_t elements = group_planes(conv) * padded;
     if (elements > INT32_MAX / 4) {
         return EC2T_ERROR_UNSUPPORTED;
     }
-    conv->plane_size = (uint32_t)plane_rows * (uint32_t)width;
+    conv->plane_size = (uint32_t)padded;
     conv->offset_size = elements <= 65536 ? 2 : 4;
     return EC2T_OK;
 }
@@ -121,6 +127,21 @@ static void store_offset(const ec2t_planar_conv2d *conv, void *offsets, uint32_t
     } else {
         ((uint32_t *)offsets)[index] = offset;
     }
+}
+
+/* Whether every scaled sum of a channel is within int16, whatever the input: |sum| is at most
+ * |bias| + 128 * (magnitudes of the weights). */
+static int32_t fits_int16(const ec2t_planar_channel *channel, const ec2t_requant *requant,
+                          int32_t o) {
+    if (requant->mode != EC2T_REQUANT_FP32) {
+        return 0;
+    }
+    const double plus = (double)channel->plus_count * (double)channel->value_plus;
+    const double minus = (double)channel->minus_count * (double)channel->value_minus;
+    const double weights = (plus < 0 ? -plus : plus) + (minus < 0 ? -minus : minus);
+    const double bias = channel->bias < 0 ? -(double)channel->bias : (double)channel->bias;
+    const double factor = (double)requant->factors[o * requant->channel_stride];
+    return (bias + 128.0 * weights) * factor < 32000.0;
 }
 
 static ec2t_status list_offsets(ec2t_planar_conv2d *conv, const ec2t_layer *layer,
@@ -156,6 +177,7 @@ static ec2t_status list_offsets(ec2t_planar_conv2d *conv, const ec2t_layer *laye
             (int32_t)plus * channel->value_plus + (int32_t)minus * channel->value_minus;
         const uint32_t bias = layer->bias != NULL ? (uint32_t)layer->bias[o] : 0;
         channel->bias = (int32_t)(bias - (uint32_t)(weight_sum * layer->input_zero_point));
+        channel->fits_int16 = fits_int16(channel, &conv->requant, o);
     }
     return status == EC2T_OK ? ec2t_decode_finish(&decoder) : status;
 }

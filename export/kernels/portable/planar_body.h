@@ -9,7 +9,8 @@
  *   planar_tiles(conv, first, last, base, size, count, output, pitch)
  *                          outputs of channels [first, last) at `count` times `size` places, all of
  *                          them written; `output` is the first channel's, `pitch` leads to the next
- *   planar_fill(to, value, count)
+ *   planar_fill(to, value, count)           may write up to 15 elements more
+ *   planar_copy_blocks(to, from, blocks)    blocks of 16 elements
  *   planar_copy(to, from, count)            widening copy of exactly `count`
  *   planar_copy_masked(to, from, blocks, masks, mask_count, zero)
  *                          blocks of 16 elements, `zero` where a mask byte is -1 (else it is 0);
@@ -25,7 +26,7 @@
 #define PLANAR_JOIN_(a, b) a##b
 #define PLANAR_JOIN(a, b) PLANAR_JOIN_(a, b)
 
-enum { PLANAR_BLOCK = 16, PLANAR_MOST_MASKS = 16 };
+enum { PLANAR_BLOCK = 16, PLANAR_MOST_MASKS = 16, PLANAR_MOST_COLUMNS = 8 };
 
 typedef struct {
     const ec2t_planar_conv2d *conv;
@@ -72,11 +73,12 @@ planar_copy_at_ends(const planar_band *band, planar_element *to, const int8_t *f
     int32_t head = before > 0 ? (int32_t)((before + PLANAR_BLOCK - 1) / PLANAR_BLOCK) : 0;
     int32_t tail = (int32_t)(left < size ? left : size) / PLANAR_BLOCK;
     const int32_t all = size / PLANAR_BLOCK;
+    /* Whole blocks start where the masks do. */
+    head = (head + mask_count - 1) / mask_count * mask_count;
     head = head < all ? head : all;
     tail = tail > head ? tail : head;
-    /* The masks lie there twice, so that they can be entered at any of them. */
-    planar_copy_masked(to + head * PLANAR_BLOCK, from + head * PLANAR_BLOCK, tail - head,
-                       masks + head % mask_count * PLANAR_BLOCK, mask_count, band->zero);
+    planar_copy_masked(to + head * PLANAR_BLOCK, from + head * PLANAR_BLOCK, tail - head, masks,
+                       mask_count, band->zero);
     for (int32_t i = 0; i < size; ++i) {
         i = i == head * PLANAR_BLOCK ? tail * PLANAR_BLOCK : i;
         if (i < size) {
@@ -98,8 +100,9 @@ PLANAR_TARGET static void planar_lower_shifted(const planar_band *band, int32_t 
     planar_rows_inside(band, rows, count, &first, &last);
     const int32_t top = first * width, size = (last - first) * width;
     const int32_t bottom = (count - last) * width;
-    const int32_t blocks = size / PLANAR_BLOCK;
-    const int8_t *const rest_masks = masks + blocks % mask_count * PLANAR_BLOCK;
+    /* The last block may be more than is needed: planes have room for it. */
+    const int32_t blocks = (size + PLANAR_BLOCK - 1) / PLANAR_BLOCK;
+    const int32_t reach = blocks * PLANAR_BLOCK;
     const size_t plane = (size_t)shape->input_height * (size_t)width;
     const size_t step = (size_t)shape->kernel_width * band->conv->plane_size;
     const int8_t *from = band->input + (size_t)band->first_channel * plane +
@@ -109,24 +112,15 @@ PLANAR_TARGET static void planar_lower_shifted(const planar_band *band, int32_t 
     /* Copies: the compiler must take the stores below for writes to the band itself. */
     const planar_element zero = band->zero;
     const int8_t *const input = band->input, *const input_end = band->input_end;
-    if (shift == 0) {
-        for (int32_t channel = 0; channel < inputs; ++channel, from += plane, to += step) {
-            planar_fill(to, zero, top);
-            planar_copy(to + top, from, size);
-            planar_fill(to + top + size, zero, bottom);
-        }
-        return;
-    }
     for (int32_t channel = 0; channel < inputs; ++channel, from += plane, to += step) {
         planar_element *const start = to + top;
         planar_fill(to, zero, top);
-        if (from >= input && from + size <= input_end) {
-            planar_copy_masked(start, from, blocks, masks, mask_count, zero);
-            for (int32_t i = blocks * PLANAR_BLOCK; i < size; ++i) {
-                start[i] = rest_masks[i % PLANAR_BLOCK] ? zero : from[i];
-            }
-        } else {
+        if (from < input || from + reach > input_end) {
             planar_copy_at_ends(band, start, from, size, masks, mask_count);
+        } else if (shift == 0) {
+            planar_copy_blocks(start, from, blocks);
+        } else {
+            planar_copy_masked(start, from, blocks, masks, mask_count, zero);
         }
         planar_fill(start + size, zero, bottom);
     }
@@ -204,24 +198,34 @@ static int32_t planar_gcd(int32_t a, int32_t b) {
     return a;
 }
 
-PLANAR_TARGET static void planar_lower(const planar_band *band) {
-    const ec2t_conv2d_shape *const shape = &band->conv->shape;
+/* How planar_lower_shifted can serve a layer: the masks of each kernel column, or none. */
+typedef struct {
+    int32_t count; /* masks a column has; 0: the layer is lowered row by row */
+    int8_t masks[PLANAR_MOST_COLUMNS][PLANAR_MOST_MASKS * PLANAR_BLOCK];
+} planar_masks;
+
+static void planar_make_masks(const ec2t_conv2d_shape *shape, planar_masks *masks) {
     const int32_t width = shape->output_width;
-    const int32_t mask_count = width / planar_gcd(PLANAR_BLOCK, width);
-    const int shifted = shape->stride_height == 1 && shape->stride_width == 1 &&
-                        width == shape->input_width && mask_count <= PLANAR_MOST_MASKS;
+    masks->count = width / planar_gcd(PLANAR_BLOCK, width);
+    if (shape->stride_height != 1 || shape->stride_width != 1 || width != shape->input_width ||
+        masks->count > PLANAR_MOST_MASKS || shape->kernel_width > PLANAR_MOST_COLUMNS) {
+        masks->count = 0;
+        return;
+    }
     for (int32_t kx = 0; kx < shape->kernel_width; ++kx) {
-        int8_t masks[2 * PLANAR_MOST_MASKS * PLANAR_BLOCK];
         const int32_t shift = kx * shape->dilation_width - shape->pad_left;
-        if (shifted && shift != 0) {
-            int32_t x = 0;
-            for (int32_t i = 0; i < 2 * mask_count * PLANAR_BLOCK; ++i) {
-                masks[i] = x + shift < 0 || x + shift >= width ? -1 : 0;
-                x = x + 1 == width ? 0 : x + 1;
-            }
+        int32_t x = 0;
+        for (int32_t i = 0; i < masks->count * PLANAR_BLOCK; ++i) {
+            masks->masks[kx][i] = x + shift < 0 || x + shift >= width ? -1 : 0;
+            x = x + 1 == width ? 0 : x + 1;
         }
-        if (shifted) {
-            planar_lower_shifted(band, kx, masks, mask_count);
+    }
+}
+
+PLANAR_TARGET static void planar_lower(const planar_band *band, const planar_masks *masks) {
+    for (int32_t kx = 0; kx < band->conv->shape.kernel_width; ++kx) {
+        if (masks->count > 0) {
+            planar_lower_shifted(band, kx, masks->masks[kx], masks->count);
         } else {
             planar_lower_rows(band, kx);
         }
@@ -271,6 +275,8 @@ PLANAR_TARGET void PLANAR_JOIN(ec2t_conv2d_s8_planar__,
         .scratch = scratch,
         .zero = (planar_element)shape->input_zero_point,
     };
+    planar_masks masks;
+    planar_make_masks(shape, &masks);
     for (int32_t o = part->channel_begin; o < part->channel_end;) {
         const int32_t group = o / outputs;
         const int32_t group_end = (group + 1) * outputs;
@@ -280,7 +286,7 @@ PLANAR_TARGET void PLANAR_JOIN(ec2t_conv2d_s8_planar__,
             const int32_t rest = part->row_end - row;
             band.row_begin = row;
             band.rows = rest < conv->band_rows ? rest : conv->band_rows;
-            planar_lower(&band);
+            planar_lower(&band, &masks);
             planar_run_channels(&band, o, end,
                                 output + (size_t)o * out_plane +
                                     (size_t)row * (size_t)shape->output_width,

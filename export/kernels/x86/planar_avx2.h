@@ -156,11 +156,15 @@ ALWAYS_INLINE void store_words(int16_t *to, __m256i words) {
 }
 
 __attribute__((target("avx2"))) static void planar_fill(int16_t *to, int16_t value, int32_t count) {
-    for (; count >= 16; count -= 16, to += 16) {
+    for (; count > 0; count -= 16, to += 16) {
         store_words(to, _mm256_set1_epi16(value));
     }
-    for (; count > 0; --count) {
-        *to++ = value;
+}
+
+__attribute__((target("avx2"))) static void planar_copy_blocks(int16_t *to, const int8_t *from,
+                                                               int32_t blocks) {
+    for (; blocks > 0; --blocks, to += 16, from += 16) {
+        store_words(to, widen(from));
     }
 }
 

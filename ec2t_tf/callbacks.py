@@ -1,0 +1,129 @@
+"""Watching a ternary training. Nothing depends on these callbacks: training is the same without.
+
+>>> model.fit(data, callbacks=[ec2t_tf.callbacks.TensorBoard("logs"), ...])
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from ec2t_tf.quantize_config import TernaryLayer, ternary_layers
+
+COLUMNS = (
+    *("zeros", "entropy", "w_n", "w_p", "threshold_n", "threshold_p", "entropy_gain", "changed"),
+)
+
+
+class _Watch(tf_keras.callbacks.Callback):
+    """Measures every ternary (or pruned) layer at the end of each epoch."""
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if not ternary_layers(self.model):
+            raise ValueError(
+                "This callback watches models that ec2t_tf.apply made. "
+                f"Received: '{self.model.name}', which has no ternary layer."
+            )
+        self._codes = {layer.name: layer.assign().codes for layer in ternary_layers(self.model)}
+
+    def measure(self) -> dict[str, dict[str, float]]:
+        """Layer name -> what `COLUMNS` name. Also remembers the codes, for the next `changed`."""
+        found = {}
+        for layer in ternary_layers(self.model):
+            found[layer.name], self._codes[layer.name] = _measure(layer, self._codes[layer.name])
+        return found
+
+
+def _measure(layer: TernaryLayer, before: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+    assignment = layer.assign()
+    latent, codes = layer.latent.numpy(), assignment.codes
+    missing = float("nan")
+    ternary = layer.method.is_ternary
+    row = {
+        "zeros": assignment.sparsity,
+        "entropy": assignment.entropy,
+        "w_n": assignment.scale_neg if ternary else missing,
+        "w_p": assignment.scale_pos if ternary else missing,
+        # Where the boundaries lie in effect: the innermost weights that are not zero.
+        "threshold_n": float(-latent[codes < 0].max()) if (codes < 0).any() else missing,
+        "threshold_p": float(latent[codes > 0].min()) if (codes > 0).any() else missing,
+        "entropy_gain": float(getattr(layer.method, "entropy_gain", missing)),
+        "changed": float(np.mean(codes != before)),
+    }
+    return row, codes
+
+
+class CSVLogger(_Watch):
+    """A row for each layer and epoch: epoch, layer, and the columns of `COLUMNS`.
+
+    `zeros` and `changed` (since the epoch before) are shares, `entropy` bits per weight, `w_n`,
+    `w_p` and the thresholds magnitudes in the unit of the weights; nan where a method has no such
+    value.
+
+    Args:
+      path: file to write; an existing one is replaced.
+
+    Raises:
+      OSError: the file cannot be written (when training begins).
+      ValueError: the model has no ternary layer (when training begins).
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        super().__init__()
+        self.path = Path(path)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        super().on_train_begin(logs)
+        with self.path.open("w", newline="") as file:
+            csv.writer(file).writerow(["epoch", "layer", *COLUMNS])
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            for name, row in self.measure().items():
+                writer.writerow([epoch, name, *(row[column] for column in COLUMNS)])
+
+
+class TensorBoard(_Watch):
+    """The columns of `CSVLogger` as scalars, and a histogram of each layer's latent weights.
+
+    Args:
+      log_dir: folder for the event files, created if missing.
+
+    Raises:
+      ValueError: the model has no ternary layer (when training begins).
+    """
+
+    def __init__(self, log_dir: str | os.PathLike) -> None:
+        super().__init__()
+        self.log_dir = os.fspath(log_dir)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        super().on_train_begin(logs)
+        self._writer = tf.summary.create_file_writer(self.log_dir)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        rows = self.measure()
+        with self._writer.as_default():
+            for layer in ternary_layers(self.model):
+                for column, value in rows[layer.name].items():
+                    if np.isfinite(value):
+                        tf.summary.scalar(f"{layer.name}/{column}", value, step=epoch)
+                _histogram(f"{layer.name}/latent", layer.latent.numpy(), step=epoch)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self._writer.close()
+
+
+def _histogram(name: str, values: np.ndarray, *, step: int, buckets: int = 30) -> None:
+    """A histogram as TensorBoard's plugin reads it: rows of (left, right, count)."""
+    counts, edges = np.histogram(values.astype(np.float64), bins=buckets)
+    table = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = "histograms"
+    tf.summary.write(name, tf.constant(table, tf.float64), step=step, metadata=metadata)

@@ -1,0 +1,6 @@
+"""A whole int8 net as freestanding C: `to_c` writes model.c, model.h and the kernels they use."""
+
+from .emit import Report, to_c
+from .graph import ModelError
+
+__all__ = ["ModelError", "Report", "to_c"]

@@ -1,0 +1,45 @@
+"""QEMU machines that stand for the cores: compiler flags and memory maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "board"  # start-up, linker script, semihosting
+
+
+@dataclass(frozen=True)
+class Board:
+    """A QEMU machine that stands for a core: compiler flags and memory map (bytes)."""
+
+    machine: str
+    flags: tuple[str, ...]
+    code: tuple[int, int]
+    ram: tuple[int, int]
+
+
+MEBI = 1 << 20
+_MPS2 = {"code": (0, 4 * MEBI), "ram": (0x20000000, 4 * MEBI)}
+BOARDS = {
+    # The M0 build runs on an M3 with unaligned accesses trapped (see startup.c): the only M0
+    # machine of QEMU, the micro:bit, has 16 KiB of RAM.
+    "m0": Board("mps2-an385", ("-mcpu=cortex-m0",), **_MPS2),
+    "microbit": Board("microbit", ("-mcpu=cortex-m0",), (0, 256 << 10), (0x20000000, 16 << 10)),
+    "m3": Board("mps2-an385", ("-mcpu=cortex-m3",), **_MPS2),
+    "m4": Board(
+        "mps2-an386", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), **_MPS2
+    ),
+    "m7": Board("mps2-an500", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), **_MPS2),
+    "m33": Board(
+        "mps2-an505",
+        ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+        (0x10000000, 4 * MEBI),
+        (0x38000000, 4 * MEBI),
+    ),
+    "m55": Board(
+        "mps3-an547",
+        ("-mcpu=cortex-m55", "-mfloat-abi=hard", "-mfpu=auto"),
+        (0, 512 << 10),
+        (0x01000000, 2 * MEBI),
+    ),
+}

@@ -1,0 +1,300 @@
+"""Writes a lowered net as a folder of C: model.c, model.h, the kernels used, CMake, README."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import kernels
+from . import graph as graph_module
+from .boards import BOARDS
+from .example import write_example
+from .lower import CORES, SWAR_CORES, Lowering, Names
+from .plan import ALIGNMENT, Block, Layout, place
+
+KERNELS = Path(kernels.__file__).parent / "cortex_m"
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One kernel call: what it is, how its weights are kept, bytes of its constants."""
+
+    name: str
+    note: str
+    flash: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `to_c` wrote. Sizes in bytes; `flash` is the constants alone, without code."""
+
+    folder: Path
+    flash: int
+    arena: int
+    layers: tuple[LayerReport, ...]
+
+    def __str__(self) -> str:
+        rows = [f"{layer.name:34}{layer.flash:9}  {layer.note}" for layer in self.layers]
+        head = f"{'layer':34}{'flash':>9}  weights"
+        foot = f"constants {self.flash} bytes of flash, arena {self.arena} bytes of RAM"
+        return "\n".join([head, *rows, foot])
+
+
+def to_c(
+    model: bytes | str | Path,
+    folder: str | Path,
+    *,
+    core: str = "generic",
+    name: str = "model",
+    encoding: str = "auto",
+    example: bool = False,
+) -> Report:
+    """Writes an int8 .tflite net as freestanding C11 for one microcontroller core.
+
+    The net computes bit for bit what TensorFlow Lite's reference kernels compute.
+
+    Args:
+        model: Bytes or path of a fully int8 .tflite file. Convolutions and fully connected layers
+            whose output channels hold at most one positive and one negative value are kept as
+            ternary lists, others as int8.
+        folder: Where to write; made if missing. Files of the same name are replaced.
+        core: One of "generic" (any C11 compiler, the host), "m0", "m3", "m4", "m7", "m33", "m55".
+        name: Prefix of the public C names, a C identifier.
+        encoding: How ternary convolutions keep their weights: "rice" (smallest), "distances"
+            (16 bits a non-zero, nothing to decode) or "auto".
+
+        example: Also write `folder`/example: a firmware for the core that QEMU runs.
+
+    Raises:
+        ModelError: The file is damaged, or holds something the exporter does not support.
+        ValueError: An option is not one of those listed.
+    """
+    if core not in CORES:
+        raise ValueError(f"core must be one of {', '.join(CORES)}. Received: {core!r}.")
+    if example and core not in BOARDS:
+        raise ValueError(f"an example needs a core of its own. Received: core={core!r}.")
+    if encoding not in ("auto", "rice", "distances"):
+        raise ValueError(f"encoding must be auto, rice or distances. Received: {encoding!r}.")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+        raise ValueError(f"name must be a lower-case C identifier. Received: {name!r}.")
+    if isinstance(model, (str, Path)):
+        model = Path(model).read_bytes()
+    net = Lowering(graph_module.read(model), model, core=core, encoding=encoding)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    addresses, scratch, arena = _memory(net)
+
+    def pointer(layout: Layout) -> str:
+        return f"(arena + {addresses[id(layout)] + layout.lead})"
+
+    declarations: list[str] = []
+    body: list[str] = []
+    layers: list[LayerReport] = []
+    tiles: list[str] = []
+    sources = {"layout.c"}
+    for number, step in enumerate(net.steps):
+        names = Names(
+            number,
+            tuple(pointer(net.layouts[t]) for t in step.inputs),
+            pointer(net.layouts[step.output]),
+            f"((uint16_t *)(void *)(arena + {scratch[number]}))",
+        )
+        code = step.emit(names)
+        text = "\n".join(code.declarations + code.statements)
+        if code.tile and code.tile not in tiles:
+            tiles.append(code.tile)
+        sources |= {c for c in step.sources if _uses(c, text)}
+        declarations += [f"/* {number}: {step.name} */", *code.declarations, ""]
+        body += [f"  /* {number}: {step.name} */", *(f"  {s}" for s in code.statements)]
+        body.append(f"  {name.upper()}_LAP();")
+        layers.append(LayerReport(step.name, code.note, code.flash))
+    first, last = net.layouts[net.input], net.layouts[net.output]
+    report = Report(folder, sum(x.flash for x in layers), arena, tuple(layers))
+    _write_model(
+        folder,
+        name,
+        net,
+        [*tiles, "", *declarations],
+        body,
+        (pointer(first), pointer(last)),
+        report,
+    )
+    copied = ["planar.h", "requantise.h", "list_tile.h", *sorted(sources)]
+    for file in copied:
+        shutil.copyfile(KERNELS / file, folder / file)
+    _write_cmake(folder, name, sorted(sources), core)
+    _write_readme(folder, name, core, report)
+    if example:
+        write_example(folder, name, core)
+    return report
+
+
+def _uses(source: str, text: str) -> bool:
+    """Whether generated C calls into a kernel file."""
+    functions = re.findall(r"^[\w ]+?\b(ec2t_\w+)\(", (KERNELS / source).read_text(), re.M)
+    return any(f"{function}(" in text for function in functions)
+
+
+def _memory(net: Lowering) -> tuple[dict[int, int], list[int], int]:
+    """Arena offsets of layouts (by identity) and of each step's scratch, and the arena's size."""
+    parent: dict[int, Layout] = {}
+    for before, after in net.shares:
+        parent[id(after)] = before
+
+    def root(layout: Layout) -> Layout:
+        while id(layout) in parent:
+            layout = parent[id(layout)]
+        return layout
+
+    blocks: dict[int, Block] = {}
+    distinct = {id(x): x for x in net.layouts.values()}
+    made = {id(net.layouts[step.output]): i for i, step in reversed(list(enumerate(net.steps)))}
+    for key, layout in distinct.items():
+        first, last = made.get(key, 0), max(net.last_use(layout), made.get(key, 0))
+        if layout is net.layouts[net.input]:
+            first = 0
+        home = id(root(layout))
+        if home in blocks:
+            block = blocks[home]
+            block.first, block.last = min(block.first, first), max(block.last, last)
+            block.size = max(block.size, layout.size)
+        else:
+            blocks[home] = Block(str(len(blocks)), layout.size, first, last)
+    for block in blocks.values():
+        block.size += -block.size % ALIGNMENT
+    scratches = [
+        Block(f"scratch {i}", step.scratch() + -step.scratch() % ALIGNMENT, i, i)
+        for i, step in enumerate(net.steps)
+    ]
+    arena = place([*blocks.values(), *(s for s in scratches if s.size)])
+    addresses = {key: blocks[id(root(layout))].offset for key, layout in distinct.items()}
+    for step in net.steps:
+        layout = net.layouts[step.inputs[0]]
+        arena = max(arena, addresses[id(layout)] + layout.lead + step.reads())
+    arena += -arena % ALIGNMENT
+    return addresses, [max(s.offset, 0) for s in scratches], arena
+
+
+def _write_model(
+    folder: Path,
+    name: str,
+    net: Lowering,
+    declarations: list[str],
+    body: list[str],
+    ends: tuple[str, str],
+    report: Report,
+) -> None:
+    upper = name.upper()
+    tensors = net.graph.tensors
+    shapes = [tensors[i].shape for i in (net.input, net.output)]
+    table = "\n".join(f" * {line}".rstrip() for line in str(report).splitlines())
+    header = [
+        f"/* A generated net: int8 in, int8 out, for {net.core}.",
+        " *",
+        table,
+        " */",
+        f"#ifndef {upper}_H",
+        f"#define {upper}_H",
+        "#include <stdint.h>",
+        "",
+    ]
+    for which, index, shape in zip(
+        ("INPUT", "OUTPUT"), (net.input, net.output), shapes, strict=True
+    ):
+        tensor = tensors[index]
+        header += [
+            f"/* {which.lower()}: shape {list(shape)}, "
+            f"real value = (int8 - {upper}_{which}_ZERO_POINT) * {upper}_{which}_SCALE */",
+            f"#define {upper}_{which}_SIZE {int(np.prod(shape))}",
+            f"#define {upper}_{which}_SCALE {float(tensor.scale[0])!r}f",
+            f"#define {upper}_{which}_ZERO_POINT ({int(tensor.zero_point[0])})",
+        ]
+    header += [
+        "",
+        f"/* Bytes of RAM {name}_invoke works in. */",
+        f"#define {upper}_ARENA_SIZE {report.arena}",
+        "",
+        "/* Runs the net once. The arena starts on a 4-byte boundary and keeps nothing.",
+        " * Returns 0, or 1 if the weights in flash are damaged. */",
+        f"int {name}_invoke(const int8_t input[{upper}_INPUT_SIZE], "
+        f"int8_t output[{upper}_OUTPUT_SIZE],",
+        f"{' ' * (len(name) + 12)}uint8_t arena[{upper}_ARENA_SIZE]);",
+        "#endif",
+        "",
+    ]
+    (folder / f"{name}.h").write_text("\n".join(header))
+    first, last = net.layouts[net.input], net.layouts[net.output]
+    lists = any("status = " in line for line in body)
+    source = [
+        f'#include "{name}.h"',
+        "",
+        '#include "list_tile.h"',
+        "",
+        f"#ifndef {upper}_LAP",
+        f"#define {upper}_LAP() (void)0 /* called after every layer */",
+        "#endif",
+        "",
+        *declarations,
+        f"static const ec2t_mcu_planar input_layout = {first.c()};",
+        f"static const ec2t_mcu_planar output_layout = {last.c()};",
+        "",
+        f"int {name}_invoke(const int8_t input[{upper}_INPUT_SIZE], "
+        f"int8_t output[{upper}_OUTPUT_SIZE],",
+        f"{' ' * (len(name) + 12)}uint8_t arena[{upper}_ARENA_SIZE]) {{",
+        *(["  ec2t_mcu_status status;"] if lists else []),
+        f"  ec2t_mcu_from_nhwc(input, &input_layout, {ends[0]});",
+        f"  {upper}_LAP();",
+        *body,
+        f"  ec2t_mcu_to_nhwc(&output_layout, {ends[1]}, output);",
+        "  return EC2T_MCU_OK;",
+        "}",
+        "",
+    ]
+    (folder / f"{name}.c").write_text("\n".join(source))
+
+
+def _write_cmake(folder: Path, name: str, sources: list[str], core: str) -> None:
+    files = " ".join([f"{name}.c", *sources])
+    swar = (
+        f"target_compile_definitions({name} PRIVATE EC2T_MCU_CORE_SWAR)\n"
+        if core in SWAR_CORES
+        else ""
+    )
+    (folder / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.13)\n"
+        f"project({name} C)\n"
+        f"add_library({name} STATIC {files})\n"
+        f"target_compile_features({name} PRIVATE c_std_11)\n"
+        f"target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})\n{swar}"
+    )
+
+
+def _write_readme(folder: Path, name: str, core: str, report: Report) -> None:
+    upper = name.upper()
+    (folder / "README.md").write_text(
+        f"""# {name}: a net as C
+
+Generated; change the model and export again instead of editing. Built for: {core}.
+
+```c
+#include "{name}.h"
+static int8_t input[{upper}_INPUT_SIZE], output[{upper}_OUTPUT_SIZE];
+static uint8_t arena[{upper}_ARENA_SIZE] __attribute__((aligned(4)));
+
+/* fill input: real / {upper}_INPUT_SCALE + {upper}_INPUT_ZERO_POINT, rows-columns-channels */
+if ({name}_invoke(input, output, arena) != 0) {{ /* the weights in flash are damaged */ }}
+```
+
+Compile every .c file of this folder with any C11 compiler, `-O2`, and the flags of your core
+(`-mcpu=cortex-m4 -mthumb` and so on), or `add_subdirectory` it from CMake. No C library, no heap,
+no interpreter. `{name}.c` holds the constants and the calls, `planar.h` the kernels' interface.
+
+```
+{report}
+```
+"""
+    )

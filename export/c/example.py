@@ -1,0 +1,79 @@
+"""An example firmware around a generated net: start-up code, linker script, Makefile, main."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from .boards import BOARDS, SOURCES
+
+_MAIN = r"""/* Example firmware: runs the net on a made-up input and prints the greatest output. */
+#include "NAME.h"
+#include "semihost.h"
+
+static int8_t input[UPPER_INPUT_SIZE], output[UPPER_OUTPUT_SIZE];
+static uint8_t arena[UPPER_ARENA_SIZE] __attribute__((aligned(4)));
+
+int main(void) {
+    for (uint32_t i = 0; i < UPPER_INPUT_SIZE; ++i) {
+        input[i] = (int8_t)(i * 37u % 256u - 128u);
+    }
+    if (NAME_invoke(input, output, arena) != 0) {
+        semihost_write("the weights in flash are damaged\n");
+        return 1;
+    }
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < UPPER_OUTPUT_SIZE; ++i) {
+        if (output[i] > output[best]) {
+            best = i;
+        }
+    }
+    semihost_write("output ");
+    semihost_write_number(best);
+    semihost_write(" is the greatest\n");
+    return 0;
+}
+"""
+
+_MAKEFILE = """# make: builds firmware.elf; make run: runs it in QEMU. For a board, put its own
+# files in the place of startup.c, link.ld.in and semihost.c.
+CC = arm-none-eabi-gcc
+CPU = FLAGS -mthumb
+CFLAGS = $(CPU) -std=c11 -ffreestanding -O2 -Wall -Wextra -ffunction-sections -fdata-sections -I..
+SOURCES = $(wildcard *.c ../*.c)
+
+firmware.elf: $(SOURCES) link.ld
+\t$(CC) $(CFLAGS) -nostdlib -Wl,--gc-sections -Wl,-T,link.ld $(SOURCES) -lgcc -o $@
+
+link.ld: link.ld.in
+\t$(CC) -E -P -x c DEFINITIONS $< -o $@
+
+run: firmware.elf
+\tqemu-system-arm -machine MACHINE -nographic -monitor none -serial none \\
+\t  -semihosting-config enable=on,target=native -kernel firmware.elf
+
+.PHONY: run
+"""
+
+
+def write_example(folder: Path, name: str, core: str) -> None:
+    """Writes the example for a core of `BOARDS` into `folder`/example."""
+    board = BOARDS[core]
+    target = folder / "example"
+    target.mkdir(exist_ok=True)
+    for source in sorted(SOURCES.iterdir()):
+        if source.is_file():
+            shutil.copyfile(source, target / source.name)
+    (target / "main.c").write_text(_MAIN.replace("NAME", name).replace("UPPER", name.upper()))
+    memory = {
+        "CODE_ORIGIN": board.code[0],
+        "CODE_LENGTH": board.code[1],
+        "RAM_ORIGIN": board.ram[0],
+        "RAM_LENGTH": board.ram[1],
+    }
+    definitions = " ".join(f"-D{key}={value}" for key, value in memory.items())
+    (target / "Makefile").write_text(
+        _MAKEFILE.replace("CPU = FLAGS", f"CPU = {' '.join(board.flags)}")
+        .replace("DEFINITIONS", definitions)
+        .replace("MACHINE", board.machine)
+    )

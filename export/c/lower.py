@@ -1,0 +1,1002 @@
+"""From a graph to kernel calls: one `Step` per operator, its constants and its call in C."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .arithmetic import activation_range, mean_multiplier, quantised_multiplier, same_padding
+from .graph import ACTIVATIONS, Graph, ModelError, Operator, Tensor
+from .lists import as_ternary, best_rice_parameter, distances, rice
+from .lookup import lookup_table
+from .plan import Layout
+
+CORES = ("generic", "m0", "m3", "m4", "m7", "m33", "m55")
+GROUP = {"m55": 8}  # neighbouring pixels a tile handles at once; 4 elsewhere
+SWAR_CORES = ("generic", "m0", "m3")
+# Below so many output pixels a decoded list is not used often enough to pay for its decoding.
+RICE_PIXELS = 16
+# Share of zeros from which index lists of a fully connected layer take fewer instructions than its
+# dense int8 kernel (make bench-mcu); never on M55.
+LISTS_PAY_FROM = {"m0": 0.25, "m3": 0.48, "m55": 2.0}
+_ELEMENTWISE = (
+    "RELU",
+    "RELU6",
+    "RELU_N1_TO_1",
+    "RELU_0_TO_1",
+    "LEAKY_RELU",
+    "ELU",
+    "HARD_SWISH",
+    "LOGISTIC",
+    "TANH",
+    "QUANTIZE",
+)
+
+
+@dataclass
+class Step:
+    """One kernel call.
+
+    `emit` runs once all layouts are final and returns C declarations and C statements, given the
+    expressions of input, output and scratch addresses.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    inputs: tuple[int, ...]
+    output: int
+    emit: Callable[[Names], Code]
+    scratch: Callable[[], int] = lambda: 0
+    in_place: bool = False
+    reads: Callable[[], int] = lambda: 0  # how far behind row 0, column 0 of the input it reads
+    flat: bool = False  # may treat planes as one row if input and output have one pitch
+
+
+@dataclass(frozen=True)
+class Names:
+    """C expressions of the addresses a step works on (row 0, column 0) and its number."""
+
+    index: int
+    inputs: tuple[str, ...]
+    output: str
+    scratch: str
+
+
+@dataclass
+class Code:
+    """C of one step; `flash` counts the bytes of its constants, `note` says what was chosen."""
+
+    declarations: list[str] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list)
+    flash: int = 0
+    note: str = ""
+    tile: str = ""  # the tile shape this step uses
+
+
+class Lowering:
+    """Walks a graph once; then `steps` and `layouts` (by tensor) are ready for planning."""
+
+    def __init__(self, graph: Graph, model: bytes, *, core: str, encoding: str) -> None:
+        self.graph = graph
+        self.model = model
+        self.core = core
+        self.encoding = encoding
+        self.group = GROUP.get(core, 4)
+        self.layouts: dict[int, Layout] = {}
+        self.steps: list[Step] = []
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise ModelError(
+                "a net with one input and one output is required. "
+                f"Received: {len(graph.inputs)} inputs, {len(graph.outputs)} outputs."
+            )
+        self.input, self.output = graph.inputs[0], graph.outputs[0]
+        operators = list(enumerate(graph.operators))
+        if operators and self._is_border(operators[0][1], "QUANTIZE", np.dtype("<f4"), source=True):
+            self.input = operators.pop(0)[1].outputs[0]
+        if operators and self._is_border(
+            operators[-1][1], "DEQUANTIZE", np.dtype("<f4"), source=False
+        ):
+            self.output = operators.pop()[1].inputs[0]
+        self._define(self.input)
+        for number, operator in operators:
+            self._lower(number, operator)
+        if self.output not in self.layouts:
+            raise ModelError("the model's output is not computed by any operator.")
+        self._settle()
+
+    def _is_border(self, op: Operator, kind: str, dtype: np.dtype, *, source: bool) -> bool:
+        outer = op.inputs[0] if source else op.outputs[0]
+        end = self.graph.inputs[0] if source else self.graph.outputs[0]
+        return op.kind == kind and outer == end and self.graph.tensors[outer].dtype == dtype
+
+    # --- tensors -----------------------------------------------------------------------------
+
+    def _quantisation(self, tensor: Tensor) -> tuple[np.float32, int]:
+        if tensor.dtype != np.int8 or len(tensor.scale) != 1 or len(tensor.zero_point) != 1:
+            raise ModelError(
+                f"activation {tensor.name!r} must be int8 with one scale and one zero point. "
+                f"Received: {tensor.dtype}, {len(tensor.scale)} scales. Convert the model to full "
+                "int8 (representative dataset, int8 operators only)."
+            )
+        zero_point = int(tensor.zero_point[0])
+        if not -128 <= zero_point <= 127 or not tensor.scale[0] > 0:
+            raise ModelError(f"activation {tensor.name!r} has a scale or zero point out of range.")
+        return tensor.scale[0], zero_point
+
+    def _dimensions(self, tensor: Tensor) -> tuple[int, int, int]:
+        """Rows, columns, channels."""
+        shape = tensor.shape
+        if len(shape) not in (1, 2, 3, 4) or (len(shape) > 1 and shape[0] != 1) or 0 in shape:
+            raise ModelError(
+                f"activation {tensor.name!r} needs batch size 1 and at most 4 dimensions. "
+                f"Received: shape {shape}."
+            )
+        padded = (1, 1, 1, *shape[-3:]) if len(shape) == 4 else (1, 1, 1, *shape[1:])
+        if len(shape) == 1:
+            padded = (1, 1, shape[0])
+        rows, columns, channels = padded[-3:]
+        if max(rows, columns, channels) > 0xFFFF:
+            raise ModelError(f"activation {tensor.name!r} is too large: shape {shape}.")
+        return rows, columns, channels
+
+    def _define(self, index: int) -> Layout:
+        tensor = self.graph.tensors[index]
+        rows, columns, channels = self._dimensions(tensor)
+        layout = Layout(channels, rows, columns, self._quantisation(tensor)[1])
+        self.layouts[index] = layout
+        return layout
+
+    def _activation(self, op: Operator, position: int) -> int:
+        index = op.inputs[position] if position < len(op.inputs) else -1
+        if index not in self.layouts:
+            raise ModelError(
+                f"input {position} of {op.kind} must be an activation computed before it. "
+                f"Received: tensor {index}."
+            )
+        return index
+
+    def _constant(self, op: Operator, position: int, dtype: str) -> Tensor:
+        index = op.inputs[position] if position < len(op.inputs) else -1
+        tensor = self.graph.tensors[index] if index >= 0 else None
+        if tensor is None or tensor.data is None or tensor.dtype != np.dtype(dtype):
+            raise ModelError(f"input {position} of {op.kind} must be a constant of type {dtype}.")
+        return tensor
+
+    def _clamp(self, op: Operator, out: Tensor) -> str:
+        scale, zero_point = self._quantisation(out)
+        name = ACTIVATIONS.get(int(op.options.get("activation", 0)), "unknown")
+        try:
+            low, high = activation_range(name, scale, zero_point)
+        except ValueError as error:
+            raise ModelError(str(error)) from error
+        return f"{{{zero_point}, {low}, {high}}}"
+
+    # --- operators ---------------------------------------------------------------------------
+
+    def _lower(self, number: int, op: Operator) -> None:
+        if len(op.outputs) != 1:
+            raise ModelError(f"operator {op.kind} must have one output. Received: {op.outputs}.")
+        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            self._convolution(op)
+        elif op.kind == "FULLY_CONNECTED":
+            self._fully_connected(op)
+        elif op.kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+            self._pool(op)
+        elif op.kind == "ADD":
+            self._add(op)
+        elif op.kind == "MEAN":
+            self._mean(op)
+        elif op.kind == "CONCATENATION":
+            self._concatenation(op)
+        elif op.kind in ("PAD", "PADV2"):
+            self._pad(op)
+        elif op.kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"):
+            self._reshape(op)
+        elif op.kind == "SOFTMAX":
+            self._softmax(op)
+        elif op.kind in _ELEMENTWISE:
+            self._elementwise(number, op)
+        else:
+            raise ModelError(
+                f"operator {op.kind} (number {number}) is not supported by the C exporter. "
+                "Supported: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, AVERAGE_POOL_2D, "
+                "MAX_POOL_2D, ADD, MEAN, CONCATENATION, PAD, RESHAPE, SOFTMAX, "
+                + ", ".join(_ELEMENTWISE)
+                + "."
+            )
+
+    def _channels(
+        self,
+        op: Operator,
+        weights: npt.NDArray[np.int8],
+        filters: Tensor,
+        source: Tensor,
+        out: Tensor,
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Biases with the zero point folded in, and multipliers; `weights` is [channel, tap]."""
+        scale_in, zero_in = self._quantisation(source)
+        scale_out, _ = self._quantisation(out)
+        count = len(weights)
+        if len(filters.scale) not in (1, count) or np.any(filters.zero_point != 0):
+            raise ModelError(
+                f"weights {filters.name!r} must be symmetric with one scale, or one a channel "
+                f"({count}). Received: {len(filters.scale)} scales."
+            )
+        scales = np.broadcast_to(filters.scale, (count,)).astype(np.float64)
+        bias = np.zeros(count, np.int64)
+        if len(op.inputs) > 2 and op.inputs[2] >= 0:
+            constant = self._constant(op, 2, "<i4").data
+            assert constant is not None
+            if constant.size != count:
+                raise ModelError(f"bias of {op.kind} needs {count} values, got {constant.size}.")
+            bias = constant.reshape(-1).astype(np.int64)
+        folded = bias - zero_in * weights.astype(np.int64).sum(axis=1)
+        if np.abs(folded).max(initial=0) > 0x7FFFFFFF:
+            raise ModelError(f"the bias of {op.kind} {out.name!r} does not fit 32 bits.")
+        product = np.float64(scale_in) * scales
+        if op.kind == "FULLY_CONNECTED" and len(filters.scale) == 1:
+            # Here, and only here, TensorFlow Lite multiplies the two scales in single precision.
+            product = np.float64(np.float32(scale_in) * filters.scale[0]) * np.ones(count)
+        real = product / np.float64(scale_out)
+        return [int(v) for v in folded], [quantised_multiplier(float(v)) for v in real]
+
+    def _convolution(self, op: Operator) -> None:
+        graph = self.graph
+        depthwise = op.kind == "DEPTHWISE_CONV_2D"
+        source, target = self._activation(op, 0), op.outputs[0]
+        filters = self._constant(op, 1, "i1")
+        assert filters.data is not None
+        layout = self.layouts[source]
+        if len(filters.shape) != 4 or len(graph.tensors[source].shape) != 4:
+            raise ModelError(f"{op.kind} needs four-dimensional input and weights.")
+        count, kernel_h, kernel_w, depth = filters.shape
+        o = op.options
+        multiplier = 0
+        if depthwise:
+            count, depth = depth, 1
+            multiplier = count // max(layout.channels, 1)
+            if filters.shape[0] != 1 or multiplier * layout.channels != count:
+                raise ModelError(f"{op.kind}: weights {filters.shape} do not fit the input.")
+            weights = filters.data[0].transpose(2, 0, 1).reshape(count, -1)
+        else:
+            if depth != layout.channels:
+                raise ModelError(
+                    f"CONV_2D needs weights of depth {layout.channels} (grouped convolution is "
+                    f"not supported). Received: {filters.shape}."
+                )
+            weights = filters.data.transpose(0, 3, 1, 2).reshape(count, -1)
+        strides = int(o["stride_h"]), int(o["stride_w"])
+        dilation = int(o["dilation_h"]), int(o["dilation_w"])
+        if min(*strides, *dilation) < 1 or max(*strides, *dilation) > 255 or not weights.size:
+            raise ModelError(f"{op.kind}: strides {strides}, dilation {dilation} out of range.")
+        out = self._define(target)
+        pads = [(0, 0), (0, 0)]
+        sizes = (layout.height, layout.width)
+        kernels = (kernel_h, kernel_w)
+        outs = (out.height, out.width)
+        for axis in range(2):
+            span = (kernels[axis] - 1) * dilation[axis] + 1
+            if o["padding"] == 0:
+                expected = -(-sizes[axis] // strides[axis])
+                pads[axis] = same_padding(
+                    sizes[axis], outs[axis], kernels[axis], strides[axis], dilation[axis]
+                )
+            else:
+                expected = (sizes[axis] - span) // strides[axis] + 1
+            if outs[axis] != expected or out.channels != count or expected < 1:
+                raise ModelError(
+                    f"{op.kind}: output shape {graph.tensors[target].shape} does not follow from "
+                    f"input {graph.tensors[source].shape} and weights {filters.shape}."
+                )
+        (top, bottom), (left, right) = pads
+        layout.require(top, bottom, left, right)
+        tensors = graph.tensors
+        biases, multipliers = self._channels(op, weights, filters, tensors[source], tensors[target])
+        clamp = self._clamp(op, tensors[target])
+        taps = [
+            (y * dilation[0], x * dilation[1]) for y in range(kernel_h) for x in range(kernel_w)
+        ]
+        ternary = as_ternary(weights)
+        use_lists = ternary is not None and strides[1] <= 2
+        if use_lists and ternary is not None:
+            counts = [int((ternary.symbols == s).sum(axis=1).max(initial=0)) for s in (-1, 1)]
+            use_lists = max(counts) < 1 << 16
+        name = f"{'depthwise' if depthwise else 'convolution'} {kernel_h}x{kernel_w}"
+        name += f" {layout.channels} -> {count}"
+        unit = all(s == 1 for s in strides) and sizes == outs
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            offsets = [y * layout.pitch + x for y, x in taps]
+            shift = top * layout.pitch + left
+            entry = f"{names.inputs[0]} - {shift}" if shift else names.inputs[0]
+            code = Code()
+            code.declarations.append(_array("uint16_t", f"taps_{n}", offsets))
+            code.flash += 2 * len(offsets)
+            parts = None
+            if use_lists and ternary is not None:
+                parts = self._lists(ternary, offsets, layout, depth, out)
+            if parts is None:
+                minus = plus = minus_count = plus_count = np.zeros(count, np.int64)
+            else:
+                assert ternary is not None
+                minus, plus = ternary.minus, ternary.plus
+                minus_count = (ternary.symbols == -1).sum(axis=1)
+                plus_count = (ternary.symbols == 1).sum(axis=1)
+            code.declarations.append(
+                _channel_table(n, biases, multipliers, minus_count, plus_count, minus, plus)
+            )
+            code.flash += 16 * count
+            if parts is None:
+                runs = kernel_w > 1 and dilation[1] == 1
+                if runs:
+                    where, rows = _runs(weights, depth, kernel_h, kernel_w, dilation[0], layout)
+                else:
+                    where = [c * layout.plane + t for c in range(depth) for t in offsets]
+                    where += [where[-1]] * (-len(where) % 4)
+                    rows = np.zeros((count, len(where)), np.int8)
+                    rows[:, : weights.shape[1]] = weights
+                if max(where) > 0xFFFF or strides[1] > 2:
+                    raise ModelError(
+                        f"{name}: an int8 convolution this large, or with a horizontal stride over "
+                        "2, is not supported. Make its input smaller, or ternary."
+                    )
+                code.declarations[0] = _array("uint16_t", f"taps_{n}", where)
+                code.flash += 2 * (len(where) - len(offsets)) + rows.size
+                code.declarations.append(_array("int8_t", f"weights_{n}", rows))
+                code.declarations.append(
+                    f"static const ec2t_mcu_dense_conv layer_{n} = {{{layout.c()}, {out.c()}, "
+                    f"channels_{n}, weights_{n}, taps_{n}, {rows.shape[1]}, {strides[0]}, "
+                    f"{strides[1]}, {multiplier if depthwise else 0}, {clamp}}};"
+                )
+                code.statements.append(
+                    f"ec2t_mcu_{'dense' if runs else 'gather'}_conv_run(&layer_{n}, {entry}, "
+                    f"{names.output});"
+                )
+                code.note = "int8"
+                return code
+            type_name, values, encoding, k, bits, note = parts
+            code.declarations.append(_array(type_name, f"weights_{n}", values))
+            code.flash += values.nbytes
+            tiling = self._tiling(layout, out, strides, unit)
+            numbers = [*tiling.in_group[1:], strides[1], *tiling.out_group[1:]]
+            tile = "tile_" + "_".join(map(str, numbers))
+            code.tile = f"EC2T_MCU_TILE({tile}, {', '.join(map(str, numbers))})"
+            groups = ", ".join(map(str, tiling.out_group))
+            code.declarations.append(
+                f"static const ec2t_mcu_list_conv layer_{n} = {{{layout.c()}, {out.c()}, "
+                f"channels_{n}, weights_{n}, taps_{n}, {len(offsets)}, "
+                f"{int((minus_count + plus_count).max(initial=0))}, "
+                f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.rows}, "
+                f"{tiling.across}, {tiling.in_row_step}, {tiling.in_tile_step}, "
+                f"{tiling.out_row_step}, {tiling.out_tile_step}, {tiling.cover}, {clamp}, "
+                f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile})}};"
+            )
+            code.statements += [
+                f"status = ec2t_mcu_list_conv_run(&layer_{n}, {entry}, {names.output}, "
+                f"{names.scratch});",
+                "if (status != EC2T_MCU_OK) return status;",
+            ]
+            zeros = float((ternary.symbols == 0).mean()) if ternary is not None else 0.0
+            code.note = f"ternary, {100 * zeros:.0f} % zeros, {note}"
+            return code
+
+        def scratch() -> int:
+            if not use_lists or ternary is None:
+                return 0
+            return 4 * int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
+
+        def reads() -> int:
+            """Tiles at the end of a row, or below the last, read on; what they get is not used."""
+            planes = (layout.channels - 1) * layout.plane
+            last_tap = taps[-1][0] * layout.pitch + taps[-1][1] - top * layout.pitch - left
+            tiling = self._tiling(layout, out, strides, unit)
+            tiles = -(-tiling.cover // tiling.rows) - 1
+            of_lists = tiles * tiling.in_row_step + (tiling.across - 1) * tiling.in_tile_step
+            of_lists += tiling.in_group[-1] + self.group * strides[1]
+            of_dense = (out.height - 1) * strides[0] * layout.pitch + (out.width + 8) * strides[1]
+            return planes + last_tap + max(of_lists, of_dense) + 16
+
+        sources = ("list_conv.c", "dense_conv.c", "gather_conv.c", "layout.c")
+        step = Step(
+            name, sources, (source,), target, emit, scratch, reads=reads, flat=use_lists and unit
+        )
+        self.steps.append(step)
+
+    def _lists(
+        self,
+        ternary: object,
+        offsets: Sequence[int],
+        layout: Layout,
+        depth: int,
+        out: Layout,
+    ) -> tuple[str, npt.NDArray, str, int, int, str] | None:
+        symbols = ternary.symbols  # type: ignore[attr-defined]
+        planes = np.arange(depth)[:, None] * layout.plane
+        where = (planes + np.array(offsets)[None]).reshape(-1)
+        # Offsets must grow along the list: with a border narrower than the kernel they would not.
+        if np.any(np.diff(where) < 0):
+            return None
+        plain = distances(symbols, where)
+        if plain is None:
+            return None
+        encoding = self.encoding
+        if encoding == "auto":
+            encoding = "rice" if out.height * out.width >= RICE_PIXELS else "distances"
+        if encoding == "distances":
+            return "uint16_t", plain, "EC2T_MCU_ENCODING_DISTANCES", 0, 0, "distances"
+        k = best_rice_parameter(symbols)
+        stream, bits = rice(symbols, k)
+        return "uint8_t", stream, "EC2T_MCU_ENCODING_RICE", k, bits, f"Rice k={k}"
+
+    def _tiling(self, layout: Layout, out: Layout, strides: tuple[int, int], unit: bool) -> Tiling:
+        g = self.group
+        sy, sx = strides
+        pi, po = layout.pitch, out.pitch
+        groups = -(-out.width // g)
+        if groups <= 2:
+            per_row = groups
+            rows = 4 // per_row
+            across = 1
+        else:
+            rows, per_row, across = 1, 4, -(-groups // 4)
+        in_group = [(i // per_row) * sy * pi + (i % per_row) * g * sx for i in range(4)]
+        out_group = [(i // per_row) * po + (i % per_row) * g for i in range(4)]
+        tiling = Tiling(
+            rows,
+            across,
+            in_group,
+            out_group,
+            rows * sy * pi,
+            4 * g * sx,
+            rows * po,
+            4 * g,
+            out.height,
+        )
+        if unit and pi == po:
+            length = (out.height - 1) * pi + out.width
+            tiles = -(-length // (4 * g))
+            if tiles < -(-out.height // rows) * across:
+                straight = [0, g, 2 * g, 3 * g]
+                return Tiling(1, tiles, straight, straight, 0, 4 * g, 0, 4 * g, 1)
+        return tiling
+
+    def _fully_connected(self, op: Operator) -> None:
+        source, target = self._activation(op, 0), op.outputs[0]
+        filters = self._constant(op, 1, "i1")
+        assert filters.data is not None
+        layout = self.layouts[source]
+        size = layout.channels * layout.height * layout.width
+        if len(filters.shape) != 2 or filters.shape[1] != size or op.options["weights_format"]:
+            raise ModelError(
+                f"FULLY_CONNECTED needs plain weights [outputs, {size}] and batch size 1. "
+                f"Received: {filters.shape}."
+            )
+        if size > 0xFFFF or filters.shape[0] > 0xFFFF:
+            raise ModelError(f"FULLY_CONNECTED {filters.shape} is too large: at most 65535.")
+        out = self._define(target)
+        if (out.height, out.width, out.channels) != (1, 1, filters.shape[0]):
+            raise ModelError(f"FULLY_CONNECTED: output shape does not fit {filters.shape}.")
+        # Columns from rows-columns-channels order to plane order.
+        order = np.arange(size).reshape(layout.height, layout.width, layout.channels)
+        weights = filters.data[:, order.transpose(2, 0, 1).reshape(-1)]
+        tensors = self.graph.tensors
+        biases, multipliers = self._channels(op, weights, filters, tensors[source], tensors[target])
+        clamp = self._clamp(op, tensors[target])
+        ternary = as_ternary(weights)
+        count = len(weights)
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            code = Code()
+            entry = names.inputs[0]
+            if not layout.contiguous:
+                flat = Layout(layout.channels, layout.height, layout.width, layout.zero_point)
+                code.declarations += [
+                    f"static const ec2t_mcu_planar from_{n} = {layout.c()};",
+                    f"static const ec2t_mcu_planar flat_{n} = {flat.c()};",
+                ]
+                code.statements.append(
+                    f"ec2t_mcu_place(&from_{n}, {entry}, &flat_{n}, (uint8_t *){names.scratch}, "
+                    "0, 0, 0);"
+                )
+                entry = f"(const uint8_t *){names.scratch}"
+            minus = plus = minus_count = plus_count = np.zeros(count, np.int64)
+            lists = ternary is not None and self._lists_pay(ternary.symbols)
+            if lists and ternary is not None:
+                minus, plus = ternary.minus, ternary.plus
+                minus_count = (ternary.symbols == -1).sum(axis=1)
+                plus_count = (ternary.symbols == 1).sum(axis=1)
+                rows = [np.flatnonzero(r == s) for r in ternary.symbols for s in (-1, 1)]
+                values = np.concatenate(rows).astype(np.uint16)
+                code.declarations.append(_array("uint16_t", f"weights_{n}", values))
+                code.note = "ternary, index lists"
+            else:
+                values = np.ascontiguousarray(weights.reshape(-1))
+                code.declarations.append(_array("int8_t", f"weights_{n}", values))
+                code.note = "int8"
+            code.flash += values.nbytes + 16 * count
+            code.declarations.append(
+                _channel_table(n, biases, multipliers, minus_count, plus_count, minus, plus)
+            )
+            code.declarations.append(
+                f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
+                f"{size}, {count}, {int(lists)}, {clamp}}};"
+            )
+            code.statements.append(
+                f"ec2t_mcu_fully_connected_run(&layer_{n}, {entry}, {names.output});"
+            )
+            return code
+
+        self.steps.append(
+            Step(
+                f"fully connected {size} -> {count}",
+                ("fully_connected.c", "layout.c"),
+                (source,),
+                target,
+                emit,
+                lambda: 0 if layout.contiguous else size,
+            )
+        )
+
+    def _lists_pay(self, symbols: npt.NDArray[np.int8]) -> bool:
+        """Whether index lists of a fully connected layer beat its dense int8 kernel."""
+        return float((symbols == 0).mean()) >= LISTS_PAY_FROM.get(self.core, 0.6)
+
+    def _pool(self, op: Operator) -> None:
+        source, target = self._activation(op, 0), op.outputs[0]
+        layout = self.layouts[source]
+        o = op.options
+        out = self._define(target)
+        sizes, outs = (layout.height, layout.width), (out.height, out.width)
+        strides = int(o["stride_h"]), int(o["stride_w"])
+        kernels = int(o["filter_h"]), int(o["filter_w"])
+        if min(*strides, *kernels) < 1 or max(*strides, *kernels) > 255:
+            raise ModelError(
+                f"{op.kind}: window {kernels}, stride {strides} out of range 1 to 255."
+            )
+        pads = []
+        for axis in range(2):
+            if o["padding"] == 0:
+                expected = -(-sizes[axis] // strides[axis])
+                pads.append(same_padding(sizes[axis], outs[axis], kernels[axis], strides[axis], 1))
+            else:
+                expected = (sizes[axis] - kernels[axis]) // strides[axis] + 1
+                pads.append((0, 0))
+            if expected != outs[axis] or expected < 1 or out.channels != layout.channels:
+                raise ModelError(f"{op.kind}: output shape does not follow from the input's.")
+        clamp = self._clamp(op, self.graph.tensors[target])
+        kind = int(op.kind == "MAX_POOL_2D")
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            return Code(
+                [
+                    f"static const ec2t_mcu_pool layer_{n} = {{{layout.c()}, {out.c()}, "
+                    f"{kernels[0]}, "
+                    f"{kernels[1]}, {strides[0]}, {strides[1]}, {pads[0][0]}, {pads[1][0]}, "
+                    f"{kind}, {clamp}}};"
+                ],
+                [f"ec2t_mcu_pool_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+                60,
+            )
+
+        name = f"{'max' if kind else 'average'} pool {kernels[0]}x{kernels[1]}"
+        self.steps.append(Step(name, ("pool.c", "layout.c"), (source,), target, emit))
+
+    def _add(self, op: Operator) -> None:
+        a, b, target = self._activation(op, 0), self._activation(op, 1), op.outputs[0]
+        la, lb = self.layouts[a], self.layouts[b]
+        lo = self._define(target)
+        shapes = {(x.channels, x.height, x.width) for x in (la, lb, lo)}
+        if len(shapes) != 1:
+            raise ModelError(f"ADD of different shapes is not supported. Received: {shapes}.")
+        tensors = self.graph.tensors
+        (scale_a, zero_a), (scale_b, zero_b) = (self._quantisation(tensors[i]) for i in (a, b))
+        scale_out, _ = self._quantisation(tensors[target])
+        twice = 2.0 * max(float(scale_a), float(scale_b))
+        ma, sa = quantised_multiplier(float(scale_a) / twice)
+        mb, sb = quantised_multiplier(float(scale_b) / twice)
+        mo, so = quantised_multiplier(twice / ((1 << 20) * float(scale_out)))
+        clamp = self._clamp(op, tensors[target])
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            return Code(
+                [
+                    f"static const ec2t_mcu_add layer_{n} = {{{la.c()}, {lb.c()}, {lo.c()}, "
+                    f"{zero_a}, "
+                    f"{zero_b}, {ma}, {mb}, {mo}, {sa}, {sb}, {so}, {clamp}}};"
+                ],
+                [
+                    f"ec2t_mcu_add_run(&layer_{n}, {names.inputs[0]}, {names.inputs[1]}, "
+                    f"{names.output}, (int32_t *)(void *){names.scratch});"
+                ],
+                84,
+            )
+
+        self.steps.append(
+            Step(
+                "add",
+                ("elementwise.c", "layout.c"),
+                (a, b),
+                target,
+                emit,
+                lambda: 2048,
+                in_place=True,
+            )
+        )
+
+    def _mean(self, op: Operator) -> None:
+        source, target = self._activation(op, 0), op.outputs[0]
+        axes = self._constant(op, 1, "<i4").data
+        assert axes is not None
+        layout = self.layouts[source]
+        tensors = self.graph.tensors
+        rank = len(tensors[source].shape)
+        if rank != 4 or sorted(int(v) % 4 for v in axes.reshape(-1)) != [1, 2]:
+            raise ModelError(
+                f"MEAN is supported over axes 1 and 2 (rows, columns). Received: {axes.tolist()}."
+            )
+        out = self._define(target)
+        if (out.height, out.width, out.channels) != (1, 1, layout.channels):
+            raise ModelError("MEAN: output shape does not follow from the input's.")
+        scale_in, zero_in = self._quantisation(tensors[source])
+        scale_out, zero_out = self._quantisation(tensors[target])
+        elements = layout.height * layout.width
+        real = float(scale_in) / float(scale_out)
+        multiplier, shift = mean_multiplier(real, elements)
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            return Code(
+                [
+                    f"static const ec2t_mcu_mean layer_{n} = {{{layout.c()}, "
+                    f"{-zero_in * elements}, "
+                    f"{multiplier}, {shift}, {{{zero_out}, -128, 127}}}};"
+                ],
+                [f"ec2t_mcu_mean_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+                40,
+            )
+
+        self.steps.append(Step("mean", ("pool.c", "layout.c"), (source,), target, emit))
+
+    def _concatenation(self, op: Operator) -> None:
+        sources = [self._activation(op, i) for i in range(len(op.inputs))]
+        target = op.outputs[0]
+        tensors = self.graph.tensors
+        rank = len(tensors[target].shape)
+        axis = int(op.options["axis"]) % max(rank, 1)
+        out = self._define(target)
+        shapes = [self.layouts[s] for s in sources]
+        for s, x in zip(sources, shapes, strict=True):
+            same = self._quantisation(tensors[s]) == self._quantisation(tensors[target])
+            if not same or (x.height, x.width, x.channels) != self._dimensions(tensors[s]):
+                raise ModelError(
+                    "CONCATENATION needs inputs with the output's scale and zero point, not "
+                    f"flattened before. Received: {tensors[s].name!r}."
+                )
+        which = axis + (4 - rank)  # 1 rows, 2 columns, 3 channels
+        attribute = {1: "height", 2: "width", 3: "channels"}.get(which)
+        if attribute is None or sum(getattr(x, attribute) for x in shapes) != getattr(
+            out, attribute
+        ):
+            raise ModelError(f"CONCATENATION along axis {axis}: shapes do not add up.")
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            code = Code([f"static const ec2t_mcu_planar out_{n} = {out.c()};"], [], 16)
+            code.statements.append(f"ec2t_mcu_fill(&out_{n}, {names.output}, {out.zero_point});")
+            place = {"height": 0, "width": 0, "channels": 0}
+            for i, x in enumerate(shapes):
+                code.declarations.append(f"static const ec2t_mcu_planar in_{n}_{i} = {x.c()};")
+                code.statements.append(
+                    f"ec2t_mcu_place(&in_{n}_{i}, {names.inputs[i]}, &out_{n}, {names.output}, "
+                    f"{place['height']}, {place['width']}, {place['channels']});"
+                )
+                place[attribute] += getattr(x, attribute)
+                code.flash += 16
+            return code
+
+        self.steps.append(Step("concatenation", ("layout.c",), tuple(sources), target, emit))
+
+    def _pad(self, op: Operator) -> None:
+        source, target = self._activation(op, 0), op.outputs[0]
+        amounts = self._constant(op, 1, "<i4").data
+        assert amounts is not None
+        layout, out = self.layouts[source], self._define(target)
+        tensors = self.graph.tensors
+        fill = out.zero_point
+        if op.kind == "PADV2":
+            value = self._constant(op, 2, "i1").data
+            assert value is not None
+            fill = int(value.reshape(-1)[0])
+        pads = amounts.reshape(-1, 2).tolist() if amounts.size % 2 == 0 else []
+        if len(pads) != 4 or pads[0] != [0, 0] or min(map(min, pads)) < 0:
+            raise ModelError(f"{op.kind} needs four pairs, batch 0. Received: {pads}.")
+        sizes = [a + s + b for (a, b), s in zip(pads, tensors[source].shape, strict=True)]
+        if sizes != list(tensors[target].shape):
+            raise ModelError(f"{op.kind}: output shape does not follow from the input's.")
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            statements = [f"ec2t_mcu_fill(&out_{n}, {names.output}, {fill});"]
+            statements.append(
+                f"ec2t_mcu_place(&in_{n}, {names.inputs[0]}, &out_{n}, {names.output}, "
+                f"{pads[1][0]}, {pads[2][0]}, {pads[3][0]});"
+            )
+            if fill != out.zero_point:
+                statements.append(f"ec2t_mcu_lead(&out_{n}, {names.output});")
+                statements.append(
+                    f"for (uint32_t c = 0; c < {out.channels}u; ++c) "
+                    f"ec2t_mcu_border(&out_{n}, {names.output}, c);"
+                )
+            return Code(
+                [
+                    f"static const ec2t_mcu_planar in_{n} = {layout.c()};",
+                    f"static const ec2t_mcu_planar out_{n} = {out.c()};",
+                ],
+                statements,
+                32,
+            )
+
+        self.steps.append(Step("pad", ("layout.c",), (source,), target, emit))
+
+    def _reshape(self, op: Operator) -> None:
+        source, target = self._activation(op, 0), op.outputs[0]
+        tensors = self.graph.tensors
+        layout = self.layouts[source]
+        rows, columns, channels = self._dimensions(tensors[target])
+        size = layout.height * layout.width * layout.channels
+        if rows * columns * channels != size:
+            raise ModelError(f"{op.kind}: {tensors[source].shape} to {tensors[target].shape}.")
+        if self._quantisation(tensors[source]) != self._quantisation(tensors[target]):
+            raise ModelError(f"{op.kind} must not change scale or zero point.")
+        flat = (rows, columns) == (1, 1) and len(tensors[target].shape) <= 2
+        if flat or (rows, columns, channels) == (layout.height, layout.width, layout.channels):
+            self.layouts[target] = layout  # the same bytes; see _fully_connected for the order
+            return
+        out = self._define(target)
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            return Code(
+                [
+                    f"static const ec2t_mcu_planar in_{n} = {layout.c()};",
+                    f"static const ec2t_mcu_planar out_{n} = {out.c()};",
+                ],
+                [
+                    f"ec2t_mcu_to_nhwc(&in_{n}, {names.inputs[0]}, (int8_t *){names.scratch});",
+                    f"ec2t_mcu_from_nhwc((const int8_t *){names.scratch}, &out_{n}, "
+                    f"{names.output});",
+                ],
+                32,
+            )
+
+        self.steps.append(Step("reshape", ("layout.c",), (source,), target, emit, lambda: size))
+
+    def _elementwise(self, number: int, op: Operator) -> None:
+        source, target = self._activation(op, 0), op.outputs[0]
+        tensors = self.graph.tensors
+        layout = self.layouts[source]
+        self._quantisation(tensors[target])
+        out = self._define(target)
+        flattened = (layout.height, layout.width) != (out.height, out.width)
+        if flattened:
+            out = Layout(layout.channels, layout.height, layout.width, out.zero_point)
+            self.layouts[target] = out
+        if (out.channels, out.height, out.width) != (
+            layout.channels,
+            layout.height,
+            layout.width,
+        ):
+            raise ModelError(f"{op.kind}: output shape differs from the input's.")
+        table = lookup_table(self.model, number)
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            return Code(
+                [
+                    _array("int8_t", f"table_{n}", table),
+                    f"static const ec2t_mcu_planar in_{n} = {layout.c()};",
+                    f"static const ec2t_mcu_planar out_{n} = {out.c()};",
+                ],
+                [
+                    f"ec2t_mcu_lookup_run(table_{n}, &in_{n}, {names.inputs[0]}, &out_{n}, "
+                    f"{names.output});"
+                ],
+                288,
+            )
+
+        self.steps.append(
+            Step(
+                op.kind.lower(),
+                ("elementwise.c", "layout.c"),
+                (source,),
+                target,
+                emit,
+                in_place=True,
+            )
+        )
+
+    def _softmax(self, op: Operator) -> None:
+        source, target = self._activation(op, 0), op.outputs[0]
+        tensors = self.graph.tensors
+        layout = self.layouts[source]
+        size = layout.channels * layout.height * layout.width
+        scale_out, zero_out = self._quantisation(tensors[target])
+        vector = layout.height * layout.width == 1
+        if not vector or float(scale_out) != 1 / 256 or zero_out != -128:
+            raise ModelError(
+                "SOFTMAX is supported over the last dimension of a vector, with output scale 1/256 "
+                f"and zero point -128. Received: shape {tensors[source].shape}, {scale_out}, "
+                f"{zero_out}."
+            )
+        scale_in, _ = self._quantisation(tensors[source])
+        factor = float(np.float32(-float(scale_in)) * np.float32(op.options["beta"]))
+        powers = [float(np.float32(math.exp(factor * d))) for d in range(256)]
+        self._define(target)
+        if self.layouts[target].channels != size:
+            raise ModelError("SOFTMAX: output shape differs from the input's.")
+
+        def emit(names: Names) -> Code:
+            n = names.index
+            values = ", ".join(f"{value.hex()}f" for value in powers)
+            return Code(
+                [
+                    f"static const float powers_{n}[256] = {{{values}}};",
+                    f"static const ec2t_mcu_softmax layer_{n} = {{powers_{n}, {size}}};",
+                ],
+                [f"ec2t_mcu_softmax_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+                1024 + 8,
+            )
+
+        self.steps.append(Step("softmax", ("softmax.c",), (source,), target, emit))
+
+    # --- layouts -----------------------------------------------------------------------------
+
+    def last_use(self, layout: Layout) -> int:
+        """Number of the last step that reads a layout; the step count for the model's output."""
+        if self.layouts[self.output] is layout:
+            return len(self.steps)
+        uses = [
+            i
+            for i, step in enumerate(self.steps)
+            if any(self.layouts[t] is layout for t in step.inputs)
+        ]
+        return max(uses, default=-1)
+
+    def _settle(self) -> None:
+        """Makes layouts that share memory or a row length agree; then adds the tiles' slack."""
+        self.shares: list[tuple[Layout, Layout]] = []
+        taken: set[int] = set()
+        for number, step in enumerate(self.steps):
+            out = self.layouts[step.output]
+            if not step.in_place:
+                continue
+            for tensor in step.inputs:
+                layout = self.layouts[tensor]
+                if self.last_use(layout) == number and id(layout) not in taken:
+                    self.shares.append((layout, out))
+                    taken.add(id(layout))
+                    break
+        for _ in range(len(self.steps) + 1):
+            for a, b in self.shares:
+                for name in ("pitch", "top", "left", "around"):
+                    value = max(getattr(a, name), getattr(b, name))
+                    setattr(a, name, value)
+                    setattr(b, name, value)
+            for step in self.steps:
+                if not step.flat:
+                    continue
+                a, b = self.layouts[step.inputs[0]], self.layouts[step.output]
+                if self._flat_pays(a, b):
+                    a.pitch = b.pitch = max(a.pitch, b.pitch)
+        for step in self.steps:
+            if step.name.startswith(("convolution", "depthwise")):
+                out = self.layouts[step.output]
+                out.slack = max(out.slack, self._slack(step))
+        for a, b in reversed(self.shares):
+            a.slack = b.slack = max(a.slack, b.slack)
+
+    def _flat_pays(self, a: Layout, b: Layout) -> bool:
+        g = self.group
+        pitch = max(a.pitch, b.pitch)
+        groups = -(-b.width // g)
+        plain = b.height * -(-groups // 4) if groups > 2 else -(-b.height // (4 // groups))
+        return -(-((b.height - 1) * pitch + b.width) // (4 * g)) < plain
+
+    def _slack(self, step: Step) -> int:
+        """Bytes a convolution's last tiles may write behind the last plane."""
+        out = self.layouts[step.output]
+        if not step.flat and step.sources[0] != "list_conv.c":
+            return 0
+        g = self.group
+        groups = -(-out.width // g)
+        rows = 4 // groups if groups <= 2 else 1
+        covered = -(-out.height // rows) * rows
+        wide = (groups if groups <= 2 else -(-groups // 4) * 4) * g
+        extent = (covered - 1) * out.pitch + wide
+        if step.flat and self.layouts[step.inputs[0]].pitch == out.pitch:
+            length = (out.height - 1) * out.pitch + out.width
+            extent = max(extent, -(-length // (4 * g)) * 4 * g)
+        return max(0, extent - out.plane)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How tiles of four groups cover an output plane; see ec2t_mcu_list_conv."""
+
+    rows: int
+    across: int
+    in_group: list[int]
+    out_group: list[int]
+    in_row_step: int
+    in_tile_step: int
+    out_row_step: int
+    out_tile_step: int
+    cover: int
+
+
+def _runs(
+    weights: npt.NDArray[np.int8],
+    depth: int,
+    kernel_h: int,
+    kernel_w: int,
+    dilation: int,
+    layout: Layout,
+) -> tuple[list[int], npt.NDArray[np.int8]]:
+    """Weights [out, depth * kernel_h * kernel_w] in runs of four taps, and the runs' offsets."""
+    count = len(weights)
+    wide = kernel_w + -kernel_w % 4
+    rows = np.zeros((count, depth, kernel_h, wide), np.int8)
+    rows[..., :kernel_w] = weights.reshape(count, depth, kernel_h, kernel_w)
+    offsets = [
+        c * layout.plane + y * dilation * layout.pitch + x
+        for c in range(depth)
+        for y in range(kernel_h)
+        for x in range(0, wide, 4)
+    ]
+    return offsets, rows.reshape(count, -1)
+
+
+def _array(type_name: str, name: str, values: npt.ArrayLike) -> str:
+    flat = np.asarray(values).reshape(-1).tolist()
+    suffix = "u" if type_name.startswith("u") else ""
+    lines, line = [], ""
+    for value in flat or [0]:
+        item = f"{value}{suffix}, "
+        if len(line) + len(item) > 96:
+            lines.append(line.rstrip())
+            line = ""
+        line += item
+    lines.append(line.rstrip())
+    return f"static const {type_name} {name}[] = {{\n    " + "\n    ".join(lines) + "};"
+
+
+def _channel_table(
+    n: int,
+    biases: Sequence[int],
+    multipliers: Sequence[tuple[int, int]],
+    minus_count: npt.NDArray,
+    plus_count: npt.NDArray,
+    minus: npt.NDArray,
+    plus: npt.NDArray,
+) -> str:
+    rows = [
+        f"    {{{b}, {m}, {mc}, {pc}, {s}, {mv}, {pv}, 0}},"
+        for b, (m, s), mc, pc, mv, pv in zip(
+            biases,
+            multipliers,
+            minus_count.tolist(),
+            plus_count.tolist(),
+            minus.tolist(),
+            plus.tolist(),
+            strict=True,
+        )
+    ]
+    return f"static const ec2t_mcu_channel channels_{n}[] = {{\n" + "\n".join(rows) + "\n};"

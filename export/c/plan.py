@@ -1,0 +1,90 @@
+"""Layouts of activations in planes, and their places in the arena."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ALIGNMENT = 4
+
+
+@dataclass
+class Layout:
+    """Planes of one activation tensor; the C twin is ec2t_mcu_planar. Sizes in bytes.
+
+    `top`, `left` and `around` are what the convolutions that follow need: rows above, columns to
+    the left, rows between planes; `slack` is what tiles write behind the last plane.
+    """
+
+    channels: int
+    height: int
+    width: int
+    zero_point: int
+    pitch: int = 0
+    top: int = 0
+    left: int = 0
+    around: int = 0
+    slack: int = 0
+
+    def __post_init__(self) -> None:
+        self.pitch = self.pitch or self.width
+
+    @property
+    def plane(self) -> int:
+        return (self.height + self.around) * self.pitch
+
+    @property
+    def lead(self) -> int:
+        return self.top * self.pitch + self.left
+
+    @property
+    def size(self) -> int:
+        return self.lead + self.channels * self.plane + self.slack
+
+    @property
+    def contiguous(self) -> bool:
+        return self.plane == self.height * self.width
+
+    def require(self, top: int, bottom: int, left: int, right: int) -> None:
+        """Makes room for a convolution's border."""
+        self.top, self.left = max(self.top, top), max(self.left, left)
+        self.around = max(self.around, top, bottom)
+        self.pitch = max(self.pitch, self.width + max(left, right))
+
+    def same_shape(self, other: Layout) -> bool:
+        names = ("channels", "height", "width", "pitch", "plane")
+        return all(getattr(self, n) == getattr(other, n) for n in names)
+
+    def c(self) -> str:
+        """As a C initialiser."""
+        return (
+            f"{{{self.channels}, {self.height}, {self.width}, {self.pitch}, {self.plane}u, "
+            f"{self.lead}, {self.zero_point}}}"
+        )
+
+
+@dataclass
+class Block:
+    """Memory of `size` bytes needed in steps `first` to `last`; `offset` is where it went."""
+
+    name: str
+    size: int
+    first: int
+    last: int
+    offset: int = -1
+
+
+def place(blocks: list[Block]) -> int:
+    """Gives every block an offset so that blocks alive at the same time do not overlap; returns the
+    arena's size. Greedy, largest first."""
+    placed: list[Block] = []
+    for block in sorted(blocks, key=lambda b: (-b.size, b.first, b.name)):
+        near = [b for b in placed if b.first <= block.last and block.first <= b.last]
+        offset = 0
+        for other in sorted(near, key=lambda b: b.offset):
+            if offset + block.size <= other.offset:
+                break
+            end = other.offset + other.size
+            offset = max(offset, (end + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
+        block.offset = offset
+        placed.append(block)
+    return max((b.offset + b.size for b in blocks), default=0)

@@ -1,0 +1,99 @@
+"""The subcommands of `python -m ec2t_tf.export` that need no trained model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .tflite import align_to_int4, download, int4, packed, sparse, unpack
+
+WRITERS: dict[str, Callable[[bytes], bytes]] = {
+    "sparse": sparse,
+    "int4": int4,
+    "int8_on_int4_levels": align_to_int4,
+    "packed": packed,
+    "download": download,
+}
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from .report import report
+
+    for file in arguments.files:
+        print(report(file))
+
+
+def _rewrite(arguments: argparse.Namespace) -> None:
+    content = arguments.file.read_bytes()
+    written = WRITERS[arguments.format](content)
+    arguments.output.write_bytes(written)
+    print(f"{arguments.output}: {len(written):,} bytes ({arguments.file}: {len(content):,})")
+
+
+def _unpack(arguments: argparse.Namespace) -> None:
+    written = unpack(arguments.file.read_bytes(), to=arguments.to)
+    arguments.output.write_bytes(written)
+    print(f"{arguments.output}: {len(written):,} bytes")
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    from .benchmark import benchmark
+
+    print(
+        benchmark(
+            arguments.int8,
+            packed=arguments.packed,
+            float_model=arguments.float,
+            num_threads=arguments.num_threads,
+            rounds=arguments.rounds,
+            layers=not arguments.no_layers,
+        )
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of all subcommands."""
+    top = argparse.ArgumentParser(prog="python -m ec2t_tf.export", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    one = commands.add_parser("report", help="sizes of .tflite files, per layer")
+    one.add_argument("files", nargs="+", type=Path, help=".tflite files")
+    one.set_defaults(run=_report)
+
+    one = commands.add_parser("rewrite", help="an int8 .tflite file in another format")
+    one.add_argument("file", type=Path, help="int8 .tflite file with ternary layers")
+    one.add_argument("--format", required=True, choices=sorted(WRITERS))
+    one.add_argument("--output", required=True, type=Path, help="file to write")
+    one.set_defaults(run=_rewrite)
+
+    one = commands.add_parser("unpack", help="a download file back to a .tflite file")
+    one.add_argument("file", type=Path, help="file written with format=download")
+    one.add_argument("--to", default="packed", choices=("packed", "int8"))
+    one.add_argument("--output", required=True, type=Path, help=".tflite file to write")
+    one.set_defaults(run=_unpack)
+
+    one = commands.add_parser("benchmark", help="time in the stock interpreter and in ours")
+    one.add_argument("int8", type=Path, help="int8 .tflite file")
+    one.add_argument("--packed", type=Path, help="the same net, packed")
+    one.add_argument("--float", type=Path, help="the same net, float")
+    one.add_argument("--num_threads", type=int, default=1)
+    one.add_argument("--rounds", type=int, default=15, help="measurements of each contestant")
+    one.add_argument("--no_layers", action="store_true", help="the whole net only")
+    one.set_defaults(run=_benchmark)
+    return top
+
+
+NAMES = ("report", "rewrite", "unpack", "benchmark")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a subcommand; 2 and one line on standard error for a mistake of the user."""
+    parsed = parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

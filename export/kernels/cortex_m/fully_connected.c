@@ -1,0 +1,124 @@
+#include "planar.h"
+
+#if defined(EC2T_MCU_HELIUM)
+#include <arm_mve.h>
+#endif
+
+/* Rows done at once: they share the loads of the input, as far as registers go. */
+#if defined(EC2T_MCU_DSP) || (defined(__ARM_ARCH) && __ARM_ARCH == 6)
+enum { ROWS = 2 };
+#else
+enum { ROWS = 4 };
+#endif
+
+#if defined(EC2T_MCU_DSP)
+static inline uint32_t word_at(const void *p) {
+    uint32_t word;
+    __builtin_memcpy(&word, p, 4);
+    return word;
+}
+static inline uint32_t even_bytes(uint32_t word) {
+    uint32_t r;
+    __asm("sxtb16 %0,%1" : "=r"(r) : "r"(word));
+    return r;
+}
+static inline uint32_t odd_bytes(uint32_t word) {
+    uint32_t r;
+    __asm("sxtb16 %0,%1,ror #8" : "=r"(r) : "r"(word));
+    return r;
+}
+static inline int32_t add_products(uint32_t even, uint32_t odd, uint32_t weights, int32_t sum) {
+    __asm("smlad %0,%1,%2,%0" : "+r"(sum) : "r"(even), "r"(even_bytes(weights)));
+    __asm("smlad %0,%1,%2,%0" : "+r"(sum) : "r"(odd), "r"(odd_bytes(weights)));
+    return sum;
+}
+#endif
+
+/* Adds the products of int8 weights and inputs of `rows` rows, 1 to ROWS, to as many sums. */
+static void products(const int8_t *weights, const uint8_t *input, uint32_t count, uint32_t rows,
+                     int32_t *sums) {
+    /* Rows that are not there repeat the last; their sums go nowhere. */
+    const int8_t *row[ROWS];
+    int32_t sum[ROWS];
+    for (uint32_t r = 0; r < ROWS; ++r) {
+        row[r] = weights + (r < rows ? r : rows - 1u) * count;
+        sum[r] = 0;
+    }
+    uint32_t i = 0;
+#if defined(EC2T_MCU_HELIUM)
+    const int8_t *w0 = row[0], *w1 = row[1], *w2 = row[2], *w3 = row[3];
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (; i + 16u <= count; i += 16u, w0 += 16, w1 += 16, w2 += 16, w3 += 16) {
+        const int8x16_t x = vldrbq_s8((const int8_t *)input + i);
+        s0 = vmladavaq_s8(s0, x, vldrbq_s8(w0));
+        s1 = vmladavaq_s8(s1, x, vldrbq_s8(w1));
+        s2 = vmladavaq_s8(s2, x, vldrbq_s8(w2));
+        s3 = vmladavaq_s8(s3, x, vldrbq_s8(w3));
+    }
+    sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
+#elif defined(EC2T_MCU_DSP)
+    const int8_t *w0 = row[0], *w1 = row[1];
+    const uint8_t *from = input, *const end = input + (count & ~3u);
+    int32_t s0 = 0, s1 = 0;
+    for (; from != end; from += 4, w0 += 4, w1 += 4) {
+        const uint32_t x = word_at(from), even = even_bytes(x), odd = odd_bytes(x);
+        s0 = add_products(even, odd, word_at(w0), s0);
+        s1 = add_products(even, odd, word_at(w1), s1);
+    }
+    i = count & ~3u;
+    sum[0] = s0, sum[1] = s1;
+#endif
+#pragma GCC unroll 1
+    for (; i < count; ++i) {
+        const int32_t x = ec2t_mcu_value(input[i]);
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < ROWS; ++r) {
+            sum[r] += row[r][i] * x;
+        }
+    }
+    for (uint32_t r = 0; r < rows; ++r) {
+        sums[r] += sum[r];
+    }
+}
+
+/* Sum of the inputs at the places of a list. */
+static int32_t listed(const uint8_t *input, const uint16_t *list, uint32_t count) {
+    int32_t sum = 0;
+    for (; count >= 4u; count -= 4u, list += 4) {
+        sum += ec2t_mcu_value(input[list[0]]) + ec2t_mcu_value(input[list[1]]);
+        sum += ec2t_mcu_value(input[list[2]]) + ec2t_mcu_value(input[list[3]]);
+    }
+    for (; count; --count) {
+        sum += ec2t_mcu_value(input[*list++]);
+    }
+    return sum;
+}
+
+void ec2t_mcu_fully_connected_run(const ec2t_mcu_fully_connected *layer, const uint8_t *input,
+                                  uint8_t *output) {
+    const int8_t *weights = layer->weights;
+    const uint16_t *list = layer->weights;
+    for (uint32_t o = 0; o < layer->outputs;) {
+        int32_t sums[ROWS];
+        uint32_t rows = layer->outputs - o < ROWS ? layer->outputs - o : ROWS;
+        for (uint32_t r = 0; r < rows; ++r) {
+            const ec2t_mcu_channel *channel = &layer->channel[o + r];
+            sums[r] = channel->bias;
+            if (layer->lists) {
+                const uint16_t *second = list + channel->minus_count;
+                sums[r] -= channel->minus * listed(input, list, channel->minus_count);
+                sums[r] += channel->plus * listed(input, second, channel->plus_count);
+                list = second + channel->plus_count;
+            }
+        }
+        if (!layer->lists) {
+            products(weights, input, layer->inputs, rows, sums);
+            weights += rows * layer->inputs;
+        }
+        for (uint32_t r = 0; r < rows; ++r, ++o) {
+            const ec2t_mcu_channel *channel = &layer->channel[o];
+            const int32_t value = ec2t_mcu_requantise(sums[r], channel->multiplier, channel->shift);
+            output[o] = ec2t_mcu_byte(ec2t_mcu_clamped(value, &layer->clamp));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+#include "planar.h"
+
+void ec2t_mcu_fill(const ec2t_mcu_planar *layout, uint8_t *tensor, int32_t value) {
+    const uint8_t byte = ec2t_mcu_byte(value);
+    const uint8_t *end = tensor + layout->channels * layout->plane;
+    for (uint8_t *p = tensor - layout->lead; p < end; ++p)
+        *p = byte;
+}
+
+void ec2t_mcu_lead(const ec2t_mcu_planar *layout, uint8_t *tensor) {
+    const uint8_t byte = ec2t_mcu_byte(layout->zero_point);
+    for (uint8_t *p = tensor - layout->lead; p < tensor; ++p)
+        *p = byte;
+}
+
+void ec2t_mcu_border(const ec2t_mcu_planar *layout, uint8_t *tensor, uint32_t channel) {
+    const uint32_t width = layout->width, pitch = layout->pitch, plane = layout->plane;
+    const uint8_t byte = ec2t_mcu_byte(layout->zero_point);
+    if (plane == (uint32_t)layout->height * width)
+        return;
+    uint8_t *row = tensor + channel * plane;
+    uint8_t *const end = row + plane;
+    if (pitch - width == 1) {
+        for (uint32_t y = layout->height; y; --y, row += pitch)
+            row[width] = byte;
+    } else {
+        for (uint32_t y = layout->height; y; --y, row += pitch) {
+            for (uint32_t x = width; x < pitch; ++x)
+                row[x] = byte;
+        }
+    }
+    for (; row < end; ++row)
+        *row = byte;
+}
+
+void ec2t_mcu_from_nhwc(const int8_t *nhwc, const ec2t_mcu_planar *layout, uint8_t *tensor) {
+    const uint32_t channels = layout->channels, width = layout->width;
+    ec2t_mcu_lead(layout, tensor);
+    for (uint32_t c = 0; c < channels; ++c) {
+        uint8_t *plane = tensor + c * layout->plane;
+        const int8_t *from = nhwc + c;
+        for (uint32_t y = 0; y < layout->height; ++y) {
+            uint8_t *row = plane + y * layout->pitch;
+            for (uint32_t x = 0; x < width; ++x, from += channels)
+                row[x] = ec2t_mcu_byte(*from);
+        }
+        ec2t_mcu_border(layout, tensor, c);
+    }
+}
+
+void ec2t_mcu_to_nhwc(const ec2t_mcu_planar *layout, const uint8_t *tensor, int8_t *nhwc) {
+    const uint32_t channels = layout->channels;
+    for (uint32_t c = 0; c < channels; ++c) {
+        const uint8_t *plane = tensor + c * layout->plane;
+        int8_t *to = nhwc + c;
+        for (uint32_t y = 0; y < layout->height; ++y) {
+            const uint8_t *row = plane + y * layout->pitch;
+            for (uint32_t x = 0; x < layout->width; ++x, to += channels)
+                *to = (int8_t)ec2t_mcu_value(row[x]);
+        }
+    }
+}
+
+void ec2t_mcu_place(const ec2t_mcu_planar *layout_in, const uint8_t *input,
+                    const ec2t_mcu_planar *layout_out, uint8_t *output, uint32_t row,
+                    uint32_t column, uint32_t channel) {
+    for (uint32_t c = 0; c < layout_in->channels; ++c) {
+        for (uint32_t y = 0; y < layout_in->height; ++y) {
+            const uint8_t *from = input + c * layout_in->plane + y * layout_in->pitch;
+            uint8_t *to =
+                output + (c + channel) * layout_out->plane + (y + row) * layout_out->pitch + column;
+            for (uint32_t x = 0; x < layout_in->width; ++x)
+                to[x] = from[x];
+        }
+    }
+}

@@ -1,0 +1,223 @@
+/* Kernels for microcontrollers: int8 activations in planes (one a channel), ternary weights as
+ * lists.
+ *
+ * A plane holds `height` rows of `pitch` bytes. The bytes behind a row and the rows behind a plane
+ * hold the zero point where a convolution that follows reads beyond the border; they are shared:
+ * the bytes right of one row are the bytes left of the next. Pointers to activations point at row
+ * 0, column 0 of channel 0.
+ *
+ * Cores without SIMD instructions keep activations as value + 128 (EC2T_MCU_FLIP), because their
+ * register-wide additions need unsigned lanes. Nothing outside the kernels sees it. */
+#ifndef EC2T_MCU_PLANAR_H
+#define EC2T_MCU_PLANAR_H
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(EC2T_MCU_CORE_SWAR)
+#define EC2T_MCU_SWAR 1
+#elif defined(__ARM_FEATURE_MVE)
+#define EC2T_MCU_HELIUM 1
+#elif defined(__ARM_FEATURE_DSP) && defined(__thumb__)
+#define EC2T_MCU_DSP 1
+#else
+#define EC2T_MCU_SWAR 1
+#endif
+
+#if defined(EC2T_MCU_SWAR)
+#define EC2T_MCU_FLIP 0x80u
+#else
+#define EC2T_MCU_FLIP 0u
+#endif
+
+typedef enum {
+    EC2T_MCU_OK = 0,
+    EC2T_MCU_CORRUPT = 1 /* a weight stream that points outside its layer */
+} ec2t_mcu_status;
+
+/* Shape and layout of one activation tensor. Sizes in bytes. */
+typedef struct {
+    uint16_t channels, height, width, pitch;
+    uint32_t plane; /* from one channel to the next; at least height * pitch */
+    uint16_t lead;  /* border bytes before row 0 of channel 0 */
+    int8_t zero_point;
+} ec2t_mcu_planar;
+
+/* One output channel: sums are bias + plus * (sum of the inputs in the plus list) - minus * (...).
+ * Shift and multiplier as TensorFlow Lite's quantised multiplier. */
+typedef struct {
+    int32_t bias; /* with the input's zero point folded in */
+    int32_t multiplier;
+    uint16_t minus_count, plus_count; /* taps in the two lists */
+    int8_t shift;
+    uint8_t minus, plus; /* magnitudes of the two values */
+    uint8_t unused;
+} ec2t_mcu_channel;
+
+typedef struct {
+    int32_t zero_point, minimum, maximum; /* of the output */
+} ec2t_mcu_clamp;
+
+/* Pixels of a tile: four groups of neighbours in a row; where the groups lie is the layer's choice.
+ */
+#if defined(EC2T_MCU_HELIUM)
+enum { EC2T_MCU_GROUP = 8 };
+#else
+enum { EC2T_MCU_GROUP = 4 };
+#endif
+enum { EC2T_MCU_TILE_PIXELS = 4 * EC2T_MCU_GROUP };
+
+/* Adds value * (sum of the taps in a list) to the sums of one tile. A list holds byte distances,
+ * each from the tap before, the first from `input`. At most EC2T_MCU_LANE_TAPS taps a call. */
+typedef void (*ec2t_mcu_tile_sums)(const uint8_t *input, const uint16_t *list, uint32_t count,
+                                   int32_t value, int32_t *sums);
+#if defined(EC2T_MCU_SWAR)
+enum { EC2T_MCU_LANE_TAPS = 257 };
+#else
+enum { EC2T_MCU_LANE_TAPS = 255 };
+#endif
+
+/* One channel for the fast tiles; lists and constants, see prepare in list_conv.c. */
+typedef struct {
+    const uint16_t *minus_list, *plus_list;
+    uint32_t minus_count, plus_count;
+    int32_t bias; /* this and what follows: see prepare in list_conv.c */
+    int32_t minus_scale, plus_scale, multiplier, rounding, right;
+} ec2t_mcu_fast;
+/* The whole tile: sums, requantisation, stores to output + the layer's groups. */
+typedef void (*ec2t_mcu_tile_fast)(const uint8_t *input, const ec2t_mcu_fast *channel,
+                                   uint8_t *output);
+
+enum { EC2T_MCU_ENCODING_DISTANCES = 0, EC2T_MCU_ENCODING_RICE = 1 };
+
+/* A convolution whose weights are lists. Tiles cover the output in steps of tile_rows rows and, in
+ * a row, of tile_columns columns; `taps` are the byte offsets of one channel's kernel positions. */
+typedef struct {
+    ec2t_mcu_planar in, out;
+    const ec2t_mcu_channel *channel;
+    const void *weights; /* uint16_t distances, or the bytes of a Rice stream and 4 more */
+    const uint16_t *taps;
+    uint16_t tap_count;
+    uint16_t most; /* weights other than 0 of any channel: the room of a list in scratch */
+    uint8_t encoding, rice_k;
+    uint8_t depthwise;    /* output channels an input channel has; 0: an ordinary convolution */
+    uint32_t stream_bits; /* length of a Rice stream */
+    uint16_t tile_rows, tiles_across;
+    uint16_t in_row_step,
+        in_tile_step; /* bytes between rows and tiles of the output, in the input */
+    uint16_t out_row_step, out_tile_step;
+    uint16_t rows; /* output rows to cover; 1 where the plane is taken as one long row */
+    ec2t_mcu_clamp clamp;
+    uint16_t out_group[4]; /* bytes from a tile's first pixel to each group, in the output */
+    ec2t_mcu_tile_sums sums;
+    ec2t_mcu_tile_fast fast; /* or none */
+} ec2t_mcu_list_conv;
+
+/* `scratch`: 4 * most bytes for a Rice stream, none for distances. */
+ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const uint8_t *input,
+                                       uint8_t *output, uint16_t *scratch);
+
+/* int8 weights [out][tap]; the number of taps is a multiple of four, some with weight 0. Horizontal
+ * stride 1 or 2. Dense: taps come in runs of four neighbours of a row, `taps` is the byte offset of
+ * each run. Gather: `taps` is the byte offset of each tap. */
+typedef struct {
+    ec2t_mcu_planar in, out;
+    const ec2t_mcu_channel *channel;
+    const int8_t *weights;
+    const uint16_t *taps;
+    uint16_t tap_count;
+    uint8_t stride_y, stride_x, depth_multiplier; /* depth_multiplier 0: an ordinary convolution */
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_dense_conv;
+void ec2t_mcu_dense_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
+                             uint8_t *output);
+void ec2t_mcu_gather_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
+                              uint8_t *output);
+
+/* Fully connected over a vector. Dense: int8 weights [out][in]. Lists: uint16_t indices. */
+typedef struct {
+    const ec2t_mcu_channel *channel;
+    const void *weights;
+    uint16_t inputs, outputs;
+    uint8_t lists;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_fully_connected;
+void ec2t_mcu_fully_connected_run(const ec2t_mcu_fully_connected *layer, const uint8_t *input,
+                                  uint8_t *output);
+
+/* a + b, element by element, TensorFlow Lite's arithmetic (left shift 20). */
+typedef struct {
+    ec2t_mcu_planar a, b, out;
+    int32_t zero_point_a, zero_point_b;
+    int32_t multiplier_a, multiplier_b, multiplier_out;
+    int8_t shift_a, shift_b, shift_out;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_add;
+/* `tables`: scratch for 512 int32. */
+void ec2t_mcu_add_run(const ec2t_mcu_add *layer, const uint8_t *a, const uint8_t *b,
+                      uint8_t *output, int32_t *tables);
+
+typedef struct {
+    ec2t_mcu_planar in, out;
+    uint8_t height, width, stride_y, stride_x, pad_y, pad_x, maximum;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_pool;
+void ec2t_mcu_pool_run(const ec2t_mcu_pool *layer, const uint8_t *input, uint8_t *output);
+
+/* Mean over rows and columns. */
+typedef struct {
+    ec2t_mcu_planar in;
+    int32_t bias, multiplier, shift;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_mean;
+void ec2t_mcu_mean_run(const ec2t_mcu_mean *layer, const uint8_t *input, uint8_t *output);
+
+/* Over a vector; the output has scale 1/256 and zero point -128. Single precision, in the order of
+ * TensorFlow Lite's kernel. */
+typedef struct {
+    const float *powers; /* exp(-d * input scale * beta) for the differences d = 0 to 255 */
+    uint16_t size;
+} ec2t_mcu_softmax;
+void ec2t_mcu_softmax_run(const ec2t_mcu_softmax *layer, const uint8_t *input, uint8_t *output);
+
+/* table[value + 128], element by element. */
+void ec2t_mcu_lookup_run(const int8_t *table, const ec2t_mcu_planar *layout_in,
+                         const uint8_t *input, const ec2t_mcu_planar *layout_out, uint8_t *output);
+
+/* Copies planes to `output` at (row, column, channel); also padding and concatenation. */
+void ec2t_mcu_place(const ec2t_mcu_planar *layout_in, const uint8_t *input,
+                    const ec2t_mcu_planar *layout_out, uint8_t *output, uint32_t row,
+                    uint32_t column, uint32_t channel);
+/* Fills every byte with a value, border included. */
+void ec2t_mcu_fill(const ec2t_mcu_planar *layout, uint8_t *tensor, int32_t value);
+/* Writes the zero point behind the rows and behind the plane of one channel. */
+void ec2t_mcu_border(const ec2t_mcu_planar *layout, uint8_t *tensor, uint32_t channel);
+/* Writes the zero point before row 0 of channel 0. */
+void ec2t_mcu_lead(const ec2t_mcu_planar *layout, uint8_t *tensor);
+/* Rows, columns, channels (as TensorFlow Lite has them) to planes and back. */
+void ec2t_mcu_from_nhwc(const int8_t *nhwc, const ec2t_mcu_planar *layout, uint8_t *tensor);
+void ec2t_mcu_to_nhwc(const ec2t_mcu_planar *layout, const uint8_t *tensor, int8_t *nhwc);
+
+/* TensorFlow Lite's MultiplyByQuantizedMultiplier with two roundings. */
+static inline int32_t ec2t_mcu_requantise(int32_t value, int32_t multiplier, int32_t shift) {
+    const uint32_t left = shift > 0 ? (uint32_t)shift : 0u;
+    const uint32_t right = shift < 0 ? (uint32_t)-shift : 0u;
+    const int64_t product = (int64_t)(int32_t)((uint32_t)value << left) * multiplier;
+    const int32_t high = (int32_t)((product + (1 << 30)) >> 31);
+    const int32_t mask = (int32_t)((1u << right) - 1u);
+    return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0));
+}
+static inline int32_t ec2t_mcu_clamped(int32_t value, const ec2t_mcu_clamp *clamp) {
+    value += clamp->zero_point;
+    if (value < clamp->minimum)
+        value = clamp->minimum;
+    if (value > clamp->maximum)
+        value = clamp->maximum;
+    return value;
+}
+static inline int32_t ec2t_mcu_value(uint8_t byte) {
+    return (int8_t)(byte ^ EC2T_MCU_FLIP);
+}
+static inline uint8_t ec2t_mcu_byte(int32_t value) {
+    return (uint8_t)((uint32_t)value ^ EC2T_MCU_FLIP);
+}
+#endif

@@ -1,0 +1,114 @@
+/* Requantisation in few instructions, for sums of known bound; exact. */
+#ifndef EC2T_MCU_REQUANTISE_H
+#define EC2T_MCU_REQUANTISE_H
+#include "planar.h"
+
+#if defined(EC2T_MCU_HELIUM)
+#include <arm_mve.h>
+#endif
+
+/* round(value * multiplier / 2^32) + rounding */
+static inline int32_t ec2t_mcu_high(int32_t value, int32_t multiplier, int32_t rounding) {
+#if defined(EC2T_MCU_DSP) || defined(EC2T_MCU_HELIUM)
+    int32_t high;
+    __asm("smmlar %0,%1,%2,%3" : "=r"(high) : "r"(value), "r"(multiplier), "r"(rounding));
+    return high;
+#elif defined(__ARM_ARCH) && __ARM_ARCH == 6
+    const int32_t value_high = value >> 16, multiplier_high = multiplier >> 16;
+    const uint32_t value_low = (uint32_t)value & 0xffffu;
+    const uint32_t multiplier_low = (uint32_t)multiplier & 0xffffu;
+    const int32_t first = value_high * (int32_t)multiplier_low;
+    const uint32_t second = value_low * (uint32_t)multiplier_high;
+    const uint32_t carry = (value_low * multiplier_low >> 16) + (second & 0xffffu) +
+                           ((uint32_t)first & 0xffffu) + 0x8000u;
+    return value_high * multiplier_high + (first >> 16) + (int32_t)(second >> 16) +
+           (int32_t)(carry >> 16) + rounding;
+#else
+    const int64_t start = (int64_t)((uint64_t)(uint32_t)rounding << 32 | 0x80000000u);
+    return (int32_t)((start + (int64_t)value * multiplier) >> 32);
+#endif
+}
+
+/* To a stored byte; `value` is 128 greater than the int8 it stands for where EC2T_MCU_FLIP says so.
+ */
+static inline uint8_t ec2t_mcu_saturated(int32_t value) {
+#if defined(EC2T_MCU_SWAR) && defined(__ARM_FEATURE_SAT)
+    __asm("usat %0,#8,%0" : "+r"(value));
+#elif defined(EC2T_MCU_SWAR)
+    if ((uint32_t)value > 255u)
+        value = ~value >> 31; /* 0 below, -1 above */
+#else
+    __asm("ssat %0,#8,%0" : "+r"(value));
+#endif
+    return (uint8_t)value;
+}
+
+/* Constants of one multiplier. */
+typedef struct {
+    int32_t multiplier, rounding, right, left; /* `left` includes the doubling */
+    int32_t exact;                             /* 0: use ec2t_mcu_requantise */
+} ec2t_mcu_constants;
+
+/* For |sum| <= bound. */
+static inline ec2t_mcu_constants ec2t_mcu_constants_of(int32_t multiplier, int32_t shift,
+                                                       uint32_t bound,
+                                                       const ec2t_mcu_clamp *clamp) {
+    ec2t_mcu_constants c = {multiplier, 0, 0, 0, 0};
+    const int32_t left = shift > 0 ? shift : 0, right = shift < 0 ? -shift : 0;
+    if (right < 1 || right > 20 || left > 20 || bound > (0x3fffffffu >> left))
+        return c;
+    c.rounding = (1 << (right - 1)) + (clamp->zero_point + (int32_t)EC2T_MCU_FLIP) * (1 << right);
+    c.right = right;
+    c.left = left + 1;
+    c.exact = 1;
+    return c;
+}
+
+/* One sum to a byte, the activation's limits aside. */
+static inline uint8_t ec2t_mcu_to_byte(int32_t sum, const ec2t_mcu_constants *c) {
+    const int32_t value = (int32_t)((uint32_t)sum << c->left);
+    return ec2t_mcu_saturated((ec2t_mcu_high(value, c->multiplier, c->rounding) + (value >> 31)) >>
+                              c->right);
+}
+
+/* Applies limits narrower than int8 to one plane. */
+static inline void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane,
+                                  const ec2t_mcu_clamp *clamp) {
+    if (clamp->minimum == -128 && clamp->maximum == 127)
+        return;
+    for (uint32_t y = layout->height; y; --y, plane += layout->pitch) {
+        uint32_t x = 0;
+#if defined(EC2T_MCU_HELIUM)
+        for (; x < layout->width; x += 16u) {
+            const mve_pred16_t inside = vctp8q(layout->width - x);
+            int8x16_t values = vldrbq_z_s8((const int8_t *)plane + x, inside);
+            values = vmaxq_s8(values, vdupq_n_s8((int8_t)clamp->minimum));
+            values = vminq_s8(values, vdupq_n_s8((int8_t)clamp->maximum));
+            vstrbq_p_s8((int8_t *)plane + x, values, inside);
+        }
+#elif defined(EC2T_MCU_DSP)
+        const uint32_t least = ((uint32_t)clamp->minimum & 0xffu) * 0x01010101u;
+        const uint32_t most = ((uint32_t)clamp->maximum & 0xffu) * 0x01010101u;
+        for (; x + 4u <= layout->width; x += 4u) {
+            uint32_t word, unused;
+            __builtin_memcpy(&word, plane + x, 4);
+            /* SSUB8 notes which bytes did not go below zero, SEL chooses by it. */
+            __asm("ssub8 %1,%0,%2\n sel %0,%0,%2\n ssub8 %1,%3,%0\n sel %0,%0,%3"
+                  : "+&r"(word), "=&r"(unused)
+                  : "r"(least), "r"(most)
+                  : "cc");
+            __builtin_memcpy(plane + x, &word, 4);
+        }
+#endif
+        for (; x < layout->width; ++x) {
+            const int32_t value = ec2t_mcu_value(plane[x]);
+            if (value < clamp->minimum) {
+                plane[x] = ec2t_mcu_byte(clamp->minimum);
+            }
+            if (value > clamp->maximum) {
+                plane[x] = ec2t_mcu_byte(clamp->maximum);
+            }
+        }
+    }
+}
+#endif

@@ -1,0 +1,221 @@
+"""Instructions, flash and RAM on Cortex-M cores in QEMU, next to CMSIS-NN.
+
+    make bench-mcu            # measures everything and rewrites docs/mcu.md and docs/mcu.json
+
+Counts are executed instructions of the emulated core: exact, repeatable, and neither cycles nor
+time. Weights are random ternary (two magnitudes a channel), seed 1 unless the net says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ec2t_tf.export.c import graph, to_c
+from ec2t_tf.export.tflm import to_tflm
+
+from tests import c_runner, nets
+from tests.bench import cmsis_nn, qemu
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+SPARSITIES = (0.5, 0.7, 0.9)
+
+
+def conv(zeros: float | None, shape: tuple[int, int, int], channels: int, **options: Any) -> bytes:
+    """A net of one convolution on rows x columns x channels."""
+    net = nets.NetBuilder((1, *shape), seed=1)
+    return net.finish(net.conv(net.input, channels, zeros=zeros, **options))
+
+
+def dense(zeros: float | None, inputs: int, outputs: int) -> bytes:
+    net = nets.NetBuilder((1, inputs), seed=1)
+    return net.finish(net.dense(net.input, outputs, zeros=zeros))
+
+
+SHAPES: dict[str, Callable[[float | None], bytes]] = {
+    "3x3, 16x16x32 -> 32": lambda z: conv(z, (16, 16, 32), 32),
+    "3x3, 8x8x64 -> 64": lambda z: conv(z, (8, 8, 64), 64),
+    "3x3 stride 2, 32x32x16 -> 32": lambda z: conv(z, (32, 32, 16), 32, stride=(2, 2)),
+    "1x1, 25x5x64 -> 64": lambda z: conv(z, (25, 5, 64), 64, kernel=(1, 1)),
+    "depthwise 3x3, 12x12x32": lambda z: conv(z, (12, 12, 32), 32, depthwise=True),
+    "fully connected 512 -> 64": lambda z: dense(z, 512, 64),
+}
+INT8_SHAPES: dict[str, Callable[[], bytes]] = {
+    "int8 3x3, 32x32x3 -> 16": lambda: conv(None, (32, 32, 3), 16),
+    "int8 10x4 stride 2, 49x10x1 -> 64": lambda: conv(
+        None, (49, 10, 1), 64, kernel=(10, 4), stride=(2, 2)
+    ),
+    "int8 depthwise 3x3, 12x12x32": lambda: conv(None, (12, 12, 32), 32, depthwise=True),
+    "int8 fully connected 512 -> 64": lambda: dense(None, 512, 64),
+}
+
+
+def layer(model: bytes, core: str, folder: Path, *, encoding: str) -> int:
+    """Instructions of the one layer of a net, conversion to planes and back left out."""
+    to_c(model, folder, core=core, encoding=encoding)
+    net = graph.read(model)
+    values = nets.inputs(model, 3)[2:]
+    shape = net.tensors[net.outputs[0]].shape[1:]
+    got, _, counts = c_runner.run_core(core, folder, values, shape, laps=True)
+    np.testing.assert_array_equal(got, nets.reference(model, values))
+    return counts[1].instructions
+
+
+def peer(model: bytes, core: str) -> int:
+    """Instructions of CMSIS-NN's calls for a net; its objects are kept from call to call."""
+    folder = Path(tempfile.gettempdir()) / f"ec2t_yardstick_{core}"
+    return sum(x.instructions for x in cmsis_nn.layer_counts(model, core, folder).values())
+
+
+def whole(model: bytes, core: str, folder: Path) -> dict[str, int]:
+    """A net: instructions of one invoke, firmware flash, arena and constants in bytes."""
+    report = to_c(model, folder, core=core)
+    net = graph.read(model)
+    values = nets.inputs(model, 3)[2:]
+    shape = net.tensors[net.outputs[0]].shape[1:]
+    _, image, counts = c_runner.run_core(core, folder, values, shape)
+    return {
+        "instructions": counts[0].instructions,
+        "flash": image.flash,
+        "arena": report.arena,
+        "constants": report.flash,
+    }
+
+
+def smallest_arena(model: bytes) -> int | None:
+    """Bytes of arena TFLM's interpreter needs, on this machine; None without the wheel."""
+    try:
+        from tflite_micro.python.tflite_micro import runtime
+    except ImportError:
+        return None
+    low, high = 0, 1 << 22
+    while high - low > 16:
+        middle = (low + high) // 2
+        try:
+            runtime.Interpreter.from_bytes(model, arena_size=middle)
+            high = middle
+        except RuntimeError:
+            low = middle
+    return high
+
+
+def tasks(cores: list[str]) -> Iterator[tuple[list[str], Callable[[Path], Any]]]:
+    """Every measurement: its path in the table and what measures it."""
+    for core in cores:
+        for name, make in SHAPES.items():
+            for zeros in SPARSITIES:
+                for encoding in ("distances", "rice"):
+                    if encoding == "rice" and name != next(iter(SHAPES)):
+                        continue  # the price of decoding, shown once
+                    yield (
+                        ["layers", name, core, f"{zeros:.0%} {encoding}"],
+                        lambda f, m=make, z=zeros, c=core, e=encoding: layer(
+                            m(z), c, f, encoding=e
+                        ),
+                    )
+        for name, build in INT8_SHAPES.items():
+            yield (
+                ["layers", name, core, "int8"],
+                lambda f, b=build, c=core: layer(b(), c, f, encoding="auto"),
+            )
+        if cmsis_nn.root() is not None:
+            peers = {**{n: (lambda m=m: m(0.5)) for n, m in SHAPES.items()}, **INT8_SHAPES}
+            for name, build in peers.items():
+                yield (
+                    ["layers", name, core, "CMSIS-NN"],
+                    lambda _, b=build, c=core: peer(b(), c),
+                )
+        for name, make_net in nets.NETS.items():
+            yield ["nets", name, core, "ours"], lambda f, m=make_net, c=core: whole(m(), c, f)
+            if cmsis_nn.root() is not None:
+                yield (
+                    ["nets", name, core, "CMSIS-NN layers"],
+                    lambda _, m=make_net, c=core: peer(m(), c),
+                )
+    for name, make_net in nets.NETS.items():
+        yield ["tflm", name], lambda _, m=make_net: tflm_sizes(m())
+
+
+def tflm_sizes(model: bytes) -> dict[str, dict[str, int | None]]:
+    """File and smallest arena of plain int8 and of DECODE streams, bytes."""
+    files = {"int8": model, **{s: to_tflm(model, streams=s)[0] for s in ("lut", "huffman", "auto")}}
+    return {k: {"file": len(v), "arena": smallest_arena(v)} for k, v in files.items()}
+
+
+def measure(cores: list[str]) -> dict[str, Any]:
+    """Runs every task, showing progress."""
+    table: dict[str, Any] = {}
+    todo = list(tasks(cores))
+    for number, (path, run) in enumerate(todo, 1):
+        print(f"\r{number}/{len(todo)} {' '.join(path):70.70}", end="", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            value = run(Path(folder))
+        place = table
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+        place[path[-1]] = value
+    print(file=sys.stderr)
+    return table
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """The table of docs/mcu.md."""
+    lines = ["## Layers: thousands of instructions in QEMU", ""]
+    head = ["50%", "50% Rice", "70%", "70% Rice", "90%", "90% Rice", "CMSIS-NN"]
+    keys = [f"{z:.0%} {e}" for z in SPARSITIES for e in ("distances", "rice")] + ["CMSIS-NN"]
+    lines += ["| layer | core | " + " | ".join(head) + " |", "|---" * 9 + "|"]
+    for name, cores in table["layers"].items():
+        for core, row in cores.items():
+            cells = [f"{row[k] / 1000:.1f}" if k in row else "" for k in keys]
+            if "int8" in row:
+                cells[0] = f"int8 {row['int8'] / 1000:.1f}"
+            lines.append(f"| {name} | {core} | " + " | ".join(cells) + " |")
+    lines += ["", "## Nets (ternary layers at 80 % zeros)", ""]
+    lines += [
+        "| net | core | instructions | CMSIS-NN, layers alone | ratio | firmware flash | arena |",
+        "|---" * 7 + "|",
+    ]
+    for name, cores in table["nets"].items():
+        for core, row in cores.items():
+            ours, peer = row["ours"], row.get("CMSIS-NN layers")
+            compared = f"{peer:,} | {peer / ours['instructions']:.2f}" if peer else " | "
+            lines.append(
+                f"| {name} | {core} | {ours['instructions']:,} | {compared} | "
+                f"{ours['flash']:,} | {ours['arena']:,} |"
+            )
+    lines += ["", '## `format="tflm"`: file and smallest arena of TFLM, bytes', ""]
+    lines += ["| net | streams | file | arena |", "|---" * 4 + "|"]
+    for name, rows in table["tflm"].items():
+        for streams, row in rows.items():
+            arena = f"{row['arena']:,}" if row["arena"] else ""
+            lines.append(f"| {name} | {streams} | {row['file']:,} | {arena} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--cores", default=",".join(qemu.CORES), help="comma-separated")
+    parser.add_argument(
+        "--write", action="store_true", help="rewrite docs/mcu.md and docs/mcu.json"
+    )
+    flags = parser.parse_args()
+    if qemu.missing_tools():
+        raise SystemExit(qemu.missing_tools())
+    table = measure(flags.cores.split(","))
+    text = markdown(table)
+    if flags.write:
+        document = DOCS / "mcu.md"
+        before = document.read_text().split("<!-- measured -->")[0]
+        document.write_text(before + "<!-- measured -->\n\n" + text)
+        (DOCS / "mcu.json").write_text(json.dumps(table, indent=1) + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Firmware built with the Arm cross compiler and run in QEMU, with exact instruction counts.
+
+Counts are executed instructions of the emulated core, not cycles and not time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ec2t_tf.export.c.boards import BOARDS, SOURCES
+
+COMPILER = "arm-none-eabi-gcc"
+EMULATOR = "qemu-system-arm"
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion"]
+
+
+CORES = ("m0", "m3", "m4", "m7", "m33", "m55")
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one marked region executed."""
+
+    instructions: int
+    loads: int
+    stores: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Console text, exit status and the counted regions of a firmware run."""
+
+    text: str
+    status: int
+    counts: tuple[Count, ...]
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A linked image: flash = code + constants + initial data, RAM = data + bss, no stack."""
+
+    path: Path
+    flash: int
+    ram: int
+
+
+def missing_tools() -> str:
+    """Names the system tools that are not installed ("" if none): the reason of a skip."""
+    missing = [tool for tool in (COMPILER, EMULATOR, "gcc") if not shutil.which(tool)]
+    if not missing:
+        return ""
+    return f"needs {', '.join(missing)}: apt-get install gcc-arm-none-eabi qemu-system-arm gcc"
+
+
+def build(
+    core: str,
+    sources: Sequence[Path],
+    folder: Path,
+    *,
+    include: Sequence[Path] = (),
+    defines: Sequence[str] = (),
+    optimise: str = "-O2",
+    warnings: Sequence[str] = tuple(WARNINGS),
+    yardstick: Sequence[Path] = (),
+    name: str = "firmware",
+) -> Firmware:
+    """Compiles and links a firmware for `core` without any C library.
+
+    Args:
+        core: A key of `BOARDS`.
+        sources: C files, compiled with `warnings`.
+        folder: Where objects and image go.
+        include: Include folders.
+        defines: Preprocessor definitions, `NAME` or `NAME=value`.
+        optimise: The compiler's level.
+        warnings: Flags for `sources`.
+        yardstick: C files of others, compiled without warnings.
+        name: Stem of the image.
+    """
+    board = BOARDS[core]
+    folder.mkdir(parents=True, exist_ok=True)
+    common = [COMPILER, *board.flags, "-mthumb", "-std=c11", "-ffreestanding", optimise, "-g0"]
+    common += ["-ffunction-sections", "-fdata-sections", f"-I{SOURCES}"]
+    common += [f"-I{path}" for path in include] + [f"-D{define}" for define in defines]
+    script = folder / f"{name}.ld"
+    memory = {
+        "CODE_ORIGIN": board.code[0],
+        "CODE_LENGTH": board.code[1],
+        "RAM_ORIGIN": board.ram[0],
+        "RAM_LENGTH": board.ram[1],
+    }
+    _run(
+        [
+            COMPILER,
+            "-E",
+            "-P",
+            "-x",
+            "c",
+            *(f"-D{key}={value}" for key, value in memory.items()),
+            str(SOURCES / "link.ld.in"),
+            "-o",
+            str(script),
+        ]
+    )
+    own = [*sources, *sorted(SOURCES.glob("*.c"))]
+    objects = []
+    for paths, flags in ((own, list(warnings)), (yardstick, ["-w", "-fhosted"])):
+        for path in paths:
+            key = hashlib.sha256(" ".join([*common, *flags, str(path)]).encode()).hexdigest()[:16]
+            target = folder / f"{path.stem}-{key}.o"
+            if not ("-fhosted" in flags and target.exists()):
+                _run([*common, *flags, "-c", str(path), "-o", str(target)])
+            objects.append(str(target))
+    image = folder / f"{name}.elf"
+    _run(
+        [
+            COMPILER,
+            *board.flags,
+            "-mthumb",
+            "-nostdlib",
+            "-Wl,--gc-sections",
+            f"-Wl,-T,{script}",
+            *objects,
+            "-lgcc",
+            "-o",
+            str(image),
+        ]
+    )
+    text, data, bss = (
+        int(v) for v in _run(["arm-none-eabi-size", str(image)]).splitlines()[1].split()[:3]
+    )
+    return Firmware(image, flash=text + data, ram=data + bss)
+
+
+def run(core: str, image: Path, *, folder: Path, timeout: float = 120.0) -> Run:
+    """Runs a firmware; semihosting files are relative to `folder`."""
+    command = [EMULATOR, "-machine", BOARDS[core].machine, "-nographic", "-monitor", "none"]
+    command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
+    command += ["-plugin", str(_plugin()), "-kernel", str(image.resolve())]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    lines = done.stderr.splitlines()
+    counts = [Count(*map(int, x.split()[1:])) for x in lines if x.startswith("COUNT ")]
+    text = done.stdout + "\n".join(x for x in lines if not x.startswith("COUNT "))
+    return Run(text, done.returncode, tuple(counts))
+
+
+@cache
+def _plugin() -> Path:
+    """Builds the counting plugin once a machine and source version."""
+    source = Path(__file__).with_name("qemu_count.c")
+    stamp = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    folder = Path.home() / ".cache" / "ec2t_tf"
+    target = folder / f"qemu_count-{stamp}.so"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".part")
+        _run(
+            [
+                "gcc",
+                "-O2",
+                "-shared",
+                "-fPIC",
+                "-fvisibility=hidden",
+                "-Wall",
+                "-Wextra",
+                str(source),
+                "-o",
+                str(partial),
+            ]
+        )
+        partial.replace(target)
+    return target
+
+
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\nfailed with:\n{done.stderr}{done.stdout}")
+    return done.stdout

@@ -1,0 +1,75 @@
+"""Generated C on six Cortex-M cores in QEMU against LiteRT's reference."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ec2t_tf.export.c import to_c
+
+from tests import c_runner, nets
+from tests.bench import qemu
+
+ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}
+pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
+
+
+def _compare(tmp_path: Path, core: str, name: str, count: int) -> None:
+    model = ALL[name]()
+    values = nets.inputs(model, count)
+    want = nets.reference(model, values)
+    to_c(model, tmp_path, core=core)
+    got, _, _ = c_runner.run_core(core, tmp_path, values, want.shape[1:])
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("core", qemu.CORES)
+@pytest.mark.parametrize("name", ["odds_and_ends", "mobilenet"])
+def test_equals_the_reference(tmp_path: Path, core: str, name: str) -> None:
+    _compare(tmp_path, core, name, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", qemu.CORES)
+@pytest.mark.parametrize("name", nets.NETS)
+def test_equals_the_reference_on_16_inputs(tmp_path: Path, core: str, name: str) -> None:
+    _compare(tmp_path, core, name, 16)
+
+
+def test_runs_on_a_real_cortex_m0(tmp_path: Path) -> None:
+    """The micro:bit machine: 16 KiB of RAM in all."""
+    net = nets.NetBuilder((1, 12, 12, 4), seed=1)
+    x = net.conv(net.input, 8, stride=(2, 2))
+    model = net.finish(net.dense(net.reshape(x, (1, 288)), 10))
+    values = nets.inputs(model, 2)
+    want = nets.reference(model, values)
+    to_c(model, tmp_path, core="m0")
+    got, image, _ = c_runner.run_core("microbit", tmp_path, values, want.shape[1:])
+    np.testing.assert_array_equal(got, want)
+    assert image.ram < 8 << 10
+
+
+def test_counts_are_exact(tmp_path: Path) -> None:
+    """Two runs of one firmware, and two inputs of one run, count the same."""
+    net = nets.NetBuilder((1, 8, 8, 4), seed=2)
+    model = net.finish(net.conv(net.input, 8, relu=False))
+    values = nets.inputs(model, 4)[2:]
+    to_c(model, tmp_path, core="m4")
+    _, image, first = c_runner.run_core("m4", tmp_path, values, (8, 8, 8))
+    again = qemu.run("m4", image.path, folder=tmp_path)
+    assert first == again.counts
+    assert first[0].instructions == first[1].instructions
+
+
+def test_example_firmware_builds_and_runs(tmp_path: Path) -> None:
+    to_c(nets.lenet5(), tmp_path, core="m4", name="digits", example=True)
+    done = subprocess.run(
+        ["make", "-C", str(tmp_path / "example"), "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is the greatest" in done.stdout + done.stderr

@@ -1,0 +1,57 @@
+"""The committed table docs/mcu.json: still true, and what it promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import nets
+from tests.bench import mcu, qemu
+
+CONVOLUTION = "3x3, 16x16x32 -> 32"
+# Millions of instructions at 50, 70 and 90 % zeros.
+AT_MOST = {"m0": (9, 5.5, 2.2), "m3": (2.4, 1.5, 0.65), "m4": (1.25, 0.80, 0.36)}
+needs_tools = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
+
+
+def table() -> dict[str, Any]:
+    return json.loads((mcu.DOCS / "mcu.json").read_text())
+
+
+@needs_tools
+@pytest.mark.parametrize("core", ["m0", "m3", "m4", "m55"])
+def test_counts_are_within_two_percent(tmp_path: Path, core: str) -> None:
+    """Compilers differ a little; counts of one compiler are exact."""
+    recorded = table()["layers"][CONVOLUTION][core]["70% rice"]
+    found = mcu.layer(mcu.SHAPES[CONVOLUTION](0.7), core, tmp_path, encoding="rice")
+    assert found == pytest.approx(recorded, rel=0.02)
+
+
+@needs_tools
+def test_net_is_within_two_percent(tmp_path: Path) -> None:
+    recorded = table()["nets"]["resnet8"]["m4"]["ours"]
+    found = mcu.whole(nets.resnet8(), "m4", tmp_path)
+    for key, value in recorded.items():
+        assert found[key] == pytest.approx(value, rel=0.02), key
+
+
+@pytest.mark.parametrize("core", AT_MOST)
+def test_convolution_stays_in_its_limits(core: str) -> None:
+    row = table()["layers"][CONVOLUTION][core]
+    for zeros, limit in zip(mcu.SPARSITIES, AT_MOST[core], strict=True):
+        assert row[f"{zeros:.0%} distances"] <= limit * 1e6
+
+
+def test_resnet8_is_four_times_leaner_than_cmsis_nn_on_m4() -> None:
+    row = table()["nets"]["resnet8"]["m4"]
+    assert row["CMSIS-NN layers"] >= 4 * row["ours"]["instructions"]
+
+
+@pytest.mark.parametrize("name", nets.NETS)
+def test_arena_is_at_most_that_of_tflm(name: str) -> None:
+    rows = table()["nets"][name]
+    limit = table()["tflm"][name]["int8"]["arena"]
+    assert all(row["ours"]["arena"] <= limit for row in rows.values())

@@ -1,0 +1,108 @@
+"""`Interpreter` and the delegate's options, wrong use and damaged files."""
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import load_delegate
+from ec2t_tf.export import formats
+from ec2t_tf.export.litert import Interpreter, library
+from ec2t_tf.export.tflite import flatbuffer, packed
+
+from tests.tflite.fixtures import outputs_of, random_inputs, run
+
+
+def test_takes_a_path(int8_nets, tmp_path):
+    file = tmp_path / "lenet5.tflite"
+    file.write_bytes(packed(int8_nets["lenet5"]))
+    inputs = random_inputs(int8_nets["lenet5"], 2)
+    expected = run(int8_nets["lenet5"], inputs)
+    for path in (file, str(file)):
+        np.testing.assert_array_equal(outputs_of(Interpreter(path), inputs), expected)
+
+
+def test_needs_a_path_or_bytes(int8_nets):
+    with pytest.raises(ValueError, match=r"a path or the bytes"):
+        Interpreter()
+    with pytest.raises(ValueError, match=r"a path or the bytes"):
+        Interpreter("file", model_content=int8_nets["lenet5"])
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Interpreter(tmp_path / "none.tflite")
+
+
+def test_missing_library(int8_nets, monkeypatch, tmp_path):
+    monkeypatch.setenv(library.VARIABLE, str(tmp_path / "none.so"))
+    with pytest.raises(FileNotFoundError, match="install a C compiler"):
+        Interpreter(model_content=int8_nets["lenet5"])
+
+
+@pytest.mark.parametrize(
+    "options", [{"requant": "float"}, {"num_threads": "-1"}, {"colour": "blue"}]
+)
+def test_unknown_options_are_refused(native_library, options):
+    with pytest.raises(ValueError, match="the options of the EC2T delegate are"):
+        load_delegate(str(native_library), options)
+
+
+def test_plain_layers_can_be_left(int8_nets, capfd):
+    Interpreter(model_content=int8_nets["lenet5"], claim_int8=False, verbose=True)
+    assert "0 of 8 nodes claimed" in capfd.readouterr().err
+
+
+def with_blob(file, blob):
+    """A packed file with its first blob replaced."""
+    model = flatbuffer.load(file)
+    (graph,) = model.subgraphs
+    operator = next(o for o in graph.operators if "EC2T" in flatbuffer.operator_name(model, o))
+    tensor = graph.tensors[operator.inputs[1]]
+    tensor.buffer = flatbuffer.add_buffer(model, blob)
+    tensor.shape = [len(blob)]
+    return flatbuffer.save(model, aligned=True)
+
+
+def first_blob(file):
+    model = flatbuffer.load(file)
+    (graph,) = model.subgraphs
+    operator = next(o for o in graph.operators if "EC2T" in flatbuffer.operator_name(model, o))
+    return flatbuffer.constant(model, graph.tensors[operator.inputs[1]]).tobytes()
+
+
+def test_damaged_blobs_are_errors_not_crashes(int8_nets):
+    file = packed(int8_nets["lenet5"])
+    blob = first_blob(file)
+    rng = np.random.default_rng(8)
+    broken = [blob[:-4], blob + bytes(4), b"", b"EC2T", bytes(len(blob))]
+    for _ in range(40):
+        flipped = bytearray(blob)
+        flipped[rng.integers(len(blob))] ^= 1 << rng.integers(8)
+        broken.append(bytes(flipped))
+    for damaged in broken:
+        with pytest.raises(RuntimeError, match=r"EC2T: .*cannot run|must be a constant"):
+            Interpreter(model_content=with_blob(file, damaged)).allocate_tensors()
+
+
+def test_a_blob_of_another_layer_is_an_error(int8_nets):
+    file = packed(int8_nets["lenet5"])
+    other = formats.unpack(first_blob(packed(int8_nets["resnet8"])))
+    with pytest.raises(RuntimeError, match="quantisation of its input"):
+        Interpreter(model_content=with_blob(file, formats.pack(other)))
+
+
+def test_truncated_and_flipped_files(int8_nets):
+    """What the Python side lets through, the runtime survives."""
+    file = packed(int8_nets["lenet5"])
+    rng = np.random.default_rng(9)
+    outcomes = []
+    for length in rng.integers(0, len(file), 10):
+        with pytest.raises((ValueError, RuntimeError)):
+            Interpreter(model_content=file[:length])
+    for _ in range(60):
+        flipped = bytearray(file)
+        flipped[rng.integers(len(file) - 3000, len(file))] ^= 1 << rng.integers(8)
+        try:
+            Interpreter(model_content=bytes(flipped)).allocate_tensors()
+            outcomes.append("")
+        except (ValueError, RuntimeError) as error:
+            outcomes.append(str(error))
+    assert any(outcomes)

@@ -1,0 +1,346 @@
+"""Int8 .tflite nets for tests, written directly as flatbuffers: no TensorFlow, no training.
+
+Ternary layers hold {-minus, 0, +plus} a channel with two different magnitudes, and every third
+channel has its signs swapped, as a negative batch normalisation gain does it.
+"""
+
+from __future__ import annotations
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+
+class NetBuilder:
+    """Appends operators to a net; every method returns the index of its output tensor."""
+
+    def __init__(self, input_shape: tuple[int, ...], *, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        self.model = schema.ModelT()
+        self.model.version = 3
+        self.model.buffers = [schema.BufferT()]
+        self.model.operatorCodes = []
+        self.graph = schema.SubGraphT()
+        self.graph.tensors, self.graph.operators = [], []
+        self.model.subgraphs = [self.graph]
+        self.input = self.tensor(input_shape, 0.02, 4)
+
+    def tensor(
+        self,
+        shape: tuple[int, ...],
+        scale: float | npt.NDArray | None,
+        zero_point: int = 0,
+        data: npt.NDArray | None = None,
+        axis: int = 0,
+    ) -> int:
+        t = schema.TensorT()
+        t.shape = list(shape)
+        t.type = schema.TensorType.INT8
+        if data is not None:
+            types = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
+            t.type = types[str(data.dtype)]
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(data.tobytes(), np.uint8)
+            self.model.buffers.append(buffer)
+            t.buffer = len(self.model.buffers) - 1
+        t.name = f"t{len(self.graph.tensors)}"
+        if scale is not None:
+            q = schema.QuantizationParametersT()
+            scales = np.atleast_1d(np.asarray(scale, np.float32))
+            q.scale = scales.tolist()
+            q.zeroPoint = [zero_point] * len(scales)
+            q.quantizedDimension = axis
+            t.quantization = q
+        self.graph.tensors.append(t)
+        return len(self.graph.tensors) - 1
+
+    def operator(
+        self, kind: str, inputs: list[int], output: int, options: object = None, name: str = ""
+    ) -> int:
+        code = getattr(schema.BuiltinOperator, kind)
+        known = [c.builtinCode for c in self.model.operatorCodes]
+        if code not in known:
+            c = schema.OperatorCodeT()
+            c.builtinCode, c.deprecatedBuiltinCode, c.version = code, min(code, 127), 1
+            self.model.operatorCodes.append(c)
+            known.append(code)
+        op = schema.OperatorT()
+        op.opcodeIndex, op.inputs, op.outputs = known.index(code), inputs, [output]
+        if options is not None:
+            op.builtinOptions = options
+            op.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__[:-1])
+        self.graph.operators.append(op)
+        return output
+
+    def shape(self, index: int) -> list[int]:
+        return list(self.graph.tensors[index].shape)
+
+    def quantisation(self, index: int) -> tuple[float, int]:
+        q = self.graph.tensors[index].quantization
+        return q.scale[0], q.zeroPoint[0]
+
+    def weights(self, channels: int, taps: int, zeros: float | None) -> npt.NDArray[np.int8]:
+        """[channel, tap]; `zeros` is the share of zeros of ternary weights, None means int8."""
+        r = self.random
+        if zeros is None:
+            return r.integers(-127, 128, (channels, taps)).astype(np.int8)
+        symbols = r.choice(
+            [-1, 0, 1], (channels, taps), p=[(1 - zeros) / 2, zeros, (1 - zeros) / 2]
+        )
+        rows = np.where(symbols > 0, 127, np.where(symbols < 0, -93, 0))
+        rows[::3] *= -1
+        return rows.astype(np.int8)
+
+    def _scales(
+        self, source: int, rows: npt.NDArray[np.int8]
+    ) -> tuple[npt.NDArray[np.float32], float, npt.NDArray[np.int32]]:
+        """Weight scales, an output scale that uses the range, and biases."""
+        scale_in, _ = self.quantisation(source)
+        spread = np.maximum(np.sqrt((rows.astype(float) ** 2).sum(axis=1)), 20.0) * 50
+        scales = (0.01 * self.random.uniform(0.7, 1.4, len(rows))).astype(np.float32)
+        scale_out = float(scale_in * np.mean(scales * spread) / 45)
+        bias = (self.random.normal(0, 0.3, len(rows)) * spread).astype(np.int32)
+        return scales, scale_out, bias
+
+    def conv(
+        self,
+        x: int,
+        channels: int,
+        kernel: tuple[int, int] = (3, 3),
+        stride: tuple[int, int] = (1, 1),
+        *,
+        zeros: float | None = 0.7,
+        relu: bool = True,
+        same: bool = True,
+        depthwise: bool = False,
+        dilation: int = 1,
+        activation: str | None = None,
+    ) -> int:
+        _, h, w, depth = self.shape(x)
+        if depthwise:
+            taps = kernel[0] * kernel[1]
+            rows = self.weights(channels, taps, zeros)
+            data = rows.reshape(channels, *kernel).transpose(1, 2, 0)[None]
+        else:
+            rows = self.weights(channels, kernel[0] * kernel[1] * depth, zeros)
+            data = rows.reshape(channels, *kernel, depth)
+        scales, scale_out, bias = self._scales(x, rows)
+        spans = [(k - 1) * dilation + 1 for k in kernel]
+        size = [
+            -(-n // s) if same else (n - span) // s + 1
+            for n, s, span in zip((h, w), stride, spans, strict=True)
+        ]
+        axis = 3 if depthwise else 0
+        filters = self.tensor(data.shape, scales, 0, np.ascontiguousarray(data), axis)
+        constants = self.tensor((channels,), scales * self.quantisation(x)[0], 0, bias)
+        activation = activation or ("RELU" if relu else "NONE")
+        zero_point = -128 if activation in ("RELU", "RELU6") else 3
+        out = self.tensor((1, *size, channels), scale_out, zero_point)
+        options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
+        options.padding = schema.Padding.SAME if same else schema.Padding.VALID
+        options.strideH, options.strideW = stride
+        options.dilationHFactor = options.dilationWFactor = dilation
+        options.fusedActivationFunction = getattr(schema.ActivationFunctionType, activation)
+        if depthwise:
+            options.depthMultiplier = channels // depth
+        kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+        return self.operator(kind, [x, filters, constants], out, options)
+
+    def dense(self, x: int, outputs: int, *, zeros: float | None = 0.7, relu: bool = False) -> int:
+        size = int(np.prod(self.shape(x)))
+        rows = self.weights(outputs, size, zeros)
+        _, scale_out, bias = self._scales(x, rows)
+        filters = self.tensor(rows.shape, 0.01, 0, rows)
+        constants = self.tensor((outputs,), 0.01 * self.quantisation(x)[0], 0, bias)
+        out = self.tensor((1, outputs), scale_out, -128 if relu else 3)
+        options = schema.FullyConnectedOptionsT()
+        kinds = schema.ActivationFunctionType
+        options.fusedActivationFunction = kinds.RELU if relu else kinds.NONE
+        return self.operator("FULLY_CONNECTED", [x, filters, constants], out, options)
+
+    def add(self, a: int, b: int, *, relu: bool = True) -> int:
+        scale = 0.7 * (self.quantisation(a)[0] + self.quantisation(b)[0])
+        out = self.tensor(tuple(self.shape(a)), scale, -128 if relu else -9)
+        options = schema.AddOptionsT()
+        kinds = schema.ActivationFunctionType
+        options.fusedActivationFunction = kinds.RELU if relu else kinds.NONE
+        return self.operator("ADD", [a, b], out, options)
+
+    def pool(
+        self,
+        x: int,
+        window: tuple[int, int],
+        stride: tuple[int, int],
+        *,
+        maximum: bool,
+        same: bool = False,
+    ) -> int:
+        _, h, w, c = self.shape(x)
+        size = [
+            -(-n // s) if same else (n - k) // s + 1
+            for n, s, k in zip((h, w), stride, window, strict=True)
+        ]
+        out = self.tensor((1, *size, c), *self.quantisation(x))
+        options = schema.Pool2DOptionsT()
+        options.padding = schema.Padding.SAME if same else schema.Padding.VALID
+        options.strideH, options.strideW = stride
+        options.filterHeight, options.filterWidth = window
+        return self.operator("MAX_POOL_2D" if maximum else "AVERAGE_POOL_2D", [x], out, options)
+
+    def mean(self, x: int) -> int:
+        _, _, _, c = self.shape(x)
+        scale, zero_point = self.quantisation(x)
+        axes = self.tensor((2,), None, 0, np.array([1, 2], np.int32))
+        out = self.tensor((1, c), scale * 0.6, zero_point + 5)
+        options = schema.ReducerOptionsT()
+        return self.operator("MEAN", [x, axes], out, options)
+
+    def reshape(self, x: int, shape: tuple[int, ...]) -> int:
+        constant = self.tensor((len(shape),), None, 0, np.array(shape, np.int32))
+        out = self.tensor(shape, *self.quantisation(x))
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(shape)
+        return self.operator("RESHAPE", [x, constant], out, options)
+
+    def pad(self, x: int, amounts: list[list[int]]) -> int:
+        constant = self.tensor((4, 2), None, 0, np.array(amounts, np.int32))
+        shape = tuple(a + n + b for (a, b), n in zip(amounts, self.shape(x), strict=True))
+        return self.operator("PAD", [x, constant], self.tensor(shape, *self.quantisation(x)))
+
+    def concatenate(self, parts: list[int], axis: int) -> int:
+        shape = self.shape(parts[0])
+        shape[axis] = sum(self.shape(p)[axis] for p in parts)
+        out = self.tensor(tuple(shape), *self.quantisation(parts[0]))
+        options = schema.ConcatenationOptionsT()
+        options.axis = axis
+        return self.operator("CONCATENATION", parts, out, options)
+
+    def elementwise(self, kind: str, x: int, scale: float, zero_point: int) -> int:
+        out = self.tensor(tuple(self.shape(x)), scale, zero_point)
+        options = {
+            "HARD_SWISH": schema.HardSwishOptionsT,
+            "QUANTIZE": schema.QuantizeOptionsT,
+        }.get(kind)
+        return self.operator(kind, [x], out, options() if options else None)
+
+    def softmax(self, x: int) -> int:
+        out = self.tensor(tuple(self.shape(x)), 1 / 256, -128)
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        return self.operator("SOFTMAX", [x], out, options)
+
+    def finish(self, output: int) -> bytes:
+        self.graph.inputs, self.graph.outputs = [self.input], [output]
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+
+def lenet5(*, zeros: float = 0.8, seed: int = 1) -> bytes:
+    net = NetBuilder((1, 28, 28, 1), seed=seed)
+    x = net.conv(net.input, 6, (5, 5), zeros=None)
+    x = net.pool(x, (2, 2), (2, 2), maximum=True)
+    x = net.conv(x, 16, (5, 5), zeros=zeros, same=False)
+    x = net.pool(x, (2, 2), (2, 2), maximum=False)
+    x = net.reshape(x, (1, 400))
+    x = net.dense(x, 120, zeros=zeros, relu=True)
+    x = net.dense(x, 84, zeros=zeros, relu=True)
+    return net.finish(net.dense(x, 10, zeros=None))
+
+
+def resnet8(*, zeros: float = 0.8, seed: int = 2) -> bytes:
+    """The MLPerf Tiny topology."""
+    net = NetBuilder((1, 32, 32, 3), seed=seed)
+    x = net.conv(net.input, 16, zeros=None)
+    for channels, stride in ((16, 1), (32, 2), (64, 2)):
+        y = net.conv(x, channels, (3, 3), (stride, stride), zeros=zeros)
+        y = net.conv(y, channels, zeros=zeros, relu=False)
+        if stride == 2:
+            x = net.conv(x, channels, (1, 1), (2, 2), zeros=zeros, relu=False)
+        x = net.add(x, y)
+    x = net.pool(x, (8, 8), (8, 8), maximum=False)
+    return net.finish(net.dense(net.reshape(x, (1, 64)), 10, zeros=None))
+
+
+def ds_cnn(*, zeros: float = 0.8, seed: int = 3) -> bytes:
+    """Keyword spotting: 49x10 input, 10x4 stride 2 convolution, 4 separable blocks, 64 channels."""
+    net = NetBuilder((1, 49, 10, 1), seed=seed)
+    x = net.conv(net.input, 64, (10, 4), (2, 2), zeros=None)
+    for block in range(4):
+        x = net.conv(x, 64, zeros=None if block % 2 else zeros, depthwise=True)
+        x = net.conv(x, 64, (1, 1), zeros=zeros)
+    x = net.pool(x, (25, 5), (25, 5), maximum=False)
+    return net.finish(net.dense(net.reshape(x, (1, 64)), 12, zeros=zeros))
+
+
+def mobilenet(*, zeros: float = 0.8, seed: int = 4) -> bytes:
+    """A small inverted-residual net: stride 2 SAME, depthwise stride 2, residuals, mean."""
+    net = NetBuilder((1, 24, 24, 3), seed=seed)
+    x = net.conv(net.input, 8, (3, 3), (2, 2), zeros=None, activation="RELU6")
+    for channels, stride in ((8, 1), (12, 2), (12, 1), (20, 2)):
+        y = net.conv(x, 4 * net.shape(x)[3], (1, 1), zeros=zeros, activation="RELU6")
+        width = net.shape(y)[3]
+        y = net.conv(
+            y, width, (3, 3), (stride, stride), zeros=None, depthwise=True, activation="RELU6"
+        )
+        y = net.conv(y, channels, (1, 1), zeros=zeros, relu=False)
+        x = net.add(x, y, relu=False) if net.shape(x) == net.shape(y) else y
+    return net.finish(net.dense(net.mean(x), 10, zeros=None))
+
+
+def odds_and_ends(*, seed: int = 5) -> bytes:
+    """Every operator the exporter knows, in shapes the other nets do not have."""
+    net = NetBuilder((1, 19, 13, 3), seed=seed)
+    x = net.pad(net.input, [[0, 0], [1, 2], [0, 1], [0, 0]])
+    x = net.conv(x, 9, (3, 5), (2, 1), zeros=0.5, relu=False)
+    y = net.conv(x, 9, (3, 3), zeros=0.6, dilation=2, activation="RELU6")
+    y = net.elementwise("HARD_SWISH", y, 2 * net.quantisation(y)[0], -40)
+    y = net.elementwise("QUANTIZE", y, *net.quantisation(x))
+    x = net.concatenate([x, y], 3)
+    z = net.pool(x, (3, 2), (1, 1), maximum=True, same=True)
+    x = net.concatenate([x, z], 1)
+    x = net.conv(x, 36, (3, 3), (1, 2), zeros=0.4, depthwise=True, same=False)
+    x = net.conv(x, 5, (2, 3), zeros=0.05, same=False, activation="RELU_N1_TO_1")
+    x = net.elementwise("LOGISTIC", x, 1 / 256, -128)
+    x = net.pool(x, (3, 3), (2, 2), maximum=False, same=True)
+    h, w, c = net.shape(x)[1:]
+    x = net.reshape(x, (1, w * c, h, 1))
+    x = net.conv(x, 7, (1, 1), (1, 1), zeros=None)
+    x = net.elementwise("RELU", x, net.quantisation(x)[0], -128)
+    x = net.dense(net.mean(x), 11, zeros=0.5)
+    return net.finish(net.softmax(x))
+
+
+NETS = {"lenet5": lenet5, "resnet8": resnet8, "ds_cnn": ds_cnn, "mobilenet": mobilenet}
+
+
+def inputs(model: bytes, count: int, *, seed: int = 0) -> npt.NDArray[np.int8]:
+    """Random int8 inputs [count, ...]; the first two hold the extremes."""
+    from ec2t_tf.export.c import graph
+
+    net = graph.read(model)
+    shape = net.tensors[net.inputs[0]].shape[1:]
+    values = np.random.default_rng(seed).integers(-128, 128, (count, *shape)).astype(np.int8)
+    values[0] = -128
+    if count > 1:
+        values[1] = 127
+    return values
+
+
+def reference(model: bytes, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Outputs of LiteRT's reference kernels, one image at a time."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+    outputs = []
+    for value in values:
+        interpreter.set_tensor(source, value[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(target)[0].copy())
+    return np.stack(outputs)

@@ -1,0 +1,121 @@
+"""Keras 3 models through `apply`, export and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+from ec2t_tf.export import to_tflite, verify
+
+import ec2t_tf
+from ec2t_tf import keras_compat
+from ec2t_tf.quantize_config import ternary_layers
+from tests.test_keras_compat import Doubling, TfKerasDoubling, randomise
+
+
+def small() -> Any:
+    """Nested, with operators of keras.ops and activations that tf_keras lacks."""
+    keras.utils.set_random_seed(0)
+    block = keras.Sequential(
+        [
+            keras.layers.Conv2D(6, 3, padding="same", use_bias=False, name="inner"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Activation("hard_silu"),
+        ],
+        name="block",
+    )
+    source = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(6, 3, padding="same", name="first")(source)
+    x = block(x) + x
+    gate = keras.ops.mean(x, axis=(1, 2), keepdims=True)
+    x = x * keras.layers.Conv2D(6, 1, activation="hard_sigmoid", name="gate")(gate)
+    x = keras.layers.Flatten()(x)
+    return keras.Model(source, keras.layers.Dense(3, name="last")(x))
+
+
+def images(count: int, shape: tuple[int, ...] = (8, 8, 3)) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((count, *shape)).astype(np.float32)
+
+
+def test_from_keras_3_to_a_file_and_back_to_keras_3(tmp_path: Path) -> None:
+    model = randomise(small())
+    before = [np.array(weight) for weight in model.weights]
+    trained = ec2t_tf.apply(model)
+    assert trained.ec2t_report.of("ternary") == ["inner", "gate"]
+    assert not trained.ec2t_report.refused
+    x = images(32)
+    trained.compile("adam", "mse")
+    trained.train_on_batch(x, np.zeros((32, 3), np.float32))
+    for weight, old in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+    path = to_tflite(trained, tmp_path / "model.tflite")
+    assert verify(trained, path, x).largest_difference <= 2
+
+    plain = ec2t_tf.strip(trained)
+    back = ec2t_tf.strip(trained, keras_version=3)
+    assert isinstance(back, keras.Model)
+    assert keras_compat.largest_difference(plain(x), back(x)) <= 1e-5
+    assert len(np.unique(back.get_layer("inner").kernel)) == 3
+
+
+def test_same_as_the_model_built_in_tf_keras() -> None:
+    model = randomise(small())
+    first = ec2t_tf.apply(model)
+    second = ec2t_tf.apply(keras_compat.to_tf_keras(model))
+    for one, other in zip(ternary_layers(first), ternary_layers(second), strict=True):
+        np.testing.assert_array_equal(one.assign().codes, other.assign().codes)
+    np.testing.assert_array_equal(first(images(4)), second(images(4)))
+
+
+def test_custom_layers_are_handed_on() -> None:
+    parts = keras.layers.Conv2D(4, 3), keras.layers.Conv2D(4, 3), Doubling(name="mine")
+    rest = keras.layers.Flatten(), keras.layers.Dense(2)
+    model = keras.Sequential([keras.Input((8, 8, 3)), *parts, *rest])
+    with pytest.raises(ValueError, match="custom_layers"):
+        ec2t_tf.apply(model)
+    trained = ec2t_tf.apply(model, custom_layers={Doubling: TfKerasDoubling})
+    assert [decision.layer for decision in trained.ec2t_report.refused] == ["mine"]
+
+
+def test_unknown_version() -> None:
+    with pytest.raises(ValueError, match="keras_version must be 2"):
+        ec2t_tf.strip(tf_keras.Sequential(), keras_version=4)
+
+
+APPLICATIONS = [
+    "MobileNetV2",
+    "MobileNetV3Small",
+    pytest.param("EfficientNetB0", marks=pytest.mark.slow),
+    pytest.param("ResNet50", marks=pytest.mark.slow),
+    pytest.param("DenseNet121", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_applications(name: str, tmp_path: Path) -> None:
+    """keras.applications with random weights: apply, one step, int8 export, top-1 agreement."""
+    keras.utils.set_random_seed(0)
+    tf_keras.utils.set_random_seed(0)
+    make = getattr(keras.applications, name)
+    options: dict[str, Any] = {"alpha": 0.35} if name == "MobileNetV2" else {}
+    model = randomise(
+        make(
+            **{"weights": None, "input_shape": (32, 32, 3), "classes": 10},
+            **{"classifier_activation": None, **options},
+        )
+    )
+    trained = ec2t_tf.apply(model)
+    assert not trained.ec2t_report.refused
+    assert ternary_layers(trained)
+    x = images(64, (32, 32, 3))
+    trained.compile("adam", "mse")
+    trained.train_on_batch(x[:16], np.zeros((16, 10), np.float32))
+    path = to_tflite(trained, tmp_path / "model.tflite")  # asserts: no float operator inside
+    result = verify(trained, path, x)
+    print(f"{name}: {len(ternary_layers(trained))} ternary layers; {result}")
+    assert result.agreement >= 0.98, str(result)

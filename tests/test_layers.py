@@ -1,0 +1,356 @@
+"""Every kind of layer from `apply` to the exported file, with the same checks."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from ec2t_tf.export import to_tflite, verify
+from tf_keras import layers
+
+import ec2t_tf
+from ec2t_tf import activations
+from ec2t_tf.policy import Policy, Rule
+from ec2t_tf.quantize_config import ternary_layers
+
+
+def applied(model: Any, **options: Any) -> Any:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return ec2t_tf.apply(model, **options)
+
+
+def train(model: Any, x: Any, steps: int = 3) -> None:
+    """A few steps: ranges of activations are learnt, weights move."""
+    model.compile(tf_keras.optimizers.Adam(1e-3), "mse")
+    target = np.random.default_rng(3).standard_normal((len(x), *model.output_shape[1:]))
+    for _ in range(steps):
+        model.train_on_batch(x, target.astype(np.float32))
+
+
+class LayerTest:
+    """Inherited: what has to hold for a model around the layer under test.
+
+    The layer sits between the first and the last layer with a kernel, which stay int8.
+    """
+
+    shape: ClassVar[tuple[int, ...]] = (8, 8, 4)
+    cases: ClassVar[dict[str, Any]] = {}  # name -> layers in the middle
+    slow: ClassVar[tuple[str, ...]] = ()  # cases for `make test-slow`
+    ternary: ClassVar[int | None] = 1  # how many ternary kernels come of it
+
+    def model(self, middle: list[layers.Layer]) -> Any:
+        first = layers.Conv2D(6, 3) if len(self.shape) == 3 else layers.Conv1D(6, 3)
+        source = tf_keras.Input(self.shape)
+        x = first(source)
+        for layer in middle:
+            x = layer(x)
+        if len(x.shape) > 2:
+            x = layers.Flatten()(x)
+        return tf_keras.Model(source, layers.Dense(5)(x))
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        if "case" in metafunc.fixturenames:
+            marks = {case: pytest.mark.slow if case in self.slow else () for case in self.cases}
+            cases = [pytest.param(case, marks=mark) for case, mark in marks.items()]
+            metafunc.parametrize("case", cases)
+
+    def test_apply_train_save_export(self, case: str, tmp_path: Path) -> None:
+        tf_keras.utils.set_random_seed(0)
+        model = self.model(self.cases[case]())
+        x = np.random.default_rng(1).standard_normal((32, *self.shape)).astype(np.float32)
+        trained = applied(model)
+        kernels = ternary_layers(trained)
+        assert len(kernels) == self.ternary
+        assert not trained.ec2t_report.refused
+
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(trained(x, training=True)))
+        for gradient in tape.gradient(loss, [kernel.latent for kernel in kernels]):
+            assert gradient is not None
+            assert float(tf.reduce_max(tf.abs(gradient))) > 0
+
+        train(trained, x)
+        expected = trained.predict(x, verbose=0)
+        trained.save(tmp_path / "model.keras")
+        loaded = ec2t_tf.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0), expected)
+
+        path = to_tflite(trained, tmp_path / "model.tflite")  # asserts int8 and three codes
+        result = verify(trained, path, x)
+        assert result.largest_difference <= self.steps, str(result)
+
+    # A step of difference at one layer may become more behind it: later layers sum it up.
+    steps: ClassVar[int] = 2
+
+
+class TestConvolutions(LayerTest):
+    slow = ("plain", "no bias, same, strides", "relu inside", "grouped", "transposed")
+    cases: ClassVar = {
+        "plain": lambda: [layers.Conv2D(8, 3)],
+        "no bias, same, strides": lambda: [layers.Conv2D(8, 3, 2, "same", use_bias=False)],
+        "relu inside": lambda: [layers.Conv2D(8, 3, activation="relu")],
+        "relu layer": lambda: [layers.Conv2D(8, 3), layers.ReLU()],
+        "batch normalisation": lambda: [
+            *(layers.Conv2D(8, 3, use_bias=False), layers.BatchNormalization(), layers.ReLU(6.0))
+        ],
+        "dilated": lambda: [layers.Conv2D(8, 3, dilation_rate=2, padding="same")],
+        "grouped": lambda: [layers.Conv2D(8, 3, groups=2), layers.BatchNormalization()],
+        "separable": lambda: [layers.SeparableConv2D(8, 3), layers.BatchNormalization()],
+        "depthwise": lambda: [
+            *(layers.DepthwiseConv2D(3, dilation_rate=2), layers.BatchNormalization()),
+            *(layers.ReLU(), layers.Conv2D(8, 1)),
+        ],
+        "transposed": lambda: [layers.Conv2DTranspose(8, 3, 2), layers.ReLU()],
+        "transposed, normalised": lambda: [
+            *(layers.Conv2DTranspose(8, 3), layers.BatchNormalization(), layers.ReLU())
+        ],
+    }
+
+
+class TestSequences(LayerTest):
+    slow = ("plain", "separable")
+    shape = (16, 4)
+    cases: ClassVar = {
+        "plain": lambda: [layers.Conv1D(8, 3)],
+        "normalised": lambda: [
+            *(layers.Conv1D(8, 3, padding="causal"), layers.BatchNormalization(), layers.ReLU()),
+            *(layers.MaxPooling1D(2), layers.GlobalAveragePooling1D()),
+        ],
+        "separable": lambda: [layers.SeparableConv1D(8, 3, padding="same", activation="relu")],
+        "dense on a sequence": lambda: [layers.Dense(8, activation="relu")],
+    }
+
+
+class TestDense(LayerTest):
+    slow = ("plain", "on an image")
+    cases: ClassVar = {
+        "plain": lambda: [layers.Flatten(), layers.Dense(16)],
+        "relu": lambda: [layers.GlobalAveragePooling2D(), layers.Dense(16), layers.ReLU()],
+        "normalised": lambda: [
+            *(layers.Flatten(), layers.Dense(16), layers.BatchNormalization(), layers.ReLU())
+        ],
+        "on an image": lambda: [layers.Dense(8), layers.BatchNormalization()],
+    }
+
+
+class TestActivations(LayerTest):
+    slow = ("tanh", "sigmoid", "swish", "gelu", "hard_tanh", "leaky_relu")
+    cases: ClassVar = {
+        name: lambda function=function: [layers.Conv2D(8, 3, activation=function)]
+        for name, function in {
+            **{name: name for name in ("tanh", "sigmoid", "swish", "gelu", "hard_sigmoid")},
+            "hard_silu": activations.hard_silu,
+            "Keras 3 hard_sigmoid": activations.hard_sigmoid,
+            "hard_tanh": activations.hard_tanh,
+            "leaky_relu": activations.leaky_relu,
+        }.items()
+    }
+
+
+class TestOthers(LayerTest):
+    cases: ClassVar = {
+        "normalisation alone": lambda: [
+            *(layers.ReLU(), layers.BatchNormalization(), layers.ReLU(), layers.Conv2D(8, 1))
+        ],
+        "preprocessing and augmentation": lambda: [
+            *(layers.Rescaling(2.0, 0.5), layers.RandomFlip(), layers.RandomZoom(0.1)),
+            *(layers.Dropout(0.1), layers.GaussianNoise(0.1), layers.Conv2D(8, 1)),
+        ],
+        "padding and pooling": lambda: [
+            *(layers.ZeroPadding2D(1), layers.Conv2D(8, 3), layers.MaxPooling2D()),
+            *(layers.UpSampling2D(), layers.AveragePooling2D()),
+        ],
+    }
+
+
+class TestGraphs(LayerTest):
+    ternary = 2
+    cases: ClassVar = dict.fromkeys(("squeeze_and_excite", "residual", "concatenated"))
+
+    def model(self, middle: Any) -> Any:
+        raise AssertionError("see test_apply_train_save_export")
+
+    def test_apply_train_save_export(self, case: str, tmp_path: Path) -> None:
+        source = tf_keras.Input(self.shape)
+        x = layers.Conv2D(8, 3, padding="same", activation="relu")(source)
+        x = getattr(self, case)(x)
+        model = tf_keras.Model(source, layers.Dense(3)(layers.Flatten()(x)))
+        self.model = lambda middle: model
+        self.cases = {case: list}
+        super().test_apply_train_save_export(case, tmp_path)
+
+    def squeeze_and_excite(self, x: Any) -> Any:
+        gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+        gate = layers.Conv2D(4, 1, activation="swish")(gate)
+        return layers.Multiply()([x, layers.Conv2D(8, 1, activation="sigmoid")(gate)])
+
+    def residual(self, x: Any) -> Any:
+        y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x))
+        y = layers.ReLU()(layers.Add()([x, y]))
+        return layers.Subtract()([layers.Conv2D(8, 1)(y), y])
+
+    def concatenated(self, x: Any) -> Any:
+        return layers.Concatenate()(
+            [layers.Conv2D(4, 1)(x), layers.Conv2D(4, 3, padding="same")(x)]
+        )
+
+
+@tf_keras.saving.register_keras_serializable(package="tests")
+class Unknown(layers.Layer):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.sin(x)
+
+
+def chain(*parts: layers.Layer) -> Any:
+    return tf_keras.Sequential([tf_keras.Input((8, 8, 4)), *parts])
+
+
+class TestUnknownLayer:
+    def model(self) -> Any:
+        return chain(
+            *(layers.Conv2D(4, 3), layers.Conv2D(6, 3), Unknown(name="mystery")),
+            *(layers.Conv2D(4, 1), layers.Flatten(), layers.Dense(3)),
+        )
+
+    def test_is_skipped_by_name_with_reason_and_advice(self, tmp_path: Path) -> None:
+        trained = applied(self.model())
+        (refused,) = trained.ec2t_report.refused
+        assert refused.layer == "mystery"
+        assert "no rule" in refused.reason
+        assert "Advice" in str(trained.ec2t_report)
+        assert len(ternary_layers(trained)) == 2
+        x = np.random.default_rng(0).standard_normal((8, 8, 8, 4)).astype(np.float32)
+        train(trained, x)
+        result = verify(trained, to_tflite(trained, tmp_path / "model.tflite"), x)
+        assert result.largest_difference <= 2
+
+    def test_strict_raises(self) -> None:
+        with pytest.raises(ec2t_tf.UnsupportedLayerError, match="mystery"):
+            applied(self.model(), strict=True)
+
+
+class TestRecurrent:
+    """LSTM and GRU stay float, and say so."""
+
+    @pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU])
+    def test_is_skipped_by_name(self, layer: Any) -> None:
+        model = tf_keras.Sequential(
+            [tf_keras.Input((6, 4)), layer(8, name="memory"), layers.Dense(8), layers.Dense(2)]
+        )
+        report = applied(model).ec2t_report
+        assert [decision.layer for decision in report.refused] == ["memory"]
+
+
+class TestPolicy:
+    def model(self) -> Any:
+        return chain(
+            *(layers.Conv2D(8, 3, name="stem"), layers.DepthwiseConv2D(3, name="depth")),
+            *(layers.Conv2D(8, 3, name="body"), layers.BatchNormalization(name="norm")),
+            *(layers.ReLU(), layers.Flatten(), layers.Dense(6, name="neck")),
+            *(layers.ReLU(), layers.Dense(3, name="head")),
+        )
+
+    def treatments(self, policy: Policy | None) -> dict[str, str]:
+        report = applied(self.model(), policy=policy).ec2t_report
+        return {d.layer: d.treatment.value for d in report.decisions if d.layer != "norm"}
+
+    def test_defaults(self) -> None:
+        assert self.treatments(None) == {
+            **{"stem": "int8", "depth": "int8", "body": "ternary"},
+            **{"neck": "ternary", "head": "int8"},
+        }
+
+    def test_first_rule_that_matches_wins(self) -> None:
+        rules = [
+            Rule("int8", name="ne.*"),
+            Rule("prune", kind="Dense"),
+            Rule("ternary", predicate=lambda layer: layer.name == "stem"),
+            Rule("float", name="depth"),
+        ]
+        assert self.treatments(Policy(rules)) == {
+            **{"stem": "ternary", "depth": "float", "body": "ternary"},
+            **{"neck": "int8", "head": "prune"},
+        }
+
+    def test_a_rule_for_all(self, tmp_path: Path) -> None:
+        trained = applied(self.model(), policy=Policy([Rule("ternary")]))
+        assert len(ternary_layers(trained)) == 5
+        x = np.random.default_rng(0).standard_normal((8, 8, 8, 4)).astype(np.float32)
+        train(trained, x)
+        to_tflite(trained, tmp_path / "model.tflite")
+
+    def test_pruned_layers_keep_their_other_weights(self, tmp_path: Path) -> None:
+        policy = Policy([Rule("prune", name="body|neck")])
+        trained = applied(self.model(), policy=policy)
+        body, _ = ternary_layers(trained)
+        assignment = body.assign()
+        kept = assignment.codes != 0
+        assert 0.1 < kept.mean() < 0.9
+        step = float(np.abs(body.latent).max()) / 127
+        difference = np.abs(assignment.dequantise() - body.latent.numpy())[kept]
+        assert difference.max() <= 0.51 * step
+        x = np.random.default_rng(0).standard_normal((32, 8, 8, 4)).astype(np.float32)
+        train(trained, x)
+        path = to_tflite(trained, tmp_path / "model.tflite")
+        assert verify(trained, path, x).largest_difference <= 2
+        rows = {row.layer: row for row in ec2t_tf.summary(trained).rows}
+        assert rows["body"].treatment == "prune"
+        assert rows["body"].zeros == body.assign().sparsity
+        plain = ec2t_tf.strip(trained).get_layer("body").kernel.numpy()
+        np.testing.assert_array_equal(plain, body.assign().dequantise())
+
+    def test_json_there_and_back(self) -> None:
+        rules = [Rule("int8", name="a.*", kind="Dense"), Rule("float")]
+        assert Policy.from_json(Policy(rules).to_json()).rules == tuple(rules)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("{", "must be JSON"),
+            ("[]", "must be an object"),
+            ('{"rules": [{"name": "a"}]}', '"treatment"'),
+            ('{"rules": [{"treatment": "int4"}]}', "must be one of"),
+            ('{"rules": [{"treatment": "int8", "colour": "red"}]}', "A rule must be"),
+            ('{"rules": [{"treatment": "int8", "name": 3}]}', "must be text"),
+            ('{"rules": [{"treatment": "int8", "name": "("}]}', "regular expression"),
+        ],
+    )
+    def test_bad_json_is_refused(self, text: str, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            Policy.from_json(text)
+
+    def test_predicates_have_no_json(self) -> None:
+        with pytest.raises(ValueError, match="predicate"):
+            Policy([Rule("int8", predicate=bool)]).to_json()
+
+    def test_a_rule_that_decides_nothing_is_reported(self) -> None:
+        report = applied(self.model(), policy=Policy([Rule("int8", name="typo")])).ec2t_report
+        assert report.unused_rules == ("int8 for name 'typo'",)
+        assert "typo" in str(report)
+
+    def test_rules_know_the_layer_of_the_user_s_model(self) -> None:
+        model = chain(
+            *(layers.Conv2D(4, 3), layers.SeparableConv2D(6, 3, name="separable")),
+            *(layers.Conv2D(4, 1), layers.Flatten(), layers.Dense(2)),
+        )
+        policy = Policy([Rule("int8", kind="SeparableConv2D")])
+        report = applied(model, policy=policy).ec2t_report
+        assert {"separable_depthwise", "separable_pointwise"} <= set(report.of("int8"))
+
+
+def test_frozen_layers_stay_frozen() -> None:
+    model = chain(
+        *(layers.Conv2D(4, 3), layers.Conv2D(6, 3, trainable=False, name="frozen")),
+        *(layers.Conv2D(4, 1), layers.Flatten(), layers.Dense(3)),
+    )
+    trained = applied(model)
+    latent = next(k for k in ternary_layers(trained) if k.name == "frozen").latent
+    before = latent.numpy()
+    train(trained, np.random.default_rng(0).standard_normal((8, 8, 8, 4)).astype(np.float32))
+    np.testing.assert_array_equal(latent.numpy(), before)

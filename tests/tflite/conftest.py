@@ -1,0 +1,1 @@
+from tests.tflite.fixtures import int8_nets  # noqa: F401

@@ -1,0 +1,83 @@
+"""`format="download"` and `unpack`."""
+
+import lzma
+
+import numpy as np
+import pytest
+from ec2t_tf.export import formats
+from ec2t_tf.export.tflite import download, flatbuffer, packed, unpack
+from ec2t_tf.export.tflite.download import stream_bytes
+from ec2t_tf.export.tflite.layers import find_layers
+
+NETS = ("lenet5", "resnet8", "depthwise")
+
+
+@pytest.fixture(scope="module")
+def files(int8_nets):
+    return {net: download(int8_nets[net]) for net in NETS}
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_comes_back_bit_for_bit(int8_nets, files, net):
+    assert unpack(files[net], to="int8") == int8_nets[net]
+    assert unpack(files[net]) == packed(int8_nets[net])
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_smaller_than_the_others(int8_nets, files, net):
+    size = len(files[net])
+    assert size < len(packed(int8_nets[net]))
+    assert size < len(lzma.compress(int8_nets[net]))
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_streams_are_near_the_entropy(int8_nets, files, net):
+    layers, _ = find_layers(flatbuffer.load(int8_nets[net]))
+    entropy = sum(
+        formats.first_order_entropy_bytes(formats.ternary_codes(layer.rows).symbols)
+        for layer in layers
+    )
+    # Random weights have nothing for the contexts to find; each layer costs a few bytes to learn.
+    assert stream_bytes(files[net]) < 1.02 * entropy + 12 * len(layers)
+
+
+def test_the_goal_of_packing_is_kept(int8_nets):
+    file = download(int8_nets["lenet5"], optimize="speed")
+    assert unpack(file) == packed(int8_nets["lenet5"], optimize="speed")
+
+
+def test_other_files_and_words_are_refused(int8_nets, files):
+    with pytest.raises(ValueError, match="starts with b'EC2D'"):
+        unpack(int8_nets["lenet5"])
+    with pytest.raises(ValueError, match="'float'"):
+        unpack(files["lenet5"], to="float")
+    with pytest.raises(ValueError, match="'beauty'"):
+        download(int8_nets["lenet5"], optimize="beauty")
+    newer = bytearray(files["lenet5"])
+    newer[4] = 2
+    with pytest.raises(ValueError, match="version 2"):
+        unpack(bytes(newer))
+
+
+def test_damaged_files_are_refused(files):
+    file = files["lenet5"]
+    rng = np.random.default_rng(5)
+    for length in rng.integers(0, len(file), 10):
+        with pytest.raises(ValueError):  # noqa: PT011 (several messages, all ValueError)
+            unpack(file[:length])
+    for _ in range(12):
+        flipped = bytearray(file)
+        position = int(rng.integers(len(file)))
+        flipped[position] ^= 1 << rng.integers(8)
+        if position == 6:
+            continue  # the goal: another packed file, the same weights
+        with pytest.raises(ValueError):  # noqa: PT011
+            unpack(bytes(flipped))
+
+
+def test_a_bomb_is_refused():
+    """A header that promises gigabytes."""
+    bomb = lzma.compress(bytes(1 << 20), lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}])
+    header = b"EC2D\x01\x00\x00\x00" + np.array([1 << 31, 0, 0, len(bomb), 0], "<u4").tobytes()
+    with pytest.raises(ValueError, match="not valid"):
+        unpack(header + bomb)

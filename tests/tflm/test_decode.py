@@ -1,0 +1,98 @@
+"""`format="tflm"`: DECODE streams in the unmodified tflite-micro wheel."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from ec2t_tf.export.tflm import streams, to_tflm
+
+from tests import nets
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_huffman_bits(zeros: float) -> None:
+    """Three values: 2 - p0 bits a weight where zero is the most frequent."""
+    random = np.random.default_rng(int(zeros * 10))
+    weights = random.choice([-93, 0, 127], (64, 300), p=[(1 - zeros) / 2, zeros, (1 - zeros) / 2])
+    weights = weights.astype(np.int8)
+    stream = streams.huffman(weights)
+    np.testing.assert_array_equal(streams.decode_huffman(stream, weights.size), weights.reshape(-1))
+    share = max(np.unique(weights, return_counts=True)[1]) / weights.size
+    assert 8 * len(stream.encoded) / weights.size <= 2 - share + 0.02
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_streams_come_back(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values = random.choice(256, int(random.integers(1, 100)), replace=False) - 128
+    weights = random.choice(values, (int(random.integers(1, 9)), int(random.integers(1, 50))))
+    weights = weights.astype(np.int8)
+    streams.huffman(weights)  # checks itself
+    for per_channel in (False, True):
+        streams.look_up(weights, per_channel=per_channel)
+
+
+def test_damage_is_an_error_or_other_weights() -> None:
+    weights = np.array([[0, 0, 5, -5, 0, 5, 0, 0]] * 8, np.int8)
+    good = streams.huffman(weights)
+    noticed = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        bad = bytearray(good.ancillary)
+        bad[int(random.integers(16, len(bad)))] ^= 1 << int(random.integers(8))
+        stream = streams.Stream("huffman", good.encoded, bytes(bad), good.bits)
+        try:
+            streams.decode_huffman(stream, weights.size)
+        except streams.StreamError:
+            noticed += 1
+    assert noticed > 0
+
+
+def _run(model: bytes, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
+    interpreter = runtime.Interpreter.from_bytes(model)
+    outputs = []
+    for value in values:
+        interpreter.set_input(value[None], 0)
+        interpreter.invoke()
+        outputs.append(interpreter.get_output(0)[0])
+    return np.stack(outputs)
+
+
+@pytest.mark.parametrize("choice", ["auto", "huffman", "lut"])
+@pytest.mark.parametrize("name", nets.NETS)
+def test_wheel_computes_the_same(name: str, choice: str) -> None:
+    model = nets.NETS[name]()
+    values = nets.inputs(model, 4)
+    packed, report = to_tflm(model, streams=choice)
+    assert report.size_after == len(packed) < len(model)
+    np.testing.assert_array_equal(_run(packed, values), nets.reference(model, values))
+
+
+def test_refuses_unknown_streams() -> None:
+    with pytest.raises(ValueError, match="auto, huffman or lut"):
+        to_tflm(nets.lenet5(), streams="zip")
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_damaged_files_end_in_model_error(seed: int) -> None:
+    """Replay one case with -k 'end_in_model_error[<seed>]'."""
+    from ec2t_tf.export.c import ModelError
+
+    random = np.random.default_rng(seed)
+    data = bytearray(_SMALL)
+    for _ in range(random.integers(1, 6)):
+        data[int(random.integers(8, len(data)))] = int(random.integers(0, 256))
+    with contextlib.suppress(ModelError):
+        to_tflm(bytes(data))
+
+
+def _small() -> bytes:
+    net = nets.NetBuilder((1, 5, 5, 8), seed=6)
+    return net.finish(net.conv(net.input, 16, relu=False))
+
+
+_SMALL = _small()

@@ -1,0 +1,167 @@
+"""`packed` files run by the EC2T operators inside the tflite-micro wheel."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import ec2t_tf.export.tflm as tflm_room
+import numpy as np
+import pytest
+from ec2t_tf.export.kernels import build
+
+from tests import nets
+
+ROOM = Path(tflm_room.__file__).parent
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+KERNELS = [
+    build.ROOM / "portable" / f"{name}.c"
+    for name in ("decode", "layer", "requant", "status", "range_decoder")
+] + [build.ROOM / "ref" / "ec2t_conv2d_s8__ref.c"]
+pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++: apt-get install g++")
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Builds and loads the operators; the name of their registration function."""
+    runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
+    folder = tmp_path_factory.mktemp("operators")
+    flags = ["-O2", "-fPIC", f"-I{build.INCLUDE}", f"-I{ROOM}"]
+    objects = []
+    for source in [*KERNELS, ROOM / "ec2t_tflm.c"]:
+        objects.append(str(folder / f"{source.stem}.o"))
+        strict = ["-std=c11", *build.STRICT_FLAGS]
+        subprocess.run(["gcc", *strict, *flags, "-c", str(source), "-o", objects[-1]], check=True)
+    library = folder / "operators.so"
+    adapter = Path(__file__).with_name("wheel_adapter.cc")
+    subprocess.run(
+        [
+            "g++",
+            "-std=c++17",
+            "-Wall",
+            "-Wextra",
+            "-shared",
+            *flags,
+            str(adapter),
+            *objects,
+            "-o",
+            str(library),
+        ],
+        check=True,
+    )
+    # The operators use the wheel's own helpers: its symbols must be global first.
+    ctypes.CDLL(runtime._runtime.__file__, ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+    return "RegisterEc2tOperators"
+
+
+@pytest.mark.parametrize("name", nets.NETS)
+def test_wheel_with_our_operators_equals_the_reference(registered: str, name: str) -> None:
+    packed = pytest.importorskip("ec2t_tf.export.tflite.packed")
+    from tflite_micro.python.tflite_micro import runtime
+
+    model = nets.NETS[name]()
+    values = nets.inputs(model, 16)
+    interpreter = runtime.Interpreter.from_bytes(
+        packed.packed(model), custom_op_registerers=[registered]
+    )
+    outputs = []
+    for value in values:
+        interpreter.set_input(value[None], 0)
+        interpreter.invoke()
+        outputs.append(interpreter.get_output(0)[0])
+    np.testing.assert_array_equal(np.stack(outputs), nets.reference(model, values))
+
+
+def test_corrupt_blobs_return_an_error(tmp_path: Path) -> None:
+    """Every kind of damage to a blob, under sanitizers: an error code or a checked run."""
+    from ec2t_tf.export import formats
+
+    random = np.random.default_rng(5)
+    weights = random.choice([-93, 0, 127], (6, 3, 3, 4), p=[0.15, 0.7, 0.15]).astype(np.int8)
+    layer = formats.Layer(
+        operator=formats.Operator.CONV_2D,
+        weights=weights,
+        requantisation=formats.Scales(0.02, 0.05, np.full(6, 0.01, np.float32)),
+        bias=np.arange(6, dtype=np.int32),
+        strides=(2, 1),
+        padding="SAME",
+    )
+    (tmp_path / "blob.bin").write_bytes(formats.pack(layer, encoding="rice"))
+    (tmp_path / "fuzz.c").write_text(_FUZZ)
+    sources = [str(p) for p in (tmp_path / "fuzz.c", ROOM / "ec2t_tflm.c", *KERNELS)]
+    program = tmp_path / "fuzz"
+    subprocess.run(
+        [
+            "gcc",
+            "-std=c11",
+            "-O1",
+            "-g",
+            *SANITIZE,
+            f"-I{build.INCLUDE}",
+            f"-I{ROOM}",
+            *sources,
+            "-o",
+            str(program),
+        ],
+        check=True,
+    )
+    done = subprocess.run([program, tmp_path / "blob.bin"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    refused, ran = map(int, done.stdout.split())
+    assert refused > 1000
+    assert ran > 0
+
+
+_FUZZ = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "ec2t_tflm.h"
+
+static uint32_t crc32(const uint8_t *p, size_t n) {
+  uint32_t crc = 0xffffffffu;
+  while (n--) {
+    crc ^= *p++;
+    for (int k = 0; k < 8; ++k) crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1u)));
+  }
+  return ~crc;
+}
+
+int main(int argc, char **argv) {
+  static uint8_t file[4096];
+  FILE *f = fopen(argv[argc - 1], "rb");
+  const size_t size = fread(file, 1, sizeof file, f);
+  fclose(f);
+  unsigned refused = 0, ran = 0, state = 1;
+  for (int i = 0; i < 4000; ++i) {
+    uint8_t *blob = malloc(size);
+    memcpy(blob, file, size);
+    for (int k = 0; k < 1 + i % 3; ++k) {
+      state = state * 1664525u + 1013904223u;
+      blob[(state >> 8) % size] ^= (uint8_t)(1u << (state >> 29));
+    }
+    if (i % 2) { /* past the checksum */
+      const uint32_t crc = crc32(blob + 16, size - 16);
+      memcpy(blob + 12, &crc, 4);
+    }
+    const int32_t in[4] = {1, 7, 6, 4}, out[4] = {1, 4, 6, 6};
+    int8_t *input = calloc(7 * 6 * 4, 1), *output = malloc(4 * 6 * 6);
+    ec2t_tflm_node node;
+    ec2t_status status = ec2t_tflm_prepare(&node, blob, size, in, 4, out, 4);
+    if (status == EC2T_OK) {
+      const size_t room = ec2t_tflm_get_buffer_size(&node);
+      void *buffer = malloc(room);
+      status = ec2t_tflm_attach(&node, buffer, room);
+      if (status == EC2T_OK) status = ec2t_tflm_invoke(&node, input, output);
+      free(buffer);
+    }
+    *(status == EC2T_OK ? &ran : &refused) += 1;
+    free(input), free(output), free(blob);
+  }
+  printf("%u %u", refused, ran);
+  return 0;
+}
+"""

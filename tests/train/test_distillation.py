@@ -1,0 +1,60 @@
+"""The teacher's word: the formula, its limits, and the way through `fit`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from ec2t_tf.train import distillation
+from ec2t_tf.train.distillation import Distillation
+
+RANDOM = np.random.default_rng(0)
+LABELS = RANDOM.integers(0, 5, size=7)
+TEACHER, STUDENT = RANDOM.normal(size=(2, 7, 5)).astype(np.float32) * 3
+TARGETS = np.concatenate([LABELS[:, None].astype(np.float32), TEACHER], axis=1)
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def teacher_of():
+    return tf_keras.Sequential([tf_keras.layers.InputLayer((5,))])
+
+
+@pytest.mark.parametrize(("share", "temperature"), [(0.7, 2.0), (1.0, 4.0), (0.1, 1.0)])
+def test_loss_is_hintons(share, temperature):
+    loss = Distillation(teacher_of(), share, temperature).loss(
+        tf.constant(TARGETS), tf.constant(STUDENT)
+    )
+    p, q = softmax(TEACHER / temperature), softmax(STUDENT / temperature)
+    soft = (p * np.log(p / q)).sum(axis=1)
+    hard = -np.log(softmax(STUDENT)[np.arange(7), LABELS])
+    np.testing.assert_allclose(loss, share * temperature**2 * soft + (1 - share) * hard, rtol=1e-4)
+
+
+def test_labels_alone_give_cross_entropy():
+    hard = -np.log(softmax(STUDENT)[np.arange(7), LABELS])
+    for labels in (LABELS, LABELS[:, None]):
+        loss = Distillation(teacher_of()).loss(tf.constant(labels), tf.constant(STUDENT))
+        np.testing.assert_allclose(loss, hard, rtol=1e-5)
+
+
+def test_accuracy_looks_at_the_label_only():
+    expected = (STUDENT.argmax(axis=1) == LABELS).astype(np.float32)
+    np.testing.assert_array_equal(distillation.accuracy(tf.constant(TARGETS), STUDENT), expected)
+
+
+def test_targets_carry_the_teachers_logits():
+    # An empty Sequential passes its input on: the images are the teacher's logits.
+    batches = tf.data.Dataset.from_tensor_slices((TEACHER, LABELS)).batch(4)
+    targets = np.concatenate([y for _, y in Distillation(teacher_of()).attach(batches)])
+    np.testing.assert_array_equal(targets, TARGETS)
+
+
+@pytest.mark.parametrize("options", [{"share": 0.0}, {"share": 1.5}, {"temperature": 0.0}])
+def test_bad_options_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Distillation(teacher_of(), **options)
