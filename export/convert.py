@@ -78,7 +78,7 @@ def to_tflite(
             f"path must lie in an existing folder. Received: '{path}'. Create '{path.parent}'."
         )
     content = _convert(model, representative_data, IO_DTYPES[io_dtype])
-    ternary = [layer for layer in ternary_layers(model) if layer.method.is_ternary]
+    ternary = [layer for layer in ternary_layers(model) if layer.assign().levels.shape[-1] <= 3]
     left_float = scheme.left_float(model) if allow_float else []
     check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)
     path.write_bytes(_rewritten(content, format))

@@ -1,7 +1,6 @@
 /* x86: fitted to the shortest times of single layers of the test nets, option `profile` against
- * XNNPACK, AMD Zen 3, one thread. arm64: instructions of XNNPACK int8 and of the NEON kernel,
- * counted in QEMU. The rows of processors that were not at hand scale XNNPACK's multiply-accumulate
- * by what its kernels do in one instruction; they err on the side of dense. */
+ * XNNPACK, AMD Zen 3, one thread. arm64 and the processors that were not at hand: estimates from
+ * published instruction counts of XNNPACK int8, not fits; they err on the side of dense. */
 #include "cost.h"
 
 #if defined(__x86_64__)

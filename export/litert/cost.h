@@ -1,7 +1,6 @@
 /* What a node costs sparse and planar in a partition, and dense in XNNPACK: the delegate takes what
- * is cheaper. The figures are measured (BENCHMARK in the comment of cost.c), per class of
- * processor; their unit is the nanosecond on the x86 machine and the instruction on arm64, which is
- * as good: only ratios count. */
+ * is cheaper. cost.c says where the figures come from; their unit is the nanosecond on x86 and the
+ * instruction on arm64, which is as good: only ratios count. */
 #ifndef EC2T_COST_H
 #define EC2T_COST_H
 
