@@ -16,6 +16,7 @@ from ec2t_tf import scheme
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
 
 FORMATS = ("int8", "sparse", "int4", "packed", "download", "tflm")
+FLOAT_DTYPES = ("FLOAT32", "FLOAT16", "FLOAT64")
 IO_DTYPES = {"float32": tf.float32, "int8": tf.int8}
 
 RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
@@ -149,12 +150,13 @@ def check_int8(content: bytes, *, ternary_kernels: int, float_layers: Sequence[s
     file = TFLiteFile(content)
 
     def may_be_float(operator: Operator) -> bool:
-        parts = re.split("[/;]", ";".join(tensor.name for tensor in operator.outputs))
+        tensors = [t for t in (*operator.inputs, *operator.outputs) if t.dtype in FLOAT_DTYPES]
+        parts = re.split("[/;]", ";".join(tensor.name for tensor in tensors))
         return operator.name in ("QUANTIZE", "DEQUANTIZE") or bool({*parts} & {*float_layers})
 
     for operator in file.operators:
         for tensor in (*operator.inputs, *operator.outputs):
-            if tensor.dtype in ("FLOAT32", "FLOAT16", "FLOAT64") and not may_be_float(operator):
+            if tensor.dtype in FLOAT_DTYPES and not may_be_float(operator):
                 raise ConversionError(
                     f"An int8 file must have no float operator inside. Received: {operator.name} "
                     f"with the {tensor.dtype} tensor '{tensor.name}'. The converter could not "
