@@ -171,7 +171,7 @@ class TestOthers(LayerTest):
 
 class TestGraphs(LayerTest):
     ternary = 2
-    cases: ClassVar = dict.fromkeys(("squeeze_and_excite", "residual", "concatenated"))
+    cases: ClassVar = dict.fromkeys(("squeeze_and_excite", "residual"))
 
     def model(self, middle: Any) -> Any:
         raise AssertionError("see test_apply_train_save_export")
@@ -195,10 +195,18 @@ class TestGraphs(LayerTest):
         y = layers.ReLU()(layers.Add()([x, y]))
         return layers.Subtract()([layers.Conv2D(8, 1)(y), y])
 
-    def concatenated(self, x: Any) -> Any:
-        return layers.Concatenate()(
-            [layers.Conv2D(4, 1)(x), layers.Conv2D(4, 3, padding="same")(x)]
-        )
+
+def test_what_feeds_a_concatenation_is_said_to_stay_int8(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = tf_keras.Input((8, 8, 4))
+    x = layers.Conv2D(4, 3, name="first")(source)
+    x = layers.Concatenate()([layers.Conv2D(4, 1, name="left")(x), layers.Conv2D(4, 1)(x)])
+    x = layers.Conv2D(4, 1, name="behind")(x)
+    model = tf_keras.Model(source, layers.Dense(3)(layers.Flatten()(x)))
+    trained = ec2t_tf.apply(model)
+    assert [layer.name for layer in ternary_layers(trained)] == ["behind"]
+    assert "stay int8 after all" in capsys.readouterr().out
 
 
 @tf_keras.saving.register_keras_serializable(package="tests")
@@ -227,7 +235,7 @@ class TestUnknownLayer:
         assert len(ternary_layers(trained)) == 2
         x = np.random.default_rng(0).standard_normal((8, 8, 8, 4)).astype(np.float32)
         train(trained, x)
-        result = verify(trained, to_tflite(trained, tmp_path / "model.tflite"), x)
+        result = verify(trained, to_tflite(trained, tmp_path / "model.tflite", allow_float=True), x)
         assert result.largest_difference <= 2
 
     def test_strict_raises(self) -> None:
