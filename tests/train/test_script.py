@@ -15,6 +15,9 @@ import pytest
 
 import ec2t_tf
 
+# Whole runs in processes of their own: minutes.
+pytestmark = pytest.mark.slow
+
 FLAGS = ["--dataset=digits", "--model=resnet8", "--float_epochs=2", "--epochs=4", "--verbose=2"]
 
 
