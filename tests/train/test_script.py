@@ -15,7 +15,7 @@ import pytest
 
 import ec2t_tf
 
-# Whole runs in processes of their own: minutes.
+# Whole runs in processes of their own: minutes. Not yet seen to pass as a whole.
 pytestmark = pytest.mark.slow
 
 FLAGS = ["--dataset=digits", "--model=resnet8", "--float_epochs=2", "--epochs=4", "--verbose=2"]
