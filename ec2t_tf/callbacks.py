@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from ec2t_tf.methods import EC2T
 from ec2t_tf.quantize_config import TernaryLayer, ternary_layers
 
 COLUMNS = (
@@ -52,7 +53,12 @@ def _measure(layer: TernaryLayer, before: np.ndarray) -> tuple[dict[str, float],
         # Where the boundaries lie in effect: the innermost weights that are not zero.
         "threshold_n": float(-latent[codes < 0].max()) if (codes < 0).any() else missing,
         "threshold_p": float(latent[codes > 0].min()) if (codes > 0).any() else missing,
-        "entropy_gain": float(getattr(layer.method, "entropy_gain", missing)),
+        # The one in force: a schedule or a target sparsity moves it.
+        "entropy_gain": (
+            float(layer.method.current_gain(layer.state))
+            if isinstance(layer.method, EC2T)
+            else missing
+        ),
         "changed": float(np.mean(codes != before)),
     }
     return row, codes
@@ -113,7 +119,7 @@ class TensorBoard(_Watch):
             for layer in ternary_layers(self.model):
                 for column, value in rows[layer.name].items():
                     if np.isfinite(value):
-                        tf.summary.scalar(f"{layer.name}/{column}", value, step=epoch)
+                        _write(f"{layer.name}/{column}", value, plugin="scalars", step=epoch)
                 _histogram(f"{layer.name}/latent", layer.latent.numpy(), step=epoch)
 
     def on_train_end(self, logs: dict | None = None) -> None:
@@ -124,6 +130,11 @@ def _histogram(name: str, values: np.ndarray, *, step: int, buckets: int = 30) -
     """A histogram as TensorBoard's plugin reads it: rows of (left, right, count)."""
     counts, edges = np.histogram(values.astype(np.float64), bins=buckets)
     table = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    _write(name, table, plugin="histograms", step=step)
+
+
+def _write(name: str, value: float | np.ndarray, *, plugin: str, step: int) -> None:
+    """What `tf.summary.scalar` and `histogram` write, which ask for TensorBoard to be installed."""
     metadata = tf.compat.v1.SummaryMetadata()
-    metadata.plugin_data.plugin_name = "histograms"
-    tf.summary.write(name, tf.constant(table, tf.float64), step=step, metadata=metadata)
+    metadata.plugin_data.plugin_name = plugin
+    tf.summary.write(name, np.asarray(value), step=step, metadata=metadata)
