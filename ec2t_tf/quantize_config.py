@@ -40,6 +40,11 @@ def constant_weights() -> Iterator[None]:
         _EXPORTING.reset(token)
 
 
+def is_exporting() -> bool:
+    """Whether this runs inside `constant_weights`."""
+    return _EXPORTING.get()
+
+
 @contextlib.contextmanager
 def _native_dilation() -> Iterator[None]:
     """Dilated convolutions as the one operator that TensorFlow Lite has.
@@ -176,6 +181,14 @@ class TernaryQuantizer(quantizers.Quantizer):
         )
         if self.members is not None and self.leads:
             self.method.before_pass(self.members)
+
+    def largest_weight(self, latent: tf.Variable, state: State) -> tf.Tensor | None:
+        """The weight that code 127 stands for, float32, () or (channels,); None where none does."""
+        if not self.method.is_ternary:
+            return None
+        magnitudes = tf.abs(self(latent, False, weights=state))
+        each = getattr(self.method, "per_channel", False)
+        return tf.reduce_max(magnitudes, axis=list(range(len(latent.shape) - 1)) if each else None)
 
     def assign(self, latent: tf.Variable, state: State) -> Assignment:
         return self.method.assign(latent, state, relative_size=self.relative_size)

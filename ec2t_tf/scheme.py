@@ -39,9 +39,14 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_layou
 )
 from tf_keras import layers
 
-from ec2t_tf import activations
+from ec2t_tf import activations, integer_bias
 from ec2t_tf.methods.base import TernaryMethod
-from ec2t_tf.quantize_config import TernaryQuantizeConfig, TernaryQuantizer, connect
+from ec2t_tf.quantize_config import (
+    TernaryQuantizeConfig,
+    TernaryQuantizer,
+    connect,
+    is_exporting,
+)
 
 # Kernel attribute, and whether the converter accepts a scale per output channel.
 TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
@@ -94,10 +99,90 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
         frozen = [] if self.layer.trainable else super().trainable_weights
         return frozen + super().non_trainable_weights
 
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: tf.Tensor, training: bool | None = None, **kwargs: object) -> tf.Tensor:
+        if training is None:
+            training = tf_keras.backend.learning_phase()
+        rounded = None if training is True or is_exporting() else rounded_bias(self)
+        if rounded is None:
+            return super().call(inputs, training=training, **kwargs)
+        name, value = rounded
+        value = tf.where(tf.cast(training, tf.bool), getattr(self.layer, name), value)
+        with integer_bias.replaced(self.layer, name, value):
+            return super().call(inputs, training=training, **kwargs)
+
     @classmethod
     def from_config(cls, config: dict) -> QuantizeWrapper:
         inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
         return super().from_config({**config, "layer": inner})
+
+
+def rounded_bias(wrapper: QuantizeWrapper) -> tuple[str, tf.Tensor] | None:
+    """Name and value of the variable that makes a layer's bias a whole number of its units.
+
+    None for a layer that adds no bias in the file, and where the unit is not known: shared layers,
+    inputs without a range of their own. The file's bias is then up to half a unit off.
+    """
+    layer = wrapper.layer
+    if isinstance(layer, layers.BatchNormalization):
+        before = _only_input(wrapper)
+        unit = None if before is None or not layer.center else _bias_unit(before)
+        if before is None or unit is None:
+            return None
+        bias = before.layer.bias if before.layer.use_bias else 0.0
+        return "beta", integer_bias.folded_offset(layer, bias, unit)
+    if not getattr(layer, "use_bias", False) or _feeds_normalisation(wrapper):
+        return None
+    unit = _bias_unit(wrapper)
+    return None if unit is None else ("bias", integer_bias.nearest(layer.bias, unit))
+
+
+def _bias_unit(wrapper: layers.Layer) -> tf.Tensor | None:
+    """Float32, () or (channels,), of a wrapped layer with a kernel."""
+    if not isinstance(wrapper, QuantizeWrapper) or len(wrapper._weight_vars) != 1:
+        return None
+    limits, source = None, _only_input(wrapper)
+    while source is not None and limits is None:
+        limits, source = _output_range(source), _only_input(source)
+    if limits is None:
+        return None
+    ((kernel, quantizer, variables),) = wrapper._weight_vars
+    if isinstance(quantizer, TernaryQuantizer):
+        largest = quantizer.largest_weight(kernel, variables)
+    else:
+        largest = variables["max_var"]
+    if largest is None or largest.shape.num_elements() not in (1, wrapper.output.shape[-1]):
+        return None
+    return integer_bias.unit(limits, largest)
+
+
+def _only_input(layer: layers.Layer) -> layers.Layer | None:
+    """The layer before it, if it is used once and on one input."""
+    if len(layer.inbound_nodes) != 1:
+        return None
+    before = layer.inbound_nodes[0].inbound_layers
+    return before if isinstance(before, layers.Layer) else None
+
+
+def _feeds_normalisation(layer: layers.Layer) -> bool:
+    return any(
+        isinstance(wrapped(node.outbound_layer), layers.BatchNormalization)
+        for node in layer.outbound_nodes
+    )
+
+
+def _output_range(layer: layers.Layer) -> tuple[tf.Variable, tf.Variable] | None:
+    """Limits of the fake quantisation of a layer's output, if it has one."""
+    if is_quantise_layer(layer):
+        variables = layer.quantizer_vars
+    elif not isinstance(layer, QuantizeWrapper):
+        return None
+    elif layer._output_quantizers:
+        variables = layer._output_quantizer_vars
+    else:
+        after = (getattr(a, "_post_activation_vars", None) for a in layer._quantize_activations)
+        variables = next((found for found in after if found), None)
+    return None if variables is None else (variables["min_var"], variables["max_var"])
 
 
 class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):

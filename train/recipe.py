@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -37,28 +36,14 @@ class Phase:
     weight_decay: float = 0.0
 
 
-@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
-class WarmCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 to `peak` over `warm_steps`, then half a cosine to 0 at `steps`."""
-
-    def __init__(self, peak: float, warm_steps: int, steps: int) -> None:
-        super().__init__()
-        self.peak, self.warm_steps, self.steps = float(peak), int(warm_steps), int(steps)
-
-    def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        step = tf.cast(step, tf.float32)
-        warm = (step + 1.0) / max(self.warm_steps, 1)
-        share = (step - self.warm_steps) / max(self.steps - self.warm_steps, 1)
-        cosine = 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(share, 0.0, 1.0)))
-        return self.peak * tf.minimum(tf.minimum(warm, 1.0), cosine)
-
-    def get_config(self) -> dict:
-        return {"peak": self.peak, "warm_steps": self.warm_steps, "steps": self.steps}
-
-
 def optimiser(phase: Phase, steps_per_epoch: int) -> tf_keras.optimizers.Optimizer:
-    steps = phase.epochs * steps_per_epoch
-    rate = WarmCosine(phase.learning_rate, steps_per_epoch if phase.epochs > 1 else 0, steps)
+    warm_up = steps_per_epoch if phase.epochs > 1 else 0
+    rate = tf_keras.optimizers.schedules.CosineDecay(
+        0.0 if warm_up else phase.learning_rate,
+        phase.epochs * steps_per_epoch - warm_up,
+        warmup_target=phase.learning_rate if warm_up else None,
+        warmup_steps=warm_up,
+    )
     if phase.optimiser == "sgd":
         return tf_keras.optimizers.SGD(
             rate, momentum=0.9, nesterov=True, weight_decay=phase.weight_decay or None

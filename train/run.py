@@ -82,7 +82,6 @@ def run(settings: Settings) -> dict:
     if settings.distill:
         distil = Distillation(float_model, settings.distill, settings.distill_temperature)
     train(model, data, ternary_phase(settings), settings, ternary=True, distil=distil)
-    model.save(settings.output_dir / "model.keras")
 
     # The one place where the test images are used.
     test = data.evaluation(data.test)
@@ -94,6 +93,7 @@ def run(settings: Settings) -> dict:
         "zeros_at_start": zeros_at_start,
         **measures(summary(model)),
     }
+    model.save(settings.output_dir / "model.keras")
     options = {k: v for k, v in settings.method.get_config().items() if v is not None}
     title = (
         f"{settings.model} on {settings.dataset}, {settings.method.name} {options}, "
@@ -172,10 +172,10 @@ def train(
 
 def accuracy(model: tf_keras.Model, batches: object) -> float:
     """Top-1 of a model whose output is logits, 0 to 1."""
-    model.compile(metrics=["sparse_categorical_accuracy"])
-    return float(
-        model.evaluate(batches, verbose=0, return_dict=True)["sparse_categorical_accuracy"]
-    )
+    # Also how model.keras is saved: with nothing in it that only this script knows.
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    return float(model.evaluate(batches, verbose=0, return_dict=True)["accuracy"])
 
 
 def measures(table: Summary) -> dict:

@@ -16,7 +16,7 @@ from ec2t_tf.export.tflite_file import TFLiteFile
 from tf_keras import layers
 
 import ec2t_tf
-from ec2t_tf import export
+from ec2t_tf import export, scheme
 from ec2t_tf.quantize_config import ternary_layers
 from tests import models
 
@@ -235,3 +235,26 @@ def test_command_line(ternary: tf_keras.Model, tmp_path: Path) -> None:
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert failed.returncode == 2
     assert "error: load_model requires" in failed.stderr
+
+
+class TestBias:
+    def test_inference_adds_the_bias_of_the_file(self, ternary: tf_keras.Model, path: Path) -> None:
+        """Int32 biases in units of the file are what Keras adds, not half a unit beside it."""
+        found = []
+        wrappers = [x for x in ternary.layers if isinstance(x, scheme.QuantizeWrapper)]
+        for layer in wrappers:
+            rounded = scheme.rounded_bias(layer)
+            if rounded is None:
+                continue
+            name, value = rounded
+            bias = value.numpy()
+            if name == "beta":
+                norm = layer.layer
+                factor = norm.gamma / tf.sqrt(norm.moving_variance + norm.epsilon)
+                bias = (bias - factor * norm.moving_mean).numpy()
+            found.append(bias)
+        kernels = TFLiteFile(path.read_bytes()).kernels
+        assert len(found) == len(kernels)
+        for kernel, bias in zip(kernels, found, strict=True):
+            stored = kernel.operator.inputs[2]
+            np.testing.assert_allclose(bias / stored.scales, stored.data, atol=2e-3)
