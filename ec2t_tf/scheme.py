@@ -103,11 +103,13 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
     def call(self, inputs: tf.Tensor, training: bool | None = None, **kwargs: object) -> tf.Tensor:
         if training is None:
             training = tf_keras.backend.learning_phase()
-        rounded = None if training is True or is_exporting() else rounded_bias(self)
+        known = not tf.is_tensor(training)
+        rounded = None if known and training else rounded_bias(self)
         if rounded is None:
             return super().call(inputs, training=training, **kwargs)
         name, value = rounded
-        value = tf.where(tf.cast(training, tf.bool), getattr(self.layer, name), value)
+        if not known:
+            value = tf.where(tf.cast(training, tf.bool), getattr(self.layer, name), value)
         with integer_bias.replaced(self.layer, name, value):
             return super().call(inputs, training=training, **kwargs)
 
@@ -123,6 +125,15 @@ def rounded_bias(wrapper: QuantizeWrapper) -> tuple[str, tf.Tensor] | None:
     None for a layer that adds no bias in the file, and where the unit is not known: shared layers,
     inputs without a range of their own. The file's bias is then up to half a unit off.
     """
+    if not is_exporting():
+        return _rounded_bias(wrapper)
+    with tf.init_scope():
+        rounded = _rounded_bias(wrapper)
+    # The converter is to meet a constant.
+    return None if rounded is None else (rounded[0], tf.constant(rounded[1].numpy()))
+
+
+def _rounded_bias(wrapper: QuantizeWrapper) -> tuple[str, tf.Tensor] | None:
     layer = wrapper.layer
     if isinstance(layer, layers.BatchNormalization):
         before = _only_input(wrapper)
