@@ -10,7 +10,7 @@ import tf_keras
 from ec2t_tf import keras_compat, methods, rewrite, scheme
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import Policy, Treatment, has_kernel
-from ec2t_tf.quantize_config import connect, initialise, ternary_layers
+from ec2t_tf.quantize_config import connect, initialise
 
 
 class UnsupportedLayerError(ValueError):
@@ -72,12 +72,6 @@ def apply(
     quantised = scheme.quantise(rewritten.model, treated, untouched=report.of(Treatment.FLOAT))
     connect(quantised)
     initialise(quantised)
-    lost = sorted(set(treated) - {layer.name for layer in ternary_layers(quantised)})
-    if lost:
-        print(
-            f"ec2t_tf.apply: {lost} stay int8 after all, because tfmot gives layers that feed a "
-            "concatenation its own rule. Put a ReLU or a batch normalisation between."
-        )
     quantised.ec2t_report = report
     print(report)
     return quantised

@@ -20,7 +20,7 @@ Both know fewer layers than Keras has, and some combinations end as float operat
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,8 @@ import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf import activations
+from ec2t_tf import activations, graph
+from ec2t_tf.graph import copy_layer
 from ec2t_tf.keras_compat import largest_difference
 
 # Rounding differs between a layer and its replacement; deep nets add that up.
@@ -89,13 +90,6 @@ def _random(tensor: Any) -> np.ndarray:
     if tensor.dtype.is_floating:
         return random.standard_normal(shape).astype(tensor.dtype.as_numpy_dtype)
     return random.integers(0, 2, shape).astype(tensor.dtype.as_numpy_dtype)
-
-
-def _nodes(model: tf_keras.Model) -> Iterator[Any]:
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if not node.is_input:
-                yield node
 
 
 class _Tensor:
@@ -202,7 +196,7 @@ class _Rewriting:
     def _count(self, model: tf_keras.Model) -> None:
         """Who takes which tensor, and how often each layer is called."""
         self._outputs |= {id(tensor) for tensor in model.outputs}
-        for node in _nodes(model):
+        for node in graph.nodes(model):
             self._calls[id(node.layer)] = self._calls.get(id(node.layer), 0) + 1
             for tensor in node.keras_inputs:
                 self._consumers.setdefault(id(tensor), []).append(node.layer)
@@ -210,7 +204,7 @@ class _Rewriting:
                 self._count(node.layer)
 
     def _walk(self, model: tf_keras.Model) -> None:
-        for node in _nodes(model):
+        for node in graph.nodes(model):
             if isinstance(node.layer, tf_keras.Model):
                 self._inline(node)
             else:
@@ -288,7 +282,7 @@ class _Rewriting:
             made = self._made.get(id(argument))
             return argument if made is None else made.flat
 
-        copy = self.part(layer, "", lambda name: _copy(layer, name), layer.get_weights)
+        copy = self.part(layer, "", lambda name: copy_layer(layer, name), layer.get_weights)
         arguments = tf.nest.map_structure(value, node.call_args)
         options = tf.nest.map_structure(value, node.call_kwargs)
         results = tf.nest.flatten(copy(*arguments, **options))
@@ -344,10 +338,6 @@ def _name_of(function: Any) -> str:
     return "swish" if name == "silu" else str(name)
 
 
-def _copy(layer: layers.Layer, name: str, **changes: Any) -> layers.Layer:
-    return type(layer).from_config({**layer.get_config(), "name": name, **changes})
-
-
 # ---------------------------------------------------------------------------------------------
 # Rules. Each takes the rewriting, the layer and the node of one call; it returns the result, or
 # None where the layer can stay as it is.
@@ -359,7 +349,7 @@ def _convolution(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None
         return None
     rewriting.note(layer, f"its activation {_name_of(layer.activation)} became a layer")
     linear = rewriting.part(
-        layer, "", lambda name: _copy(layer, name, activation="linear"), layer.get_weights
+        layer, "", lambda name: copy_layer(layer, name, activation="linear"), layer.get_weights
     )
     (x,) = rewriting.given(node)
     return rewriting.activation(layer, rewriting.flat(layer, linear(x.flat)))
@@ -517,7 +507,7 @@ def _dense(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None:
             return None
         rewriting.note(layer, f"its activation {_name_of(layer.activation)} became a layer")
         linear = rewriting.part(
-            layer, "", lambda name: _copy(layer, name, activation="linear"), layer.get_weights
+            layer, "", lambda name: copy_layer(layer, name, activation="linear"), layer.get_weights
         )
         return rewriting.activation(layer, rewriting.flat(layer, linear(x.flat)))
     before = "BatchNormalization" if normalised else f"input of rank {x.rank}"
@@ -560,7 +550,7 @@ def _transposed(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None:
     if not fold:
         rewriting.note(layer, f"its activation {_name_of(layer.activation)} became a layer")
         new = rewriting.part(
-            layer, "", lambda name: _copy(layer, name, activation="linear"), layer.get_weights
+            layer, "", lambda name: copy_layer(layer, name, activation="linear"), layer.get_weights
         )
         return rewriting.activation(layer, rewriting.flat(layer, new(x.flat)))
     rewriting.note(
@@ -574,7 +564,7 @@ def _transposed(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None:
         folded_bias = offset + scale * (bias[0] if bias else 0.0)
         return [kernel * scale[:, None], folded_bias.astype(np.float32)]
 
-    new = rewriting.part(layer, "", lambda name: _copy(layer, name, use_bias=True), weights)
+    new = rewriting.part(layer, "", lambda name: copy_layer(layer, name, use_bias=True), weights)
     (output,) = tf.nest.flatten(node.outputs)
     rewriting._folded.add(id(output))
     return rewriting.flat(layer, new(x.flat))
@@ -621,7 +611,9 @@ def _normalisation(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | No
             lambda: [np.ones((1, 1, channels, 1), np.float32)],
         )
         value = by_one(value)
-    copy = rewriting.part(layer, "", lambda name: _copy(layer, name, axis=-1), layer.get_weights)
+    copy = rewriting.part(
+        layer, "", lambda name: copy_layer(layer, name, axis=-1), layer.get_weights
+    )
     return rewriting.image(layer, copy(value), x.rank)
 
 
@@ -632,7 +624,7 @@ def _elementwise(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None
     shaped = getattr(layer, "noise_shape", None) is not None
     if len(ranks) != 1 or shaped or not any(x.is_lifted for x in given):
         return None
-    copy = rewriting.part(layer, "", lambda name: _copy(layer, name), layer.get_weights)
+    copy = rewriting.part(layer, "", lambda name: copy_layer(layer, name), layer.get_weights)
     images = [x.image for x in given]
     return rewriting.image(layer, copy(images if len(images) > 1 else images[0]), ranks.pop())
 
@@ -643,7 +635,7 @@ def _concatenate(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None
     if rank > 3 or not any(x.is_lifted for x in given):
         return None
     axis = layer.axis - rank if layer.axis > 0 else layer.axis
-    copy = rewriting.part(layer, "", lambda name: _copy(layer, name, axis=axis))
+    copy = rewriting.part(layer, "", lambda name: copy_layer(layer, name, axis=axis))
     return rewriting.image(layer, copy([x.image for x in given]), rank)
 
 
@@ -661,7 +653,7 @@ def _order_of_data(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | No
     (x,) = rewriting.given(node)
     if not x.is_lifted or getattr(layer, "data_format", "channels_last") != "channels_last":
         return None
-    copy = rewriting.part(layer, "", lambda name: _copy(layer, name))
+    copy = rewriting.part(layer, "", lambda name: copy_layer(layer, name))
     return rewriting.flat(layer, copy(x.image))
 
 

@@ -1,45 +1,33 @@
-"""The tfmot quantisation scheme that puts ternary kernels into quantize-aware training.
+"""Ternary kernels inside tfmot's quantize-aware training: which layer is wrapped, and how.
 
-A scheme, not a config per layer: tfmot applies its Conv+BN+ReLU layout transforms only to layers
-whose config comes from the registry. Knows tfmot's internals.
+Knows tfmot's internals. Its wrapper, its quantizers and its registry of layers are used.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize,
-    quantize_annotate,
     quantize_aware_activation,
     quantize_layer,
     quantize_wrapper,
-)
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    utils as quantize_utils,
+    quantizers,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_configs,
     default_8bit_quantize_registry,
-    default_8bit_quantize_scheme,
-    default_8bit_transforms,
-)
-from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
-    model_transformer,
-    transforms,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_config import (
     QuantizeConfig,
 )
-from tensorflow_model_optimization.python.core.quantization.keras.quantize_layout_transform import (
-    QuantizeLayoutTransform,
-)
 from tf_keras import layers
 
-from ec2t_tf import activations, integer_bias
+from ec2t_tf import activations, graph, integer_bias
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.quantize_config import (
     TernaryQuantizeConfig,
@@ -224,124 +212,38 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
         return super().get_quantize_config(layer)
 
 
-class FuseRelu(default_8bit_transforms.LayerReLUQuantize):
-    """No fake quantisation between a layer and the ReLU after it.
-
-    tfmot's own transform drops the one of the kernel as well, so that a convolution without batch
-    normalisation trains with float weights; and it takes a Conv2DTranspose for a Conv2D.
-    """
-
-    def pattern(self) -> transforms.LayerPattern:
-        return transforms.LayerPattern("ReLU", inputs=[_BEFORE_RELU])
-
-    def replacement(self, match_layer: transforms.LayerNode) -> transforms.LayerNode:
-        before = match_layer.input_layers[0]
-        if before.layer["class_name"] == "Add":
-            return super().replacement(match_layer)
-        if before.layer["config"]["activation"] == "linear":
-            before.layer["config"]["activation"] = quantize_utils.serialize_activation(
-                quantize_aware_activation.NoOpActivation(), use_legacy_format=True
-            )
-        return match_layer
-
-    def custom_objects(self) -> dict:
-        no_activation = quantize_aware_activation.NoOpActivation
-        return {**super().custom_objects(), "NoOpActivation": no_activation}
-
-
-class FuseReluActivation(FuseRelu):
-    """The same for an Activation layer."""
-
-    def pattern(self) -> transforms.LayerPattern:
-        config = {"activation": "relu"}
-        return transforms.LayerPattern("Activation", config=config, inputs=[_BEFORE_RELU])
-
-
-_BEFORE_RELU = transforms.LayerPattern("Add$|Conv2D$|DepthwiseConv2D$|Dense$")
-
-
-class TernaryLayout(QuantizeLayoutTransform):
-    """tfmot's layout transforms, without those whose layers `rewrite` replaces beforehand."""
-
-    def apply(self, model: tf_keras.Model, layer_quantize_map: dict) -> tuple[tf_keras.Model, dict]:
-        steps = [
-            default_8bit_transforms.InputLayerQuantize(),
-            default_8bit_transforms.Conv2DBatchNormReLUQuantize(),
-            default_8bit_transforms.Conv2DBatchNormActivationQuantize(),
-            default_8bit_transforms.Conv2DBatchNormQuantize(),
-            default_8bit_transforms.ConcatTransform6Inputs(),
-            default_8bit_transforms.ConcatTransform5Inputs(),
-            default_8bit_transforms.ConcatTransform4Inputs(),
-            default_8bit_transforms.ConcatTransform3Inputs(),
-            default_8bit_transforms.ConcatTransform(),
-            FuseRelu(),
-            FuseReluActivation(),
-        ]
-        names = set(layer_quantize_map)
-        return model_transformer.ModelTransformer(
-            model, steps, names, layer_quantize_map
-        ).transform()
-
-
-class TernaryScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
-    def __init__(self, ternary: dict[str, TernaryQuantizeConfig]) -> None:
-        super().__init__()
-        self._ternary = ternary
-
-    def get_layout_transformer(self) -> TernaryLayout:
-        return TernaryLayout()
-
-    def get_quantize_registry(self) -> TernaryRegistry:
-        return TernaryRegistry(self._ternary)
-
-
 def plain_model(model: tf_keras.Model) -> tf_keras.Model:
     """The model without tfmot's layers, holding the latent weights."""
-    config = model.get_config()
+    twins: dict[int, layers.Layer] = {}
+
+    def call(layer: layers.Layer, arguments: Any, options: dict[str, Any]) -> Any:
+        return arguments[0] if is_quantise_layer(layer) else twins[id(layer)](*arguments, **options)
+
+    kept = [layer for layer in model.layers if not is_quantise_layer(layer)]
     with _loading():
-        plain = type(model).from_config({**config, **_plain_config(config)})
-    sources = {wrapped(layer).name: layer for layer in model.layers}
-    for layer in plain.layers:
-        values = {_last_name(variable): variable for variable in sources[layer.name].weights}
-        for variable in layer.weights:
+        twins.update({id(layer): _plain_layer(layer) for layer in kept})
+        if isinstance(model, tf_keras.Sequential):
+            plain = graph.rebuild_chain(model, [twins[id(layer)] for layer in kept])
+        else:
+            plain = graph.rebuild(model, call)
+    for layer in kept:
+        twin = twins[id(layer)]
+        if not isinstance(layer, quantize_wrapper.QuantizeWrapper):
+            twin.set_weights(layer.get_weights())
+            continue
+        values = {_last_name(variable): variable for variable in layer.weights}
+        for variable in twin.weights:
             variable.assign(values[_last_name(variable)])
     return plain
 
 
-def _plain_config(config: dict) -> dict:
-    """Config of a Sequential or Functional model with every wrapper taken off."""
-    renamed: dict[str, str] = {}  # tfmot's layer name -> the layer that gives its output now
-    kept = []
-    for entry in config["layers"]:
-        if entry["class_name"] == "QuantizeInput":
-            if entry.get("inbound_nodes"):
-                renamed[entry["name"]] = entry["inbound_nodes"][0][0][0]
-            continue
-        if entry["class_name"] == "QuantizeWrapper":
-            inner = dict(entry["config"]["layer"])
-            inner["config"] = {**inner["config"]}
-            if "activation" in inner["config"]:
-                inner["config"]["activation"] = _plain_activation(inner["config"]["activation"])
-            inner.pop("build_config", None)
-            if "name" in entry:
-                inner["name"] = renamed[entry["name"]] = inner["config"]["name"]
-                inner["inbound_nodes"] = entry["inbound_nodes"]
-            entry = inner
-        kept.append(entry)
-    if not any("inbound_nodes" in entry for entry in kept):
-        return {"layers": kept}
-
-    def follow(node: object) -> object:
-        if isinstance(node, str):
-            return renamed.get(node, node)
-        if isinstance(node, list | tuple):
-            return [follow(item) for item in node]
-        return node
-
-    for entry in kept:
-        entry["inbound_nodes"] = follow(entry["inbound_nodes"])
-    ends = {key: follow(config[key]) for key in ("input_layers", "output_layers")}
-    return {"layers": kept, **ends}
+def _plain_layer(layer: layers.Layer) -> layers.Layer:
+    """A copy of the layer inside tfmot's wrapper, with the activation that it had there."""
+    inner = wrapped(layer)
+    changes = {}
+    if "activation" in inner.get_config():
+        changes["activation"] = _plain_activation(inner.get_config()["activation"])
+    return graph.copy_layer(inner, inner.name, **changes)
 
 
 def _plain_activation(activation: object) -> object:
@@ -366,6 +268,10 @@ def quantise(
 ) -> tf_keras.Model:
     """A copy of `model` for quantize-aware training: weights copied, `model` unchanged.
 
+    Each layer is wrapped as tfmot would wrap it. tfmot's own graph transformations are not used:
+    they know neither shared layers nor the configs of another registry (a layer that feeds a
+    concatenation would lose its ternary one), and they rebuild the model half a dozen times.
+
     Args:
       model: built Sequential or Functional model.
       ternary: the method for each layer that gets one, by the layer's name.
@@ -382,39 +288,165 @@ def quantise(
         relative_size = sizes[name] / max(sizes.values())
         quantizer = TernaryQuantizer(method, relative_size, per_channel)
         configs[name] = TernaryQuantizeConfig([kernel], ["activation"], False, quantizer)
+    return _Quantising(model, configs, frozenset(untouched)).run()
 
-    def annotate(layer: layers.Layer) -> layers.Layer:
-        config = layer.get_config()
-        if layer.name in ternary:
+
+class _Quantising:
+    """One copy of a model, with every layer wrapped that does not stay float."""
+
+    def __init__(
+        self,
+        model: tf_keras.Model,
+        ternary: Mapping[str, TernaryQuantizeConfig],
+        untouched: frozenset[str],
+    ) -> None:
+        self._source = model
+        self._ternary = ternary
+        self._untouched = untouched
+        self._registry = TernaryRegistry(dict(ternary))
+        self._fusion = Fusion(model, untouched)
+        self._names = {layer.name for layer in model.layers}
+        self._twins: dict[int, layers.Layer] = {}
+        self._inputs: dict[Any, Any] = {}  # float tensors as the quantised layers see them
+
+    def run(self) -> tf_keras.Model:
+        is_chain = isinstance(self._source, tf_keras.Sequential)
+        model = self._chain() if is_chain else graph.rebuild(self._source, self._call)
+        for layer in self._source.layers:
+            if layer.weights:
+                _copy_weights(layer, self._twins[id(layer)])
+        return model
+
+    def _chain(self) -> tf_keras.Model:
+        parts: list[layers.Layer] = []
+        before, is_float = self._source.input_names[0], self._source.inputs[0].dtype.is_floating
+        for layer in self._source.layers:
+            if is_float and layer.name not in self._untouched:
+                parts.append(self._quantise_input(before))
+            parts.append(self._twin(layer))
+            before, is_float = layer.name, layer.name in self._untouched
+        return graph.rebuild_chain(self._source, parts)
+
+    def _call(self, layer: layers.Layer, arguments: Any, options: dict[str, Any]) -> Any:
+        if layer.name not in self._untouched:
+            arguments, options = tf.nest.map_structure(self._int8, (arguments, options))
+        return self._twin(layer)(*arguments, **options)
+
+    def _int8(self, value: Any) -> Any:
+        """What a quantised layer is given: a float input or output through a fake quantisation."""
+        if not tf_keras.backend.is_keras_tensor(value) or not value.dtype.is_floating:
+            return value
+        source = value._keras_history.layer
+        if isinstance(source, (QuantizeWrapper, QuantizeInput)):
+            return value
+        key = value._keras_history[:3]
+        if key not in self._inputs:
+            self._inputs[key] = self._quantise_input(source.name)(value)
+        return self._inputs[key]
+
+    def _quantise_input(self, source: str) -> QuantizeInput:
+        name = f"quantize_{source}"
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        quantizer = quantizers.AllValuesQuantizer(
+            num_bits=8, per_axis=False, symmetric=False, narrow_range=False
+        )
+        return QuantizeInput(quantizer, name=name, dtype="float32")
+
+    def _twin(self, layer: layers.Layer) -> layers.Layer:
+        """The copy of a layer, wrapped unless it stays float; the same one at every call."""
+        if id(layer) not in self._twins:
+            self._twins[id(layer)] = self._make(layer)
+        return self._twins[id(layer)]
+
+    def _make(self, layer: layers.Layer) -> layers.Layer:
+        if layer.name in self._untouched:
+            return graph.copy_layer(layer, layer.name)
+        config: dict[str, Any] = {}
+        if layer.name in self._ternary:
             # Latent weights train without weight decay (ec2t.md pitfall 15).
             config["kernel_regularizer"] = None
-        copy = type(layer).from_config(config)
-        return copy if layer.name in untouched else quantize_annotate.QuantizeAnnotate(copy)
+        copy = graph.copy_layer(layer, layer.name, **config)
+        if layer in self._fusion.without_activation:
+            copy.activation = quantize_aware_activation.NoOpActivation()
+        if layer in self._fusion.passed_on:
+            quantize_config = default_8bit_quantize_configs.NoOpQuantizeConfig()
+        else:
+            quantize_config = self._registry.get_quantize_config(layer)
+        return QuantizeWrapper(copy, quantize_config, dtype=layer.dtype_policy)
 
-    annotated = tf_keras.models.clone_model(model, clone_function=annotate)
-    annotated.set_weights(model.get_weights())
-    return _canonical(quantize.quantize_apply(annotated, TernaryScheme(configs)))
 
+class Fusion:
+    """Between which layers no fake quantisation may be: the converter makes one operator of them.
 
-def _canonical(model: tf_keras.Model) -> tf_keras.Model:
-    """The same model as loading its config would build it.
-
-    tfmot's wrapper lists its weights in another order when it wraps a layer that is built already,
-    which is why stock tfmot cannot load the `.keras` and `.h5` files that it saved.
+    Attributes:
+      without_activation: layers whose own output is not quantised although their weights are.
+      passed_on: layers of which nothing is quantised.
     """
-    with _loading():
-        rebuilt = type(model).from_config(model.get_config())
-    for source, target in zip(model.layers, rebuilt.layers, strict=True):
-        values = {_last_name(variable): variable for variable in source.weights}
-        names = [_last_name(variable) for variable in target.weights]
-        if len(values) != len(source.weights) or sorted(values) != sorted(names):
-            raise RuntimeError(
-                f"Layer '{source.name}' has other weights after a round trip of its config: "
-                f"{sorted(values)} became {sorted(names)}. Check its get_config."
-            )
-        for name, variable in zip(names, target.weights, strict=True):
-            variable.assign(values[name])
-    return rebuilt
+
+    def __init__(self, model: tf_keras.Model, untouched: Collection[str] = ()) -> None:
+        self.without_activation: set[layers.Layer] = set()
+        self.passed_on: set[layers.Layer] = set()
+        self._followers: dict[layers.Layer, list[list[layers.Layer | None]]] = {}
+        consumers = graph.consumers(model)
+        for node in graph.nodes(model):
+            uses = [consumers.get(id(tensor), []) for tensor in tf.nest.flatten(node.outputs)]
+            self._followers.setdefault(node.layer, []).extend(uses)
+        # A layer that stays float ends every fusion.
+        quantised = [layer for layer in self._followers if layer.name not in untouched]
+        self._quantised = set(quantised)
+        for layer in quantised:
+            self._decide(layer)
+
+    def _decide(self, layer: layers.Layer) -> None:
+        kind = type(layer)
+        linear = getattr(getattr(layer, "activation", None), "__name__", "") == "linear"
+        if kind in (layers.Conv2D, layers.DepthwiseConv2D) and linear:
+            if self._only_before(layer, _is_normalisation, _is_relu, _is_concatenation):
+                self.without_activation.add(layer)
+        elif kind is layers.Dense and linear:
+            if self._only_before(layer, _is_relu, _is_concatenation):
+                self.without_activation.add(layer)
+        elif kind in (layers.Add, layers.BatchNormalization):
+            if self._only_before(layer, _is_relu, _is_concatenation):
+                self.passed_on.add(layer)
+        elif (_is_relu(layer) or _is_concatenation(layer)) and self._only_before(
+            layer, _is_concatenation
+        ):
+            self.passed_on.add(layer)
+
+    def _only_before(self, layer: layers.Layer, *kinds: Callable[[layers.Layer], bool]) -> bool:
+        """Whether each output of the layer has one use, all of them by layers of one kind."""
+        uses = self._followers[layer]
+        if any(len(use) != 1 or use[0] not in self._quantised for use in uses):
+            return False
+        return any(all(kind(use[0]) for use in uses) for kind in kinds)
+
+
+def _is_normalisation(layer: layers.Layer) -> bool:
+    return type(layer) is layers.BatchNormalization
+
+
+def _is_relu(layer: layers.Layer) -> bool:
+    is_activation = isinstance(layer, layers.Activation)
+    return type(layer) is layers.ReLU or (
+        is_activation and getattr(layer.activation, "__name__", "") == "relu"
+    )
+
+
+def _is_concatenation(layer: layers.Layer) -> bool:
+    return type(layer) is layers.Concatenate
+
+
+def _copy_weights(source: layers.Layer, target: layers.Layer) -> None:
+    """The weights of a layer into its copy, or into the wrapper around its copy."""
+    if not isinstance(target, QuantizeWrapper):
+        target.set_weights(source.get_weights())
+        return
+    variables = {_last_name(variable): variable for variable in target.weights}
+    for variable in source.weights:
+        variables[_last_name(variable)].assign(variable)
 
 
 def _last_name(variable: tf.Variable) -> str:

@@ -72,7 +72,6 @@ def test_same_as_the_model_built_in_tf_keras() -> None:
     np.testing.assert_array_equal(first(images(4)), second(images(4)))
 
 
-@pytest.mark.slow
 def test_custom_layers_are_handed_on() -> None:
     parts = keras.layers.Conv2D(4, 3), keras.layers.Conv2D(4, 3), Doubling(name="mine")
     rest = keras.layers.Flatten(), keras.layers.Dense(2)

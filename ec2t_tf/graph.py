@@ -1,0 +1,79 @@
+"""Reading and rebuilding the graph of a tf_keras model, layer call by layer call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+# What a layer is called with in the new graph -> what it gives there.
+Call = Callable[[layers.Layer, Any, dict[str, Any]], Any]
+
+
+def nodes(model: tf_keras.Model) -> Iterator[Any]:
+    """The calls of a model's layers in the order they run, inputs left out."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if not node.is_input:
+                yield node
+
+
+def consumers(model: tf_keras.Model) -> dict[int, list[layers.Layer | None]]:
+    """Who uses each tensor (by its id), one entry a use; None stands for the model's output."""
+    found: dict[int, list[layers.Layer | None]] = {}
+    for tensor in model.outputs:
+        found.setdefault(id(tensor), []).append(None)
+    for node in nodes(model):
+        for tensor in node.keras_inputs:
+            found.setdefault(id(tensor), []).append(node.layer)
+    return found
+
+
+def rebuild(model: tf_keras.Model, call: Call) -> tf_keras.Model:
+    """A functional model with the same inputs, outputs and calls.
+
+    Args:
+      model: built Sequential or functional model.
+      call: gives the outputs of a call from its layer, its arguments and its options, tensors
+        replaced by those of the new graph.
+    """
+    made: dict[int, Any] = {}
+    inputs = []
+    for tensor, name in zip(model.inputs, model.input_names, strict=True):
+        inputs.append(tf_keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name))
+        made[id(tensor)] = inputs[-1]
+
+    def there(value: Any) -> Any:
+        return made.get(id(value), value)
+
+    for node in nodes(model):
+        arguments = tf.nest.map_structure(there, node.call_args)
+        options = tf.nest.map_structure(there, node.call_kwargs)
+        results = tf.nest.flatten(call(node.layer, arguments, options))
+        for old, new in zip(tf.nest.flatten(node.outputs), results, strict=True):
+            made[id(old)] = new
+    packed_inputs = tf.nest.pack_sequence_as(model._nested_inputs, inputs)
+    outputs = tf.nest.map_structure(there, model._nested_outputs)
+    return tf_keras.Model(packed_inputs, outputs, name=model.name)
+
+
+def rebuild_chain(
+    model: tf_keras.Sequential, parts: list[layers.Layer], **options: Any
+) -> tf_keras.Sequential:
+    """A Sequential model with the same input and these layers."""
+    (source,), (name,) = model.inputs, model.input_names
+    first = layers.InputLayer(batch_input_shape=source.shape, dtype=source.dtype, name=name)
+    return tf_keras.Sequential([first, *parts], name=model.name, **options)
+
+
+def copy_layer(layer: layers.Layer, name: str, **changes: Any) -> layers.Layer:
+    """A new layer with the same settings but for `changes`; it has no weights yet."""
+    config = {**layer.get_config(), **changes}
+    if "name" in config:
+        config["name"] = name
+    copy = type(layer).from_config(config)
+    copy._name = name  # not every layer has its name in its config
+    return copy
