@@ -371,9 +371,9 @@ class Lowering:
                 f"static const ec2t_mcu_list_conv layer_{n} = {{{layout.c()}, {out.c()}, "
                 f"channels_{n}, weights_{n}, taps_{n}, {len(offsets)}, "
                 f"{int((minus_count + plus_count).max(initial=0))}, "
-                f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.rows}, "
+                f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.count}, "
                 f"{tiling.across}, {tiling.in_row_step}, {tiling.in_tile_step}, "
-                f"{tiling.out_row_step}, {tiling.out_tile_step}, {tiling.cover}, {clamp}, "
+                f"{tiling.out_row_step}, {tiling.out_tile_step}, {clamp}, "
                 f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile})}};"
             )
             code.statements += [
@@ -395,8 +395,7 @@ class Lowering:
             planes = (layout.channels - 1) * layout.plane
             last_tap = taps[-1][0] * layout.pitch + taps[-1][1] - top * layout.pitch - left
             tiling = self._tiling(layout, out, strides, unit)
-            tiles = -(-tiling.cover // tiling.rows) - 1
-            of_lists = tiles * tiling.in_row_step + (tiling.across - 1) * tiling.in_tile_step
+            of_lists = (tiling.count - 1) * tiling.in_row_step + (tiling.across - 1) * tiling.in_tile_step
             of_lists += tiling.in_group[-1] + self.group * strides[1]
             of_dense = (out.height - 1) * strides[0] * layout.pitch + (out.width + 8) * strides[1]
             return planes + last_tap + max(of_lists, of_dense) + 16
@@ -940,6 +939,11 @@ class Tiling:
     out_row_step: int
     out_tile_step: int
     cover: int
+
+    @property
+    def count(self) -> int:
+        """Tiles down a plane."""
+        return -(-self.cover // self.rows)
 
 
 def _runs(

@@ -126,7 +126,11 @@ static int prepare(const ec2t_mcu_channel *channel, int32_t zero_point, ec2t_mcu
     fast->right = (int32_t)right;
 #endif
     fast->multiplier = channel->multiplier;
+#if defined(EC2T_MCU_HELIUM)
+    fast->rounding = zero_point;
+#else
     fast->rounding = (1 << (right - 1u)) + (zero_point + (int32_t)EC2T_MCU_FLIP) * (1 << right);
+#endif
     return 1;
 }
 
@@ -152,7 +156,15 @@ static void slow_tile(const ec2t_mcu_list_conv *layer, const ec2t_mcu_channel *c
 ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const uint8_t *input,
                                        uint8_t *output, uint16_t *scratch) {
     const uint16_t *stored = layer->weights;
+    const ec2t_mcu_tile_fast tile = layer->fast;
     uint32_t position = 0;
+    uint32_t across = layer->tiles_across, rows = layer->tile_count;
+    uint32_t in_step = layer->in_tile_step, out_step = layer->out_tile_step;
+    uint32_t in_row_step = layer->in_row_step, out_row_step = layer->out_row_step;
+    if (across == 1) { /* one tile a row: the inner loop goes down the rows */
+        across = rows, in_step = in_row_step, out_step = out_row_step;
+        rows = 1;
+    }
     ec2t_mcu_lead(&layer->out, output);
     for (uint32_t o = 0; o < layer->out.channels; ++o) {
         const ec2t_mcu_channel *channel = &layer->channel[o];
@@ -172,17 +184,14 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
             fast.plus_list = stored + channel->minus_count;
             stored = fast.plus_list + channel->plus_count;
         }
-        const int is_fast = layer->fast && prepare(channel, layer->clamp.zero_point, &fast);
+        const int is_fast = tile && prepare(channel, layer->clamp.zero_point, &fast);
         const uint8_t *in =
             layer->depthwise ? input + o / layer->depthwise * layer->in.plane : input;
         uint8_t *out = output + o * layer->out.plane;
-        const uint32_t across = layer->tiles_across;
-        const uint32_t in_step = layer->in_tile_step, out_step = layer->out_tile_step;
-        for (uint32_t y = 0; y < layer->rows; y += layer->tile_rows) {
+        for (uint32_t y = rows; y; --y, in += in_row_step, out += out_row_step) {
             const uint8_t *from = in;
             uint8_t *to = out;
             if (is_fast) {
-                const ec2t_mcu_tile_fast tile = layer->fast;
                 for (uint32_t x = across; x; --x, from += in_step, to += out_step)
                     tile(from, &fast, to);
             } else {
@@ -190,8 +199,6 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
                     slow_tile(layer, channel, from, fast.minus_list, fast.plus_list, to);
                 }
             }
-            in += layer->in_row_step;
-            out += layer->out_row_step;
         }
         if (is_fast)
             ec2t_mcu_limit(&layer->out, output + o * layer->out.plane, &layer->clamp);

@@ -322,19 +322,28 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
         sums[i] += value * values[i];
 }
 
+/* clang-format off: it would cut the strings of assembly into unreadable columns. */
 /* The fast tile in assembly: constants stay in registers and nothing is spilled. r0 walks over the
- * input, r3 over a list; the sums of the minus list wait on the stack at r7. */
+ * input, r3 over a list of r6 distances; the first tap is loaded, the others are added. The sums of
+ * the minus list wait on the stack at r7. */
 #define EC2T_MCU_LIST(stride, second, third, fourth)                                               \
-    "vmov.i32 q0,#0\n vmov.i32 q1,#0\n vmov.i32 q2,#0\n vmov.i32 q3,#0\n"                          \
-    "lsls r8,r6,#31\n bpl 1f\n ldrh r8,[r3],#2\n add r0,r8\n" EC2T_MCU_TURN_##stride(              \
-        second, third,                                                                             \
-        fourth) "1: lsrs r6,r6,#1\n wls lr,r6,3f\n"                                                \
-                "2: ldr r8,[r3],#4\n uxtah r0,r0,r8\n" EC2T_MCU_TURN_##stride(                     \
-                    second, third,                                                                 \
-                    fourth) "uxtah r0,r0,r8,ror #16\n" EC2T_MCU_TURN_##stride(second, third,       \
-                                                                              fourth) "le "        \
-                                                                                      "lr,2b\n3:"  \
-                                                                                      "\n"
+    "cbnz r6,1f\n vmov.i32 q0,#0\n vmov.i32 q1,#0\n vmov.i32 q2,#0\n vmov.i32 q3,#0\n b 4f\n"      \
+    "1: ldrh r8,[r3],#2\n add r0,r8\n"                                                             \
+    EC2T_MCU_FIRST_##stride(second, third, fourth)                                                 \
+    "lsrs r6,r6,#1\n bcs 2f\n subs r6,r6,#1\n ldrh r8,[r3],#2\n add r0,r8\n"                       \
+    EC2T_MCU_TURN_##stride(second, third, fourth)                                                  \
+    "2: wls lr,r6,4f\n 3: ldr r8,[r3],#4\n uxtah r0,r0,r8\n"                                       \
+    EC2T_MCU_TURN_##stride(second, third, fourth)                                                  \
+    "uxtah r0,r0,r8,ror #16\n"                                                                     \
+    EC2T_MCU_TURN_##stride(second, third, fourth)                                                  \
+    "le lr,3b\n4:\n"
+#define EC2T_MCU_FIRST_1(second, third, fourth)                                                    \
+    "vldrb.s16 q0,[r0]\n vldrb.s16 q1,[r0,#" #second "]\n"                                         \
+    "vldrb.s16 q2,[r0,#" #third "]\n vldrb.s16 q3,[r0,#" #fourth "]\n"
+#define EC2T_MCU_FIRST_2(second, third, fourth)                                                    \
+    "vldrb.u8 q0,[r0]\n vldrb.u8 q1,[r0,#" #second "]\n"                                           \
+    "vldrb.u8 q2,[r0,#" #third "]\n vldrb.u8 q3,[r0,#" #fourth "]\n"                               \
+    "vmovlb.s8 q0,q0\n vmovlb.s8 q1,q1\n vmovlb.s8 q2,q2\n vmovlb.s8 q3,q3\n"
 #define EC2T_MCU_TURN_1(second, third, fourth)                                                     \
     "vldrb.s16 q4,[r0]\n vldrb.s16 q5,[r0,#" #second "]\n vadd.i16 q0,q0,q4\n"                     \
     "vldrb.s16 q4,[r0,#" #third "]\n vadd.i16 q1,q1,q5\n"                                          \
@@ -344,15 +353,18 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
     "vadd.i16 q0,q0,q4\n vldrb.u8 q4,[r0,#" #third "]\n vadd.i16 q1,q1,q5\n"                       \
     "vldrb.u8 q5,[r0,#" #fourth "]\n vmovlb.s8 q4,q4\n vmovlb.s8 q5,q5\n"                          \
     "vadd.i16 q2,q2,q4\n vadd.i16 q3,q3,q5\n"
+/* Eight pixels: sums of 32 bits (bias r0, minus scale q7, plus scale r3), the high half of the
+ * doubled product with the multiplier r4, less one where negative, shifted with rounding by r6, the
+ * zero point r5 added in 16 bits, saturated to bytes. */
 #define EC2T_MCU_REQUANTISE(plus, place, out)                                                      \
-    "vldrw.u32 q4,[r7,#" place "]\n vmovlb.s16 q5,q4\n vmovlt.s16 q6,q4\n"                         \
-    "vmov q4,q7\n vmla.s32 q4,q5,r1\n vmov q5,q7\n vmla.s32 q5,q6,r1\n"                            \
-    "vmovlb.s16 q6," plus "\n vmla.s32 q4,q6,r3\n"                                                 \
-    "vmovlt.s16 " plus "," plus "\n vmla.s32 q5," plus ",r3\n"                                     \
-    "vshr.s32 q6,q4,#31\n vadd.i32 q6,q6,r5\n vqrdmlah.s32 q6,q4,r4\n"                             \
-    "vshr.s32 " plus ",q5,#31\n vadd.i32 " plus "," plus ",r5\n vqrdmlah.s32 " plus ",q5,r4\n"     \
-    "vshl.s32 q6,r6\n vshl.s32 " plus ",r6\n vqmovnb.s32 q6,q6\n vqmovnt.s32 q6," plus "\n"        \
-    "vqmovnb.s16 q6,q6\n vstrb.16 q6,[r2,#" out "]\n"
+    "vldrw.u32 q6,[r7,#" place "]\n vmovlb.s16 q4,q6\n vmovlt.s16 q5,q6\n"                         \
+    "vmlas.s32 q4,q7,r0\n vmlas.s32 q5,q7,r0\n"                                                    \
+    "vmovlb.s16 q6," plus "\n vmovlt.s16 " plus "," plus "\n"                                      \
+    "vmla.s32 q4,q6,r3\n vmla.s32 q5," plus ",r3\n"                                                \
+    "vshr.s32 q6,q4,#31\n vqrdmlah.s32 q6,q4,r4\n"                                                 \
+    "vshr.s32 " plus ",q5,#31\n vqrdmlah.s32 " plus ",q5,r4\n"                                     \
+    "vrshl.s32 q6,r6\n vrshl.s32 " plus ",r6\n vqmovnb.s32 q6,q6\n vqmovnt.s32 q6," plus "\n"      \
+    "vqadd.s16 q6,q6,r5\n vqmovnb.s16 q6,q6\n vstrb.16 q6,[r2,#" out "]\n"
 
 #define EC2T_MCU_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)      \
     static __attribute__((noinline)) void name##_sums(                                             \
@@ -374,23 +386,21 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
         const uint8_t *input __attribute__((unused)),                                              \
         const ec2t_mcu_fast *channel __attribute__((unused)),                                      \
         uint8_t *output __attribute__((unused))) {                                                 \
-        __asm volatile(                                                                            \
-            "push {r3-r8,r9,lr}\n vpush {d8-d15}\n sub sp,#64\n mov r7,sp\n"                       \
-            "mov r4,r0\n mov r5,r1\n ldr r3,[r1]\n ldr r6,[r1,#8]\n" EC2T_MCU_LIST(                \
-                stride, second, third,                                                             \
-                fourth) "vstrw.32 q0,[r7]\n vstrw.32 q1,[r7,#16]\n"                                \
-                        "vstrw.32 q2,[r7,#32]\n vstrw.32 q3,[r7,#48]\n"                            \
-                        "mov r0,r4\n ldr r3,[r5,#4]\n ldr r6,[r5,#12]\n" EC2T_MCU_LIST(            \
-                            stride, second, third,                                                 \
-                            fourth) "add r5,#16\n ldm r5,{r0,r1,r3,r4,r5,r6}\n vdup.32 "           \
-                                    "q7,r0\n" EC2T_MCU_REQUANTISE("q0", "0", "0")                  \
-                                        EC2T_MCU_REQUANTISE("q1", "16", #out_second)               \
-                                            EC2T_MCU_REQUANTISE("q2", "32", #out_third)            \
-                                                EC2T_MCU_REQUANTISE(                               \
-                                                    "q3", "48",                                    \
-                                                    #out_fourth) "add sp,#64\n vpop {d8-d15}\n "   \
-                                                                 "pop {r3-r8,r9,pc}\n");           \
+        __asm volatile("push {r3-r8,r9,lr}\n vpush {d8-d15}\n sub sp,#64\n mov r7,sp\n"            \
+                       "mov r4,r0\n mov r5,r1\n ldr r3,[r1]\n ldr r6,[r1,#8]\n"                    \
+                       EC2T_MCU_LIST(stride, second, third, fourth)                                \
+                       "vstrw.32 q0,[r7]\n vstrw.32 q1,[r7,#16]\n"                                 \
+                       "vstrw.32 q2,[r7,#32]\n vstrw.32 q3,[r7,#48]\n"                             \
+                       "mov r0,r4\n ldr r3,[r5,#4]\n ldr r6,[r5,#12]\n"                            \
+                       EC2T_MCU_LIST(stride, second, third, fourth)                                \
+                       "add r5,#16\n ldm r5,{r0,r1,r3,r4,r5,r6}\n vdup.32 q7,r1\n"                 \
+                       EC2T_MCU_REQUANTISE("q0", "0", "0")                                         \
+                       EC2T_MCU_REQUANTISE("q1", "16", #out_second)                                \
+                       EC2T_MCU_REQUANTISE("q2", "32", #out_third)                                 \
+                       EC2T_MCU_REQUANTISE("q3", "48", #out_fourth)                                \
+                       "add sp,#64\n vpop {d8-d15}\n pop {r3-r8,r9,pc}\n");                        \
     }
+/* clang-format on */
 #define EC2T_MCU_TILE_FAST(name) name##_fast
 
 #endif

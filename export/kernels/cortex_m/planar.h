@@ -89,8 +89,8 @@ typedef void (*ec2t_mcu_tile_fast)(const uint8_t *input, const ec2t_mcu_fast *ch
 
 enum { EC2T_MCU_ENCODING_DISTANCES = 0, EC2T_MCU_ENCODING_RICE = 1 };
 
-/* A convolution whose weights are lists. Tiles cover the output in steps of tile_rows rows and, in
- * a row, of tile_columns columns; `taps` are the byte offsets of one channel's kernel positions. */
+/* A convolution whose weights are lists. Tiles cover an output plane row by row, or the plane taken
+ * as one long row; `taps` are the byte offsets of one channel's kernel positions. */
 typedef struct {
     ec2t_mcu_planar in, out;
     const ec2t_mcu_channel *channel;
@@ -101,11 +101,10 @@ typedef struct {
     uint8_t encoding, rice_k;
     uint8_t depthwise;    /* output channels an input channel has; 0: an ordinary convolution */
     uint32_t stream_bits; /* length of a Rice stream */
-    uint16_t tile_rows, tiles_across;
+    uint16_t tile_count, tiles_across; /* tiles down a plane and along a row */
     uint16_t in_row_step,
         in_tile_step; /* bytes between rows and tiles of the output, in the input */
     uint16_t out_row_step, out_tile_step;
-    uint16_t rows; /* output rows to cover; 1 where the plane is taken as one long row */
     ec2t_mcu_clamp clamp;
     uint16_t out_group[4]; /* bytes from a tile's first pixel to each group, in the output */
     ec2t_mcu_tile_sums sums;
