@@ -17,6 +17,7 @@ from .lower import CORES, SWAR_CORES, Lowering, Names
 from .plan import ALIGNMENT, Block, Layout, place
 
 KERNELS = Path(kernels.__file__).parent / "cortex_m"
+TILES = {"list_tile.h": "EC2T_MCU_TILE", "dense_tile.h": "EC2T_MCU_DENSE_TILE"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def to_c(
         (pointer(first), pointer(last)),
         report,
     )
-    copied = ["planar.h", "requantise.h", "list_tile.h", *sorted(sources)]
+    headers = [header for header, macro in TILES.items() if any(t.startswith(macro) for t in tiles)]
+    copied = ["planar.h", "requantise.h", *headers, *sorted(sources)]
     for file in copied:
         shutil.copyfile(KERNELS / file, folder / file)
     _write_cmake(folder, name, sorted(sources), core)
@@ -229,10 +231,18 @@ def _write_model(
     (folder / f"{name}.h").write_text("\n".join(header))
     first, last = net.layouts[net.input], net.layouts[net.output]
     lists = any("status = " in line for line in body)
+    text = "\n".join(declarations)
+    includes = [
+        f'#include "{header}"' for header, macro in TILES.items() if f"{macro}(" in text
+    ] or ['#include "planar.h"']
     source = [
         f'#include "{name}.h"',
         "",
-        '#include "list_tile.h"',
+        *includes,
+        "",
+        f"#if EC2T_MCU_FLIP != {0x80 if net.core in SWAR_CORES else 0}u",
+        f"#error this net was exported for {net.core}: compile it for that core, or export again",
+        "#endif",
         "",
         f"#ifndef {upper}_LAP",
         f"#define {upper}_LAP() (void)0 /* called after every layer */",

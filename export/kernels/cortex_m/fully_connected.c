@@ -34,6 +34,15 @@ static inline int32_t add_products(uint32_t even, uint32_t odd, uint32_t weights
 }
 #endif
 
+/* An activation as it is stored: on SWAR cores 128 greater, which the biases account for. */
+static inline int32_t stored(uint8_t byte) {
+#if defined(EC2T_MCU_SWAR)
+    return byte;
+#else
+    return (int8_t)byte;
+#endif
+}
+
 /* Adds the products of int8 weights and inputs of `rows` rows, 1 to ROWS, to as many sums. */
 static void products(const int8_t *weights, const uint8_t *input, uint32_t count, uint32_t rows,
                      int32_t *sums) {
@@ -60,6 +69,7 @@ static void products(const int8_t *weights, const uint8_t *input, uint32_t count
     const int8_t *w0 = row[0], *w1 = row[1];
     const uint8_t *from = input, *const end = input + (count & ~3u);
     int32_t s0 = 0, s1 = 0;
+#pragma GCC unroll 4
     for (; from != end; from += 4, w0 += 4, w1 += 4) {
         const uint32_t x = word_at(from), even = even_bytes(x), odd = odd_bytes(x);
         s0 = add_products(even, odd, word_at(w0), s0);
@@ -70,7 +80,7 @@ static void products(const int8_t *weights, const uint8_t *input, uint32_t count
 #endif
 #pragma GCC unroll 1
     for (; i < count; ++i) {
-        const int32_t x = ec2t_mcu_value(input[i]);
+        const int32_t x = stored(input[i]);
 #pragma GCC unroll 4
         for (uint32_t r = 0; r < ROWS; ++r) {
             sum[r] += row[r][i] * x;

@@ -115,9 +115,10 @@ typedef struct {
 ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const uint8_t *input,
                                        uint8_t *output, uint16_t *scratch);
 
-/* int8 weights [out][tap]; the number of taps is a multiple of four, some with weight 0. Horizontal
- * stride 1 or 2. Dense: taps come in runs of four neighbours of a row, `taps` is the byte offset of
- * each run. Gather: `taps` is the byte offset of each tap. */
+/* Int8 convolutions on cores with DSP instructions: weights [out][tap], the number of taps a
+ * multiple of four, some with weight 0. Horizontal stride 1 or 2. Dense: taps come in runs of four
+ * neighbours of a row, `taps` is the byte offset of each run. Gather: `taps` is the byte offset of
+ * each tap. */
 typedef struct {
     ec2t_mcu_planar in, out;
     const ec2t_mcu_channel *channel;
@@ -131,6 +132,43 @@ void ec2t_mcu_dense_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *in
                              uint8_t *output);
 void ec2t_mcu_gather_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
                               uint8_t *output);
+
+/* Int8 convolutions on the other cores, in tiles of dense_tile.h: weights [out][tap]. Helium:
+ * `taps` are byte distances, each from the tap before. Others: `taps` are the byte offsets of
+ * `runs` runs of neighbouring taps, and where activations are stored as value + 128
+ * (EC2T_MCU_FLIP) the biases are less by 128 times the sum of the weights. */
+typedef struct {
+    const uint16_t *taps;
+    const int8_t *weights;
+    uint32_t count;
+    int32_t bias, multiplier, zero_point, shift;
+} ec2t_mcu_dense_fast;
+typedef void (*ec2t_mcu_dense_tile)(const uint8_t *input, const ec2t_mcu_dense_fast *channel,
+                                    uint8_t *output);
+typedef void (*ec2t_mcu_dense_sums)(const uint8_t *input, const uint16_t *taps, uint32_t runs,
+                                    const int8_t *weights, int32_t *sums);
+typedef struct {
+    ec2t_mcu_planar in, out;
+    const ec2t_mcu_channel *channel;
+    const int8_t *weights;
+    const uint16_t *taps;
+    uint16_t tap_count;
+    uint8_t stride_x, depth_multiplier; /* depth_multiplier 0: an ordinary convolution */
+    ec2t_mcu_clamp clamp;
+    uint16_t in_row_step; /* bytes in the input from one row (of tiles) to the next */
+#if defined(EC2T_MCU_HELIUM)
+    uint16_t in_tile_step, out_row_step, out_tile_step;
+    uint16_t tile_count, tiles_across;
+    uint16_t in_group[4], out_group[4]; /* bytes from a tile's first pixel to each group */
+    ec2t_mcu_dense_tile tile;
+#else
+    uint16_t runs;
+    uint8_t pixels; /* of a tile, at most 8 */
+    ec2t_mcu_dense_sums sums;
+#endif
+} ec2t_mcu_tiled_conv;
+void ec2t_mcu_tiled_conv_run(const ec2t_mcu_tiled_conv *layer, const uint8_t *input,
+                             uint8_t *output);
 
 /* Fully connected over a vector. Dense: int8 weights [out][in]. Lists: uint16_t indices. */
 typedef struct {
