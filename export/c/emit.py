@@ -13,7 +13,7 @@ from .. import kernels
 from . import graph as graph_module
 from .boards import BOARDS
 from .example import write_example
-from .lower import CORES, SWAR_CORES, Lowering, Names
+from .lower import CORES, OPTIMIZE, SWAR_CORES, Lowering, Names
 from .plan import ALIGNMENT, Block, Layout, place
 
 KERNELS = Path(kernels.__file__).parent / "cortex_m"
@@ -51,7 +51,7 @@ def to_c(
     *,
     core: str = "generic",
     name: str = "model",
-    encoding: str = "auto",
+    optimize: str = "balanced",
     example: bool = False,
 ) -> Report:
     """Writes an int8 .tflite net as freestanding C11 for one microcontroller core.
@@ -65,9 +65,10 @@ def to_c(
         folder: Where to write; made if missing. Files of the same name are replaced.
         core: One of "generic" (any C11 compiler, the host), "m0", "m3", "m4", "m7", "m33", "m55".
         name: Prefix of the public C names, a C identifier.
-        encoding: How ternary convolutions keep their weights: "rice" (smallest), "distances"
-            (16 bits a non-zero, nothing to decode) or "auto".
-
+        optimize: How ternary convolutions keep their weights. "speed": 16-bit distances, nothing to
+            decode. "size": a Rice stream, close to the entropy, decoded at every call. "balanced":
+            Rice where a layer has at least 16 output pixels to use what it decodes, distances
+            elsewhere.
         example: Also write `folder`/example: a firmware for the core that QEMU runs.
 
     Raises:
@@ -78,13 +79,13 @@ def to_c(
         raise ValueError(f"core must be one of {', '.join(CORES)}. Received: {core!r}.")
     if example and core not in BOARDS:
         raise ValueError(f"an example needs a core of its own. Received: core={core!r}.")
-    if encoding not in ("auto", "rice", "distances"):
-        raise ValueError(f"encoding must be auto, rice or distances. Received: {encoding!r}.")
+    if optimize not in OPTIMIZE:
+        raise ValueError(f"optimize must be one of {', '.join(OPTIMIZE)}. Received: {optimize!r}.")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
         raise ValueError(f"name must be a lower-case C identifier. Received: {name!r}.")
     if isinstance(model, (str, Path)):
         model = Path(model).read_bytes()
-    net = Lowering(graph_module.read(model), model, core=core, encoding=encoding)
+    net = Lowering(graph_module.read(model), model, core=core, optimize=optimize)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     addresses, scratch, arena = _memory(net)

@@ -17,6 +17,7 @@ from .plan import Layout
 
 CORES = ("generic", "m0", "m3", "m4", "m7", "m33", "m55")
 GROUP = {"m55": 8}  # neighbouring pixels a tile handles at once; 4 elsewhere
+OPTIMIZE = ("size", "balanced", "speed")
 SWAR_CORES = ("generic", "m0", "m3")
 DSP_CORES = ("m4", "m7", "m33")
 FLIP = 128  # what SWAR cores add to stored activations
@@ -87,11 +88,11 @@ class Code:
 class Lowering:
     """Walks a graph once; then `steps` and `layouts` (by tensor) are ready for planning."""
 
-    def __init__(self, graph: Graph, model: bytes, *, core: str, encoding: str) -> None:
+    def __init__(self, graph: Graph, model: bytes, *, core: str, optimize: str) -> None:
         self.graph = graph
         self.model = model
         self.core = core
-        self.encoding = encoding
+        self.optimize = optimize
         self.group = GROUP.get(core, 4)
         self.layouts: dict[int, Layout] = {}
         self.steps: list[Step] = []
@@ -522,10 +523,8 @@ class Lowering:
         plain = distances(symbols, where)
         if plain is None:
             return None
-        encoding = self.encoding
-        if encoding == "auto":
-            encoding = "rice" if out.height * out.width >= RICE_PIXELS else "distances"
-        if encoding == "distances":
+        few = out.height * out.width < RICE_PIXELS
+        if self.optimize == "speed" or (self.optimize == "balanced" and few):
             return "uint16_t", plain, "EC2T_MCU_ENCODING_DISTANCES", 0, 0, "distances"
         k = best_rice_parameter(symbols)
         stream, bits = rice(symbols, k)

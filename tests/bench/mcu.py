@@ -56,9 +56,9 @@ INT8_SHAPES: dict[str, Callable[[], bytes]] = {
 }
 
 
-def layer(model: bytes, core: str, folder: Path, *, encoding: str) -> int:
+def layer(model: bytes, core: str, folder: Path, *, optimize: str) -> int:
     """Instructions of the one layer of a net, conversion to planes and back left out."""
-    to_c(model, folder, core=core, encoding=encoding)
+    to_c(model, folder, core=core, optimize=optimize)
     net = graph.read(model)
     values = nets.inputs(model, 3)[2:]
     shape = net.tensors[net.outputs[0]].shape[1:]
@@ -110,19 +110,19 @@ def tasks(cores: list[str]) -> Iterator[tuple[list[str], Callable[[Path], Any]]]
     for core in cores:
         for name, make in SHAPES.items():
             for zeros in SPARSITIES:
-                for encoding in ("distances", "rice"):
-                    if encoding == "rice" and name != next(iter(SHAPES)):
+                for optimize in ("speed", "size"):
+                    if optimize == "size" and name != next(iter(SHAPES)):
                         continue  # the price of decoding, shown once
                     yield (
-                        ["layers", name, core, f"{zeros:.0%} {encoding}"],
-                        lambda f, m=make, z=zeros, c=core, e=encoding: layer(
-                            m(z), c, f, encoding=e
+                        ["layers", name, core, f"{zeros:.0%} {optimize}"],
+                        lambda f, m=make, z=zeros, c=core, e=optimize: layer(
+                            m(z), c, f, optimize=e
                         ),
                     )
         for name, build in INT8_SHAPES.items():
             yield (
                 ["layers", name, core, "int8"],
-                lambda f, b=build, c=core: layer(b(), c, f, encoding="auto"),
+                lambda f, b=build, c=core: layer(b(), c, f, optimize="speed"),
             )
         if cmsis_nn.root() is not None:
             peers = {**{n: (lambda m=m: m(0.5)) for n, m in SHAPES.items()}, **INT8_SHAPES}
@@ -167,8 +167,8 @@ def measure(cores: list[str]) -> dict[str, Any]:
 def markdown(table: dict[str, Any]) -> str:
     """The table of docs/mcu.md."""
     lines = ["## Layers: thousands of instructions in QEMU", ""]
-    head = ["50%", "50% Rice", "70%", "70% Rice", "90%", "90% Rice", "CMSIS-NN"]
-    keys = [f"{z:.0%} {e}" for z in SPARSITIES for e in ("distances", "rice")] + ["CMSIS-NN"]
+    head = ["50%", "50% size", "70%", "70% size", "90%", "90% size", "CMSIS-NN"]
+    keys = [f"{z:.0%} {e}" for z in SPARSITIES for e in ("speed", "size")] + ["CMSIS-NN"]
     lines += ["| layer | core | " + " | ".join(head) + " |", "|---" * 9 + "|"]
     for name, cores in table["layers"].items():
         for core, row in cores.items():
