@@ -452,7 +452,7 @@ class Lowering:
     ) -> tuple[str, list[int], npt.NDArray[np.int8]]:
         """Kernel function, tap offsets and weights of an int8 convolution on a DSP core; `grid` is
         [out, depth, rows, columns]."""
-        count, depth, kernel_h, kernel_w = grid.shape
+        count, kernel_w = grid.shape[0], grid.shape[3]
         if kernel_w > 1 and dilation[1] == 1:
             where, rows = _runs(grid, dilation[0], layout, 4)
             return "ec2t_mcu_dense_conv_run", where, rows
@@ -1041,9 +1041,7 @@ class Tiling:
         return -(-self.cover // self.rows)
 
 
-def _offsets(
-    shape: tuple[int, ...], dilation: tuple[int, int], layout: Layout
-) -> list[int]:
+def _offsets(shape: tuple[int, ...], dilation: tuple[int, int], layout: Layout) -> list[int]:
     """Byte offsets of the taps of weights [out, depth, rows, columns], in their order."""
     _, depth, kernel_h, kernel_w = shape
     return [

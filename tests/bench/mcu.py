@@ -142,9 +142,37 @@ def tasks(cores: list[str]) -> Iterator[tuple[list[str], Callable[[Path], Any]]]
         yield ["tflm", name], lambda _, m=make_net: tflm_sizes(m())
 
 
+def wheel_compressor(model: bytes) -> bytes | None:
+    """The file as the tflite-micro wheel's own LUT compressor makes it; None without the wheel.
+    Tensors with a scale a channel get a table a channel, others one table: its decoder takes the
+    number of tables from the scales."""
+    try:
+        from tflite_micro import compression
+    except ImportError:
+        return None
+    net = graph.read(model)
+    builder = compression.SpecBuilder()
+    for op in net.operators:
+        axis = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "DEPTHWISE_CONV_2D": 3}.get(op.kind)
+        weights = net.tensors[op.inputs[1]].data if axis is not None else None
+        if axis is None or weights is None:
+            continue
+        several = len(net.tensors[op.inputs[1]].scale) > 1
+        rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis] if several else 1, -1)
+        values = max(len(np.unique(row)) for row in rows)
+        if values <= 8:
+            spec = compression.spec
+            mode = spec.PerChannel(axis) if several else spec.PerTensor()
+            builder.add_tensor(0, op.inputs[1]).with_lut(2 if values <= 4 else 3, mode)
+    return bytes(compression.compress(model, builder.build()))
+
+
 def tflm_sizes(model: bytes) -> dict[str, dict[str, int | None]]:
     """File and smallest arena of plain int8 and of DECODE streams, bytes."""
     files = {"int8": model, **{s: to_tflm(model, streams=s)[0] for s in ("lut", "huffman", "auto")}}
+    theirs = wheel_compressor(model)
+    if theirs is not None:
+        files["LUT of the wheel"] = theirs
     return {k: {"file": len(v), "arena": smallest_arena(v)} for k, v in files.items()}
 
 

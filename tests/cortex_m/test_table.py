@@ -13,7 +13,12 @@ from tests.bench import mcu, qemu
 
 CONVOLUTION = "3x3, 16x16x32 -> 32"
 # Millions of instructions at 50, 70 and 90 % zeros.
-AT_MOST = {"m0": (9, 5.5, 2.2), "m3": (2.4, 1.5, 0.65), "m4": (1.25, 0.80, 0.36), "m55": (0.43, 0.27, 0.115)}
+AT_MOST = {
+    "m0": (9, 5.5, 2.2),
+    "m3": (2.4, 1.5, 0.65),
+    "m4": (1.25, 0.80, 0.36),
+    "m55": (0.43, 0.27, 0.115),
+}
 needs_tools = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
 
 

@@ -12,7 +12,8 @@
  *
  * Sums lie in q0 to q3; r0 walks over the input, r3 over the distances of the taps, r4 over the
  * weights. With stride 2 bytes are gathered, q6 and q7 hold their places. */
-/* clang-format off: it would cut the strings of assembly into unreadable columns. */
+/* Assembly is laid out by hand. */
+/* clang-format off */
 #define EC2T_MCU_DENSE_START_1(second, third)
 #define EC2T_MCU_DENSE_START_2(second, third)                                                      \
     "movs r6,#0\n vidup.u32 q6,r6,#2\n movw r6,#" #second "\n vadd.i32 q7,q6,r6\n"                 \

@@ -15,7 +15,7 @@ enum { ROWS = 4 };
 /* Four inputs of two rows; every pointer moves on. */
 #define FOUR_INPUTS                                                                                \
     "ldr %[x],[%[from]],#4\n ldr %[w],[%[w0]],#4\n sxtb16 %[even],%[x]\n"                          \
-    "sxtb16 %[t],%[w]\n sxtb16 %[x],%[x],ror #8\n sxtb16 %[w],%[w],ror #8\n"                      \
+    "sxtb16 %[t],%[w]\n sxtb16 %[x],%[x],ror #8\n sxtb16 %[w],%[w],ror #8\n"                       \
     "smlad %[s0],%[even],%[t],%[s0]\n smlad %[s0],%[x],%[w],%[s0]\n ldr %[w],[%[w1]],#4\n"         \
     "sxtb16 %[t],%[w]\n sxtb16 %[w],%[w],ror #8\n"                                                 \
     "smlad %[s1],%[even],%[t],%[s1]\n smlad %[s1],%[x],%[w],%[s1]\n"

@@ -246,58 +246,47 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
 #define EC2T_MCU_REQUANTISE_2(even, odd, place, out)                                               \
     EC2T_MCU_REQUANTISE(even, odd, place, "r11", "r8", "r11", out)
 
-#define EC2T_MCU_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)                                                                                        \
-    static void name##_sums(const uint8_t *input, const uint16_t *list, uint32_t count,                                                                                              \
-                            int32_t value, int32_t *sums) {                                                                                                                          \
-        ec2t_mcu_half_##stride(input, list, count, value, sums, second);                                                                                                             \
-        ec2t_mcu_half_##stride(input + (third), list, count, value, sums + 8, (fourth) - (third));                                                                                   \
-    }                                                                                                                                                                                \
-    static __attribute__((naked, noinline)) void name##_fast(                                                                                                                        \
-        const uint8_t *input __attribute__((unused)),                                                                                                                                \
-        const ec2t_mcu_fast *channel __attribute__((unused)),                                                                                                                        \
-        uint8_t *output __attribute__((unused))) {                                                                                                                                   \
-        __asm volatile("push {r0-r2,r4-r11,lr}\n sub sp,#40\n"                                                                                                                       \
-                       "ldr r2,[r1,#8]\n ldr r1,[r1]\n movs r3,#0\n str r3,[sp]\n"                                                                                                   \
-                       "1: movs r4,#0\n movs r5,#0\n movs r6,#0\n movs r7,#0\n"                                                                                                      \
-                       "mov r8,r4\n mov r9,r4\n mov r10,r4\n mov r11,r4\n"                                                                                                           \
-                       "lsls r3,r2,#31\n add r2,r1,r2,lsl #1\n bpl 2f\n"                                                                                                             \
-                       "ldrh r3,[r1],#2\n add r0,r3\n" EC2T_MCU_TAP_##stride(                                                                                                        \
-                           second, third,                                                                                                                                            \
-                           fourth) "2: sub r3,r2,r1\n lsls r3,r3,#29\n bpl 3f\n"                                                                                                     \
-                                   "ldr r3,[r1],#4\n"                                                                                                                                \
-                                   "uxtah r0,r0,r3\n" EC2T_MCU_TAP_##stride(second, third, fourth) "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_##stride(                                 \
-                                       second, third,                                                                                                                                \
-                                       fourth) "3: cmp r1,r2\n beq 5f\n"                                                                                                             \
-                                               "4: ldr r3,[r1],#4\n"                                                                                                                 \
-                                               "uxtah r0,r0,r3\n" EC2T_MCU_TAP_##stride(second, third, fourth) "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_##stride(                     \
-                                                   second, third,                                                                                                                    \
-                                                   fourth) "ldr r3,[r1],#4\n"                                                                                                        \
-                                                           "uxtah "                                                                                                                  \
-                                                           "r0,r0,r3\n" EC2T_MCU_TAP_##stride(second, third, fourth) "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_##stride(               \
-                                                               second, third,                                                                                                        \
-                                                               fourth) "cmp r1,r2\n bne 4b\n"                                                                                        \
-                                                                       "5: ldr r3,[sp]\n cbnz "                                                                                      \
-                                                                       "r3,6f\n"                                                                                                     \
-                                                                       "add r12,sp,#8\n stm "                                                                                        \
-                                                                       "r12,{r4-r11}\n str "                                                                                         \
-                                                                       "sp,[sp]\n"                                                                                                   \
-                                                                       "ldrd r0,r1,[sp,#40]\n "                                                                                      \
-                                                                       "ldr r2,[r1,#12]\n ldr "                                                                                      \
-                                                                       "r1,[r1,#4]\n b 1b\n"                                                                                         \
-                                                                       "6: ldrd r0,lr,[sp,#44]\n "                                                                                   \
-                                                                       "push {r8-r11}\n"                                                                                             \
-                                                                       "add r0,#16\n ldm "                                                                                           \
-                                                                       "r0,{r0-r3,r12}"                                                                                              \
-                                                                       "\n" EC2T_MCU_REQUANTISE_##stride(                                                                            \
-                                                                           "r4", "r5", "24", "0")                                                                                    \
-                                                                           EC2T_MCU_REQUANTISE_##stride("r6", "r7", "32", #out_second) "pop {r4-r7}\n" EC2T_MCU_REQUANTISE_##stride( \
-                                                                               "r4", "r5", "24",                                                                                     \
-                                                                               #out_third)                                                                                           \
-                                                                               EC2T_MCU_REQUANTISE_##stride(                                                                         \
-                                                                                   "r6", "r7",                                                                                       \
-                                                                                   "32",                                                                                             \
-                                                                                   #out_fourth) "add sp,#52\n pop {r4-r11,pc}\n");                                                   \
+/* clang-format off */
+#define EC2T_MCU_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)      \
+    static void name##_sums(const uint8_t *input, const uint16_t *list, uint32_t count,            \
+                            int32_t value, int32_t *sums) {                                        \
+        ec2t_mcu_half_##stride(input, list, count, value, sums, second);                           \
+        ec2t_mcu_half_##stride(input + (third), list, count, value, sums + 8,                      \
+                               (fourth) - (third));                                                \
+    }                                                                                              \
+    static __attribute__((naked, noinline)) void name##_fast(                                      \
+        const uint8_t *input __attribute__((unused)),                                              \
+        const ec2t_mcu_fast *channel __attribute__((unused)),                                      \
+        uint8_t *output __attribute__((unused))) {                                                 \
+        __asm volatile("push {r0-r2,r4-r11,lr}\n sub sp,#40\n"                                     \
+                       "ldr r2,[r1,#8]\n ldr r1,[r1]\n movs r3,#0\n str r3,[sp]\n"                 \
+                       "1: movs r4,#0\n movs r5,#0\n movs r6,#0\n movs r7,#0\n"                    \
+                       "mov r8,r4\n mov r9,r4\n mov r10,r4\n mov r11,r4\n"                         \
+                       "lsls r3,r2,#31\n add r2,r1,r2,lsl #1\n bpl 2f\n"                           \
+                       "ldrh r3,[r1],#2\n add r0,r3\n"                                             \
+                       EC2T_MCU_TAP_##stride(second, third, fourth)                                \
+                       "2: sub r3,r2,r1\n lsls r3,r3,#29\n bpl 3f\n"                               \
+                       EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
+                       "3: cmp r1,r2\n beq 5f\n 4:\n"                                              \
+                       EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
+                       EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
+                       "cmp r1,r2\n bne 4b\n"                                                      \
+                       "5: ldr r3,[sp]\n cbnz r3,6f\n add r12,sp,#8\n stm r12,{r4-r11}\n"          \
+                       "str sp,[sp]\n ldrd r0,r1,[sp,#40]\n ldr r2,[r1,#12]\n ldr r1,[r1,#4]\n"    \
+                       "b 1b\n"                                                                    \
+                       "6: ldrd r0,lr,[sp,#44]\n push {r8-r11}\n"                                  \
+                       "add r0,#16\n ldm r0,{r0-r3,r12}\n"                                         \
+                       EC2T_MCU_REQUANTISE_##stride("r4", "r5", "24", "0")                         \
+                       EC2T_MCU_REQUANTISE_##stride("r6", "r7", "32", #out_second)                 \
+                       "pop {r4-r7}\n"                                                             \
+                       EC2T_MCU_REQUANTISE_##stride("r4", "r5", "24", #out_third)                  \
+                       EC2T_MCU_REQUANTISE_##stride("r6", "r7", "32", #out_fourth)                 \
+                       "add sp,#52\n pop {r4-r11,pc}\n");                                          \
     }
+#define EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                                           \
+    "ldr r3,[r1],#4\n uxtah r0,r0,r3\n" EC2T_MCU_TAP_##stride(second, third, fourth)               \
+    "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_##stride(second, third, fourth)
+/* clang-format on */
 #define EC2T_MCU_TILE_FAST(name) name##_fast
 
 #else /* Helium */
@@ -322,7 +311,8 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
         sums[i] += value * values[i];
 }
 
-/* clang-format off: it would cut the strings of assembly into unreadable columns. */
+/* Assembly is laid out by hand. */
+/* clang-format off */
 /* The fast tile in assembly: constants stay in registers and nothing is spilled. r0 walks over the
  * input, r3 over a list of r6 distances; the first tap is loaded, the others are added. The sums of
  * the minus list wait on the stack at r7. */

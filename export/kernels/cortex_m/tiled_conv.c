@@ -56,9 +56,8 @@ static void plane(const ec2t_mcu_tiled_conv *layer, const ec2t_mcu_channel *chan
                   const int8_t *weights, const uint8_t *in, uint8_t *out) {
     const uint32_t magnitude =
         channel->bias < 0 ? 0u - (uint32_t)channel->bias : (uint32_t)channel->bias;
-    const ec2t_mcu_constants constants =
-        ec2t_mcu_constants_of(channel->multiplier, channel->shift,
-                              magnitude + 32768u * layer->tap_count, &layer->clamp);
+    const ec2t_mcu_constants constants = ec2t_mcu_constants_of(
+        channel->multiplier, channel->shift, magnitude + 32768u * layer->tap_count, &layer->clamp);
     const uint32_t pixels = layer->pixels, step = pixels * layer->stride_x;
     const uint32_t width = layer->out.width;
     const ec2t_mcu_dense_sums sums_of = layer->sums;
@@ -94,9 +93,8 @@ void ec2t_mcu_tiled_conv_run(const ec2t_mcu_tiled_conv *layer, const uint8_t *in
     const int8_t *weights = layer->weights;
     ec2t_mcu_lead(&layer->out, output);
     for (uint32_t o = 0; o < layer->out.channels; ++o, weights += layer->tap_count) {
-        const uint8_t *in = layer->depth_multiplier
-                                ? input + o / layer->depth_multiplier * layer->in.plane
-                                : input;
+        const uint8_t *in =
+            layer->depth_multiplier ? input + o / layer->depth_multiplier * layer->in.plane : input;
         plane(layer, &layer->channel[o], weights, in, output + o * layer->out.plane);
         ec2t_mcu_border(&layer->out, output, o);
     }
