@@ -402,7 +402,10 @@ class Lowering:
         def scratch() -> int:
             if not use_lists or ternary is None:
                 return 0
-            return 4 * int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
+            if self._plain(out):
+                return 0
+            most = int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
+            return 4 * most + 2 * weights.shape[1]
 
         def reads() -> int:
             """Tiles at the end of a row, or below the last, read on; what they get is not used."""
@@ -506,6 +509,11 @@ class Lowering:
             after = f"{strides[0] * layout.pitch}, {len(where)}, {pixels}, {tile}"
         return where, rows, f"EC2T_MCU_DENSE_TILE({tile}, {', '.join(map(str, numbers))})", after
 
+    def _plain(self, out: Layout) -> bool:
+        """Whether a ternary convolution keeps distances rather than a Rice stream."""
+        few = out.height * out.width < RICE_PIXELS
+        return self.optimize == "speed" or (self.optimize == "balanced" and few)
+
     def _lists(
         self,
         ternary: object,
@@ -523,8 +531,7 @@ class Lowering:
         plain = distances(symbols, where)
         if plain is None:
             return None
-        few = out.height * out.width < RICE_PIXELS
-        if self.optimize == "speed" or (self.optimize == "balanced" and few):
+        if self._plain(out):
             return "uint16_t", plain, "EC2T_MCU_ENCODING_DISTANCES", 0, 0, "distances"
         k = best_rice_parameter(symbols)
         stream, bits = rice(symbols, k)
@@ -701,6 +708,8 @@ class Lowering:
         mb, sb = quantised_multiplier(float(scale_b) / twice)
         mo, so = quantised_multiplier(twice / ((1 << 20) * float(scale_out)))
         clamp = self._clamp(op, tensors[target])
+        if min(sa, sb) < -29:
+            raise ModelError(f"ADD {tensors[target].name!r}: scales too far apart to add.")
 
         def emit(names: Names) -> Code:
             n = names.index

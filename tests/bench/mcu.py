@@ -1,6 +1,7 @@
 """Instructions, flash and RAM on Cortex-M cores in QEMU, next to CMSIS-NN.
 
     make bench-mcu            # measures everything and rewrites docs/mcu.md and docs/mcu.json
+    python -m tests.bench.mcu --model=model.tflite --cores=m4      # one file of your own
 
 Counts are executed instructions of the emulated core: exact, repeatable, and neither cycles nor
 time. Weights are random ternary (two magnitudes a channel), seed 1 unless the net says otherwise.
@@ -16,7 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ec2t_tf.export.c import graph, to_c
 from ec2t_tf.export.tflm import to_tflm
 
@@ -73,19 +76,77 @@ def peer(model: bytes, core: str) -> int:
     return sum(x.instructions for x in cmsis_nn.layer_counts(model, core, folder).values())
 
 
-def whole(model: bytes, core: str, folder: Path) -> dict[str, int]:
+def whole(model: bytes, core: str, folder: Path, *, optimize: str = "balanced") -> dict[str, int]:
     """A net: instructions of one invoke, firmware flash, arena and constants in bytes."""
-    report = to_c(model, folder, core=core)
+    report = to_c(model, folder, core=core, optimize=optimize)
     net = graph.read(model)
     values = nets.inputs(model, 3)[2:]
     shape = net.tensors[net.outputs[0]].shape[1:]
-    _, image, counts = c_runner.run_core(core, folder, values, shape)
+    got, image, counts = c_runner.run_core(core, folder, values, shape)
+    np.testing.assert_array_equal(got, nets.reference(model, values))
     return {
         "instructions": counts[0].instructions,
         "flash": image.flash,
         "arena": report.arena,
         "constants": report.flash,
     }
+
+
+def int8_borders(model: bytes) -> bytes:
+    """The same net without a float QUANTIZE at its input and DEQUANTIZE at its output."""
+    parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    net = parsed.subgraphs[0]
+    kinds = [op.kind for op in graph.read(model).operators]
+    if kinds[-1] == "DEQUANTIZE":
+        net.outputs = [int(net.operators.pop().inputs[0])]
+    if kinds[0] == "QUANTIZE" and net.tensors[net.inputs[0]].type == schema.TensorType.FLOAT32:
+        net.inputs = [int(net.operators.pop(0).outputs[0])]
+    parsed.signatureDefs = None  # they name the float tensors
+    builder = flatbuffers.Builder(len(model))
+    builder.Finish(parsed.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def weight_entropy(model: bytes) -> tuple[float, float]:
+    """Bytes of all weights at their layers' first-order entropy, and the share of zeros in ternary
+    layers."""
+    net, bits, zeros, ternary = graph.read(model), 0.0, 0, 0
+    for op in net.operators:
+        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            weights = net.tensors[op.inputs[1]].data
+            assert weights is not None
+            symbols = np.sign(weights) if len(np.unique(weights)) <= 5 else weights
+            counts = np.unique(symbols, return_counts=True)[1].astype(float)
+            bits -= float((counts * np.log2(counts / counts.sum())).sum())
+            if symbols is not weights:
+                zeros += int((weights == 0).sum())
+                ternary += weights.size
+    return bits / 8, zeros / max(ternary, 1)
+
+
+def one_model(path: Path, cores: list[str]) -> str:
+    """A table of one .tflite file, trained elsewhere: ours against CMSIS-NN and TFLM."""
+    model = int8_borders(path.read_bytes())
+    entropy, zeros = weight_entropy(model)
+    lines = [
+        f"{path.name}: {zeros:.1%} zeros in ternary layers, weights' entropy {entropy:,.0f} bytes, "
+        f"smallest TFLM arena of the int8 net {smallest_arena(model) or 'not measured'} bytes",
+        "",
+        "| core | optimize | instructions | CMSIS-NN, layers alone | ratio | firmware flash "
+        "| flash - entropy | arena |",
+        "|---" * 8 + "|",
+    ]
+    for core in cores:
+        theirs = peer(model, core) if cmsis_nn.root() is not None else 0
+        for optimize in ("size", "balanced", "speed"):
+            with tempfile.TemporaryDirectory() as folder:
+                ours = whole(model, core, Path(folder), optimize=optimize)
+            lines.append(
+                f"| {core} | {optimize} | {ours['instructions']:,} | {theirs:,} "
+                f"| {theirs / ours['instructions']:.2f} | {ours['flash']:,} "
+                f"| {ours['flash'] - entropy:,.0f} | {ours['arena']:,} |"
+            )
+    return "\n".join(lines)
 
 
 def smallest_arena(model: bytes) -> int | None:
@@ -232,9 +293,15 @@ def main() -> None:
     parser.add_argument(
         "--write", action="store_true", help="rewrite docs/mcu.md and docs/mcu.json"
     )
+    parser.add_argument(
+        "--model", type=Path, help="an int8 .tflite file: measure it alone, write nothing"
+    )
     flags = parser.parse_args()
     if qemu.missing_tools():
         raise SystemExit(qemu.missing_tools())
+    if flags.model is not None:
+        print(one_model(flags.model, flags.cores.split(",")))
+        return
     table = measure(flags.cores.split(","))
     text = markdown(table)
     if flags.write:

@@ -104,8 +104,16 @@ static inline void put(uint8_t *to, uint32_t count, const int32_t *sums,
                        const ec2t_mcu_channel *channel, const ec2t_mcu_constants *c,
                        const ec2t_mcu_clamp *clamp) {
     if (c->exact) {
+        const ec2t_mcu_constants constants = *c; /* in registers: the stores might alias *c */
+        if (count == 4u) {
+#pragma GCC unroll 4
+            for (uint32_t i = 0; i < 4u; ++i)
+                to[i] = ec2t_mcu_to_byte(sums[i], &constants);
+            return;
+        }
+#pragma GCC unroll 1
         for (uint32_t i = 0; i < count; ++i)
-            to[i] = ec2t_mcu_to_byte(sums[i], c);
+            to[i] = ec2t_mcu_to_byte(sums[i], &constants);
         return;
     }
     for (uint32_t i = 0; i < count; ++i) {

@@ -111,7 +111,8 @@ typedef struct {
     ec2t_mcu_tile_fast fast; /* or none */
 } ec2t_mcu_list_conv;
 
-/* `scratch`: 4 * most bytes for a Rice stream, none for distances. */
+/* `scratch`: 4 * most bytes and 2 for every tap of a channel for a Rice stream, none for
+ * distances. */
 ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const uint8_t *input,
                                        uint8_t *output, uint16_t *scratch);
 
