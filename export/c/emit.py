@@ -14,6 +14,7 @@ from . import graph as graph_module
 from .boards import BOARDS
 from .example import write_example
 from .lower import CORES, OPTIMIZE, SWAR_CORES, Lowering, Names
+from .packages import write_packages
 from .plan import ALIGNMENT, Block, Layout, place
 
 KERNELS = Path(kernels.__file__).parent / "cortex_m"
@@ -129,7 +130,8 @@ def to_c(
     copied = ["planar.h", "requantise.h", *headers, *sorted(sources)]
     for file in copied:
         shutil.copyfile(KERNELS / file, folder / file)
-    _write_cmake(folder, name, sorted(sources), core)
+    files = [f"{name}.c", *sorted(sources)]
+    write_packages(folder, name, core, files, swar=core in SWAR_CORES)
     _write_readme(folder, name, core, report)
     if example:
         write_example(folder, name, core)
@@ -204,6 +206,10 @@ def _write_model(
         f"#define {upper}_H",
         "#include <stdint.h>",
         "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
     ]
     for which, index, shape in zip(
         ("INPUT", "OUTPUT"), (net.input, net.output), shapes, strict=True
@@ -226,6 +232,10 @@ def _write_model(
         f"int {name}_invoke(const int8_t input[{upper}_INPUT_SIZE], "
         f"int8_t output[{upper}_OUTPUT_SIZE],",
         f"{' ' * (len(name) + 12)}uint8_t arena[{upper}_ARENA_SIZE]);",
+        "",
+        "#ifdef __cplusplus",
+        "}",
+        "#endif",
         "#endif",
         "",
     ]
@@ -268,22 +278,6 @@ def _write_model(
     (folder / f"{name}.c").write_text("\n".join(source))
 
 
-def _write_cmake(folder: Path, name: str, sources: list[str], core: str) -> None:
-    files = " ".join([f"{name}.c", *sources])
-    swar = (
-        f"target_compile_definitions({name} PRIVATE EC2T_MCU_CORE_SWAR)\n"
-        if core in SWAR_CORES
-        else ""
-    )
-    (folder / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.13)\n"
-        f"project({name} C)\n"
-        f"add_library({name} STATIC {files})\n"
-        f"target_compile_features({name} PRIVATE c_std_11)\n"
-        f"target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})\n{swar}"
-    )
-
-
 def _write_readme(folder: Path, name: str, core: str, report: Report) -> None:
     upper = name.upper()
     (folder / "README.md").write_text(
@@ -300,9 +294,16 @@ static uint8_t arena[{upper}_ARENA_SIZE] __attribute__((aligned(4)));
 if ({name}_invoke(input, output, arena) != 0) {{ /* the weights in flash are damaged */ }}
 ```
 
-Compile every .c file of this folder with any C11 compiler, `-O2`, and the flags of your core
-(`-mcpu=cortex-m4 -mthumb` and so on), or `add_subdirectory` it from CMake. No C library, no heap,
-no interpreter. `{name}.c` holds the constants and the calls, `planar.h` the kernels' interface.
+Ways to build it:
+
+* Any build: compile every .c file of this folder as C11, `-O2`, with the flags of your core
+  (`-mcpu=cortex-m4 -mthumb` and so on).
+* CMake: `add_subdirectory` this folder and link `{name}`.
+* Zephyr: add this folder to `ZEPHYR_EXTRA_MODULES` (`west build -- -DZEPHYR_EXTRA_MODULES=...`).
+* Arduino: copy this folder into `libraries`; `File > Examples > {name}` has a sketch.
+
+No C library, no heap, no interpreter. `{name}.c` holds the constants and the calls, `planar.h` the
+kernels' interface.
 
 ```
 {report}
