@@ -29,7 +29,7 @@ FARTHEST = 127  # bytes a Helium load or store reaches
 RICE_PIXELS = 16
 # Share of zeros from which index lists of a fully connected layer take fewer instructions than its
 # dense int8 kernel (make bench-mcu); never on M55.
-LISTS_PAY_FROM = {"m0": 0.25, "m3": 0.48, "m55": 2.0}
+LISTS_PAY_FROM = {"m0": 0.06, "m3": 0.53, "m55": 2.0}
 _ELEMENTWISE = (
     "RELU",
     "RELU6",
@@ -650,7 +650,7 @@ class Lowering:
 
     def _lists_pay(self, symbols: npt.NDArray[np.int8]) -> bool:
         """Whether index lists of a fully connected layer beat its dense int8 kernel."""
-        return float((symbols == 0).mean()) >= LISTS_PAY_FROM.get(self.core, 0.6)
+        return float((symbols == 0).mean()) >= LISTS_PAY_FROM.get(self.core, 0.55)
 
     def _pool(self, op: Operator) -> None:
         source, target = self._activation(op, 0), op.outputs[0]

@@ -224,6 +224,17 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
     "sxtab16 r8,r8,r12\n sxtab16 r9,r9,lr\n"                                                       \
     "ldr r12,[r0,#" #fourth "]\n ldr lr,[r0,#" #fourth "+4]\n"                                     \
     "sxtab16 r10,r10,r12\n sxtab16 r11,r11,lr\n"
+/* The first tap of a list: loaded, not added. */
+#define EC2T_MCU_FIRST_1(second, third, fourth)                                                    \
+    "ldr r12,[r0]\n ldr lr,[r0,#" #second "]\n"                                                    \
+    "sxtb16 r4,r12\n sxtb16 r5,r12,ror #8\n sxtb16 r6,lr\n sxtb16 r7,lr,ror #8\n"                  \
+    "ldr r12,[r0,#" #third "]\n ldr lr,[r0,#" #fourth "]\n"                                        \
+    "sxtb16 r8,r12\n sxtb16 r9,r12,ror #8\n sxtb16 r10,lr\n sxtb16 r11,lr,ror #8\n"
+#define EC2T_MCU_FIRST_2(second, third, fourth)                                                    \
+    "ldr r12,[r0]\n ldr lr,[r0,#4]\n sxtb16 r4,r12\n sxtb16 r5,lr\n"                               \
+    "ldr r12,[r0,#" #second "]\n ldr lr,[r0,#" #second "+4]\n sxtb16 r6,r12\n sxtb16 r7,lr\n"      \
+    "ldr r12,[r0,#" #third "]\n ldr lr,[r0,#" #third "+4]\n sxtb16 r8,r12\n sxtb16 r9,lr\n"        \
+    "ldr r12,[r0,#" #fourth "]\n ldr lr,[r0,#" #fourth "+4]\n sxtb16 r10,r12\n sxtb16 r11,lr\n"
 /* Four pixels from the registers `even` and `odd` and the minus sums at `place` of the stack;
  * x1, x2 and y1, y2 name the registers of the pixels 0, 2 and 1, 3 after the multiplications. */
 #define EC2T_MCU_REQUANTISE(even, odd, place, x2, y1, free, out)                                   \
@@ -260,10 +271,12 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
         uint8_t *output __attribute__((unused))) {                                                 \
         __asm volatile("push {r0-r2,r4-r11,lr}\n sub sp,#40\n"                                     \
                        "ldr r2,[r1,#8]\n ldr r1,[r1]\n movs r3,#0\n str r3,[sp]\n"                 \
-                       "1: movs r4,#0\n movs r5,#0\n movs r6,#0\n movs r7,#0\n"                    \
-                       "mov r8,r4\n mov r9,r4\n mov r10,r4\n mov r11,r4\n"                         \
-                       "lsls r3,r2,#31\n add r2,r1,r2,lsl #1\n bpl 2f\n"                           \
-                       "ldrh r3,[r1],#2\n add r0,r3\n"                                             \
+                       "1: cbnz r2,7f\n movs r4,#0\n movs r5,#0\n movs r6,#0\n movs r7,#0\n"        \
+                       "mov r8,r4\n mov r9,r4\n mov r10,r4\n mov r11,r4\n b 5f\n"                 \
+                       "7: add r2,r1,r2,lsl #1\n ldrh r3,[r1],#2\n add r0,r3\n"                   \
+                       EC2T_MCU_FIRST_##stride(second, third, fourth)                              \
+                       "sub r3,r2,r1\n lsls r3,r3,#30\n bpl 2f\n"                                 \
+                       "ldrh r3,[r1],#2\n add r0,r3\n"                                            \
                        EC2T_MCU_TAP_##stride(second, third, fourth)                                \
                        "2: sub r3,r2,r1\n lsls r3,r3,#29\n bpl 3f\n"                               \
                        EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
