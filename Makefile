@@ -27,9 +27,9 @@ demo: setup ## train a ternary net on scikit-learn's digits, export it, print th
 	  --centroid_scale=0.4 --batch_size=64 --output_dir=runs/demo
 
 # Compilers and emulators of the C tests. Without them those tests skip and name what is missing.
-SYSTEM_PACKAGES := gcc libc6-dev clang gcc-arm-none-eabi qemu-system-arm qemu-user \
+SYSTEM_PACKAGES := cmake gcc libc6-dev clang gcc-arm-none-eabi qemu-system-arm qemu-user \
   gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-SYSTEM_TOOLS := gcc clang arm-none-eabi-gcc qemu-system-arm qemu-aarch64 aarch64-linux-gnu-gcc
+SYSTEM_TOOLS := cmake gcc clang arm-none-eabi-gcc qemu-system-arm qemu-aarch64 aarch64-linux-gnu-gcc
 system:
 	@for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then \

@@ -1,6 +1,6 @@
 """Everything after training: from a trained model to files that phones and microcontrollers run."""
 
-from ec2t_tf.export.convert import to_tflite
+from ec2t_tf.export.convert import to_c, to_tflite
 from ec2t_tf.export.litert import Interpreter, load_delegate
 from ec2t_tf.export.report import Report, report
 from ec2t_tf.export.tflite import unpack
@@ -15,6 +15,7 @@ __all__ = [
     "Verification",
     "load_delegate",
     "report",
+    "to_c",
     "to_tflite",
     "unpack",
     "verify",

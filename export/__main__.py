@@ -11,19 +11,25 @@ import sys
 
 from absl import app, flags
 from ec2t_tf.export import commands
+from ec2t_tf.export.c import CORES, OPTIMIZE
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 FLAGS = flags.FLAGS
 RUN_BY_LITERT = ("int8", "sparse", "int4")
 flags.DEFINE_string("model", None, "model saved by model.save (.keras, .h5 or SavedModel folder)")
-flags.DEFINE_string("output", None, ".tflite file to write")
+flags.DEFINE_string("output", None, ".tflite file, or folder of C, to write")
 flags.DEFINE_enum(
     "format",
     "int8",
-    ["int8", "sparse", "int4", "packed", "download", "tflm"],
-    "how weights are stored; see `help(ec2t_tf.export.to_tflite)`",
+    ["int8", "sparse", "int4", "packed", "download", "tflm", "c"],
+    "how weights are stored, see `help(ec2t_tf.export.to_tflite)`; c: a folder of C, see `to_c`",
 )
+flags.DEFINE_enum("core", "generic", list(CORES), "of --format=c: the microcontroller's core")
+flags.DEFINE_enum(
+    "optimize", "balanced", list(OPTIMIZE), "of --format=c: flash or instructions first"
+)
+flags.DEFINE_bool("example", False, "of --format=c: also a firmware that runs in QEMU")
 flags.DEFINE_enum("io_dtype", "float32", ["float32", "int8"], "type of the file's input and output")
 flags.DEFINE_bool("allow_float", False, "accept operators of layers that apply left float")
 flags.DEFINE_string(
@@ -41,6 +47,12 @@ def main(argv: list[str]) -> None:
 
     try:
         model = ec2t_tf.load_model(FLAGS.model)
+        if FLAGS.format == "c":
+            if FLAGS.verify:
+                raise ValueError("--verify runs a .tflite file. Received: --format=c.")
+            options = {"core": FLAGS.core, "optimize": FLAGS.optimize, "example": FLAGS.example}
+            print(export.to_c(model, FLAGS.output, **options))
+            return
         export.to_tflite(
             model,
             FLAGS.output,

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .c import CORES, OPTIMIZE, to_c
 from .tflite import align_to_int4, download, int4, packed, sparse, unpack
+from .tflm import to_tflm
 
 WRITERS: dict[str, Callable[[bytes], bytes]] = {
     "sparse": sparse,
@@ -15,6 +17,7 @@ WRITERS: dict[str, Callable[[bytes], bytes]] = {
     "int8_on_int4_levels": align_to_int4,
     "packed": packed,
     "download": download,
+    "tflm": lambda content: to_tflm(content)[0],
 }
 
 
@@ -27,6 +30,10 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _rewrite(arguments: argparse.Namespace) -> None:
     content = arguments.file.read_bytes()
+    if arguments.format == "c":
+        options = {name: getattr(arguments, name) for name in ("core", "optimize", "example")}
+        print(to_c(content, arguments.output, **options))
+        return
     written = WRITERS[arguments.format](content)
     arguments.output.write_bytes(written)
     print(f"{arguments.output}: {len(written):,} bytes ({arguments.file}: {len(content):,})")
@@ -64,8 +71,11 @@ def parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("rewrite", help="an int8 .tflite file in another format")
     one.add_argument("file", type=Path, help="int8 .tflite file with ternary layers")
-    one.add_argument("--format", required=True, choices=sorted(WRITERS))
-    one.add_argument("--output", required=True, type=Path, help="file to write")
+    one.add_argument("--format", required=True, choices=[*sorted(WRITERS), "c"])
+    one.add_argument("--output", required=True, type=Path, help="file, or folder of C, to write")
+    one.add_argument("--core", default="generic", choices=CORES, help="of --format=c")
+    one.add_argument("--optimize", default="balanced", choices=OPTIMIZE, help="of --format=c")
+    one.add_argument("--example", action="store_true", help="of --format=c: a firmware for QEMU")
     one.set_defaults(run=_rewrite)
 
     one = commands.add_parser("unpack", help="a download file back to a .tflite file")

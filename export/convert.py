@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +16,9 @@ from ec2t_tf.export.tflite_file import ConversionError, Operator, TFLiteFile
 
 from ec2t_tf import scheme
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
+
+if TYPE_CHECKING:
+    from ec2t_tf.export.c import Report
 
 FORMATS = ("int8", "sparse", "int4", "packed", "download", "tflm")
 FLOAT_DTYPES = ("FLOAT32", "FLOAT16", "FLOAT64")
@@ -84,6 +89,43 @@ def to_tflite(
     check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)
     path.write_bytes(_rewritten(content, format))
     return path
+
+
+def to_c(
+    model: tf_keras.Model | bytes | str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    representative_data: RepresentativeData | None = None,
+    core: str = "generic",
+    name: str = "model",
+    optimize: str = "balanced",
+    example: bool = False,
+) -> Report:
+    """Write a net as freestanding C for a microcontroller: a model, or an int8 .tflite file.
+
+    Args:
+      model: what `to_tflite` takes, or the bytes or path of an int8 .tflite file.
+      folder: where to write; made if missing.
+      representative_data: as in `to_tflite`, of which a file has no need.
+      core, name, optimize, example: see `ec2t_tf.export.c.to_c`.
+
+    Returns:
+      What was written: layers, bytes of constants, bytes of arena. Prints as a table.
+
+    Raises:
+      ValueError: an option is unknown, or the net holds something the exporter does not support.
+      ConversionError: see `to_tflite`.
+    """
+    from ec2t_tf.export import c
+
+    if isinstance(model, tf_keras.Model):
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch, "int8.tflite")
+            to_tflite(model, file, representative_data=representative_data, io_dtype="int8")
+            content = file.read_bytes()
+    else:
+        content = model if isinstance(model, bytes) else Path(model).read_bytes()
+    return c.to_c(content, folder, core=core, name=name, optimize=optimize, example=example)
 
 
 def _rewritten(int8_file: bytes, format: str) -> bytes:

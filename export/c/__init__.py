@@ -2,5 +2,6 @@
 
 from .emit import Report, to_c
 from .graph import ModelError
+from .lower import CORES, OPTIMIZE
 
-__all__ = ["ModelError", "Report", "to_c"]
+__all__ = ["CORES", "OPTIMIZE", "ModelError", "Report", "to_c"]

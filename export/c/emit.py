@@ -13,10 +13,12 @@ from .. import kernels
 from . import graph as graph_module
 from .boards import BOARDS
 from .example import write_example
-from .lower import CORES, SWAR_CORES, Lowering, Names
+from .lower import CORES, OPTIMIZE, SWAR_CORES, Lowering, Names
+from .packages import write_packages
 from .plan import ALIGNMENT, Block, Layout, place
 
 KERNELS = Path(kernels.__file__).parent / "cortex_m"
+TILES = {"list_tile.h": "EC2T_MCU_TILE", "dense_tile.h": "EC2T_MCU_DENSE_TILE"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def to_c(
     *,
     core: str = "generic",
     name: str = "model",
-    encoding: str = "auto",
+    optimize: str = "balanced",
     example: bool = False,
 ) -> Report:
     """Writes an int8 .tflite net as freestanding C11 for one microcontroller core.
@@ -64,9 +66,10 @@ def to_c(
         folder: Where to write; made if missing. Files of the same name are replaced.
         core: One of "generic" (any C11 compiler, the host), "m0", "m3", "m4", "m7", "m33", "m55".
         name: Prefix of the public C names, a C identifier.
-        encoding: How ternary convolutions keep their weights: "rice" (smallest), "distances"
-            (16 bits a non-zero, nothing to decode) or "auto".
-
+        optimize: How ternary convolutions keep their weights. "speed": 16-bit distances, nothing to
+            decode. "size": a Rice stream, close to the entropy, decoded at every call. "balanced":
+            Rice where a layer has at least 16 output pixels to use what it decodes, distances
+            elsewhere.
         example: Also write `folder`/example: a firmware for the core that QEMU runs.
 
     Raises:
@@ -77,13 +80,13 @@ def to_c(
         raise ValueError(f"core must be one of {', '.join(CORES)}. Received: {core!r}.")
     if example and core not in BOARDS:
         raise ValueError(f"an example needs a core of its own. Received: core={core!r}.")
-    if encoding not in ("auto", "rice", "distances"):
-        raise ValueError(f"encoding must be auto, rice or distances. Received: {encoding!r}.")
+    if optimize not in OPTIMIZE:
+        raise ValueError(f"optimize must be one of {', '.join(OPTIMIZE)}. Received: {optimize!r}.")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
         raise ValueError(f"name must be a lower-case C identifier. Received: {name!r}.")
     if isinstance(model, (str, Path)):
         model = Path(model).read_bytes()
-    net = Lowering(graph_module.read(model), model, core=core, encoding=encoding)
+    net = Lowering(graph_module.read(model), model, core=core, optimize=optimize)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     addresses, scratch, arena = _memory(net)
@@ -123,10 +126,12 @@ def to_c(
         (pointer(first), pointer(last)),
         report,
     )
-    copied = ["planar.h", "requantise.h", "list_tile.h", *sorted(sources)]
+    headers = [header for header, macro in TILES.items() if any(t.startswith(macro) for t in tiles)]
+    copied = ["planar.h", "requantise.h", *headers, *sorted(sources)]
     for file in copied:
         shutil.copyfile(KERNELS / file, folder / file)
-    _write_cmake(folder, name, sorted(sources), core)
+    files = [f"{name}.c", *sorted(sources)]
+    write_packages(folder, name, core, files, swar=core in SWAR_CORES)
     _write_readme(folder, name, core, report)
     if example:
         write_example(folder, name, core)
@@ -201,6 +206,10 @@ def _write_model(
         f"#define {upper}_H",
         "#include <stdint.h>",
         "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
     ]
     for which, index, shape in zip(
         ("INPUT", "OUTPUT"), (net.input, net.output), shapes, strict=True
@@ -223,16 +232,28 @@ def _write_model(
         f"int {name}_invoke(const int8_t input[{upper}_INPUT_SIZE], "
         f"int8_t output[{upper}_OUTPUT_SIZE],",
         f"{' ' * (len(name) + 12)}uint8_t arena[{upper}_ARENA_SIZE]);",
+        "",
+        "#ifdef __cplusplus",
+        "}",
+        "#endif",
         "#endif",
         "",
     ]
     (folder / f"{name}.h").write_text("\n".join(header))
     first, last = net.layouts[net.input], net.layouts[net.output]
     lists = any("status = " in line for line in body)
+    text = "\n".join(declarations)
+    includes = [
+        f'#include "{header}"' for header, macro in TILES.items() if f"{macro}(" in text
+    ] or ['#include "planar.h"']
     source = [
         f'#include "{name}.h"',
         "",
-        '#include "list_tile.h"',
+        *includes,
+        "",
+        f"#if EC2T_MCU_FLIP != {0x80 if net.core in SWAR_CORES else 0}u",
+        f"#error this net was exported for {net.core}: compile it for that core, or export again",
+        "#endif",
         "",
         f"#ifndef {upper}_LAP",
         f"#define {upper}_LAP() (void)0 /* called after every layer */",
@@ -257,22 +278,6 @@ def _write_model(
     (folder / f"{name}.c").write_text("\n".join(source))
 
 
-def _write_cmake(folder: Path, name: str, sources: list[str], core: str) -> None:
-    files = " ".join([f"{name}.c", *sources])
-    swar = (
-        f"target_compile_definitions({name} PRIVATE EC2T_MCU_CORE_SWAR)\n"
-        if core in SWAR_CORES
-        else ""
-    )
-    (folder / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.13)\n"
-        f"project({name} C)\n"
-        f"add_library({name} STATIC {files})\n"
-        f"target_compile_features({name} PRIVATE c_std_11)\n"
-        f"target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})\n{swar}"
-    )
-
-
 def _write_readme(folder: Path, name: str, core: str, report: Report) -> None:
     upper = name.upper()
     (folder / "README.md").write_text(
@@ -289,9 +294,16 @@ static uint8_t arena[{upper}_ARENA_SIZE] __attribute__((aligned(4)));
 if ({name}_invoke(input, output, arena) != 0) {{ /* the weights in flash are damaged */ }}
 ```
 
-Compile every .c file of this folder with any C11 compiler, `-O2`, and the flags of your core
-(`-mcpu=cortex-m4 -mthumb` and so on), or `add_subdirectory` it from CMake. No C library, no heap,
-no interpreter. `{name}.c` holds the constants and the calls, `planar.h` the kernels' interface.
+Ways to build it:
+
+* Any build: compile every .c file of this folder as C11, `-O2`, with the flags of your core
+  (`-mcpu=cortex-m4 -mthumb` and so on).
+* CMake: `add_subdirectory` this folder and link `{name}`.
+* Zephyr: add this folder to `ZEPHYR_EXTRA_MODULES` (`west build -- -DZEPHYR_EXTRA_MODULES=...`).
+* Arduino: copy this folder into `libraries`; `File > Examples > {name}` has a sketch.
+
+No C library, no heap, no interpreter. `{name}.c` holds the constants and the calls, `planar.h` the
+kernels' interface.
 
 ```
 {report}

@@ -111,11 +111,12 @@ ACTIVATIONS = {
 _LARGEST_ELEMENTS = 1 << 28
 
 
-def read(model: bytes | str | Path) -> Graph:
+def read(model: bytes | str | Path, *, negative_scales: bool = False) -> Graph:
     """Reads the first subgraph.
 
     Args:
         model: The bytes of a .tflite file, or its path.
+        negative_scales: Whether constants may have scales below zero.
 
     Raises:
         ModelError: The bytes are no such file, or one of its numbers points outside it.
@@ -129,7 +130,7 @@ def read(model: bytes | str | Path) -> Graph:
             "Convert the model with tf.lite.TFLiteConverter."
         )
     try:
-        return _read(bytes(model))
+        return _read(bytes(model), negative_scales)
     except ModelError:
         raise
     except (
@@ -151,7 +152,7 @@ def _bounded(length: int, unit: int, limit: int, what: str) -> int:
     return length
 
 
-def _read(data: bytes) -> Graph:
+def _read(data: bytes, negative_scales: bool) -> Graph:
     limit = len(data)
     model = schema.Model.GetRootAs(data, 0)
     if _bounded(model.SubgraphsLength(), 4, limit, "subgraphs") < 1:
@@ -161,7 +162,7 @@ def _read(data: bytes) -> Graph:
         raise ModelError("the .tflite file holds no graph: convert the model again.")
     buffers = _bounded(model.BuffersLength(), 4, limit, "buffers")
     tensors = [
-        _tensor(model, subgraph.Tensors(i), buffers, limit)
+        _tensor(model, subgraph.Tensors(i), buffers, limit, negative_scales)
         for i in range(_bounded(subgraph.TensorsLength(), 4, limit, "tensors"))
     ]
     codes = []
@@ -196,7 +197,9 @@ def _indices(values: Sequence[int], count: int, *, smallest: int) -> tuple[int, 
     return tuple(int(value) for value in values)
 
 
-def _tensor(model: schema.Model, tensor: schema.Tensor, buffers: int, limit: int) -> Tensor:
+def _tensor(
+    model: schema.Model, tensor: schema.Tensor, buffers: int, limit: int, negative_scales: bool
+) -> Tensor:
     name = (tensor.Name() or b"").decode(errors="replace")
     rank = _bounded(tensor.ShapeLength(), 4, limit, "dimensions")
     shape = tuple(int(tensor.Shape(i)) for i in range(rank))
@@ -225,7 +228,8 @@ def _tensor(model: schema.Model, tensor: schema.Tensor, buffers: int, limit: int
         scale = np.array([quantization.Scale(i) for i in range(n_scale)], np.float32)
         zero_point = np.array([quantization.ZeroPoint(i) for i in range(n_zero)], np.int64)
         axis = quantization.QuantizedDimension()
-        if n_scale and not (np.all(np.isfinite(scale)) and np.all(scale >= 0)):
+        positive = negative_scales or np.all(scale >= 0)
+        if n_scale and not (np.all(np.isfinite(scale)) and positive):
             raise ModelError(f"tensor {name!r} has scales that are not finite and positive.")
     index = tensor.Buffer()
     if not 0 <= index < max(buffers, 1):

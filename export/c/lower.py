@@ -17,12 +17,19 @@ from .plan import Layout
 
 CORES = ("generic", "m0", "m3", "m4", "m7", "m33", "m55")
 GROUP = {"m55": 8}  # neighbouring pixels a tile handles at once; 4 elsewhere
+OPTIMIZE = ("size", "balanced", "speed")
 SWAR_CORES = ("generic", "m0", "m3")
+DSP_CORES = ("m4", "m7", "m33")
+FLIP = 128  # what SWAR cores add to stored activations
+INT8_GROUP = 4  # neighbouring pixels of a Helium tile of an int8 convolution
+# Neighbouring pixels a SWAR tile of an int8 convolution may have: as many sums as registers hold.
+INT8_PIXELS = {"m0": (4, 5), "m3": (4, 5, 6), "generic": (4, 5, 6)}
+FARTHEST = 127  # bytes a Helium load or store reaches
 # Below so many output pixels a decoded list is not used often enough to pay for its decoding.
 RICE_PIXELS = 16
 # Share of zeros from which index lists of a fully connected layer take fewer instructions than its
 # dense int8 kernel (make bench-mcu); never on M55.
-LISTS_PAY_FROM = {"m0": 0.25, "m3": 0.48, "m55": 2.0}
+LISTS_PAY_FROM = {"m0": 0.06, "m3": 0.53, "m55": 2.0}
 _ELEMENTWISE = (
     "RELU",
     "RELU6",
@@ -54,6 +61,7 @@ class Step:
     in_place: bool = False
     reads: Callable[[], int] = lambda: 0  # how far behind row 0, column 0 of the input it reads
     flat: bool = False  # may treat planes as one row if input and output have one pitch
+    tiling: Callable[[int], Tiling] | None = None  # of a convolution, for groups of that size
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,11 @@ class Code:
 class Lowering:
     """Walks a graph once; then `steps` and `layouts` (by tensor) are ready for planning."""
 
-    def __init__(self, graph: Graph, model: bytes, *, core: str, encoding: str) -> None:
+    def __init__(self, graph: Graph, model: bytes, *, core: str, optimize: str) -> None:
         self.graph = graph
         self.model = model
         self.core = core
-        self.encoding = encoding
+        self.optimize = optimize
         self.group = GROUP.get(core, 4)
         self.layouts: dict[int, Layout] = {}
         self.steps: list[Step] = []
@@ -332,31 +340,37 @@ class Lowering:
             )
             code.flash += 16 * count
             if parts is None:
-                runs = kernel_w > 1 and dilation[1] == 1
-                if runs:
-                    where, rows = _runs(weights, depth, kernel_h, kernel_w, dilation[0], layout)
-                else:
-                    where = [c * layout.plane + t for c in range(depth) for t in offsets]
-                    where += [where[-1]] * (-len(where) % 4)
-                    rows = np.zeros((count, len(where)), np.int8)
-                    rows[:, : weights.shape[1]] = weights
-                if max(where) > 0xFFFF or strides[1] > 2:
+                if strides[1] > 2:
                     raise ModelError(
-                        f"{name}: an int8 convolution this large, or with a horizontal stride over "
-                        "2, is not supported. Make its input smaller, or ternary."
+                        f"{name}: an int8 convolution with a horizontal stride over 2 is not "
+                        "supported. Use a stride of 1 or 2, or make its weights ternary."
                     )
-                code.declarations[0] = _array("uint16_t", f"taps_{n}", where)
-                code.flash += 2 * (len(where) - len(offsets)) + rows.size
-                code.declarations.append(_array("int8_t", f"weights_{n}", rows))
-                code.declarations.append(
-                    f"static const ec2t_mcu_dense_conv layer_{n} = {{{layout.c()}, {out.c()}, "
-                    f"channels_{n}, weights_{n}, taps_{n}, {rows.shape[1]}, {strides[0]}, "
-                    f"{strides[1]}, {multiplier if depthwise else 0}, {clamp}}};"
-                )
-                code.statements.append(
-                    f"ec2t_mcu_{'dense' if runs else 'gather'}_conv_run(&layer_{n}, {entry}, "
-                    f"{names.output});"
-                )
+                grid = weights.reshape(count, depth, kernel_h, kernel_w)
+                if self.core in DSP_CORES:
+                    function, where, rows = self._dense(grid, dilation, layout)
+                    kind, tail = "dense", f"{strides[0]}, {strides[1]}, {multiplier}, {clamp}"
+                else:
+                    function = "ec2t_mcu_tiled_conv_run"
+                    kind = "tiled"
+                    where, rows, code.tile, after = self._tiles(
+                        grid, dilation, layout, out, strides, unit
+                    )
+                    tail = f"{strides[1]}, {multiplier}, {clamp}, {after}"
+                if max(where) > 0xFFFF:
+                    raise ModelError(
+                        f"{name}: an int8 convolution this large is not supported. Make its input "
+                        "smaller, or ternary."
+                    )
+                stored = self._stored_biases(biases, weights)
+                code.declarations = [
+                    _array("uint16_t", f"taps_{n}", where),
+                    _channel_table(n, stored, multipliers, *[np.zeros(count, np.int64)] * 4),
+                    _array("int8_t", f"weights_{n}", rows),
+                    f"static const ec2t_mcu_{kind}_conv layer_{n} = {{{layout.c()}, {out.c()}, "
+                    f"channels_{n}, weights_{n}, taps_{n}, {rows.shape[1]}, {tail}}};",
+                ]
+                code.flash = 2 * len(where) + rows.size + 16 * count
+                code.statements.append(f"{function}(&layer_{n}, {entry}, {names.output});")
                 code.note = "int8"
                 return code
             type_name, values, encoding, k, bits, note = parts
@@ -371,9 +385,9 @@ class Lowering:
                 f"static const ec2t_mcu_list_conv layer_{n} = {{{layout.c()}, {out.c()}, "
                 f"channels_{n}, weights_{n}, taps_{n}, {len(offsets)}, "
                 f"{int((minus_count + plus_count).max(initial=0))}, "
-                f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.rows}, "
+                f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.count}, "
                 f"{tiling.across}, {tiling.in_row_step}, {tiling.in_tile_step}, "
-                f"{tiling.out_row_step}, {tiling.out_tile_step}, {tiling.cover}, {clamp}, "
+                f"{tiling.out_row_step}, {tiling.out_tile_step}, {clamp}, "
                 f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile})}};"
             )
             code.statements += [
@@ -388,24 +402,117 @@ class Lowering:
         def scratch() -> int:
             if not use_lists or ternary is None:
                 return 0
-            return 4 * int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
+            if self._plain(out):
+                return 0
+            most = int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
+            return 4 * most + 2 * weights.shape[1]
 
         def reads() -> int:
             """Tiles at the end of a row, or below the last, read on; what they get is not used."""
             planes = (layout.channels - 1) * layout.plane
             last_tap = taps[-1][0] * layout.pitch + taps[-1][1] - top * layout.pitch - left
-            tiling = self._tiling(layout, out, strides, unit)
-            tiles = -(-tiling.cover // tiling.rows) - 1
-            of_lists = tiles * tiling.in_row_step + (tiling.across - 1) * tiling.in_tile_step
-            of_lists += tiling.in_group[-1] + self.group * strides[1]
+            of_lists = 0
+            for group in {self.group, INT8_GROUP}:
+                tiling = self._tiling(layout, out, strides, unit, group)
+                last = (tiling.count - 1) * tiling.in_row_step
+                last += (tiling.across - 1) * tiling.in_tile_step
+                last += tiling.in_group[-1] + group * strides[1]
+                of_lists = max(of_lists, last)
             of_dense = (out.height - 1) * strides[0] * layout.pitch + (out.width + 8) * strides[1]
             return planes + last_tap + max(of_lists, of_dense) + 16
 
-        sources = ("list_conv.c", "dense_conv.c", "gather_conv.c", "layout.c")
-        step = Step(
-            name, sources, (source,), target, emit, scratch, reads=reads, flat=use_lists and unit
+        sources = ("list_conv.c", "dense_conv.c", "gather_conv.c", "tiled_conv.c", "layout.c")
+        flat = unit and (use_lists or self.core == "m55")
+
+        def tiling(group: int) -> Tiling:
+            return self._tiling(layout, out, strides, unit, group)
+
+        self.steps.append(
+            Step(
+                name,
+                sources,
+                (source,),
+                target,
+                emit,
+                scratch,
+                reads=reads,
+                flat=flat,
+                tiling=tiling,
+            )
         )
-        self.steps.append(step)
+
+    def _stored_biases(self, biases: list[int], weights: npt.NDArray[np.int8]) -> list[int]:
+        """Biases of an int8 kernel [channel, tap] that reads activations as they are stored."""
+        if self.core not in SWAR_CORES:
+            return biases
+        stored = np.array(biases) - FLIP * weights.astype(np.int64).sum(axis=1)
+        if np.abs(stored).max(initial=0) > 0x7FFFFFFF:
+            raise ModelError("a bias does not fit 32 bits.")
+        return [int(v) for v in stored]
+
+    def _dense(
+        self, grid: npt.NDArray[np.int8], dilation: tuple[int, int], layout: Layout
+    ) -> tuple[str, list[int], npt.NDArray[np.int8]]:
+        """Kernel function, tap offsets and weights of an int8 convolution on a DSP core; `grid` is
+        [out, depth, rows, columns]."""
+        count, kernel_w = grid.shape[0], grid.shape[3]
+        if kernel_w > 1 and dilation[1] == 1:
+            where, rows = _runs(grid, dilation[0], layout, 4)
+            return "ec2t_mcu_dense_conv_run", where, rows
+        where = _offsets(grid.shape, dilation, layout)
+        where += [where[-1]] * (-len(where) % 4)
+        rows = np.zeros((count, len(where)), np.int8)
+        rows[:, : grid[0].size] = grid.reshape(count, -1)
+        return "ec2t_mcu_gather_conv_run", where, rows
+
+    def _tiles(
+        self,
+        grid: npt.NDArray[np.int8],
+        dilation: tuple[int, int],
+        layout: Layout,
+        out: Layout,
+        strides: tuple[int, int],
+        unit: bool,
+    ) -> tuple[list[int], npt.NDArray[np.int8], str, str]:
+        """Taps, weights, tile and the end of an ec2t_mcu_tiled_conv."""
+        count, _, _, kernel_w = grid.shape
+        if self.core == "m55":
+            offsets = np.array(_offsets(grid.shape, dilation, layout))
+            order = np.argsort(offsets, kind="stable")  # distances are not negative
+            where = np.diff(offsets[order], prepend=0).tolist()
+            rows = np.ascontiguousarray(grid.reshape(count, -1)[:, order])
+            t = self._tiling(layout, out, strides, unit, INT8_GROUP)
+            numbers = [*t.in_group[1:3], strides[1], *t.out_group[1:]]
+            tile = "dense_tile_" + "_".join(map(str, numbers))
+            groups = [f"{{{', '.join(map(str, g))}}}" for g in (t.in_group, t.out_group)]
+            after = (
+                f"{t.in_row_step}, {t.in_tile_step}, {t.out_row_step}, {t.out_tile_step}, "
+                f"{t.count}, {t.across}, {', '.join(groups)}, {tile}"
+            )
+        else:
+            # Runs of up to five taps; longer rows in the pieces that waste least.
+            run = kernel_w
+            if dilation[1] > 1:
+                run = 1
+            elif kernel_w > 5:
+                run = min((5, 4, 3), key=lambda r: kernel_w + -kernel_w % r)
+            if run == 1:
+                where = _offsets(grid.shape, dilation, layout)
+                rows = np.ascontiguousarray(grid.reshape(count, -1))
+            else:
+                where, rows = _runs(grid, dilation[0], layout, run)
+            pixels = min(
+                INT8_PIXELS[self.core], key=lambda n: (-(-out.width // n) * (2 * n + 2), n)
+            )
+            numbers = [pixels, run, strides[1]]
+            tile = "dense_tile_" + "_".join(map(str, numbers))
+            after = f"{strides[0] * layout.pitch}, {len(where)}, {pixels}, {tile}"
+        return where, rows, f"EC2T_MCU_DENSE_TILE({tile}, {', '.join(map(str, numbers))})", after
+
+    def _plain(self, out: Layout) -> bool:
+        """Whether a ternary convolution keeps distances rather than a Rice stream."""
+        few = out.height * out.width < RICE_PIXELS
+        return self.optimize == "speed" or (self.optimize == "balanced" and few)
 
     def _lists(
         self,
@@ -424,25 +531,22 @@ class Lowering:
         plain = distances(symbols, where)
         if plain is None:
             return None
-        encoding = self.encoding
-        if encoding == "auto":
-            encoding = "rice" if out.height * out.width >= RICE_PIXELS else "distances"
-        if encoding == "distances":
+        if self._plain(out):
             return "uint16_t", plain, "EC2T_MCU_ENCODING_DISTANCES", 0, 0, "distances"
         k = best_rice_parameter(symbols)
         stream, bits = rice(symbols, k)
         return "uint8_t", stream, "EC2T_MCU_ENCODING_RICE", k, bits, f"Rice k={k}"
 
-    def _tiling(self, layout: Layout, out: Layout, strides: tuple[int, int], unit: bool) -> Tiling:
-        g = self.group
+    def _tiling(
+        self, layout: Layout, out: Layout, strides: tuple[int, int], unit: bool, group: int = 0
+    ) -> Tiling:
+        g = group or self.group
         sy, sx = strides
         pi, po = layout.pitch, out.pitch
         groups = -(-out.width // g)
-        if groups <= 2:
-            per_row = groups
-            rows = 4 // per_row
-            across = 1
-        else:
+        per_row, rows, across = groups, 4 // groups if groups <= 2 else 1, 1
+        too_far = self.core == "m55" and (rows - 1) * max(sy * pi, po) + g * sx > FARTHEST
+        if groups > 2 or too_far:
             rows, per_row, across = 1, 4, -(-groups // 4)
         in_group = [(i // per_row) * sy * pi + (i % per_row) * g * sx for i in range(4)]
         out_group = [(i // per_row) * po + (i % per_row) * g for i in range(4)]
@@ -520,8 +624,9 @@ class Lowering:
                 code.declarations.append(_array("int8_t", f"weights_{n}", values))
                 code.note = "int8"
             code.flash += values.nbytes + 16 * count
+            stored = biases if lists else self._stored_biases(biases, weights)
             code.declarations.append(
-                _channel_table(n, biases, multipliers, minus_count, plus_count, minus, plus)
+                _channel_table(n, stored, multipliers, minus_count, plus_count, minus, plus)
             )
             code.declarations.append(
                 f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
@@ -545,7 +650,7 @@ class Lowering:
 
     def _lists_pay(self, symbols: npt.NDArray[np.int8]) -> bool:
         """Whether index lists of a fully connected layer beat its dense int8 kernel."""
-        return float((symbols == 0).mean()) >= LISTS_PAY_FROM.get(self.core, 0.6)
+        return float((symbols == 0).mean()) >= LISTS_PAY_FROM.get(self.core, 0.55)
 
     def _pool(self, op: Operator) -> None:
         source, target = self._activation(op, 0), op.outputs[0]
@@ -603,6 +708,8 @@ class Lowering:
         mb, sb = quantised_multiplier(float(scale_b) / twice)
         mo, so = quantised_multiplier(twice / ((1 << 20) * float(scale_out)))
         clamp = self._clamp(op, tensors[target])
+        if min(sa, sb) < -29:
+            raise ModelError(f"ADD {tensors[target].name!r}: scales too far apart to add.")
 
         def emit(names: Names) -> Code:
             n = names.index
@@ -897,9 +1004,8 @@ class Lowering:
                 if self._flat_pays(a, b):
                     a.pitch = b.pitch = max(a.pitch, b.pitch)
         for step in self.steps:
-            if step.name.startswith(("convolution", "depthwise")):
-                out = self.layouts[step.output]
-                out.slack = max(out.slack, self._slack(step))
+            out = self.layouts[step.output]
+            out.slack = max(out.slack, self._slack(step))
         for a, b in reversed(self.shares):
             a.slack = b.slack = max(a.slack, b.slack)
 
@@ -912,19 +1018,16 @@ class Lowering:
 
     def _slack(self, step: Step) -> int:
         """Bytes a convolution's last tiles may write behind the last plane."""
-        out = self.layouts[step.output]
-        if not step.flat and step.sources[0] != "list_conv.c":
+        if not step.tiling:
             return 0
-        g = self.group
-        groups = -(-out.width // g)
-        rows = 4 // groups if groups <= 2 else 1
-        covered = -(-out.height // rows) * rows
-        wide = (groups if groups <= 2 else -(-groups // 4) * 4) * g
-        extent = (covered - 1) * out.pitch + wide
-        if step.flat and self.layouts[step.inputs[0]].pitch == out.pitch:
-            length = (out.height - 1) * out.pitch + out.width
-            extent = max(extent, -(-length // (4 * g)) * 4 * g)
-        return max(0, extent - out.plane)
+        out = self.layouts[step.output]
+        slack = 0
+        for group in {self.group, INT8_GROUP}:
+            tiling = step.tiling(group)
+            extent = (tiling.count - 1) * tiling.out_row_step
+            extent += (tiling.across - 1) * tiling.out_tile_step + tiling.out_group[-1] + group
+            slack = max(slack, extent - out.plane)
+        return slack
 
 
 @dataclass(frozen=True)
@@ -941,25 +1044,37 @@ class Tiling:
     out_tile_step: int
     cover: int
 
+    @property
+    def count(self) -> int:
+        """Tiles down a plane."""
+        return -(-self.cover // self.rows)
+
+
+def _offsets(shape: tuple[int, ...], dilation: tuple[int, int], layout: Layout) -> list[int]:
+    """Byte offsets of the taps of weights [out, depth, rows, columns], in their order."""
+    _, depth, kernel_h, kernel_w = shape
+    return [
+        c * layout.plane + y * dilation[0] * layout.pitch + x * dilation[1]
+        for c in range(depth)
+        for y in range(kernel_h)
+        for x in range(kernel_w)
+    ]
+
 
 def _runs(
-    weights: npt.NDArray[np.int8],
-    depth: int,
-    kernel_h: int,
-    kernel_w: int,
-    dilation: int,
-    layout: Layout,
+    grid: npt.NDArray[np.int8], dilation: int, layout: Layout, run: int
 ) -> tuple[list[int], npt.NDArray[np.int8]]:
-    """Weights [out, depth * kernel_h * kernel_w] in runs of four taps, and the runs' offsets."""
-    count = len(weights)
-    wide = kernel_w + -kernel_w % 4
+    """Weights [out, depth, rows, columns] in runs of `run` neighbouring taps, some perhaps 0, and
+    the runs' byte offsets."""
+    count, depth, kernel_h, kernel_w = grid.shape
+    wide = kernel_w + -kernel_w % run
     rows = np.zeros((count, depth, kernel_h, wide), np.int8)
-    rows[..., :kernel_w] = weights.reshape(count, depth, kernel_h, kernel_w)
+    rows[..., :kernel_w] = grid
     offsets = [
         c * layout.plane + y * dilation * layout.pitch + x
         for c in range(depth)
         for y in range(kernel_h)
-        for x in range(0, wide, 4)
+        for x in range(0, wide, run)
     ]
     return offsets, rows.reshape(count, -1)
 

@@ -6,7 +6,7 @@ Runs on the unmodified library: no operator of ours, only MicroMutableOpResolver
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import flatbuffers
@@ -14,6 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ..c import graph as graph_module
+from .signs import negate_mirrored
 from .streams import Stream, StreamError, huffman, look_up
 
 _TARGETS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -33,6 +34,7 @@ class LayerStream:
     bytes_after: int
     bits_per_weight: float
     reason: str
+    negated: int = 0  # channels that became like the others, see signs.py
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,18 @@ class TflmReport:
             lines.append(
                 f"{x.name[-38:]:40}{x.bytes_before:9}{x.bytes_after:9}  {x.bits_per_weight:4.2f}  "
                 f"{x.kind} {x.reason}".rstrip()
+                + (f", {x.negated} channels negated" if x.negated else "")
             )
         lines.append(f"{'file':40}{self.size_before:9}{self.size_after:9}")
         return "\n".join(lines)
 
 
 def to_tflm(
-    model: bytes | str | Path, path: str | Path | None = None, *, streams: str = "auto"
+    model: bytes | str | Path,
+    path: str | Path | None = None,
+    *,
+    streams: str = "auto",
+    negative_scales: bool = True,
 ) -> tuple[bytes, TflmReport]:
     """Puts weights of few values behind DECODE operators.
 
@@ -64,6 +71,10 @@ def to_tflm(
         path: Where to write the new file; nowhere if None.
         streams: "huffman" (smallest), "lut" (fastest to decode) or "auto": Huffman for convolutions
             with at least 16 output pixels, LUT for others. What would not shrink stays int8.
+        negative_scales: Whether mirrored channels may become like the others by a negative weight
+            scale: 2 - p0 bits a weight then, p0 being the share of zeros, instead of 3 - 2 * p0.
+            TFLM's reference kernels compute the same bits; False is for kernels of a vendor that
+            insist on positive multipliers.
 
     Returns:
         The new file's bytes and what was done to each weight tensor. It computes bit for bit what
@@ -77,7 +88,11 @@ def to_tflm(
         raise ValueError(f"streams must be auto, huffman or lut. Received: {streams!r}.")
     if isinstance(model, (str, Path)):
         model = Path(model).read_bytes()
-    checked = graph_module.read(model)
+    size_before = len(model)
+    negated: dict[str, int] = {}
+    if negative_scales and streams != "lut":
+        model, negated = negate_mirrored(model)
+    checked = graph_module.read(model, negative_scales=True)
     try:
         parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -100,6 +115,7 @@ def to_tflm(
             if index not in reports:
                 output = checked.tensors[checked.operators[number].outputs[0]].shape
                 stream, reports[index] = _choose(tensor, kind, output, streams)
+                reports[index] = replace(reports[index], negated=negated.get(tensor.name, 0))
                 if stream is not None:
                     chosen[index] = (stream, _replace(parsed, index, stream))
             if index in chosen:
@@ -118,7 +134,7 @@ def to_tflm(
     result = bytes(builder.Output())
     if path is not None:
         Path(path).write_bytes(result)
-    return result, TflmReport(len(model), len(result), tuple(reports.values()))
+    return result, TflmReport(size_before, len(result), tuple(reports.values()))
 
 
 def _choose(

@@ -1,6 +1,7 @@
 """Instructions, flash and RAM on Cortex-M cores in QEMU, next to CMSIS-NN.
 
     make bench-mcu            # measures everything and rewrites docs/mcu.md and docs/mcu.json
+    python -m tests.bench.mcu --model=model.tflite --cores=m4      # one file of your own
 
 Counts are executed instructions of the emulated core: exact, repeatable, and neither cycles nor
 time. Weights are random ternary (two magnitudes a channel), seed 1 unless the net says otherwise.
@@ -16,7 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ec2t_tf.export.c import graph, to_c
 from ec2t_tf.export.tflm import to_tflm
 
@@ -56,9 +59,9 @@ INT8_SHAPES: dict[str, Callable[[], bytes]] = {
 }
 
 
-def layer(model: bytes, core: str, folder: Path, *, encoding: str) -> int:
+def layer(model: bytes, core: str, folder: Path, *, optimize: str) -> int:
     """Instructions of the one layer of a net, conversion to planes and back left out."""
-    to_c(model, folder, core=core, encoding=encoding)
+    to_c(model, folder, core=core, optimize=optimize)
     net = graph.read(model)
     values = nets.inputs(model, 3)[2:]
     shape = net.tensors[net.outputs[0]].shape[1:]
@@ -73,19 +76,79 @@ def peer(model: bytes, core: str) -> int:
     return sum(x.instructions for x in cmsis_nn.layer_counts(model, core, folder).values())
 
 
-def whole(model: bytes, core: str, folder: Path) -> dict[str, int]:
-    """A net: instructions of one invoke, firmware flash, arena and constants in bytes."""
-    report = to_c(model, folder, core=core)
+def whole(model: bytes, core: str, folder: Path, *, optimize: str = "balanced") -> dict[str, int]:
+    """A net: instructions of one invoke; bytes of firmware flash, of RAM (arena, input and output,
+    all of which TFLM keeps in its arena) and of constants."""
+    report = to_c(model, folder, core=core, optimize=optimize)
     net = graph.read(model)
     values = nets.inputs(model, 3)[2:]
     shape = net.tensors[net.outputs[0]].shape[1:]
-    _, image, counts = c_runner.run_core(core, folder, values, shape)
+    got, image, counts = c_runner.run_core(core, folder, values, shape)
+    np.testing.assert_array_equal(got, nets.reference(model, values))
     return {
         "instructions": counts[0].instructions,
         "flash": image.flash,
-        "arena": report.arena,
+        "ram": report.arena
+        + sum(int(np.prod(net.tensors[i].shape)) for i in (*net.inputs, *net.outputs)),
         "constants": report.flash,
     }
+
+
+def int8_borders(model: bytes) -> bytes:
+    """The same net without a float QUANTIZE at its input and DEQUANTIZE at its output."""
+    parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    net = parsed.subgraphs[0]
+    kinds = [op.kind for op in graph.read(model).operators]
+    if kinds[-1] == "DEQUANTIZE":
+        net.outputs = [int(net.operators.pop().inputs[0])]
+    if kinds[0] == "QUANTIZE" and net.tensors[net.inputs[0]].type == schema.TensorType.FLOAT32:
+        net.inputs = [int(net.operators.pop(0).outputs[0])]
+    parsed.signatureDefs = None  # they name the float tensors
+    builder = flatbuffers.Builder(len(model))
+    builder.Finish(parsed.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def weight_entropy(model: bytes) -> tuple[float, float]:
+    """Bytes of all weights at their layers' first-order entropy, and the share of zeros in ternary
+    layers."""
+    net, bits, zeros, ternary = graph.read(model), 0.0, 0, 0
+    for op in net.operators:
+        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            weights = net.tensors[op.inputs[1]].data
+            assert weights is not None
+            symbols = np.sign(weights) if len(np.unique(weights)) <= 5 else weights
+            counts = np.unique(symbols, return_counts=True)[1].astype(float)
+            bits -= float((counts * np.log2(counts / counts.sum())).sum())
+            if symbols is not weights:
+                zeros += int((weights == 0).sum())
+                ternary += weights.size
+    return bits / 8, zeros / max(ternary, 1)
+
+
+def one_model(path: Path, cores: list[str]) -> str:
+    """A table of one .tflite file, trained elsewhere: ours against CMSIS-NN and TFLM."""
+    model = int8_borders(path.read_bytes())
+    entropy, zeros = weight_entropy(model)
+    lines = [
+        f"{path.name}: {zeros:.1%} zeros in ternary layers, weights' entropy {entropy:,.0f} bytes, "
+        f"smallest TFLM arena of the int8 net {smallest_arena(model) or 'not measured'} bytes",
+        "",
+        "| core | optimize | instructions | CMSIS-NN, layers alone | ratio | firmware flash "
+        "| flash - entropy | RAM |",
+        "|---" * 8 + "|",
+    ]
+    for core in cores:
+        theirs = peer(model, core) if cmsis_nn.root() is not None else 0
+        for optimize in ("size", "balanced", "speed"):
+            with tempfile.TemporaryDirectory() as folder:
+                ours = whole(model, core, Path(folder), optimize=optimize)
+            lines.append(
+                f"| {core} | {optimize} | {ours['instructions']:,} | {theirs:,} "
+                f"| {theirs / ours['instructions']:.2f} | {ours['flash']:,} "
+                f"| {ours['flash'] - entropy:,.0f} | {ours['ram']:,} |"
+            )
+    return "\n".join(lines)
 
 
 def smallest_arena(model: bytes) -> int | None:
@@ -110,19 +173,19 @@ def tasks(cores: list[str]) -> Iterator[tuple[list[str], Callable[[Path], Any]]]
     for core in cores:
         for name, make in SHAPES.items():
             for zeros in SPARSITIES:
-                for encoding in ("distances", "rice"):
-                    if encoding == "rice" and name != next(iter(SHAPES)):
+                for optimize in ("speed", "size"):
+                    if optimize == "size" and name != next(iter(SHAPES)):
                         continue  # the price of decoding, shown once
                     yield (
-                        ["layers", name, core, f"{zeros:.0%} {encoding}"],
-                        lambda f, m=make, z=zeros, c=core, e=encoding: layer(
-                            m(z), c, f, encoding=e
+                        ["layers", name, core, f"{zeros:.0%} {optimize}"],
+                        lambda f, m=make, z=zeros, c=core, e=optimize: layer(
+                            m(z), c, f, optimize=e
                         ),
                     )
         for name, build in INT8_SHAPES.items():
             yield (
                 ["layers", name, core, "int8"],
-                lambda f, b=build, c=core: layer(b(), c, f, encoding="auto"),
+                lambda f, b=build, c=core: layer(b(), c, f, optimize="speed"),
             )
         if cmsis_nn.root() is not None:
             peers = {**{n: (lambda m=m: m(0.5)) for n, m in SHAPES.items()}, **INT8_SHAPES}
@@ -142,9 +205,37 @@ def tasks(cores: list[str]) -> Iterator[tuple[list[str], Callable[[Path], Any]]]
         yield ["tflm", name], lambda _, m=make_net: tflm_sizes(m())
 
 
+def wheel_compressor(model: bytes) -> bytes | None:
+    """The file as the tflite-micro wheel's own LUT compressor makes it; None without the wheel.
+    Tensors with a scale a channel get a table a channel, others one table: its decoder takes the
+    number of tables from the scales."""
+    try:
+        from tflite_micro import compression
+    except ImportError:
+        return None
+    net = graph.read(model)
+    builder = compression.SpecBuilder()
+    for op in net.operators:
+        axis = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "DEPTHWISE_CONV_2D": 3}.get(op.kind)
+        weights = net.tensors[op.inputs[1]].data if axis is not None else None
+        if axis is None or weights is None:
+            continue
+        several = len(net.tensors[op.inputs[1]].scale) > 1
+        rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis] if several else 1, -1)
+        values = max(len(np.unique(row)) for row in rows)
+        if values <= 8:
+            spec = compression.spec
+            mode = spec.PerChannel(axis) if several else spec.PerTensor()
+            builder.add_tensor(0, op.inputs[1]).with_lut(2 if values <= 4 else 3, mode)
+    return bytes(compression.compress(model, builder.build()))
+
+
 def tflm_sizes(model: bytes) -> dict[str, dict[str, int | None]]:
     """File and smallest arena of plain int8 and of DECODE streams, bytes."""
     files = {"int8": model, **{s: to_tflm(model, streams=s)[0] for s in ("lut", "huffman", "auto")}}
+    theirs = wheel_compressor(model)
+    if theirs is not None:
+        files["LUT of the wheel"] = theirs
     return {k: {"file": len(v), "arena": smallest_arena(v)} for k, v in files.items()}
 
 
@@ -167,8 +258,8 @@ def measure(cores: list[str]) -> dict[str, Any]:
 def markdown(table: dict[str, Any]) -> str:
     """The table of docs/mcu.md."""
     lines = ["## Layers: thousands of instructions in QEMU", ""]
-    head = ["50%", "50% Rice", "70%", "70% Rice", "90%", "90% Rice", "CMSIS-NN"]
-    keys = [f"{z:.0%} {e}" for z in SPARSITIES for e in ("distances", "rice")] + ["CMSIS-NN"]
+    head = ["50%", "50% size", "70%", "70% size", "90%", "90% size", "CMSIS-NN"]
+    keys = [f"{z:.0%} {e}" for z in SPARSITIES for e in ("speed", "size")] + ["CMSIS-NN"]
     lines += ["| layer | core | " + " | ".join(head) + " |", "|---" * 9 + "|"]
     for name, cores in table["layers"].items():
         for core, row in cores.items():
@@ -178,7 +269,7 @@ def markdown(table: dict[str, Any]) -> str:
             lines.append(f"| {name} | {core} | " + " | ".join(cells) + " |")
     lines += ["", "## Nets (ternary layers at 80 % zeros)", ""]
     lines += [
-        "| net | core | instructions | CMSIS-NN, layers alone | ratio | firmware flash | arena |",
+        "| net | core | instructions | CMSIS-NN, layers alone | ratio | firmware flash | RAM |",
         "|---" * 7 + "|",
     ]
     for name, cores in table["nets"].items():
@@ -187,7 +278,7 @@ def markdown(table: dict[str, Any]) -> str:
             compared = f"{peer:,} | {peer / ours['instructions']:.2f}" if peer else " | "
             lines.append(
                 f"| {name} | {core} | {ours['instructions']:,} | {compared} | "
-                f"{ours['flash']:,} | {ours['arena']:,} |"
+                f"{ours['flash']:,} | {ours['ram']:,} |"
             )
     lines += ["", '## `format="tflm"`: file and smallest arena of TFLM, bytes', ""]
     lines += ["| net | streams | file | arena |", "|---" * 4 + "|"]
@@ -204,9 +295,15 @@ def main() -> None:
     parser.add_argument(
         "--write", action="store_true", help="rewrite docs/mcu.md and docs/mcu.json"
     )
+    parser.add_argument(
+        "--model", type=Path, help="an int8 .tflite file: measure it alone, write nothing"
+    )
     flags = parser.parse_args()
     if qemu.missing_tools():
         raise SystemExit(qemu.missing_tools())
+    if flags.model is not None:
+        print(one_model(flags.model, flags.cores.split(",")))
+        return
     table = measure(flags.cores.split(","))
     text = markdown(table)
     if flags.write:

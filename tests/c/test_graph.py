@@ -35,7 +35,7 @@ def test_names_an_operator_it_does_not_know(tmp_path) -> None:
         to_c(model, tmp_path)
 
 
-@pytest.mark.parametrize("option", [{"core": "m1"}, {"encoding": "zip"}, {"name": "2 nets"}])
+@pytest.mark.parametrize("option", [{"core": "m1"}, {"optimize": "zip"}, {"name": "2 nets"}])
 def test_refuses_options_it_does_not_know(tmp_path, option: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="Received"):
         to_c(nets.lenet5(), tmp_path, **option)

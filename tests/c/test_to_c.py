@@ -56,7 +56,7 @@ def test_equals_the_reference_on_random_layers(tmp_path: Path, seed: int) -> Non
     model = net.finish(x)
     values = nets.inputs(model, 3)
     want = nets.reference(model, values)
-    to_c(model, tmp_path, encoding=str(random.choice(["rice", "distances", "auto"])))
+    to_c(model, tmp_path, optimize=str(random.choice(["size", "speed", "balanced"])))
     program = c_runner.build_host(tmp_path)
     np.testing.assert_array_equal(c_runner.run_host(program, values, want.shape[1:]), want)
 
@@ -83,7 +83,7 @@ def test_damaged_weight_streams_return_an_error_or_a_result(tmp_path: Path, seed
     """Bits flipped in the Rice stream: no sanitizer report, and status 1 in at least one case."""
     net = nets.NetBuilder((1, 8, 9, 6), seed=seed)
     model = net.finish(net.conv(net.input, 12, zeros=0.6))
-    to_c(model, tmp_path, encoding="rice")
+    to_c(model, tmp_path, optimize="size")
     source = (tmp_path / "model.c").read_text()
     (tmp_path / "model.c").write_text(
         source.replace("static const uint8_t weights_0", "uint8_t weights_0")

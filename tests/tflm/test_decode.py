@@ -7,6 +7,7 @@ import contextlib
 import numpy as np
 import numpy.typing as npt
 import pytest
+from ec2t_tf.export.c import graph
 from ec2t_tf.export.tflm import streams, to_tflm
 
 from tests import nets
@@ -69,6 +70,23 @@ def test_wheel_computes_the_same(name: str, choice: str) -> None:
     values = nets.inputs(model, 4)
     packed, report = to_tflm(model, streams=choice)
     assert report.size_after == len(packed) < len(model)
+    np.testing.assert_array_equal(_run(packed, values), nets.reference(model, values))
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_mirrored_channels_cost_nothing(depthwise: bool) -> None:
+    """Every third channel is mirrored: negative scales give 2 - p0 bits a weight all the same."""
+    net = nets.NetBuilder((1, 6, 7, 96), seed=11)
+    model = net.finish(net.conv(net.input, 96, zeros=0.6, depthwise=depthwise, relu=False))
+    packed, report = to_tflm(model, streams="huffman")
+    weights = graph.read(model).tensors[1].data
+    assert weights is not None
+    assert report.layers[0].negated > 20
+    assert report.layers[0].bits_per_weight <= 2 - (weights == 0).mean() + 0.02
+    plain = to_tflm(model, streams="huffman", negative_scales=False)[1].layers[0]
+    assert plain.negated == 0
+    assert plain.bits_per_weight > report.layers[0].bits_per_weight
+    values = nets.inputs(model, 4)
     np.testing.assert_array_equal(_run(packed, values), nets.reference(model, values))
 
 

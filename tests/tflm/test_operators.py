@@ -75,8 +75,8 @@ def test_wheel_with_our_operators_equals_the_reference(registered: str, name: st
     np.testing.assert_array_equal(np.stack(outputs), nets.reference(model, values))
 
 
-def test_corrupt_blobs_return_an_error(tmp_path: Path) -> None:
-    """Every kind of damage to a blob, under sanitizers: an error code or a checked run."""
+def blob() -> bytes:
+    """The blob of a small ternary convolution: input 7 x 6 x 4, output 4 x 6 x 6."""
     from ec2t_tf.export import formats
 
     random = np.random.default_rng(5)
@@ -89,7 +89,12 @@ def test_corrupt_blobs_return_an_error(tmp_path: Path) -> None:
         strides=(2, 1),
         padding="SAME",
     )
-    (tmp_path / "blob.bin").write_bytes(formats.pack(layer, encoding="rice"))
+    return formats.pack(layer, encoding="rice")
+
+
+def test_corrupt_blobs_return_an_error(tmp_path: Path) -> None:
+    """Every kind of damage to a blob, under sanitizers: an error code or a checked run."""
+    (tmp_path / "blob.bin").write_bytes(blob())
     (tmp_path / "fuzz.c").write_text(_FUZZ)
     sources = [str(p) for p in (tmp_path / "fuzz.c", ROOM / "ec2t_tflm.c", *KERNELS)]
     program = tmp_path / "fuzz"

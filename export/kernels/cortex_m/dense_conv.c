@@ -1,130 +1,15 @@
 #include "requantise.h"
 
-#if defined(EC2T_MCU_HELIUM)
-
-#include <arm_mve.h>
-
-/* Four neighbouring pixels, or every second one, as 32-bit lanes. */
-static inline int32x4_t four(const uint8_t *p, uint32_t stride) {
-    if (stride == 1) {
-        return vldrbq_s32((const int8_t *)p);
-    }
-    return vldrbq_gather_offset_s32((const int8_t *)p, vidupq_n_u32(0, 2));
-}
-
-/* Four sums to bytes; `count` of them are stored. */
-static inline void put(uint8_t *to, uint32_t count, int32x4_t sums, const ec2t_mcu_channel *channel,
-                       const ec2t_mcu_constants *c, const ec2t_mcu_clamp *clamp) {
-    if (c->exact) {
-        const int32x4_t value = vshlq_r_s32(sums, c->left - 1);
-        int32x4_t high = vaddq_n_s32(vqrdmulhq_n_s32(value, c->multiplier), c->rounding);
-        high = vshlq_r_s32(vaddq_s32(high, vshrq_n_s32(value, 31)), -c->right);
-        high = vmaxq_s32(vminq_s32(high, vdupq_n_s32(127)), vdupq_n_s32(-128));
-        vstrbq_p_s32((int8_t *)to, high, vctp32q(count));
-        return;
-    }
-    int32_t each[4];
-    vst1q_s32(each, sums);
-    for (uint32_t i = 0; i < count && i < 4; ++i) {
-        const int32_t value = ec2t_mcu_requantise(each[i], channel->multiplier, channel->shift);
-        to[i] = ec2t_mcu_byte(ec2t_mcu_clamped(value, clamp));
-    }
-}
-
-/* Eight pixels of one or two output channels at a time, one multiplication by a scalar a tap. */
-static inline __attribute__((always_inline)) void
-plane_of(const ec2t_mcu_dense_conv *layer, const uint8_t *row, const int8_t *weights, uint8_t *to,
-         const ec2t_mcu_channel *channel, const ec2t_mcu_constants *constants, uint32_t channels,
-         uint32_t stride) {
-    const ec2t_mcu_planar *out = &layer->out;
-    const uint32_t taps = layer->tap_count, row_step = (uint32_t)layer->stride_y * layer->in.pitch;
-    for (uint32_t y = 0; y < out->height; ++y, row += row_step, to += out->pitch) {
-        const uint8_t *from = row;
-        for (uint32_t x = 0; x < out->width; x += 8, from += 8 * stride) {
-            int32x4_t a0 = vdupq_n_s32(channel[0].bias), a1 = a0;
-            int32x4_t b0 = vdupq_n_s32(channel[channels - 1].bias), b1 = b0;
-            const uint16_t *offset = layer->taps;
-            const int8_t *const end = weights + taps;
-            for (const int8_t *w = weights; w != end; w += 4) {
-                const uint8_t *p = from + *offset++;
-                for (uint32_t k = 0; k < 4; ++k, ++p) {
-                    if (channels == 1 && !w[k]) {
-                        continue;
-                    }
-                    const int32x4_t x0 = four(p, stride), x1 = four(p + 4 * stride, stride);
-                    a0 = vmlaq_n_s32(a0, x0, w[k]), a1 = vmlaq_n_s32(a1, x1, w[k]);
-                    if (channels == 2) {
-                        const int32_t v = w[taps + k];
-                        b0 = vmlaq_n_s32(b0, x0, v), b1 = vmlaq_n_s32(b1, x1, v);
-                    }
-                }
-            }
-            const uint32_t left = out->width - x, more = left > 4 ? left - 4 : 0;
-            put(to + x, left, a0, &channel[0], &constants[0], &layer->clamp);
-            put(to + x + 4, more, a1, &channel[0], &constants[0], &layer->clamp);
-            if (channels == 2) {
-                uint8_t *second = to + out->plane + x;
-                put(second, left, b0, &channel[1], &constants[1], &layer->clamp);
-                put(second + 4, more, b1, &channel[1], &constants[1], &layer->clamp);
-            }
-        }
-    }
-}
-
-void ec2t_mcu_dense_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
-                             uint8_t *output) {
-    const ec2t_mcu_planar *out = &layer->out;
-    const int8_t *weights = layer->weights;
-    ec2t_mcu_lead(out, output);
-    for (uint32_t o = 0; o < out->channels;) {
-        const uint32_t both = !layer->depth_multiplier && o + 1u < out->channels;
-        const ec2t_mcu_channel *channel = &layer->channel[o];
-        const uint8_t *row =
-            layer->depth_multiplier ? input + o / layer->depth_multiplier * layer->in.plane : input;
-        uint8_t *to = output + o * out->plane;
-        ec2t_mcu_constants constants[2];
-        for (uint32_t i = 0; i <= both; ++i) {
-            const int32_t bias = channel[i].bias;
-            const uint32_t bound =
-                (bias < 0 ? 0u - (uint32_t)bias : (uint32_t)bias) + 16384u * layer->tap_count;
-            constants[i] = ec2t_mcu_constants_of(channel[i].multiplier, channel[i].shift, bound,
-                                                 &layer->clamp);
-        }
-        if (both) {
-            if (layer->stride_x == 1) {
-                plane_of(layer, row, weights, to, channel, constants, 2, 1);
-            } else {
-                plane_of(layer, row, weights, to, channel, constants, 2, 2);
-            }
-        } else if (layer->stride_x == 1) {
-            plane_of(layer, row, weights, to, channel, constants, 1, 1);
-        } else {
-            plane_of(layer, row, weights, to, channel, constants, 1, 2);
-        }
-        for (uint32_t i = 0; i <= both; ++i, ++o) {
-            ec2t_mcu_limit(out, output + o * out->plane, &layer->clamp);
-            ec2t_mcu_border(out, output, o);
-            weights += layer->tap_count;
-        }
-    }
-}
-
-#else
+#if defined(EC2T_MCU_DSP)
 
 static inline uint32_t word_at(const uint8_t *p) {
-#if defined(__ARM_ARCH) && __ARM_ARCH == 6
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-#else
     uint32_t word;
     __builtin_memcpy(&word, p, 4);
     return word;
-#endif
 }
 
 /* Sums of four neighbouring pixels of one or two output channels over `count` / 4 runs of four
  * neighbouring taps; a run lies at one offset. The second channel's weights follow the first's. */
-#if defined(EC2T_MCU_DSP)
-
 static inline uint32_t even_bytes(uint32_t word) {
     uint32_t r;
     __asm("sxtb16 %0,%1" : "=r"(r) : "r"(word));
@@ -193,74 +78,11 @@ four_pixels(const uint8_t *input, const uint16_t *offsets, uint32_t count, const
         sums[4] = b0, sums[5] = b1, sums[6] = b2, sums[7] = b3;
 }
 
-#else
-
-static inline __attribute__((always_inline)) void
-four_pixels(const uint8_t *input, const uint16_t *offsets, uint32_t count, const int8_t *weights,
-            uint32_t channels, uint32_t stride, int32_t *sums) {
-    int32_t a0 = sums[0], a1 = sums[1], a2 = sums[2], a3 = sums[3];
-    int32_t b0 = sums[4], b1 = sums[5], b2 = sums[6], b3 = sums[7];
-    const int8_t *const end = weights + count;
-    for (; weights != end; weights += 4) {
-        const uint8_t *p = input + *offsets++;
-        int32_t x0 = *p++, x1 = *p++, x2 = *p++, x3 = *p++;
-        for (uint32_t k = 0; k < 4; ++k) {
-            const int32_t w = weights[k];
-            a0 += w * x0, a1 += w * x1, a2 += w * x2, a3 += w * x3;
-            if (channels == 2) {
-                const int32_t v = weights[count + k];
-                b0 += v * x0, b1 += v * x1, b2 += v * x2, b3 += v * x3;
-            }
-            if (k < 3)
-                x0 = x1, x1 = x2, x2 = x3, x3 = *p++;
-        }
-        (void)stride;
-    }
-    sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
-    if (channels == 2)
-        sums[4] = b0, sums[5] = b1, sums[6] = b2, sums[7] = b3;
-}
-
-/* Every second pixel. */
-static inline __attribute__((always_inline)) void four_apart(const uint8_t *input,
-                                                             const uint16_t *offsets,
-                                                             uint32_t count, const int8_t *weights,
-                                                             uint32_t channels, int32_t *sums) {
-    int32_t a0 = sums[0], a1 = sums[1], a2 = sums[2], a3 = sums[3];
-    int32_t b0 = sums[4], b1 = sums[5], b2 = sums[6], b3 = sums[7];
-    const int8_t *const end = weights + count;
-    for (; weights != end; weights += 4) {
-        const uint8_t *p = input + *offsets++;
-        for (uint32_t k = 0; k < 4; ++k, ++p) {
-            const int32_t w = weights[k], x0 = p[0], x1 = p[2], x2 = p[4], x3 = p[6];
-            a0 += w * x0, a1 += w * x1, a2 += w * x2, a3 += w * x3;
-            if (channels == 2) {
-                const int32_t v = weights[count + k];
-                b0 += v * x0, b1 += v * x1, b2 += v * x2, b3 += v * x3;
-            }
-        }
-    }
-    sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
-    if (channels == 2)
-        sums[4] = b0, sums[5] = b1, sums[6] = b2, sums[7] = b3;
-}
-
-#endif
-
-#if defined(EC2T_MCU_SWAR)
-#define FOUR_PIXELS(input, offsets, count, weights, channels, stride, sums)                        \
-    if (stride == 1)                                                                               \
-        four_pixels(input, offsets, count, weights, channels, 1, sums);                            \
-    else                                                                                           \
-        four_apart(input, offsets, count, weights, channels, sums)
-#else
-#define FOUR_PIXELS four_pixels
-#endif
 #define SHAPE(name, channels, stride)                                                              \
     static __attribute__((noinline)) void name(const uint8_t *input, const uint16_t *offsets,      \
                                                uint32_t count, const int8_t *weights,              \
                                                int32_t *sums) {                                    \
-        FOUR_PIXELS(input, offsets, count, weights, channels, stride, sums);                       \
+        four_pixels(input, offsets, count, weights, channels, stride, sums);                       \
     }
 SHAPE(four_pixels_1_1, 1, 1)
 SHAPE(four_pixels_1_2, 1, 2)
@@ -272,8 +94,16 @@ static inline void put(uint8_t *to, uint32_t count, const int32_t *sums,
                        const ec2t_mcu_channel *channel, const ec2t_mcu_constants *c,
                        const ec2t_mcu_clamp *clamp) {
     if (c->exact) {
+        const ec2t_mcu_constants constants = *c; /* in registers: the stores might alias *c */
+        if (count == 4u) {
+#pragma GCC unroll 4
+            for (uint32_t i = 0; i < 4u; ++i)
+                to[i] = ec2t_mcu_to_byte(sums[i], &constants);
+            return;
+        }
+#pragma GCC unroll 1
         for (uint32_t i = 0; i < count; ++i)
-            to[i] = ec2t_mcu_to_byte(sums[i], c);
+            to[i] = ec2t_mcu_to_byte(sums[i], &constants);
         return;
     }
     for (uint32_t i = 0; i < count; ++i) {
@@ -307,11 +137,6 @@ void ec2t_mcu_dense_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *in
             constants[i] = ec2t_mcu_constants_of(channel[i].multiplier, channel[i].shift, bound,
                                                  &layer->clamp);
             start[i] = bias;
-#if defined(EC2T_MCU_SWAR)
-            /* Inputs are 128 greater. */
-            for (uint32_t t = 0; t < taps; ++t)
-                start[i] -= 128 * weights[i * taps + t];
-#endif
         }
         for (uint32_t y = 0; y < out->height; ++y, row += row_step, to += out->pitch) {
             const uint8_t *from = row;

@@ -12,27 +12,26 @@ enum { ROWS = 4 };
 #endif
 
 #if defined(EC2T_MCU_DSP)
-static inline uint32_t word_at(const void *p) {
-    uint32_t word;
-    __builtin_memcpy(&word, p, 4);
-    return word;
-}
-static inline uint32_t even_bytes(uint32_t word) {
-    uint32_t r;
-    __asm("sxtb16 %0,%1" : "=r"(r) : "r"(word));
-    return r;
-}
-static inline uint32_t odd_bytes(uint32_t word) {
-    uint32_t r;
-    __asm("sxtb16 %0,%1,ror #8" : "=r"(r) : "r"(word));
-    return r;
-}
-static inline int32_t add_products(uint32_t even, uint32_t odd, uint32_t weights, int32_t sum) {
-    __asm("smlad %0,%1,%2,%0" : "+r"(sum) : "r"(even), "r"(even_bytes(weights)));
-    __asm("smlad %0,%1,%2,%0" : "+r"(sum) : "r"(odd), "r"(odd_bytes(weights)));
-    return sum;
-}
+/* Four inputs of two rows; every pointer moves on. */
+#define FOUR_INPUTS                                                                                \
+    "ldr %[x],[%[from]],#4\n ldr %[w],[%[w0]],#4\n sxtb16 %[even],%[x]\n"                          \
+    "sxtb16 %[t],%[w]\n sxtb16 %[x],%[x],ror #8\n sxtb16 %[w],%[w],ror #8\n"                       \
+    "smlad %[s0],%[even],%[t],%[s0]\n smlad %[s0],%[x],%[w],%[s0]\n ldr %[w],[%[w1]],#4\n"         \
+    "sxtb16 %[t],%[w]\n sxtb16 %[w],%[w],ror #8\n"                                                 \
+    "smlad %[s1],%[even],%[t],%[s1]\n smlad %[s1],%[x],%[w],%[s1]\n"
+#define OPERANDS                                                                                   \
+    [from] "+r"(from), [w0] "+r"(w0), [w1] "+r"(w1), [s0] "+r"(s0), [s1] "+r"(s1), [x] "=&r"(x),   \
+        [w] "=&r"(w), [t] "=&r"(t), [even] "=&r"(even)
 #endif
+
+/* An activation as it is stored: on SWAR cores 128 greater, which the biases account for. */
+static inline int32_t stored(uint8_t byte) {
+#if defined(EC2T_MCU_SWAR)
+    return byte;
+#else
+    return (int8_t)byte;
+#endif
+}
 
 /* Adds the products of int8 weights and inputs of `rows` rows, 1 to ROWS, to as many sums. */
 static void products(const int8_t *weights, const uint8_t *input, uint32_t count, uint32_t rows,
@@ -58,19 +57,23 @@ static void products(const int8_t *weights, const uint8_t *input, uint32_t count
     sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
 #elif defined(EC2T_MCU_DSP)
     const int8_t *w0 = row[0], *w1 = row[1];
-    const uint8_t *from = input, *const end = input + (count & ~3u);
+    const uint8_t *from = input, *const end = input + (count & ~7u);
     int32_t s0 = 0, s1 = 0;
-    for (; from != end; from += 4, w0 += 4, w1 += 4) {
-        const uint32_t x = word_at(from), even = even_bytes(x), odd = odd_bytes(x);
-        s0 = add_products(even, odd, word_at(w0), s0);
-        s1 = add_products(even, odd, word_at(w1), s1);
+    uint32_t x, w, t, even;
+    if (from != end) {
+        __asm volatile("1:\n" FOUR_INPUTS FOUR_INPUTS "cmp %[from],%[end]\n bne 1b\n"
+                       : OPERANDS
+                       : [end] "r"(end)
+                       : "memory", "cc");
     }
+    if (count & 4u)
+        __asm volatile(FOUR_INPUTS : OPERANDS : : "memory");
     i = count & ~3u;
     sum[0] = s0, sum[1] = s1;
 #endif
 #pragma GCC unroll 1
     for (; i < count; ++i) {
-        const int32_t x = ec2t_mcu_value(input[i]);
+        const int32_t x = stored(input[i]);
 #pragma GCC unroll 4
         for (uint32_t r = 0; r < ROWS; ++r) {
             sum[r] += row[r][i] * x;

@@ -1,19 +1,15 @@
 #include "requantise.h"
 
+#if defined(EC2T_MCU_DSP)
+
 static inline uint32_t word_at(const uint8_t *p) {
-#if defined(__ARM_ARCH) && __ARM_ARCH == 6
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-#else
     uint32_t word;
     __builtin_memcpy(&word, p, 4);
     return word;
-#endif
 }
 
 /* Sums of four neighbouring pixels of one or two output channels: `count` taps, a multiple of four,
  * at `offsets`; the second channel's weights follow the first's. */
-#if defined(EC2T_MCU_DSP) || defined(EC2T_MCU_HELIUM)
-
 typedef struct {
     uint32_t p0, p1, p2, p3; /* one pixel's input at two taps, 16 bits each */
 } Pairs;
@@ -92,37 +88,6 @@ four_pixels(const uint8_t *input, const uint16_t *offsets, uint32_t count, const
         sums[4] += b0, sums[5] += b1, sums[6] += b2, sums[7] += b3;
 }
 
-#else
-
-static inline __attribute__((always_inline)) void
-four_pixels(const uint8_t *input, const uint16_t *offsets, uint32_t count, const int8_t *weights,
-            uint32_t channels, uint32_t stride, int32_t *sums) {
-    int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0, excess = 0, more = 0;
-    const int8_t *second = weights + count;
-    for (const uint16_t *end = offsets + count; offsets != end; ++offsets) {
-        const int32_t w = *weights++, v = channels == 2 ? *second : 0;
-        ++second;
-        const uint8_t *p = input + *offsets;
-        uint32_t word = word_at(p);
-        int32_t x0 = (int32_t)(word & 0xffu), x1 = (int32_t)(word >> 8 & 0xffu);
-        int32_t x2 = (int32_t)(word >> 16 & 0xffu), x3 = (int32_t)(word >> 24);
-        if (stride == 2) {
-            word = word_at(p + 4);
-            x1 = x2;
-            x2 = (int32_t)(word & 0xffu), x3 = (int32_t)(word >> 16 & 0xffu);
-        }
-        a0 += w * x0, a1 += w * x1, a2 += w * x2, a3 += w * x3, excess += w;
-        if (channels == 2)
-            b0 += v * x0, b1 += v * x1, b2 += v * x2, b3 += v * x3, more += v;
-    }
-    excess *= (int32_t)EC2T_MCU_FLIP, more *= (int32_t)EC2T_MCU_FLIP;
-    sums[0] += a0 - excess, sums[1] += a1 - excess, sums[2] += a2 - excess, sums[3] += a3 - excess;
-    if (channels == 2)
-        sums[4] += b0 - more, sums[5] += b1 - more, sums[6] += b2 - more, sums[7] += b3 - more;
-}
-
-#endif
-
 #define SHAPE(name, channels, stride)                                                              \
     static __attribute__((noinline)) void name(const uint8_t *input, const uint16_t *offsets,      \
                                                uint32_t count, const int8_t *weights,              \
@@ -139,8 +104,16 @@ static inline void put(uint8_t *to, uint32_t count, const int32_t *sums,
                        const ec2t_mcu_channel *channel, const ec2t_mcu_constants *c,
                        const ec2t_mcu_clamp *clamp) {
     if (c->exact) {
+        const ec2t_mcu_constants constants = *c; /* in registers: the stores might alias *c */
+        if (count == 4u) {
+#pragma GCC unroll 4
+            for (uint32_t i = 0; i < 4u; ++i)
+                to[i] = ec2t_mcu_to_byte(sums[i], &constants);
+            return;
+        }
+#pragma GCC unroll 1
         for (uint32_t i = 0; i < count; ++i)
-            to[i] = ec2t_mcu_to_byte(sums[i], c);
+            to[i] = ec2t_mcu_to_byte(sums[i], &constants);
         return;
     }
     for (uint32_t i = 0; i < count; ++i) {
@@ -197,3 +170,5 @@ void ec2t_mcu_gather_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *i
         }
     }
 }
+
+#endif

@@ -1,5 +1,57 @@
 #include "requantise.h"
 
+/* Byte offsets of all taps of a channel, in stream order; returns their number. */
+static uint32_t tap_offsets(const ec2t_mcu_list_conv *layer, uint16_t *where) {
+    const uint32_t planes = layer->depthwise ? 1u : layer->in.channels;
+    const uint32_t taps = layer->tap_count, plane = layer->in.plane;
+    uint32_t base = 0;
+    for (uint32_t c = planes; c; --c, base += plane) {
+        for (uint32_t t = 0; t < taps; ++t)
+            *where++ = (uint16_t)(base + layer->taps[t]);
+    }
+    return planes * taps;
+}
+
+/* What `symbols` works on; the order is that of the registers r0 to r11. */
+typedef struct {
+    uint32_t at; /* bit position in the stream */
+    const uint8_t *stream;
+    uint32_t limit;              /* bits in the stream */
+    const uint16_t *where, *end; /* offset of the tap after the last one, end of the offsets */
+    uint16_t *minus, *plus;      /* ends of the two lists */
+    uint32_t last_minus, last_plus;
+    uint32_t count;   /* symbols to decode, at least 1 */
+    uint32_t k, rest; /* Rice parameter, 30 - k */
+} Decoder;
+
+/* Per weight the zeros before it, in unary (ones, then a zero) and k binary digits, then the sign.
+ * Turns positions into byte distances from the tap of the same sign before. The lists have room for
+ * `count` entries each. */
+#if defined(__ARM_ARCH) && __ARM_ARCH >= 7 && defined(__thumb2__)
+
+/* clang-format off */
+static __attribute__((naked, noinline)) ec2t_mcu_status symbols(Decoder *d __attribute__((unused))) {
+    __asm volatile("push {r0,r4-r11,lr}\n ldm r0,{r0-r11}\n"
+                   "1: cmp r0,r2\n bhs 3f\n"
+                   /* 32 bits of the stream from r0 on, the last seven of them perhaps zero */
+                   "lsr lr,r0,#3\n ldr r12,[r1,lr]\n rev r12,r12\n and lr,r0,#7\n lsl r12,r12,lr\n"
+                   "mvn lr,r12\n clz lr,lr\n"
+                   /* the zero that ends the ones, the digits, the sign */
+                   "lsl r12,r12,lr\n lsr r12,r12,r11\n"
+                   "add r0,r0,lr\n add r0,r0,r10\n add r0,r0,#2\n"
+                   "lsl lr,lr,r10\n add r3,r3,lr,lsl #1\n lsr lr,r12,#1\n add r3,r3,lr,lsl #1\n"
+                   "cmp r3,r4\n bhs 3f\n ldrh lr,[r3],#2\n"
+                   "lsrs r12,r12,#1\n bcs 2f\n"
+                   "sub r12,lr,r8\n strh r12,[r6],#2\n mov r8,lr\n subs r9,r9,#1\n bne 1b\n b 4f\n"
+                   "2: sub r12,lr,r7\n strh r12,[r5],#2\n mov r7,lr\n subs r9,r9,#1\n bne 1b\n"
+                   "4: ldr r12,[sp]\n str r0,[r12]\n str r5,[r12,#20]\n"
+                   "movs r0,#0\n add sp,#4\n pop {r4-r11,pc}\n"
+                   "3: movs r0,#1\n add sp,#4\n pop {r4-r11,pc}\n");
+}
+/* clang-format on */
+
+#else
+
 /* Thirty-two bits of the stream from `position` on, the last seven of them perhaps zero. */
 static inline uint32_t peek(const uint8_t *stream, uint32_t position) {
     const uint8_t *p = stream + (position >> 3);
@@ -24,46 +76,46 @@ static inline uint32_t leading_ones(uint32_t value) {
 #endif
 }
 
-/* One channel: per weight the zeros before it, in unary (ones, then a zero) and rice_k binary
- * digits, then the sign. Turns positions into byte distances from the tap of the same sign before.
- * Each list has room for all weights of the channel; what a damaged stream does is found at the
- * end. */
-static ec2t_mcu_status decode(const ec2t_mcu_list_conv *layer, const ec2t_mcu_channel *channel,
-                              uint32_t *position, uint16_t *minus, uint16_t *plus) {
-    const uint8_t *stream = layer->weights;
-    const uint16_t *offsets = layer->taps;
-    const uint32_t taps = layer->tap_count, k = layer->rice_k, plane = layer->in.plane;
-    const uint32_t limit = layer->stream_bits;
-    const uint16_t *const minus_end = minus + channel->minus_count;
-    uint32_t base = 0, last_minus = 0, last_plus = 0, at = *position;
-    uint32_t tap = (uint32_t)-1;
-    for (uint32_t n = (uint32_t)channel->minus_count + channel->plus_count; n; --n) {
-        if (at >= limit)
+static ec2t_mcu_status symbols(Decoder *d) {
+    for (; d->count; --d->count) {
+        if (d->at >= d->limit)
             return EC2T_MCU_CORRUPT;
-        uint32_t value = peek(stream, at);
-        const uint32_t quotient = leading_ones(value);
-        value = value << quotient << 1;
-        at += quotient + 2u + k;
-        tap += (quotient << k) + (value >> 1 >> (31u - k)) + 1u;
-        value <<= k;
-        while (tap >= taps) {
-            tap -= taps;
-            base += plane;
-        }
-        const uint32_t offset = base + offsets[tap];
-        if ((int32_t)value < 0) {
-            *minus++ = (uint16_t)(offset - last_minus);
-            last_minus = offset;
+        const uint32_t value = peek(d->stream, d->at), quotient = leading_ones(value);
+        /* The zero that ends the ones, the digits, the sign. Thirty-two ones are too many. */
+        const uint32_t field = quotient > 31u ? 0u : value << quotient >> d->rest;
+        const uint32_t skipped = (quotient << d->k) + (field >> 1);
+        if (skipped >= (uint32_t)(d->end - d->where))
+            return EC2T_MCU_CORRUPT;
+        d->at += quotient + d->k + 2u;
+        d->where += skipped;
+        const uint32_t offset = *d->where++;
+        if (field & 1u) {
+            *d->minus++ = (uint16_t)(offset - d->last_minus);
+            d->last_minus = offset;
         } else {
-            *plus++ = (uint16_t)(offset - last_plus);
-            last_plus = offset;
+            *d->plus++ = (uint16_t)(offset - d->last_plus);
+            d->last_plus = offset;
         }
     }
-    const uint32_t channels = layer->depthwise ? 1u : layer->in.channels;
-    if (at > limit || minus != minus_end || base > (channels - 1u) * plane) {
+    return EC2T_MCU_OK;
+}
+
+#endif
+
+/* One channel's lists; what a damaged stream does is found here at the latest. */
+static ec2t_mcu_status decode(const ec2t_mcu_list_conv *layer, const ec2t_mcu_channel *channel,
+                              uint32_t *position, const uint16_t *where, uint32_t taps,
+                              uint16_t *minus, uint16_t *plus) {
+    const uint32_t count = (uint32_t)channel->minus_count + channel->plus_count;
+    if (!count)
+        return EC2T_MCU_OK;
+    Decoder d = {
+        *position, layer->weights, layer->stream_bits, where, where + taps, minus, plus, 0, 0,
+        count,     layer->rice_k,  30u - layer->rice_k};
+    const ec2t_mcu_status status = symbols(&d);
+    if (status != EC2T_MCU_OK || d.at > d.limit || d.minus != minus + channel->minus_count)
         return EC2T_MCU_CORRUPT;
-    }
-    *position = at;
+    *position = d.at;
     return EC2T_MCU_OK;
 }
 
@@ -126,7 +178,11 @@ static int prepare(const ec2t_mcu_channel *channel, int32_t zero_point, ec2t_mcu
     fast->right = (int32_t)right;
 #endif
     fast->multiplier = channel->multiplier;
+#if defined(EC2T_MCU_HELIUM)
+    fast->rounding = zero_point;
+#else
     fast->rounding = (1 << (right - 1u)) + (zero_point + (int32_t)EC2T_MCU_FLIP) * (1 << right);
+#endif
     return 1;
 }
 
@@ -152,7 +208,17 @@ static void slow_tile(const ec2t_mcu_list_conv *layer, const ec2t_mcu_channel *c
 ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const uint8_t *input,
                                        uint8_t *output, uint16_t *scratch) {
     const uint16_t *stored = layer->weights;
+    const ec2t_mcu_tile_fast tile = layer->fast;
     uint32_t position = 0;
+    uint32_t across = layer->tiles_across, rows = layer->tile_count;
+    uint32_t in_step = layer->in_tile_step, out_step = layer->out_tile_step;
+    uint32_t in_row_step = layer->in_row_step, out_row_step = layer->out_row_step;
+    if (across == 1) { /* one tile a row: the inner loop goes down the rows */
+        across = rows, in_step = in_row_step, out_step = out_row_step;
+        rows = 1;
+    }
+    const uint32_t taps =
+        layer->encoding == EC2T_MCU_ENCODING_RICE ? tap_offsets(layer, scratch) : 0u;
     ec2t_mcu_lead(&layer->out, output);
     for (uint32_t o = 0; o < layer->out.channels; ++o) {
         const ec2t_mcu_channel *channel = &layer->channel[o];
@@ -161,28 +227,26 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
             if ((uint32_t)channel->minus_count + channel->plus_count > layer->most) {
                 return EC2T_MCU_CORRUPT;
             }
-            uint16_t *plus = scratch + layer->most;
-            const ec2t_mcu_status status = decode(layer, channel, &position, scratch, plus);
+            uint16_t *minus = scratch + taps, *plus = minus + layer->most;
+            const ec2t_mcu_status status =
+                decode(layer, channel, &position, scratch, taps, minus, plus);
             if (status != EC2T_MCU_OK)
                 return status;
-            fast.minus_list = scratch;
+            fast.minus_list = minus;
             fast.plus_list = plus;
         } else {
             fast.minus_list = stored;
             fast.plus_list = stored + channel->minus_count;
             stored = fast.plus_list + channel->plus_count;
         }
-        const int is_fast = layer->fast && prepare(channel, layer->clamp.zero_point, &fast);
+        const int is_fast = tile && prepare(channel, layer->clamp.zero_point, &fast);
         const uint8_t *in =
             layer->depthwise ? input + o / layer->depthwise * layer->in.plane : input;
         uint8_t *out = output + o * layer->out.plane;
-        const uint32_t across = layer->tiles_across;
-        const uint32_t in_step = layer->in_tile_step, out_step = layer->out_tile_step;
-        for (uint32_t y = 0; y < layer->rows; y += layer->tile_rows) {
+        for (uint32_t y = rows; y; --y, in += in_row_step, out += out_row_step) {
             const uint8_t *from = in;
             uint8_t *to = out;
             if (is_fast) {
-                const ec2t_mcu_tile_fast tile = layer->fast;
                 for (uint32_t x = across; x; --x, from += in_step, to += out_step)
                     tile(from, &fast, to);
             } else {
@@ -190,8 +254,6 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
                     slow_tile(layer, channel, from, fast.minus_list, fast.plus_list, to);
                 }
             }
-            in += layer->in_row_step;
-            out += layer->out_row_step;
         }
         if (is_fast)
             ec2t_mcu_limit(&layer->out, output + o * layer->out.plane, &layer->clamp);

@@ -224,6 +224,17 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
     "sxtab16 r8,r8,r12\n sxtab16 r9,r9,lr\n"                                                       \
     "ldr r12,[r0,#" #fourth "]\n ldr lr,[r0,#" #fourth "+4]\n"                                     \
     "sxtab16 r10,r10,r12\n sxtab16 r11,r11,lr\n"
+/* The first tap of a list: loaded, not added. */
+#define EC2T_MCU_FIRST_1(second, third, fourth)                                                    \
+    "ldr r12,[r0]\n ldr lr,[r0,#" #second "]\n"                                                    \
+    "sxtb16 r4,r12\n sxtb16 r5,r12,ror #8\n sxtb16 r6,lr\n sxtb16 r7,lr,ror #8\n"                  \
+    "ldr r12,[r0,#" #third "]\n ldr lr,[r0,#" #fourth "]\n"                                        \
+    "sxtb16 r8,r12\n sxtb16 r9,r12,ror #8\n sxtb16 r10,lr\n sxtb16 r11,lr,ror #8\n"
+#define EC2T_MCU_FIRST_2(second, third, fourth)                                                    \
+    "ldr r12,[r0]\n ldr lr,[r0,#4]\n sxtb16 r4,r12\n sxtb16 r5,lr\n"                               \
+    "ldr r12,[r0,#" #second "]\n ldr lr,[r0,#" #second "+4]\n sxtb16 r6,r12\n sxtb16 r7,lr\n"      \
+    "ldr r12,[r0,#" #third "]\n ldr lr,[r0,#" #third "+4]\n sxtb16 r8,r12\n sxtb16 r9,lr\n"        \
+    "ldr r12,[r0,#" #fourth "]\n ldr lr,[r0,#" #fourth "+4]\n sxtb16 r10,r12\n sxtb16 r11,lr\n"
 /* Four pixels from the registers `even` and `odd` and the minus sums at `place` of the stack;
  * x1, x2 and y1, y2 name the registers of the pixels 0, 2 and 1, 3 after the multiplications. */
 #define EC2T_MCU_REQUANTISE(even, odd, place, x2, y1, free, out)                                   \
@@ -246,58 +257,49 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
 #define EC2T_MCU_REQUANTISE_2(even, odd, place, out)                                               \
     EC2T_MCU_REQUANTISE(even, odd, place, "r11", "r8", "r11", out)
 
-#define EC2T_MCU_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)                                                                                        \
-    static void name##_sums(const uint8_t *input, const uint16_t *list, uint32_t count,                                                                                              \
-                            int32_t value, int32_t *sums) {                                                                                                                          \
-        ec2t_mcu_half_##stride(input, list, count, value, sums, second);                                                                                                             \
-        ec2t_mcu_half_##stride(input + (third), list, count, value, sums + 8, (fourth) - (third));                                                                                   \
-    }                                                                                                                                                                                \
-    static __attribute__((naked, noinline)) void name##_fast(                                                                                                                        \
-        const uint8_t *input __attribute__((unused)),                                                                                                                                \
-        const ec2t_mcu_fast *channel __attribute__((unused)),                                                                                                                        \
-        uint8_t *output __attribute__((unused))) {                                                                                                                                   \
-        __asm volatile("push {r0-r2,r4-r11,lr}\n sub sp,#40\n"                                                                                                                       \
-                       "ldr r2,[r1,#8]\n ldr r1,[r1]\n movs r3,#0\n str r3,[sp]\n"                                                                                                   \
-                       "1: movs r4,#0\n movs r5,#0\n movs r6,#0\n movs r7,#0\n"                                                                                                      \
-                       "mov r8,r4\n mov r9,r4\n mov r10,r4\n mov r11,r4\n"                                                                                                           \
-                       "lsls r3,r2,#31\n add r2,r1,r2,lsl #1\n bpl 2f\n"                                                                                                             \
-                       "ldrh r3,[r1],#2\n add r0,r3\n" EC2T_MCU_TAP_##stride(                                                                                                        \
-                           second, third,                                                                                                                                            \
-                           fourth) "2: sub r3,r2,r1\n lsls r3,r3,#29\n bpl 3f\n"                                                                                                     \
-                                   "ldr r3,[r1],#4\n"                                                                                                                                \
-                                   "uxtah r0,r0,r3\n" EC2T_MCU_TAP_##stride(second, third, fourth) "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_##stride(                                 \
-                                       second, third,                                                                                                                                \
-                                       fourth) "3: cmp r1,r2\n beq 5f\n"                                                                                                             \
-                                               "4: ldr r3,[r1],#4\n"                                                                                                                 \
-                                               "uxtah r0,r0,r3\n" EC2T_MCU_TAP_##stride(second, third, fourth) "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_##stride(                     \
-                                                   second, third,                                                                                                                    \
-                                                   fourth) "ldr r3,[r1],#4\n"                                                                                                        \
-                                                           "uxtah "                                                                                                                  \
-                                                           "r0,r0,r3\n" EC2T_MCU_TAP_##stride(second, third, fourth) "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_##stride(               \
-                                                               second, third,                                                                                                        \
-                                                               fourth) "cmp r1,r2\n bne 4b\n"                                                                                        \
-                                                                       "5: ldr r3,[sp]\n cbnz "                                                                                      \
-                                                                       "r3,6f\n"                                                                                                     \
-                                                                       "add r12,sp,#8\n stm "                                                                                        \
-                                                                       "r12,{r4-r11}\n str "                                                                                         \
-                                                                       "sp,[sp]\n"                                                                                                   \
-                                                                       "ldrd r0,r1,[sp,#40]\n "                                                                                      \
-                                                                       "ldr r2,[r1,#12]\n ldr "                                                                                      \
-                                                                       "r1,[r1,#4]\n b 1b\n"                                                                                         \
-                                                                       "6: ldrd r0,lr,[sp,#44]\n "                                                                                   \
-                                                                       "push {r8-r11}\n"                                                                                             \
-                                                                       "add r0,#16\n ldm "                                                                                           \
-                                                                       "r0,{r0-r3,r12}"                                                                                              \
-                                                                       "\n" EC2T_MCU_REQUANTISE_##stride(                                                                            \
-                                                                           "r4", "r5", "24", "0")                                                                                    \
-                                                                           EC2T_MCU_REQUANTISE_##stride("r6", "r7", "32", #out_second) "pop {r4-r7}\n" EC2T_MCU_REQUANTISE_##stride( \
-                                                                               "r4", "r5", "24",                                                                                     \
-                                                                               #out_third)                                                                                           \
-                                                                               EC2T_MCU_REQUANTISE_##stride(                                                                         \
-                                                                                   "r6", "r7",                                                                                       \
-                                                                                   "32",                                                                                             \
-                                                                                   #out_fourth) "add sp,#52\n pop {r4-r11,pc}\n");                                                   \
+/* clang-format off */
+#define EC2T_MCU_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)      \
+    static void name##_sums(const uint8_t *input, const uint16_t *list, uint32_t count,            \
+                            int32_t value, int32_t *sums) {                                        \
+        ec2t_mcu_half_##stride(input, list, count, value, sums, second);                           \
+        ec2t_mcu_half_##stride(input + (third), list, count, value, sums + 8,                      \
+                               (fourth) - (third));                                                \
+    }                                                                                              \
+    static __attribute__((naked, noinline)) void name##_fast(                                      \
+        const uint8_t *input __attribute__((unused)),                                              \
+        const ec2t_mcu_fast *channel __attribute__((unused)),                                      \
+        uint8_t *output __attribute__((unused))) {                                                 \
+        __asm volatile("push {r0-r2,r4-r11,lr}\n sub sp,#40\n"                                     \
+                       "ldr r2,[r1,#8]\n ldr r1,[r1]\n movs r3,#0\n str r3,[sp]\n"                 \
+                       "1: cbnz r2,7f\n movs r4,#0\n movs r5,#0\n movs r6,#0\n movs r7,#0\n"        \
+                       "mov r8,r4\n mov r9,r4\n mov r10,r4\n mov r11,r4\n b 5f\n"                 \
+                       "7: add r2,r1,r2,lsl #1\n ldrh r3,[r1],#2\n add r0,r3\n"                   \
+                       EC2T_MCU_FIRST_##stride(second, third, fourth)                              \
+                       "sub r3,r2,r1\n lsls r3,r3,#30\n bpl 2f\n"                                 \
+                       "ldrh r3,[r1],#2\n add r0,r3\n"                                            \
+                       EC2T_MCU_TAP_##stride(second, third, fourth)                                \
+                       "2: sub r3,r2,r1\n lsls r3,r3,#29\n bpl 3f\n"                               \
+                       EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
+                       "3: cmp r1,r2\n beq 5f\n 4:\n"                                              \
+                       EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
+                       EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
+                       "cmp r1,r2\n bne 4b\n"                                                      \
+                       "5: ldr r3,[sp]\n cbnz r3,6f\n add r12,sp,#8\n stm r12,{r4-r11}\n"          \
+                       "str sp,[sp]\n ldrd r0,r1,[sp,#40]\n ldr r2,[r1,#12]\n ldr r1,[r1,#4]\n"    \
+                       "b 1b\n"                                                                    \
+                       "6: ldrd r0,lr,[sp,#44]\n push {r8-r11}\n"                                  \
+                       "add r0,#16\n ldm r0,{r0-r3,r12}\n"                                         \
+                       EC2T_MCU_REQUANTISE_##stride("r4", "r5", "24", "0")                         \
+                       EC2T_MCU_REQUANTISE_##stride("r6", "r7", "32", #out_second)                 \
+                       "pop {r4-r7}\n"                                                             \
+                       EC2T_MCU_REQUANTISE_##stride("r4", "r5", "24", #out_third)                  \
+                       EC2T_MCU_REQUANTISE_##stride("r6", "r7", "32", #out_fourth)                 \
+                       "add sp,#52\n pop {r4-r11,pc}\n");                                          \
     }
+#define EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                                           \
+    "ldr r3,[r1],#4\n uxtah r0,r0,r3\n" EC2T_MCU_TAP_##stride(second, third, fourth)               \
+    "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_##stride(second, third, fourth)
+/* clang-format on */
 #define EC2T_MCU_TILE_FAST(name) name##_fast
 
 #else /* Helium */
@@ -322,19 +324,29 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
         sums[i] += value * values[i];
 }
 
+/* Assembly is laid out by hand. */
+/* clang-format off */
 /* The fast tile in assembly: constants stay in registers and nothing is spilled. r0 walks over the
- * input, r3 over a list; the sums of the minus list wait on the stack at r7. */
+ * input, r3 over a list of r6 distances; the first tap is loaded, the others are added. The sums of
+ * the minus list wait on the stack at r7. */
 #define EC2T_MCU_LIST(stride, second, third, fourth)                                               \
-    "vmov.i32 q0,#0\n vmov.i32 q1,#0\n vmov.i32 q2,#0\n vmov.i32 q3,#0\n"                          \
-    "lsls r8,r6,#31\n bpl 1f\n ldrh r8,[r3],#2\n add r0,r8\n" EC2T_MCU_TURN_##stride(              \
-        second, third,                                                                             \
-        fourth) "1: lsrs r6,r6,#1\n wls lr,r6,3f\n"                                                \
-                "2: ldr r8,[r3],#4\n uxtah r0,r0,r8\n" EC2T_MCU_TURN_##stride(                     \
-                    second, third,                                                                 \
-                    fourth) "uxtah r0,r0,r8,ror #16\n" EC2T_MCU_TURN_##stride(second, third,       \
-                                                                              fourth) "le "        \
-                                                                                      "lr,2b\n3:"  \
-                                                                                      "\n"
+    "cbnz r6,1f\n vmov.i32 q0,#0\n vmov.i32 q1,#0\n vmov.i32 q2,#0\n vmov.i32 q3,#0\n b 4f\n"      \
+    "1: ldrh r8,[r3],#2\n add r0,r8\n"                                                             \
+    EC2T_MCU_FIRST_##stride(second, third, fourth)                                                 \
+    "lsrs r6,r6,#1\n bcs 2f\n subs r6,r6,#1\n ldrh r8,[r3],#2\n add r0,r8\n"                       \
+    EC2T_MCU_TURN_##stride(second, third, fourth)                                                  \
+    "2: wls lr,r6,4f\n 3: ldr r8,[r3],#4\n uxtah r0,r0,r8\n"                                       \
+    EC2T_MCU_TURN_##stride(second, third, fourth)                                                  \
+    "uxtah r0,r0,r8,ror #16\n"                                                                     \
+    EC2T_MCU_TURN_##stride(second, third, fourth)                                                  \
+    "le lr,3b\n4:\n"
+#define EC2T_MCU_FIRST_1(second, third, fourth)                                                    \
+    "vldrb.s16 q0,[r0]\n vldrb.s16 q1,[r0,#" #second "]\n"                                         \
+    "vldrb.s16 q2,[r0,#" #third "]\n vldrb.s16 q3,[r0,#" #fourth "]\n"
+#define EC2T_MCU_FIRST_2(second, third, fourth)                                                    \
+    "vldrb.u8 q0,[r0]\n vldrb.u8 q1,[r0,#" #second "]\n"                                           \
+    "vldrb.u8 q2,[r0,#" #third "]\n vldrb.u8 q3,[r0,#" #fourth "]\n"                               \
+    "vmovlb.s8 q0,q0\n vmovlb.s8 q1,q1\n vmovlb.s8 q2,q2\n vmovlb.s8 q3,q3\n"
 #define EC2T_MCU_TURN_1(second, third, fourth)                                                     \
     "vldrb.s16 q4,[r0]\n vldrb.s16 q5,[r0,#" #second "]\n vadd.i16 q0,q0,q4\n"                     \
     "vldrb.s16 q4,[r0,#" #third "]\n vadd.i16 q1,q1,q5\n"                                          \
@@ -344,15 +356,18 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
     "vadd.i16 q0,q0,q4\n vldrb.u8 q4,[r0,#" #third "]\n vadd.i16 q1,q1,q5\n"                       \
     "vldrb.u8 q5,[r0,#" #fourth "]\n vmovlb.s8 q4,q4\n vmovlb.s8 q5,q5\n"                          \
     "vadd.i16 q2,q2,q4\n vadd.i16 q3,q3,q5\n"
+/* Eight pixels: sums of 32 bits (bias r0, minus scale q7, plus scale r3), the high half of the
+ * doubled product with the multiplier r4, less one where negative, shifted with rounding by r6, the
+ * zero point r5 added in 16 bits, saturated to bytes. */
 #define EC2T_MCU_REQUANTISE(plus, place, out)                                                      \
-    "vldrw.u32 q4,[r7,#" place "]\n vmovlb.s16 q5,q4\n vmovlt.s16 q6,q4\n"                         \
-    "vmov q4,q7\n vmla.s32 q4,q5,r1\n vmov q5,q7\n vmla.s32 q5,q6,r1\n"                            \
-    "vmovlb.s16 q6," plus "\n vmla.s32 q4,q6,r3\n"                                                 \
-    "vmovlt.s16 " plus "," plus "\n vmla.s32 q5," plus ",r3\n"                                     \
-    "vshr.s32 q6,q4,#31\n vadd.i32 q6,q6,r5\n vqrdmlah.s32 q6,q4,r4\n"                             \
-    "vshr.s32 " plus ",q5,#31\n vadd.i32 " plus "," plus ",r5\n vqrdmlah.s32 " plus ",q5,r4\n"     \
-    "vshl.s32 q6,r6\n vshl.s32 " plus ",r6\n vqmovnb.s32 q6,q6\n vqmovnt.s32 q6," plus "\n"        \
-    "vqmovnb.s16 q6,q6\n vstrb.16 q6,[r2,#" out "]\n"
+    "vldrw.u32 q6,[r7,#" place "]\n vmovlb.s16 q4,q6\n vmovlt.s16 q5,q6\n"                         \
+    "vmlas.s32 q4,q7,r0\n vmlas.s32 q5,q7,r0\n"                                                    \
+    "vmovlb.s16 q6," plus "\n vmovlt.s16 " plus "," plus "\n"                                      \
+    "vmla.s32 q4,q6,r3\n vmla.s32 q5," plus ",r3\n"                                                \
+    "vshr.s32 q6,q4,#31\n vqrdmlah.s32 q6,q4,r4\n"                                                 \
+    "vshr.s32 " plus ",q5,#31\n vqrdmlah.s32 " plus ",q5,r4\n"                                     \
+    "vrshl.s32 q6,r6\n vrshl.s32 " plus ",r6\n vqmovnb.s32 q6,q6\n vqmovnt.s32 q6," plus "\n"      \
+    "vqadd.s16 q6,q6,r5\n vqmovnb.s16 q6,q6\n vstrb.16 q6,[r2,#" out "]\n"
 
 #define EC2T_MCU_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)      \
     static __attribute__((noinline)) void name##_sums(                                             \
@@ -374,23 +389,21 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
         const uint8_t *input __attribute__((unused)),                                              \
         const ec2t_mcu_fast *channel __attribute__((unused)),                                      \
         uint8_t *output __attribute__((unused))) {                                                 \
-        __asm volatile(                                                                            \
-            "push {r3-r8,r9,lr}\n vpush {d8-d15}\n sub sp,#64\n mov r7,sp\n"                       \
-            "mov r4,r0\n mov r5,r1\n ldr r3,[r1]\n ldr r6,[r1,#8]\n" EC2T_MCU_LIST(                \
-                stride, second, third,                                                             \
-                fourth) "vstrw.32 q0,[r7]\n vstrw.32 q1,[r7,#16]\n"                                \
-                        "vstrw.32 q2,[r7,#32]\n vstrw.32 q3,[r7,#48]\n"                            \
-                        "mov r0,r4\n ldr r3,[r5,#4]\n ldr r6,[r5,#12]\n" EC2T_MCU_LIST(            \
-                            stride, second, third,                                                 \
-                            fourth) "add r5,#16\n ldm r5,{r0,r1,r3,r4,r5,r6}\n vdup.32 "           \
-                                    "q7,r0\n" EC2T_MCU_REQUANTISE("q0", "0", "0")                  \
-                                        EC2T_MCU_REQUANTISE("q1", "16", #out_second)               \
-                                            EC2T_MCU_REQUANTISE("q2", "32", #out_third)            \
-                                                EC2T_MCU_REQUANTISE(                               \
-                                                    "q3", "48",                                    \
-                                                    #out_fourth) "add sp,#64\n vpop {d8-d15}\n "   \
-                                                                 "pop {r3-r8,r9,pc}\n");           \
+        __asm volatile("push {r3-r8,r9,lr}\n vpush {d8-d15}\n sub sp,#64\n mov r7,sp\n"            \
+                       "mov r4,r0\n mov r5,r1\n ldr r3,[r1]\n ldr r6,[r1,#8]\n"                    \
+                       EC2T_MCU_LIST(stride, second, third, fourth)                                \
+                       "vstrw.32 q0,[r7]\n vstrw.32 q1,[r7,#16]\n"                                 \
+                       "vstrw.32 q2,[r7,#32]\n vstrw.32 q3,[r7,#48]\n"                             \
+                       "mov r0,r4\n ldr r3,[r5,#4]\n ldr r6,[r5,#12]\n"                            \
+                       EC2T_MCU_LIST(stride, second, third, fourth)                                \
+                       "add r5,#16\n ldm r5,{r0,r1,r3,r4,r5,r6}\n vdup.32 q7,r1\n"                 \
+                       EC2T_MCU_REQUANTISE("q0", "0", "0")                                         \
+                       EC2T_MCU_REQUANTISE("q1", "16", #out_second)                                \
+                       EC2T_MCU_REQUANTISE("q2", "32", #out_third)                                 \
+                       EC2T_MCU_REQUANTISE("q3", "48", #out_fourth)                                \
+                       "add sp,#64\n vpop {d8-d15}\n pop {r3-r8,r9,pc}\n");                        \
     }
+/* clang-format on */
 #define EC2T_MCU_TILE_FAST(name) name##_fast
 
 #endif

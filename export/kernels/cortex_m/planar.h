@@ -89,8 +89,8 @@ typedef void (*ec2t_mcu_tile_fast)(const uint8_t *input, const ec2t_mcu_fast *ch
 
 enum { EC2T_MCU_ENCODING_DISTANCES = 0, EC2T_MCU_ENCODING_RICE = 1 };
 
-/* A convolution whose weights are lists. Tiles cover the output in steps of tile_rows rows and, in
- * a row, of tile_columns columns; `taps` are the byte offsets of one channel's kernel positions. */
+/* A convolution whose weights are lists. Tiles cover an output plane row by row, or the plane taken
+ * as one long row; `taps` are the byte offsets of one channel's kernel positions. */
 typedef struct {
     ec2t_mcu_planar in, out;
     const ec2t_mcu_channel *channel;
@@ -101,24 +101,25 @@ typedef struct {
     uint8_t encoding, rice_k;
     uint8_t depthwise;    /* output channels an input channel has; 0: an ordinary convolution */
     uint32_t stream_bits; /* length of a Rice stream */
-    uint16_t tile_rows, tiles_across;
+    uint16_t tile_count, tiles_across; /* tiles down a plane and along a row */
     uint16_t in_row_step,
         in_tile_step; /* bytes between rows and tiles of the output, in the input */
     uint16_t out_row_step, out_tile_step;
-    uint16_t rows; /* output rows to cover; 1 where the plane is taken as one long row */
     ec2t_mcu_clamp clamp;
     uint16_t out_group[4]; /* bytes from a tile's first pixel to each group, in the output */
     ec2t_mcu_tile_sums sums;
     ec2t_mcu_tile_fast fast; /* or none */
 } ec2t_mcu_list_conv;
 
-/* `scratch`: 4 * most bytes for a Rice stream, none for distances. */
+/* `scratch`: 4 * most bytes and 2 for every tap of a channel for a Rice stream, none for
+ * distances. */
 ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const uint8_t *input,
                                        uint8_t *output, uint16_t *scratch);
 
-/* int8 weights [out][tap]; the number of taps is a multiple of four, some with weight 0. Horizontal
- * stride 1 or 2. Dense: taps come in runs of four neighbours of a row, `taps` is the byte offset of
- * each run. Gather: `taps` is the byte offset of each tap. */
+/* Int8 convolutions on cores with DSP instructions: weights [out][tap], the number of taps a
+ * multiple of four, some with weight 0. Horizontal stride 1 or 2. Dense: taps come in runs of four
+ * neighbours of a row, `taps` is the byte offset of each run. Gather: `taps` is the byte offset of
+ * each tap. */
 typedef struct {
     ec2t_mcu_planar in, out;
     const ec2t_mcu_channel *channel;
@@ -132,6 +133,43 @@ void ec2t_mcu_dense_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *in
                              uint8_t *output);
 void ec2t_mcu_gather_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
                               uint8_t *output);
+
+/* Int8 convolutions on the other cores, in tiles of dense_tile.h: weights [out][tap]. Helium:
+ * `taps` are byte distances, each from the tap before. Others: `taps` are the byte offsets of
+ * `runs` runs of neighbouring taps, and where activations are stored as value + 128
+ * (EC2T_MCU_FLIP) the biases are less by 128 times the sum of the weights. */
+typedef struct {
+    const uint16_t *taps;
+    const int8_t *weights;
+    uint32_t count;
+    int32_t bias, multiplier, zero_point, shift;
+} ec2t_mcu_dense_fast;
+typedef void (*ec2t_mcu_dense_tile)(const uint8_t *input, const ec2t_mcu_dense_fast *channel,
+                                    uint8_t *output);
+typedef void (*ec2t_mcu_dense_sums)(const uint8_t *input, const uint16_t *taps, uint32_t runs,
+                                    const int8_t *weights, int32_t *sums);
+typedef struct {
+    ec2t_mcu_planar in, out;
+    const ec2t_mcu_channel *channel;
+    const int8_t *weights;
+    const uint16_t *taps;
+    uint16_t tap_count;
+    uint8_t stride_x, depth_multiplier; /* depth_multiplier 0: an ordinary convolution */
+    ec2t_mcu_clamp clamp;
+    uint16_t in_row_step; /* bytes in the input from one row (of tiles) to the next */
+#if defined(EC2T_MCU_HELIUM)
+    uint16_t in_tile_step, out_row_step, out_tile_step;
+    uint16_t tile_count, tiles_across;
+    uint16_t in_group[4], out_group[4]; /* bytes from a tile's first pixel to each group */
+    ec2t_mcu_dense_tile tile;
+#else
+    uint16_t runs;
+    uint8_t pixels; /* of a tile, at most 8 */
+    ec2t_mcu_dense_sums sums;
+#endif
+} ec2t_mcu_tiled_conv;
+void ec2t_mcu_tiled_conv_run(const ec2t_mcu_tiled_conv *layer, const uint8_t *input,
+                             uint8_t *output);
 
 /* Fully connected over a vector. Dense: int8 weights [out][in]. Lists: uint16_t indices. */
 typedef struct {

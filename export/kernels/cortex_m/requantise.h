@@ -64,11 +64,13 @@ static inline ec2t_mcu_constants ec2t_mcu_constants_of(int32_t multiplier, int32
     return c;
 }
 
-/* One sum to a byte, the activation's limits aside. */
-static inline uint8_t ec2t_mcu_to_byte(int32_t sum, const ec2t_mcu_constants *c) {
-    const int32_t value = (int32_t)((uint32_t)sum << c->left);
+/* One sum, shifted left already, to a byte, the activation's limits aside. */
+static inline uint8_t ec2t_mcu_shifted_to_byte(int32_t value, const ec2t_mcu_constants *c) {
     return ec2t_mcu_saturated((ec2t_mcu_high(value, c->multiplier, c->rounding) + (value >> 31)) >>
                               c->right);
+}
+static inline uint8_t ec2t_mcu_to_byte(int32_t sum, const ec2t_mcu_constants *c) {
+    return ec2t_mcu_shifted_to_byte((int32_t)((uint32_t)sum << c->left), c);
 }
 
 /* Applies limits narrower than int8 to one plane. */
