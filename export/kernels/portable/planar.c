@@ -10,7 +10,8 @@ enum {
 };
 
 const ec2t_planar_kernel *ec2t_planar_kernels(size_t *count) {
-#define ENTRY(how, element) {#how, sizeof(element), ec2t_has__##how, ec2t_conv2d_s8_planar__##how},
+#define ENTRY(how, element, whole)                                                                 \
+    {#how, sizeof(element), whole, ec2t_has__##how, ec2t_conv2d_s8_planar__##how},
     static const ec2t_planar_kernel kernels[] = {EC2T_CONV2D_PLANAR_KERNELS(ENTRY)};
 #undef ENTRY
     *count = sizeof kernels / sizeof kernels[0];
@@ -129,19 +130,27 @@ static void store_offset(const ec2t_planar_conv2d *conv, void *offsets, uint32_t
     }
 }
 
-/* Whether every scaled sum of a channel is within int16, whatever the input: |sum| is at most
- * |bias| + 128 * (magnitudes of the weights). */
-static int32_t fits_int16(const ec2t_planar_channel *channel, const ec2t_requant *requant,
-                          int32_t o) {
+/* How the kernel may requantise a channel in FP32 mode, by the largest sum of any input: |sum| is
+ * at most |bias| + 128 * (magnitudes of the weights). */
+static void choose_requantisation(const ec2t_planar_conv2d *conv, ec2t_planar_channel *channel,
+                                  int32_t o) {
+    const ec2t_requant *const requant = &conv->requant;
+    channel->multiplier = 0;
+    channel->fits_int16 = 0;
     if (requant->mode != EC2T_REQUANT_FP32) {
-        return 0;
+        return;
     }
     const double plus = (double)channel->plus_count * (double)channel->value_plus;
     const double minus = (double)channel->minus_count * (double)channel->value_minus;
     const double weights = (plus < 0 ? -plus : plus) + (minus < 0 ? -minus : minus);
     const double bias = channel->bias < 0 ? -(double)channel->bias : (double)channel->bias;
-    const double factor = (double)requant->factors[o * requant->channel_stride];
-    return (bias + 128.0 * weights) * factor < 32000.0;
+    const double largest = bias + 128.0 * weights;
+    const float factor = requant->factors[o * requant->channel_stride];
+    if (conv->kernel->wants_multiplier) {
+        channel->multiplier = ec2t_whole_multiplier(requant, factor, largest);
+    }
+    const double unit = channel->multiplier != 0 ? 1 << EC2T_WHOLE_FRACTION_BITS : 1.0;
+    channel->fits_int16 = largest * (double)factor * unit < 32000.0;
 }
 
 static ec2t_status list_offsets(ec2t_planar_conv2d *conv, const ec2t_layer *layer,
@@ -177,7 +186,7 @@ static ec2t_status list_offsets(ec2t_planar_conv2d *conv, const ec2t_layer *laye
             (int32_t)plus * channel->value_plus + (int32_t)minus * channel->value_minus;
         const uint32_t bias = layer->bias != NULL ? (uint32_t)layer->bias[o] : 0;
         channel->bias = (int32_t)(bias - (uint32_t)(weight_sum * layer->input_zero_point));
-        channel->fits_int16 = fits_int16(channel, &conv->requant, o);
+        choose_requantisation(conv, channel, o);
     }
     return status == EC2T_OK ? ec2t_decode_finish(&decoder) : status;
 }
