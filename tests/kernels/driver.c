@@ -205,7 +205,8 @@ static void run_planar(void) {
         status = ec2t_conv2d_shape_from_layer(&layer, 1, height, width, &shape);
     }
     if (status == EC2T_OK) {
-        const size_t memory_size = ec2t_planar_conv2d_get_memory_size(&layer);
+        const size_t memory_size =
+            ec2t_planar_conv2d_get_memory_size(&kernels[number], &layer, &shape);
         const size_t scratch_size = ec2t_planar_conv2d_get_init_buffer_size(&layer);
         memory = allocate(memory_size);
         scratch = allocate(scratch_size);

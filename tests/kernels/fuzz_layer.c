@@ -24,7 +24,7 @@ static void *allocate(size_t size) {
 
 static void run_planar(const ec2t_layer *layer, const ec2t_conv2d_shape *shape,
                        const ec2t_requant *requant, const ec2t_planar_kernel *kernel) {
-    const size_t memory_size = ec2t_planar_conv2d_get_memory_size(layer);
+    const size_t memory_size = ec2t_planar_conv2d_get_memory_size(kernel, layer, shape);
     const size_t init_size = ec2t_planar_conv2d_get_init_buffer_size(layer);
     void *const memory = allocate(memory_size), *const init = allocate(init_size);
     ec2t_planar_conv2d conv;

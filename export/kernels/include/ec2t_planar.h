@@ -69,8 +69,10 @@ typedef struct ec2t_planar_kernel {
 const ec2t_planar_kernel *ec2t_planar_kernels(size_t *count);
 const ec2t_planar_kernel *ec2t_planar_best_kernel(void);
 
-/* Bytes of memory the prepared layer keeps (channels and offsets), and of scratch to prepare it. */
-size_t ec2t_planar_conv2d_get_memory_size(const ec2t_layer *layer);
+/* Bytes of memory the prepared layer keeps (channels and offsets; 0 if it is not supported), and of
+ * scratch to prepare it. */
+size_t ec2t_planar_conv2d_get_memory_size(const ec2t_planar_kernel *kernel, const ec2t_layer *layer,
+                                          const ec2t_conv2d_shape *shape);
 size_t ec2t_planar_conv2d_get_init_buffer_size(const ec2t_layer *layer);
 
 /* Prepare a layer (not EC2T_ENCODING_INT8). `requant`'s arrays and `memory` must live as long as

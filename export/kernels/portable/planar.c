@@ -31,10 +31,6 @@ static size_t channels_size(const ec2t_layer *layer) {
     return (size_t)layer->output_channels * sizeof(ec2t_planar_channel);
 }
 
-size_t ec2t_planar_conv2d_get_memory_size(const ec2t_layer *layer) {
-    return channels_size(layer) + 4 * (size_t)layer->nonzeros;
-}
-
 static size_t tap_list_size(const ec2t_layer *layer) {
     return ((size_t)layer->taps + 1) / 2 * 4;
 }
@@ -104,6 +100,30 @@ static ec2t_status choose_band(ec2t_planar_conv2d *conv) {
     conv->plane_size = (uint32_t)padded;
     conv->offset_size = elements <= 65536 ? 2 : 4;
     return EC2T_OK;
+}
+
+/* All that depends on the shape alone. */
+static ec2t_status lay_out(ec2t_planar_conv2d *conv, const ec2t_planar_kernel *kernel,
+                           const ec2t_conv2d_shape *shape) {
+    if (shape->kernel_height > EC2T_PLANAR_LARGEST_KERNEL ||
+        shape->kernel_width > EC2T_PLANAR_LARGEST_KERNEL) {
+        return EC2T_ERROR_UNSUPPORTED;
+    }
+    memset(conv, 0, sizeof *conv);
+    conv->kernel = kernel;
+    conv->shape = *shape;
+    group_rows(conv);
+    return choose_band(conv);
+}
+
+static size_t needed_memory(const ec2t_planar_conv2d *conv, const ec2t_layer *layer) {
+    return channels_size(layer) + conv->offset_size * (size_t)layer->nonzeros;
+}
+
+size_t ec2t_planar_conv2d_get_memory_size(const ec2t_planar_kernel *kernel, const ec2t_layer *layer,
+                                          const ec2t_conv2d_shape *shape) {
+    ec2t_planar_conv2d conv;
+    return lay_out(&conv, kernel, shape) == EC2T_OK ? needed_memory(&conv, layer) : 0;
 }
 
 static uint32_t offset_of_tap(const ec2t_planar_conv2d *conv, uint32_t tap) {
@@ -202,23 +222,15 @@ ec2t_status ec2t_planar_conv2d_init(ec2t_planar_conv2d *conv, const ec2t_planar_
     if ((uintptr_t)memory % 4 != 0 || (uintptr_t)scratch % 4 != 0) {
         return EC2T_ERROR_UNALIGNED;
     }
-    if (memory_size < ec2t_planar_conv2d_get_memory_size(layer) ||
-        scratch_size < ec2t_planar_conv2d_get_init_buffer_size(layer)) {
-        return EC2T_ERROR_BUFFER;
-    }
-    if (shape->kernel_height > EC2T_PLANAR_LARGEST_KERNEL ||
-        shape->kernel_width > EC2T_PLANAR_LARGEST_KERNEL) {
-        return EC2T_ERROR_UNSUPPORTED;
-    }
-    memset(conv, 0, sizeof *conv);
-    conv->kernel = kernel;
-    conv->shape = *shape;
-    conv->requant = *requant;
-    group_rows(conv);
-    const ec2t_status status = choose_band(conv);
+    const ec2t_status status = lay_out(conv, kernel, shape);
     if (status != EC2T_OK) {
         return status;
     }
+    if (memory_size < needed_memory(conv, layer) ||
+        scratch_size < ec2t_planar_conv2d_get_init_buffer_size(layer)) {
+        return EC2T_ERROR_BUFFER;
+    }
+    conv->requant = *requant;
     ec2t_planar_channel *const channels = memory;
     void *const offsets = (uint8_t *)memory + channels_size(layer);
     conv->channels = channels;
