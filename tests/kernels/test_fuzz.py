@@ -70,7 +70,7 @@ def fuzz(folder: Path, *limits: str, encoding: Encoding | None = None) -> None:
     for i, seed in enumerate(seeds(Encoding if encoding is None else [encoding])):
         (corpus / f"{i:02}").write_bytes(seed)
     done = subprocess.run(
-        [str(program), "-seed=7", "-max_len=1024", "-timeout=20", *limits, str(corpus)],
+        [str(program), "-seed=7", "-max_len=1024", "-timeout=300", *limits, str(corpus)],
         cwd=folder,
         capture_output=True,
         text=True,
