@@ -3,8 +3,8 @@
     python -m tests.bench.sizes --published=resnet20_t64.npz [--net=NAME:FILE.tflite ...] [--write]
 
 The published file is the EC2T authors' ternary ResNet-20 as a PyTorch state dict; a net is the int8
-file that `python -m ec2t_tf.train` exported. The published net has no ranges of activations: they are measured
-on random images, which changes no weight code.
+file that `python -m ec2t_tf.train` exported. The published net has no ranges of activations: they
+are measured on random images, which changes no weight code.
 """
 
 from __future__ import annotations
