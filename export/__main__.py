@@ -1,7 +1,7 @@
 """Command line of the exporter.
 
 python -m ec2t_tf.export [convert] --model=... --output=...
-python -m ec2t_tf.export {report, rewrite, unpack, benchmark} --help
+python -m ec2t_tf.export {report, sizes, verify, rewrite, unpack, benchmark} --help
 """
 
 from __future__ import annotations

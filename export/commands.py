@@ -1,4 +1,4 @@
-"""The subcommands of `python -m ec2t_tf.export` that need no trained model."""
+"""The subcommands of `python -m ec2t_tf.export` that start from files already written."""
 
 from __future__ import annotations
 
@@ -26,6 +26,40 @@ def _report(arguments: argparse.Namespace) -> None:
 
     for file in arguments.files:
         print(report(file))
+
+
+def _sizes(arguments: argparse.Namespace) -> None:
+    from .sizes import sizes, table
+
+    keep = arguments.output_dir
+    print(
+        table(
+            sizes(file, output_dir=None if keep is None else keep / file.stem)
+            for file in arguments.files
+        )
+    )
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from .verify import verify_files
+
+    reference = arguments.reference
+    if reference.suffix != ".tflite":
+        import ec2t_tf
+
+        reference = ec2t_tf.load_model(str(reference))
+    data = None if arguments.data is None else np.load(arguments.data, allow_pickle=False)
+    results = verify_files(reference, arguments.files, data, inputs=arguments.inputs)
+    for name, result in results.items():
+        print(f"{name}: {result}")
+    worst = max(result.largest_difference for result in results.values())
+    if worst > arguments.most_steps:
+        raise ValueError(
+            f"at most {arguments.most_steps} output steps may differ (--most_steps). "
+            f"Received: {worst}."
+        )
 
 
 def _rewrite(arguments: argparse.Namespace) -> None:
@@ -69,9 +103,37 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("files", nargs="+", type=Path, help=".tflite files")
     one.set_defaults(run=_report)
 
+    one = commands.add_parser(
+        "sizes", help="an int8 .tflite file in every format: a table of bytes on disk"
+    )
+    one.add_argument("files", nargs="+", type=Path, help="int8 .tflite files with ternary layers")
+    one.add_argument("--output_dir", type=Path, help="keep the files, in a folder for each net")
+    one.set_defaults(run=_sizes)
+
+    one = commands.add_parser(
+        "verify", help="the same inputs through a model and its files; difference in output steps"
+    )
+    one.add_argument(
+        "reference",
+        type=Path,
+        help="the trained model (.keras, .h5, SavedModel), or a .tflite file",
+    )
+    one.add_argument(
+        "files", nargs="+", type=Path, help=".tflite files and download files of the same net"
+    )
+    one.add_argument(
+        "--data", type=Path, help=".npy file, float32 (count, *input shape); else random inputs"
+    )
+    one.add_argument("--inputs", type=int, default=64, help="number of random inputs (default 64)")
+    one.add_argument(
+        "--most_steps", type=int, default=1, help="fail beyond this difference (default 1)"
+    )
+    one.set_defaults(run=_verify)
+
     one = commands.add_parser("rewrite", help="an int8 .tflite file in another format")
     one.add_argument("file", type=Path, help="int8 .tflite file with ternary layers")
-    one.add_argument("--format", required=True, choices=[*sorted(WRITERS), "c"])
+    formats = [*sorted(WRITERS), "c"]
+    one.add_argument("--format", required=True, choices=formats, help="the format to write")
     one.add_argument("--output", required=True, type=Path, help="file, or folder of C, to write")
     one.add_argument("--core", default="generic", choices=CORES, help="of --format=c")
     one.add_argument("--optimize", default="balanced", choices=OPTIMIZE, help="of --format=c")
@@ -80,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("unpack", help="a download file back to a .tflite file")
     one.add_argument("file", type=Path, help="file written with format=download")
-    one.add_argument("--to", default="packed", choices=("packed", "int8"))
+    one.add_argument("--to", default="packed", choices=("packed", "int8"), help="what to write")
     one.add_argument("--output", required=True, type=Path, help=".tflite file to write")
     one.set_defaults(run=_unpack)
 
@@ -88,14 +150,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("int8", type=Path, help="int8 .tflite file")
     one.add_argument("--packed", type=Path, help="the same net, packed")
     one.add_argument("--float", type=Path, help="the same net, float")
-    one.add_argument("--num_threads", type=int, default=1)
+    one.add_argument("--num_threads", type=int, default=1, help="of every interpreter (default 1)")
     one.add_argument("--rounds", type=int, default=15, help="measurements of each contestant")
     one.add_argument("--no_layers", action="store_true", help="the whole net only")
     one.set_defaults(run=_benchmark)
     return top
 
 
-NAMES = ("report", "rewrite", "unpack", "benchmark")
+NAMES = ("report", "sizes", "verify", "rewrite", "unpack", "benchmark")
 
 
 def main(arguments: Sequence[str]) -> int:

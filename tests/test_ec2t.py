@@ -282,6 +282,40 @@ def test_levels_are_those_of_fake_quantisation() -> None:
         assert np.abs(levels - [-w_n, 0, w_p]).max() <= 0.5 * max(w_n, w_p) / 127 * 1.0001
 
 
+@pytest.mark.parametrize("ratio", [0.01, 0.2, 0.49, 0.64, 0.8, 0.97, 1.0])
+@pytest.mark.parametrize("grid", [1, 7, 127])
+def test_centroids_on_a_grid_equal_the_twin(grid: int, ratio: float) -> None:
+    for w_n, w_p in ((0.3, 0.3 * ratio), (0.3 * ratio, 0.3)):
+        got = ec2t.on_grid(tf.constant(w_n), tf.constant(w_p), grid).numpy()
+        np.testing.assert_allclose(got, ec2t_reference.on_grid(w_n, w_p, grid), rtol=1e-6)
+
+
+def test_int4_levels_in_training_as_in_inference() -> None:
+    """Seven levels: whole codes of int8 and of INT4, while the centroids move freely."""
+    rng = np.random.default_rng(5)
+    latent = rng.normal(0, 1, 2000).astype(np.float32)
+    method = methods.EC2T(level_grid=7, entropy_gain=0.3)
+    state = state_of(method, latent)
+    codes = set()
+    for w_n, w_p in ((0.9, 1.7), (1.7, 0.9), (1.2, 1.21), (3.0, 0.7)):
+        state["centroids"].assign([w_n, w_p])
+        trained = method.quantise(tf.constant(latent), state, relative_size=1.0, training=True)
+        np.testing.assert_allclose(state["centroids"].numpy(), [w_n, w_p], rtol=1e-6)
+        assignment = method.assign(tf.constant(latent), state, relative_size=1.0)
+        np.testing.assert_array_equal(trained, assignment.dequantise())
+        on_grid = ec2t_reference.on_grid(w_n, w_p, 7)
+        np.testing.assert_allclose(assignment.levels, [-on_grid[0], 0, on_grid[1]], rtol=1e-6)
+        twin = ec2t_reference.assign(latent, *on_grid, gain=method.gain(1.0))
+        np.testing.assert_array_equal(assignment.codes, twin.codes)
+        scale = assignment.largest / 127
+        stored = np.round(assignment.levels / scale)
+        np.testing.assert_array_equal(stored % 18, 0)
+        assert np.abs(stored).max() == 126
+        codes |= set(np.abs(stored) / 18)
+    assert codes == {0, 2, 4, 7}
+    assert methods.deserialize(methods.serialize(method)).level_grid == 7
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -291,6 +325,9 @@ def test_levels_are_those_of_fake_quantisation() -> None:
         {"entropy_gain": 1.0},
         {"centroid_learning_rate": -1.0},
         {"centroid_scale": float("nan")},
+        {"level_grid": 0},
+        {"level_grid": 128},
+        {"level_grid": 3.5},
     ],
 )
 def test_bad_options_are_refused(options: dict[str, float]) -> None:

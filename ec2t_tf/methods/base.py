@@ -215,16 +215,18 @@ class TernaryMethod(abc.ABC):
         return False
 
 
-def int8_levels(w_n: tf.Tensor, w_p: tf.Tensor) -> tf.Tensor:
-    """(-w_n, 0, +w_p) as an int8 tensor of scale max(w_n, w_p)/127 stores it.
+def int8_levels(
+    w_n: tf.Tensor, w_p: tf.Tensor, *, largest_code: int = INT8_LARGEST_CODE
+) -> tf.Tensor:
+    """(-w_n, 0, +w_p) as an int8 tensor of scale max(w_n, w_p)/largest_code stores it.
 
     float32, shape (3,), or (channels, 3) for w_n and w_p of shape (channels,).
 
-    The larger magnitude becomes code 127 and the smaller one the nearest code, an error of at most
-    0.4 % of the larger. The arithmetic is TensorFlow's fake quantisation, bit for bit, so training
-    computes with the very values that the converter stores.
+    The larger magnitude becomes `largest_code` and the smaller one the nearest code, an error of at
+    most 0.4 % of the larger. The arithmetic is TensorFlow's fake quantisation, bit for bit, so
+    training computes with the very values that the converter stores.
     """
-    largest = tf.maximum(w_n, w_p)
+    largest = tf.maximum(w_n, w_p) * np.float32(INT8_LARGEST_CODE / largest_code)
     levels = tf.stack([-w_n, tf.zeros_like(w_n), w_p])
     if levels.shape.rank == 2:
         stored = tf.quantization.fake_quant_with_min_max_vars_per_channel(

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from ec2t_tf import schedule as schedules
 from ec2t_tf.methods.base import (
+    INT8_LARGEST_CODE,
     SMALLEST_CENTROID,
     AddWeight,
     Assignment,
@@ -118,6 +119,13 @@ def thresholds(
     )
 
 
+def on_grid(w_n: tf.Tensor, w_p: tf.Tensor, levels: int) -> tf.Tensor:
+    """(w_n, w_p), the smaller one moved to the nearest k/levels of the larger, k from 1: (2,)."""
+    centroids = tf.stack([w_n, w_p])
+    step = tf.reduce_max(centroids) / levels
+    return tf.maximum(tf.round(centroids / step), 1.0) * step
+
+
 class EC2T(TernaryMethod):
     """Entropy-constrained trained ternarization.
 
@@ -143,6 +151,10 @@ class EC2T(TernaryMethod):
       centroid_learning_rate: learning rate of the centroids relative to the optimiser's, under
         optimisers that do not depend on the gradient's scale (Adam and its family); its square
         under plain SGD. The reference uses 0.1.
+      level_grid: number of levels of which the larger centroid of a layer is the last and the
+        smaller one is one too. 7 is the grid of INT4, for `to_tflite(format="int4")`. The
+        optimiser moves both freely; the network, its assignment included, computes with the
+        nearest levels. None leaves the ratio free.
       reference_sign: gradient of w_n with the published code's sign, which ascends the loss
         (ec2t.md 2.2). For replication only.
       reference_floor: the published code's slip in the floor of P_0 (ec2t.md 1.2). For replication
@@ -167,6 +179,7 @@ class EC2T(TernaryMethod):
         frozen_from: float | None = None,
         total_steps: int | None = None,
         centroid_learning_rate: float = 0.1,
+        level_grid: int | None = None,
         reference_sign: bool = False,
         reference_floor: bool = False,
     ) -> None:
@@ -206,6 +219,11 @@ class EC2T(TernaryMethod):
                 "centroid_learning_rate must be 0 (fixed centroids) or positive. "
                 f"Received: centroid_learning_rate={centroid_learning_rate}."
             )
+        if level_grid is not None and level_grid not in range(1, INT8_LARGEST_CODE + 1):
+            raise ValueError(
+                "level_grid must be a whole number from 1 to 127, 7 for INT4, or None. "
+                f"Received: level_grid={level_grid}."
+            )
         self.centroid_scale = centroid_scale
         self.entropy_gain = entropy_gain
         self.target_sparsity = target_sparsity
@@ -215,6 +233,7 @@ class EC2T(TernaryMethod):
         self.total_steps = total_steps
         _check_frozen_from(frozen_from, total_steps)
         self.centroid_learning_rate = float(centroid_learning_rate)
+        self.level_grid = None if level_grid is None else int(level_grid)
         self.reference_sign = bool(reference_sign)
         self.reference_floor = bool(reference_floor)
 
@@ -228,6 +247,7 @@ class EC2T(TernaryMethod):
             "frozen_from": self.frozen_from,
             "total_steps": self.total_steps,
             "centroid_learning_rate": self.centroid_learning_rate,
+            "level_grid": self.level_grid,
             "reference_sign": self.reference_sign,
             "reference_floor": self.reference_floor,
         }
@@ -357,7 +377,7 @@ class EC2T(TernaryMethod):
         zeroing_gains = []
         for member in members:
             latent = tf.stop_gradient(tf.convert_to_tensor(member.latent))
-            centroids = tf.stop_gradient(self.centroids(latent, member.state))
+            centroids = tf.stop_gradient(self.levels(self.centroids(latent, member.state)))
             zeroing_gains.append(self._zeroing_gains(latent, centroids, member.relative_size))
         wanted = tf.stack([sparsity, self._final_sparsity])
         now, final = tf.unstack(schedules.gain_for_sparsity(zeroing_gains, wanted))
@@ -405,6 +425,18 @@ class EC2T(TernaryMethod):
         variance = tf.reduce_sum(tf.square(deviation)) / max(count - 1, 1)
         return tf.maximum(moved, tf.maximum(CENTROID_FLOOR * tf.sqrt(variance), SMALLEST_CENTROID))
 
+    def levels(self, centroids: tf.Tensor) -> tf.Tensor:
+        """(w_n, w_p) the network computes with: on the grid, if there is one."""
+        if self.level_grid is None:
+            return centroids
+        return on_grid(centroids[0], centroids[1], self.level_grid)
+
+    @property
+    def _largest_code(self) -> int:
+        """The int8 code of the larger centroid: each level of a grid has a whole code."""
+        grid = self.level_grid or 1
+        return grid * (INT8_LARGEST_CODE // grid)
+
     def thresholds(
         self,
         latent: tf.Tensor,
@@ -431,6 +463,7 @@ class EC2T(TernaryMethod):
         if training:
             state["centroids"].assign(centroids)
             state["centroid_step"].assign(tf.zeros(2))
+        centroids = self.levels(centroids)
         if self._counts_steps:
             steps = StepCounter.read(state, training=training)
         if training and self.schedule is not None and self.schedule_of == "entropy_gain":
@@ -460,7 +493,7 @@ class EC2T(TernaryMethod):
         positive: tf.Tensor,
         learns: bool | tf.Tensor,
     ) -> tf.Tensor:
-        levels = int8_levels(centroids[0], centroids[1])
+        levels = int8_levels(centroids[0], centroids[1], largest_code=self._largest_code)
 
         @tf.custom_gradient
         def assigned(latent: tf.Tensor, step: tf.Tensor) -> tuple:
@@ -481,13 +514,14 @@ class EC2T(TernaryMethod):
 
     def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
         latent = tf.convert_to_tensor(latent)
-        w_n, w_p = tf.unstack(self.centroids(latent, state))
+        w_n, w_p = tf.unstack(self.levels(self.centroids(latent, state)))
         codes = self._codes(latent, state, relative_size)
-        return Assignment(codes=codes.numpy(), levels=int8_levels(w_n, w_p).numpy())
+        levels = int8_levels(w_n, w_p, largest_code=self._largest_code)
+        return Assignment(codes.numpy(), levels.numpy(), largest_code=self._largest_code)
 
     def _codes(self, latent: tf.Tensor, state: State, relative_size: float) -> tf.Tensor:
         """Codes -1, 0, +1 of the state as it is: int8, shape of `latent`."""
-        centroids = self.centroids(latent, state)
+        centroids = self.levels(self.centroids(latent, state))
         boundary = self.thresholds(
             latent, centroids, relative_size=relative_size, entropy_gain=self.current_gain(state)
         )

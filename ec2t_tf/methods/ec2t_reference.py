@@ -23,6 +23,14 @@ def initial_centroids(weights: np.ndarray, centroid_scale: float) -> tuple[float
     return abs(float(weights.min())) * centroid_scale, abs(float(weights.max())) * centroid_scale
 
 
+def on_grid(w_n: float, w_p: float, levels: int) -> tuple[float, float]:
+    """The larger centroid, and of k/levels of it, k = 1 to levels, the one nearest to the other."""
+    largest = max(w_n, w_p)
+    grid = largest * np.arange(1, levels + 1) / levels
+    nearest = [float(grid[np.abs(grid - centroid).argmin()]) for centroid in (w_n, w_p)]
+    return nearest[0], nearest[1]
+
+
 def size_factor(relative_size: float, sigma: float = 0.05) -> float:
     """delta = (N / N_largest + sigma) / (1 + sigma) (section 1.3)."""
     return (relative_size + sigma) / (1 + sigma)

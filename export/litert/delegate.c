@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "partition.h"
+#include "restore.h"
 #include "select.h"
 
 typedef struct {
     TfLiteDelegate delegate; /* first: the runtime knows us by its address */
     ec2t_delegate_options options;
+    ec2t_restored *restored;
 } ec2t_delegate;
 
 static bool read_extent(const TfLiteContext *context, int tensor, ec2t_extent *extent) {
@@ -56,6 +58,10 @@ static TfLiteStatus classify(TfLiteContext *context, const ec2t_delegate_options
         (step.inputs[1] < 0 || read_extent(context, step.inputs[1], &inputs[1])) &&
         ec2t_step_output_extent(&step, inputs, &output) == EC2T_OK) {
         choice->class = class;
+        /* XNNPACK rounds as FP32 does. */
+        choice->is_restorable = class == EC2T_NODE_OWN && !options->everything &&
+                                !options->reference && options->requant == EC2T_REQUANT_FP32 &&
+                                ec2t_is_restorable(context, &step);
         ec2t_choice_from_step(choice, costs, &step, inputs, &output);
     } else if (class == EC2T_NODE_OWN) {
         /* Its shape comes with resize_tensor_input, or never; preparing will say. */
@@ -67,9 +73,10 @@ static TfLiteStatus classify(TfLiteContext *context, const ec2t_delegate_options
     return kTfLiteOk;
 }
 
-static TfLiteStatus select_nodes(TfLiteContext *context, const ec2t_delegate_options *options,
+static TfLiteStatus select_nodes(TfLiteContext *context, ec2t_delegate *delegate,
                                  const TfLiteIntArray *plan, ec2t_choice *choices,
                                  TfLiteIntArray *mine) {
+    const ec2t_delegate_options *options = &delegate->options;
     const ec2t_costs *costs = ec2t_costs_here();
     for (int i = 0; i < plan->size; i++) {
         if (classify(context, options, costs, plan->data[i], &choices[i]) != kTfLiteOk) {
@@ -86,7 +93,14 @@ static TfLiteStatus select_nodes(TfLiteContext *context, const ec2t_delegate_opt
     for (int i = 0; i < plan->size; i++) {
         if (choices[i].taken) {
             mine->data[mine->size++] = plan->data[i];
-        } else if (choices[i].class == EC2T_NODE_PLAIN) {
+            continue;
+        }
+        if (choices[i].is_restorable &&
+            ec2t_restore(context, plan->data[i], options, &delegate->restored) != kTfLiteOk) {
+            context->ReportError(context, "EC2T: node %d cannot be restored", plan->data[i]);
+            return kTfLiteError;
+        }
+        if (choices[i].is_restorable || choices[i].class == EC2T_NODE_PLAIN) {
             note(options, plan->data[i], "dense is faster here");
         }
     }
@@ -98,7 +112,6 @@ static TfLiteStatus select_nodes(TfLiteContext *context, const ec2t_delegate_opt
 }
 
 static TfLiteStatus delegate_prepare(TfLiteContext *context, TfLiteDelegate *delegate) {
-    const ec2t_delegate_options *options = delegate->data_;
     TfLiteIntArray *plan = NULL;
     if (context->GetExecutionPlan(context, &plan) != kTfLiteOk || plan == NULL) {
         return kTfLiteError;
@@ -112,11 +125,15 @@ static TfLiteStatus delegate_prepare(TfLiteContext *context, TfLiteDelegate *del
         own_plan->size = plan->size;
         memcpy(own_plan->data, plan->data, sizeof(int) * count);
         mine->size = 0;
-        status = select_nodes(context, options, own_plan, choices, mine);
+        status = select_nodes(context, (ec2t_delegate *)delegate, own_plan, choices, mine);
     }
     if (status == kTfLiteOk && mine->size > 0) {
+        ec2t_workspace *workspace = ec2t_workspace_create();
+        ((ec2t_delegate *)delegate)->options.workspace = workspace;
         status = context->ReplaceNodeSubsetsWithDelegateKernels(
             context, ec2t_partition_registration(), mine, delegate);
+        ((ec2t_delegate *)delegate)->options.workspace = NULL;
+        ec2t_workspace_leave(workspace);
     }
     free(choices);
     free(own_plan);
@@ -189,5 +206,8 @@ TfLiteDelegate *tflite_plugin_create_delegate(const char *const *keys, const cha
 }
 
 void tflite_plugin_destroy_delegate(TfLiteDelegate *delegate) {
+    if (delegate != NULL) {
+        ec2t_restored_destroy(((ec2t_delegate *)delegate)->restored);
+    }
     free(delegate);
 }

@@ -95,6 +95,11 @@ class Interpreter(litert.Interpreter):
         content = Path(model_path).read_bytes() if model_path is not None else model_content
         assert content is not None
         flatbuffer.load(content)  # the runtime itself trusts the file
+        # A file is mapped by the runtime rather than kept in memory.
+        source = (
+            {"model_content": content} if model_path is None else {"model_path": str(model_path)}
+        )
+        del content
         # Kept here: the base class lets go of its list before the runtime lets go of the delegate.
         self._ec2t_delegate = load_delegate(
             requant=requant,
@@ -104,7 +109,7 @@ class Interpreter(litert.Interpreter):
             profile=profile,
         )
         super().__init__(
-            model_content=content,
+            **source,
             num_threads=num_threads,
             experimental_delegates=[*(experimental_delegates or []), self._ec2t_delegate],
             **others,

@@ -31,13 +31,9 @@ typedef struct {
     int step_count;
     ec2t_value *values;
     int value_count;
-    uint8_t *arena;
-    int8_t
-        *rearranged[2];  /* NHWC input and output of a step that is not planar among such as are */
-    uint8_t *scratch;    /* of all threads */
-    size_t scratch_size; /* of one */
-    ec2t_team *team;
-    ec2t_times *times; /* of each step, with the option `profile` */
+    ec2t_workspace *workspace;
+    size_t scratch_size; /* of one thread */
+    ec2t_times *times;   /* of each step, with the option `profile` */
     uint64_t runs;
     ec2t_reason damage; /* why init failed, if it did */
 } ec2t_partition;
@@ -114,11 +110,7 @@ static void partition_free(TfLiteContext *context, void *buffer) {
     }
     free(partition->steps);
     free(partition->values);
-    free(partition->arena);
-    free(partition->rearranged[0]);
-    free(partition->rearranged[1]);
-    free(partition->scratch);
-    ec2t_team_destroy(partition->team);
+    ec2t_workspace_leave(partition->workspace);
     free(partition);
 }
 
@@ -131,12 +123,13 @@ static void *partition_init(TfLiteContext *context, const char *buffer, size_t l
         return NULL;
     }
     partition->options = params->delegate->data_;
+    partition->workspace = ec2t_workspace_join(partition->options->workspace);
     partition->steps = calloc((size_t)count + 1, sizeof *partition->steps);
     partition->values = calloc(3 * (size_t)count + 1, sizeof *partition->values);
     if (partition->options->profile) {
         partition->times = calloc((size_t)count + 1, sizeof *partition->times);
     }
-    if (partition->steps == NULL || partition->values == NULL) {
+    if (partition->steps == NULL || partition->values == NULL || partition->workspace == NULL) {
         snprintf(partition->damage.text, sizeof partition->damage.text, "out of memory");
         return partition;
     }
@@ -166,27 +159,6 @@ static size_t size_of(const ec2t_extent *extent) {
            (size_t)extent->channels;
 }
 
-/* Gives an output tensor of the partition its shape; vectors stay vectors. */
-static TfLiteStatus resize_output(TfLiteContext *context, const ec2t_value *value) {
-    TfLiteTensor *tensor = &context->tensors[value->tensor];
-    const ec2t_extent *extent = &value->extent;
-    const bool flat = tensor->dims != NULL && tensor->dims->size == 2 && extent->height == 1 &&
-                      extent->width == 1;
-    const int size = flat ? 2 : 4;
-    TfLiteIntArray *dims = malloc(sizeof *dims + sizeof(int) * (size_t)size);
-    if (dims == NULL) {
-        return kTfLiteError;
-    }
-    dims->size = size;
-    dims->data[0] = extent->batch;
-    if (!flat) {
-        dims->data[1] = extent->height;
-        dims->data[2] = extent->width;
-    }
-    dims->data[size - 1] = extent->channels;
-    return context->ResizeTensor(context, tensor, dims);
-}
-
 /* Lays the inner values out in one arena; values that are never alive together share bytes. */
 static bool plan_arena(ec2t_partition *partition) {
     size_t total = 0;
@@ -213,9 +185,7 @@ static bool plan_arena(ec2t_partition *partition) {
         value->offset = offset;
         total = offset + size > total ? offset + size : total;
     }
-    free(partition->arena);
-    partition->arena = malloc(total + ARENA_ALIGNMENT);
-    return partition->arena != NULL;
+    return ec2t_workspace_reserve(partition->workspace, EC2T_ARENA, total + ARENA_ALIGNMENT);
 }
 
 /* Whether planar and NHWC are the same bytes in the same order. */
@@ -246,7 +216,8 @@ static TfLiteStatus propagate_extents(TfLiteContext *context, ec2t_partition *pa
                                  output->tensor, ec2t_status_text(status));
             return kTfLiteError;
         }
-        if (output->is_output && resize_output(context, output) != kTfLiteOk) {
+        if (output->is_output && ec2t_resize_tensor(context, &context->tensors[output->tensor],
+                                                    &output->extent) != kTfLiteOk) {
             return kTfLiteError;
         }
     }
@@ -284,23 +255,15 @@ static TfLiteStatus prepare_steps(TfLiteContext *context, ec2t_partition *partit
         }
     }
     partition->scratch_size = (partition->scratch_size + 63) / 64 * 64;
-    for (int side = 0; side < 2; side++) {
-        free(partition->rearranged[side]);
-        partition->rearranged[side] = malloc(largest[side] + 1);
-    }
     const int threads = partition->options->threads > 0 ? partition->options->threads
                                                         : context->recommended_num_threads;
-    if (partition->team == NULL) {
-        partition->team = ec2t_team_create(threads);
-    }
-    free(partition->scratch);
-    partition->scratch = NULL;
-    if (partition->team != NULL) {
-        const size_t size = (size_t)ec2t_team_size(partition->team);
-        partition->scratch = malloc(partition->scratch_size * size + 1);
-    }
-    if (partition->scratch == NULL || partition->rearranged[0] == NULL ||
-        partition->rearranged[1] == NULL) {
+    ec2t_workspace *workspace = partition->workspace;
+    const ec2t_team *team = ec2t_workspace_team(workspace, threads);
+    if (team == NULL ||
+        !ec2t_workspace_reserve(workspace, EC2T_SCRATCH,
+                                partition->scratch_size * (size_t)ec2t_team_size(team)) ||
+        !ec2t_workspace_reserve(workspace, EC2T_REARRANGED_INPUT, largest[0]) ||
+        !ec2t_workspace_reserve(workspace, EC2T_REARRANGED_OUTPUT, largest[1])) {
         context->ReportError(context, "EC2T: out of memory");
         return kTfLiteError;
     }
@@ -334,7 +297,7 @@ static TfLiteStatus partition_prepare(TfLiteContext *context, TfLiteNode *node) 
 /* Where the steps find a value. */
 static int8_t *bytes_of(const TfLiteContext *context, const ec2t_partition *partition,
                         const ec2t_value *value) {
-    return value->in_arena ? (int8_t *)partition->arena + value->offset
+    return value->in_arena ? (int8_t *)partition->workspace->bytes[EC2T_ARENA] + value->offset
                            : context->tensors[value->tensor].data;
 }
 
@@ -353,7 +316,8 @@ static void run_part(void *argument, int part, int parts) {
     const ec2t_status status = ec2t_step_run(
         job->step, !partition->options->reference, &job->input->extent, &job->output->extent,
         job->sources, job->target, part, parts,
-        partition->scratch + (size_t)part * partition->scratch_size, partition->scratch_size);
+        partition->workspace->bytes[EC2T_SCRATCH] + (size_t)part * partition->scratch_size,
+        partition->scratch_size);
     if (part == 0) {
         job->status = status;
     }
@@ -374,13 +338,14 @@ static ec2t_status run_step(const TfLiteContext *context, const ec2t_partition *
     const bool turn_input = foreign && !has_one_layout(&job.input->extent);
     const bool turn_output = foreign && !has_one_layout(&job.output->extent);
     if (turn_input) {
-        ec2t_to_nhwc(&job.input->extent, job.sources[0], partition->rearranged[0]);
-        job.sources[0] = partition->rearranged[0];
+        int8_t *turned = (int8_t *)partition->workspace->bytes[EC2T_REARRANGED_INPUT];
+        ec2t_to_nhwc(&job.input->extent, job.sources[0], turned);
+        job.sources[0] = turned;
     }
     if (turn_output) {
-        job.target = partition->rearranged[1];
+        job.target = (int8_t *)partition->workspace->bytes[EC2T_REARRANGED_OUTPUT];
     }
-    ec2t_team_run(partition->team, run_part, &job);
+    ec2t_team_run(partition->workspace->team, run_part, &job);
     if (turn_output) {
         ec2t_to_planar(&job.output->extent, job.target, bytes_of(context, partition, job.output));
     }

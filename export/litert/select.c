@@ -83,7 +83,8 @@ static float total_cost(const ec2t_costs *costs, const ec2t_choice *choices, int
 }
 
 static bool is_free(const ec2t_choice *choice) {
-    return choice->class == EC2T_NODE_PLAIN || choice->class == EC2T_NODE_JOINER;
+    return choice->class == EC2T_NODE_PLAIN || choice->class == EC2T_NODE_JOINER ||
+           choice->is_restorable;
 }
 
 /* Changes one node at a time while that helps; the total at the end. */
@@ -119,7 +120,7 @@ void ec2t_choose_nodes(const ec2t_costs *costs, ec2t_choice *choices, int count)
         from_all[n] = choices[n].taken;
     }
     for (int n = 0; n < count; n++) {
-        choices[n].taken = choices[n].class == EC2T_NODE_OWN;
+        choices[n].taken = choices[n].class == EC2T_NODE_OWN && !choices[n].is_restorable;
     }
     const float none = descend(costs, choices, count);
     if (from_all != NULL && all < none) {

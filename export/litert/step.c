@@ -108,9 +108,8 @@ static ec2t_claim custom_layer(const TfLiteContext *context, const TfLiteNode *n
     return finish_layer(input, output, options, step, EC2T_DAMAGED, reason);
 }
 
-/* TensorFlow Lite's CalculateActivationRangeQuantized; false for an activation that is no clip. */
-static bool activation_range(int activation, const TfLiteTensor *output, int32_t *smallest,
-                             int32_t *largest) {
+bool ec2t_activation_range(int activation, const TfLiteTensor *output, int32_t *smallest,
+                           int32_t *largest) {
     const int32_t zero_point = output->params.zero_point;
     const float scale = output->params.scale;
     *smallest = -128;
@@ -241,7 +240,7 @@ static ec2t_claim plain_layer(const TfLiteContext *context, const TfLiteNode *no
     }
     int activation = 0;
     if (!plain_options(node, registration, input, weights, layer, &activation) ||
-        !activation_range(activation, output, &layer->output_min, &layer->output_max)) {
+        !ec2t_activation_range(activation, output, &layer->output_min, &layer->output_max)) {
         return say(reason, EC2T_LEFT, "its options are not among those supported");
     }
     const int64_t taps = (int64_t)layer->kernel_height * layer->kernel_width *
@@ -318,7 +317,7 @@ static ec2t_claim addition(const TfLiteContext *context, const TfLiteNode *node,
         is_constant(left) || is_constant(right) || left->dims->size != 4 ||
         right->dims->size != 4 ||
         memcmp(left->dims->data, right->dims->data, 4 * sizeof(int)) != 0 ||
-        !activation_range(params->activation, output, &add->output_min, &add->output_max)) {
+        !ec2t_activation_range(params->activation, output, &add->output_min, &add->output_max)) {
         return say(reason, EC2T_LEFT, "it is not a plain sum of two int8 images");
     }
     const float scale[2] = {left->params.scale, right->params.scale};
@@ -369,7 +368,7 @@ static ec2t_claim max_pool(const TfLiteContext *context, const TfLiteNode *node,
         params->filter_width < 1 || params->stride_height < 1 || params->stride_width < 1 ||
         params->filter_height > 4095 || params->filter_width > 4095 ||
         params->stride_height > 4095 || params->stride_width > 4095 ||
-        !activation_range(params->activation, output, &pool->output_min, &pool->output_max)) {
+        !ec2t_activation_range(params->activation, output, &pool->output_min, &pool->output_max)) {
         return say(reason, EC2T_LEFT, "it is not a plain int8 pooling");
     }
     pool->height = params->filter_height;
@@ -415,6 +414,25 @@ bool ec2t_extent_of_tensor(const TfLiteTensor *tensor, ec2t_extent *extent) {
         extent->width = dims->data[2];
     }
     return true;
+}
+
+TfLiteStatus ec2t_resize_tensor(TfLiteContext *context, TfLiteTensor *tensor,
+                                const ec2t_extent *extent) {
+    const bool flat = tensor->dims != NULL && tensor->dims->size == 2 && extent->height == 1 &&
+                      extent->width == 1;
+    const int size = flat ? 2 : 4;
+    TfLiteIntArray *dims = malloc(sizeof *dims + sizeof(int) * (size_t)size);
+    if (dims == NULL) {
+        return kTfLiteError;
+    }
+    dims->size = size;
+    dims->data[0] = extent->batch;
+    if (!flat) {
+        dims->data[1] = extent->height;
+        dims->data[2] = extent->width;
+    }
+    dims->data[size - 1] = extent->channels;
+    return context->ResizeTensor(context, tensor, dims);
 }
 
 ec2t_claim ec2t_step_create(TfLiteContext *context, const TfLiteNode *node,
@@ -520,15 +538,15 @@ static ec2t_status decode_weights(ec2t_step *step) {
 
 static ec2t_status list_weights(ec2t_step *step, const ec2t_conv2d_shape *shape) {
     const ec2t_layer *layer = &step->layer;
-    const size_t memory_size = ec2t_planar_conv2d_get_memory_size(layer);
+    const ec2t_planar_kernel *kernel = ec2t_planar_best_kernel();
+    const size_t memory_size = ec2t_planar_conv2d_get_memory_size(kernel, layer, shape);
     const size_t scratch_size = ec2t_planar_conv2d_get_init_buffer_size(layer);
     step->planar_memory = malloc(memory_size + 1);
     void *scratch = malloc(scratch_size + 1);
     ec2t_status status = EC2T_ERROR_BUFFER;
     if (step->planar_memory != NULL && scratch != NULL) {
-        status = ec2t_planar_conv2d_init(&step->planar, ec2t_planar_best_kernel(), layer, shape,
-                                         &step->requant, step->planar_memory, memory_size, scratch,
-                                         scratch_size);
+        status = ec2t_planar_conv2d_init(&step->planar, kernel, layer, shape, &step->requant,
+                                         step->planar_memory, memory_size, scratch, scratch_size);
     }
     free(scratch);
     if (status != EC2T_OK) {

@@ -53,6 +53,14 @@ ec2t_node_class ec2t_class_of_node(const TfLiteRegistration *registration,
 /* The extent of an NHWC tensor, or of [batch, features]; false for other shapes. */
 bool ec2t_extent_of_tensor(const TfLiteTensor *tensor, ec2t_extent *extent);
 
+/* Gives an int8 output its shape; vectors stay vectors. */
+TfLiteStatus ec2t_resize_tensor(TfLiteContext *context, TfLiteTensor *tensor,
+                                const ec2t_extent *extent);
+
+/* TensorFlow Lite's CalculateActivationRangeQuantized; false for an activation that is no clip. */
+bool ec2t_activation_range(int activation, const TfLiteTensor *output, int32_t *smallest,
+                           int32_t *largest);
+
 /* Builds the step of a node, if the delegate can execute it. On any result but EC2T_CLAIMED the
  * step holds nothing. */
 ec2t_claim ec2t_step_create(TfLiteContext *context, const TfLiteNode *node,

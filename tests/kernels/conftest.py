@@ -74,6 +74,14 @@ class Native:
         ((_, data),) = self._run(_u32(3) + _sized(np.asarray(values, "<f8").tobytes()))
         return np.frombuffer(data, np.int32).reshape(-1, 2)
 
+    def whole_multipliers(
+        self, zero_point: int, output_range: tuple[int, int], largest: int, factors: np.ndarray
+    ) -> np.ndarray:
+        """An int32 for each factor."""
+        request = _u32(7, *(value % (1 << 32) for value in (zero_point, *output_range, largest)))
+        ((_, data),) = self._run(request + _sized(np.asarray(factors, "<f4").tobytes()))
+        return np.frombuffer(data, np.int32)
+
     def kernels(self) -> list[str]:
         """Names of the planar kernels this processor can run, in the order of the list."""
         ((_, data),) = self._run(_u32(4))

@@ -16,6 +16,7 @@ enum {
     COMMAND_LIST = 4,
     COMMAND_PLANAR = 5,
     COMMAND_TRANSPOSE = 6,
+    COMMAND_WHOLE_MULTIPLIER = 7,
 };
 
 static int read_exactly(void *to, size_t size) {
@@ -204,7 +205,8 @@ static void run_planar(void) {
         status = ec2t_conv2d_shape_from_layer(&layer, 1, height, width, &shape);
     }
     if (status == EC2T_OK) {
-        const size_t memory_size = ec2t_planar_conv2d_get_memory_size(&layer);
+        const size_t memory_size =
+            ec2t_planar_conv2d_get_memory_size(&kernels[number], &layer, &shape);
         const size_t scratch_size = ec2t_planar_conv2d_get_init_buffer_size(&layer);
         memory = allocate(memory_size);
         scratch = allocate(scratch_size);
@@ -258,6 +260,24 @@ static void run_multiplier(void) {
     free(values);
 }
 
+/* output zero point, least and most output, largest sum, f32 factors -> i32 multipliers */
+static void run_whole_multiplier(void) {
+    ec2t_requant requant = {.mode = EC2T_REQUANT_FP32};
+    requant.output_zero_point = (int32_t)read_u32();
+    requant.output_min = (int32_t)read_u32();
+    requant.output_max = (int32_t)read_u32();
+    const int32_t largest = (int32_t)read_u32();
+    size_t size;
+    float *const factors = read_bytes(&size);
+    int32_t *const multipliers = allocate(size);
+    for (size_t i = 0; i < size / sizeof *factors; ++i) {
+        multipliers[i] = ec2t_whole_multiplier(&requant, factors[i], largest);
+    }
+    answer(EC2T_OK, multipliers, size);
+    free(multipliers);
+    free(factors);
+}
+
 int main(void) {
     uint32_t command;
     while (read_exactly(&command, sizeof command)) {
@@ -268,6 +288,7 @@ int main(void) {
         case COMMAND_LIST: run_list(); break;
         case COMMAND_PLANAR: run_planar(); break;
         case COMMAND_TRANSPOSE: run_transpose(); break;
+        case COMMAND_WHOLE_MULTIPLIER: run_whole_multiplier(); break;
         default: fprintf(stderr, "driver: unknown command %u\n", (unsigned)command); return 2;
         }
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from .conftest import CACHE, HERE
 FLAGS = ("-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
 
 
-def seeds() -> list[bytes]:
+def seeds(encodings: Iterable[Encoding] = Encoding) -> list[bytes]:
     rng = np.random.default_rng(51)
     blobs = []
-    for encoding in Encoding:
+    for encoding in encodings:
         for shape, changes in [
             ((3, 3, 3, 2), {"padding": "SAME"}),
             ((5, 1, 1, 9), {"bias": None}),
@@ -48,7 +49,8 @@ def seeds() -> list[bytes]:
     return [bytes([17 * (i % 8)]) + blob for i, blob in enumerate(blobs)]
 
 
-def fuzz(folder: Path, *limits: str) -> None:
+def fuzz(folder: Path, *limits: str, encoding: Encoding | None = None) -> None:
+    """Any encoding, or `encoding` forced upon every input."""
     if shutil.which("clang") is None:
         pytest.skip("not installed: clang")
     try:
@@ -57,7 +59,7 @@ def fuzz(folder: Path, *limits: str) -> None:
             CACHE,
             target=build.Target(build.host_target().architecture, ("clang",)),
             extra_sources=[HERE / "fuzz_layer.c"],
-            flags=FLAGS,
+            flags=FLAGS if encoding is None else (*FLAGS, f"-DFUZZ_ENCODING={int(encoding)}"),
         )
     except build.CompileError as error:
         if "libclang_rt" in str(error):
@@ -65,10 +67,10 @@ def fuzz(folder: Path, *limits: str) -> None:
         raise
     corpus = folder / "corpus"
     corpus.mkdir()
-    for i, seed in enumerate(seeds()):
+    for i, seed in enumerate(seeds(Encoding if encoding is None else [encoding])):
         (corpus / f"{i:02}").write_bytes(seed)
     done = subprocess.run(
-        [str(program), "-seed=7", "-max_len=1024", "-timeout=20", *limits, str(corpus)],
+        [str(program), "-seed=7", "-max_len=1024", "-timeout=300", *limits, str(corpus)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -83,5 +85,6 @@ def test_fuzz_shortly(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_fuzz_for_ten_minutes(tmp_path: Path) -> None:
-    fuzz(tmp_path, "-max_total_time=600")
+@pytest.mark.parametrize("name", ["any", *Encoding.__members__])
+def test_fuzz_for_ten_minutes(tmp_path: Path, name: str) -> None:
+    fuzz(tmp_path, "-max_total_time=600", encoding=None if name == "any" else Encoding[name])

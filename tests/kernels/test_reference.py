@@ -166,3 +166,25 @@ def test_fixed_point_serves_no_fp32(native) -> None:
     layer = random_layer(np.random.default_rng(1), (2, 1, 1, 1), requantisation=fixed)
     ((status, _),) = native.reference([("fp32", pack(layer), np.zeros((1, 1, 1, 1), np.int8))])
     assert status == "UNSUPPORTED"
+
+
+def test_whole_multipliers_equal_floats_for_every_sum(native) -> None:
+    """All sums up to saturation, for factors of every size."""
+    rng = np.random.default_rng(29)
+    found = 0
+    factors = np.exp2(rng.uniform(-15, -6, 40)).astype(np.float32)
+    for zero_point, output_range in ((-128, (-128, 127)), (5, (-128, 127)), (-3, (-3, 90))):
+        least, most = (limit - zero_point for limit in output_range)
+        for largest in (5_000, 1_000_000):
+            multipliers = native.whole_multipliers(zero_point, output_range, largest, factors)
+            for factor, multiplier in zip(factors, multipliers.astype(np.int64), strict=True):
+                if multiplier == 0:
+                    continue
+                found += 1
+                end = min(largest, int(300 / factor))
+                sums = np.arange(-end, end + 1)
+                wanted = np.rint(np.clip(sums.astype(np.float32) * factor, least, most))
+                scaled = (sums * multiplier >> 31) + zero_point * 128
+                got = np.clip((scaled + 64) >> 7, *output_range)
+                np.testing.assert_array_equal(got, wanted + zero_point, err_msg=str(factor))
+    assert found > 60

@@ -6,11 +6,11 @@
 
 #include "delegate.h"
 
-enum { SOURCE, BLOB, TARGET, TENSORS, MOST_BYTES = 1 << 16 };
+enum { SOURCE, BLOB, TARGET, TENSORS, MOST_TENSORS = TENSORS + 2, MOST_BYTES = 1 << 16 };
 
 typedef struct {
     TfLiteContext context; /* first */
-    TfLiteTensor tensors[TENSORS];
+    TfLiteTensor tensors[MOST_TENSORS];
     TfLiteNode node, replaced;
     TfLiteRegistration registration, kernel;
     TfLiteIntArray *plan;
@@ -50,6 +50,26 @@ static TfLiteStatus resize(TfLiteContext *context, TfLiteTensor *tensor, TfLiteI
     }
     tensor->data = tensor->bytes <= MOST_BYTES ? malloc(tensor->bytes) : NULL;
     return tensor->data != NULL ? kTfLiteOk : kTfLiteError;
+}
+
+static TfLiteStatus add_tensors(TfLiteContext *context, int count, int *first) {
+    *first = (int)context->tensors_size;
+    if (context->tensors_size + (size_t)count > MOST_TENSORS) {
+        return kTfLiteError;
+    }
+    context->tensors_size += (size_t)count;
+    return kTfLiteOk;
+}
+
+/* Releases what the runtime releases with a tensor. */
+static void release(TfLiteTensor *tensor) {
+    TfLiteAffineQuantization *affine = tensor->quantization.params;
+    if (affine != NULL) {
+        free(affine->scale);
+        free(affine->zero_point);
+        free(affine);
+    }
+    free(tensor->dims);
 }
 
 static void report(TfLiteContext *context, const char *format, ...) {
@@ -113,7 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     graph.plan = array_of(1, &node);
     graph.inputs = array_of(2, from);
     graph.outputs = array_of(1, &to);
-    graph.node.inputs = graph.inputs;
+    graph.node.inputs = array_of(2, from); /* the delegate may replace it */
     graph.node.outputs = graph.outputs;
     graph.registration.builtin_code = kTfLiteBuiltinCustom;
     graph.registration.custom_name = "EC2T.Conv2D";
@@ -122,23 +142,31 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                     .tensors = graph.tensors,
                                     .ResizeTensor = resize,
                                     .ReportError = report,
+                                    .AddTensors = add_tensors,
                                     .GetNodeAndRegistration = get_node,
                                     .ReplaceNodeSubsetsWithDelegateKernels = replace,
                                     .recommended_num_threads = 1};
-    const char *keys[] = {"requant", "reference"};
-    const char *values[] = {options[11] & 1 ? "tflite" : "fp32", options[11] & 2 ? "1" : "0"};
-    TfLiteDelegate *delegate = tflite_plugin_create_delegate(keys, values, 2, NULL);
-    if (delegate->Prepare(&graph.context, delegate) == kTfLiteOk && graph.is_replaced &&
-        graph.kernel.prepare(&graph.context, &graph.replaced) == kTfLiteOk) {
-        graph.kernel.invoke(&graph.context, &graph.replaced);
+    const char *keys[] = {"requant", "reference", "claim_int8"};
+    const char *values[] = {options[11] & 1 ? "tflite" : "fp32", options[11] & 2 ? "1" : "0",
+                            options[11] & 4 ? "always" : "1"};
+    TfLiteDelegate *delegate = tflite_plugin_create_delegate(keys, values, 3, NULL);
+    if (delegate->Prepare(&graph.context, delegate) == kTfLiteOk) {
+        /* Else the operator was restored, and runs as nobody else takes it. */
+        const TfLiteRegistration kernel = graph.is_replaced ? graph.kernel : graph.registration;
+        TfLiteNode *runs = graph.is_replaced ? &graph.replaced : &graph.node;
+        if (kernel.prepare(&graph.context, runs) == kTfLiteOk) {
+            kernel.invoke(&graph.context, runs);
+        }
     }
     if (graph.is_replaced) {
         graph.kernel.free(&graph.context, graph.replaced.user_data);
     }
     tflite_plugin_destroy_delegate(delegate);
-    for (int i = 0; i < TENSORS; i++) {
-        free(graph.tensors[i].dims);
+    for (int i = 0; i < MOST_TENSORS; i++) {
+        release(&graph.tensors[i]);
     }
+    free(graph.node.builtin_data);
+    free(graph.node.inputs);
     free(graph.tensors[SOURCE].data);
     free(graph.tensors[TARGET].data);
     free(bytes);

@@ -62,7 +62,7 @@ def fuzz(folder, *limits):
         blob[12:16] = zlib.crc32(bytes(blob[16:])).to_bytes(4, "little")
         (corpus / f"{index:02}d").write_bytes(seed[:12] + bytes(blob))
     done = subprocess.run(
-        [str(program), "-seed=7", "-max_len=1024", "-timeout=20", *limits, str(corpus)],
+        [str(program), "-seed=7", "-max_len=1024", "-timeout=300", *limits, str(corpus)],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -74,3 +74,34 @@ def test_other_ratios_are_refused_by_name(int8_nets):
 
 def test_the_file_needs_no_custom_code(int8_nets):
     Interpreter(model_content=int4(int8_nets["depthwise"])).allocate_tensors()
+
+
+@pytest.mark.slow
+def test_a_net_with_seven_levels_is_at_most_one_step_from_its_int8_file(tmp_path):
+    """From Keras: int8 and int4 files of EC2T(level_grid=7); and without it the refusal."""
+    from ec2t_tf.train import zoo
+
+    import ec2t_tf
+    from ec2t_tf import export, methods
+
+    rng = np.random.default_rng(11)
+    images = rng.normal(size=(64, 32, 32, 3)).astype(np.float32)
+    net = zoo.build("resnet8", input_shape=(32, 32, 3), classes=10)
+
+    def trained(method):
+        model = ec2t_tf.apply(net, method=method)
+        model(images, training=True)  # ranges of the activations
+        return model
+
+    model = trained(methods.EC2T(level_grid=7))
+    files = {}
+    for form in ("int8", "int4"):
+        path = tmp_path / f"{form}.tflite"
+        export.to_tflite(model, path, format=form, io_dtype="int8")
+        files[form] = path.read_bytes()
+    inputs = random_inputs(files["int8"], 64)
+    for resolver in ("xnnpack", "reference"):
+        difference = run(files["int4"], inputs, resolver) - run(files["int8"], inputs, resolver)
+        assert np.abs(difference).max() <= 1
+    with pytest.raises(ValueError, match="level_grid=7"):
+        export.to_tflite(trained(methods.EC2T()), tmp_path / "free.tflite", format="int4")

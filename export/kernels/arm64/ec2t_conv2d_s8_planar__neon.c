@@ -11,6 +11,11 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 typedef int8_t planar_element;
 
+/* Where inline assembly stands in for what GCC compiles into needless copies and shifts. */
+#if defined(__GNUC__) && !defined(__clang__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define NAMED_REGISTERS
+#endif
+
 enum { CHUNK = 255 }; /* activations that an int16 sum holds for certain */
 
 /* Offsets take 4 bytes if `wide`, else 2; a list is the address of its first one. */
@@ -71,7 +76,7 @@ ALWAYS_INLINE sums64 add_one(sums64 s, int8x16x4_t x) {
     };
 }
 
-#if defined(__GNUC__) && !defined(__clang__)
+#if defined(NAMED_REGISTERS)
 /* add_one twice, 64 wide. GCC copies half of the registers that a load of four returns; named
  * registers spare a tenth of all instructions. */
 ALWAYS_INLINE sums64 add_two_more(sums64 s, const int8_t *x, const int8_t *y) {
@@ -105,32 +110,86 @@ ALWAYS_INLINE sums64 add_two_more(sums64 s, const int8_t *x, const int8_t *y) {
 }
 #endif
 
+/* The places of the next pair of offsets; `list` moves beyond it. Short ones come in one load and
+ * are unpacked by the additions, which compilers do in more instructions. */
+#if defined(NAMED_REGISTERS)
+#define UNPACK(first, second, pair)                                                                \
+    "add %[" first "], %[base], %w[" pair "], uxth\n\t"                                            \
+    "add %[" second "], %[base], %x[" pair "], lsr #16\n\t"
+ALWAYS_INLINE void next_two_short(const int8_t *base, const void **list, const int8_t *at[2]) {
+    uint64_t pair;
+    __asm__("ldr %w[pair], [%[list]], #4\n\t" UNPACK("x", "y", "pair")
+            : [pair] "=&r"(pair), [x] "=&r"(at[0]), [y] "=r"(at[1]), [list] "+r"(*list)
+            : [base] "r"(base), "m"(*(const uint32_t *)*list));
+}
+
+ALWAYS_INLINE void next_four_short(const int8_t *base, const void **list, const int8_t *at[4]) {
+    uint64_t pair, more;
+    __asm__("ldp %w[pair], %w[more], [%[list]], #8\n\t" UNPACK("x", "y", "pair")
+                UNPACK("z", "u", "more")
+            : [pair] "=&r"(pair), [more] "=&r"(more), [x] "=&r"(at[0]), [y] "=&r"(at[1]),
+              [z] "=&r"(at[2]), [u] "=r"(at[3]), [list] "+r"(*list)
+            : [base] "r"(base), "m"(*(const uint32_t (*)[2]) * list));
+}
+#undef UNPACK
+#else
+ALWAYS_INLINE void next_two_short(const int8_t *base, const void **list, const int8_t *at[2]) {
+    at[0] = base + offset_at(*list, 0, 0);
+    at[1] = base + offset_at(*list, 1, 0);
+    *list = list_at(*list, 2, 0);
+}
+
+ALWAYS_INLINE void next_four_short(const int8_t *base, const void **list, const int8_t *at[4]) {
+    next_two_short(base, list, at);
+    next_two_short(base, list, at + 2);
+}
+#endif
+
+/* The places of the next `count` offsets, 2 or 4; `list` moves beyond them. */
+ALWAYS_INLINE void next_places(const int8_t *base, const void **list, int count, int wide,
+                               const int8_t *at[]) {
+    if (!wide) {
+        if (count == 4) {
+            next_four_short(base, list, at);
+        } else {
+            next_two_short(base, list, at);
+        }
+        return;
+    }
+    for (int i = 0; i < count; ++i) {
+        at[i] = base + offset_at(*list, (size_t)i, 1);
+    }
+    *list = list_at(*list, (size_t)count, 1);
+}
+
 /* Sums of the activations at the listed places. */
 ALWAYS_INLINE sums64 sum_places(const int8_t *base, const void *list, uint32_t count, int blocks,
                                 int wide) {
-#define ADDRESS(i) (base + offset_at(list, i, wide))
-#define PLACE(i) load_place(ADDRESS(i), blocks)
-#define ADD_TWO_MORE(s, i)                                                                         \
-    (blocks == 4 ? add_two_more(s, ADDRESS(i), ADDRESS((i) + 1))                                   \
-                 : add_one(add_one(s, PLACE(i)), PLACE((i) + 1)))
+#define PLACE(from) load_place(from, blocks)
+#define ADD_TWO_MORE(s, x, y)                                                                      \
+    (blocks == 4 ? add_two_more(s, x, y) : add_one(add_one(s, PLACE(x)), PLACE(y)))
     if (count < 2) {
-        return count == 0 ? zero_sums() : widen_one(PLACE(0));
+        return count == 0 ? zero_sums() : widen_one(PLACE(base + offset_at(list, 0, wide)));
     }
-    sums64 s = add_two(PLACE(0), PLACE(1));
-    list = list_at(list, 2, wide);
-    for (count -= 2; count >= 4; count -= 4, list = list_at(list, 4, wide)) {
-        s = ADD_TWO_MORE(s, 0);
-        s = ADD_TWO_MORE(s, 2);
+    const int8_t *at[4];
+    next_places(base, &list, 2, wide, at);
+    sums64 s = add_two(PLACE(at[0]), PLACE(at[1]));
+    for (count -= 2; count >= 4; count -= 4) {
+        next_places(base, &list, 4, wide, at);
+        s = ADD_TWO_MORE(s, at[0], at[1]);
+        s = ADD_TWO_MORE(s, at[2], at[3]);
     }
     if (count & 2) {
-        s = ADD_TWO_MORE(s, 0);
-        list = list_at(list, 2, wide);
+        next_places(base, &list, 2, wide, at);
+        s = ADD_TWO_MORE(s, at[0], at[1]);
     }
-    return count & 1 ? add_one(s, PLACE(0)) : s;
-#undef ADDRESS
+    return count & 1 ? add_one(s, PLACE(base + offset_at(list, 0, wide))) : s;
 #undef PLACE
 #undef ADD_TWO_MORE
 }
+
+/* How a channel is requantised: TFLITE's way, FP32's way, or FP32's with a whole multiplier. */
+enum { FIXED_POINT, FLOATING, WHOLE };
 
 /* What the requantisation of one channel needs, in registers. */
 typedef struct {
@@ -141,10 +200,13 @@ typedef struct {
     int clamps; /* int8's own saturation is not enough */
 } requant_vectors;
 
-ALWAYS_INLINE requant_vectors load_requant(const ec2t_requant *requant, int32_t entry, int fp32) {
+ALWAYS_INLINE requant_vectors load_requant(const ec2t_requant *requant, int32_t entry,
+                                           int32_t whole_multiplier, int how) {
     requant_vectors v;
     memset(&v, 0, sizeof v);
-    if (fp32) {
+    if (how == WHOLE) {
+        v.multiplier = vdupq_n_s32(whole_multiplier);
+    } else if (how == FLOATING) {
         v.factor = vdupq_n_f32(requant->factors[entry]);
     } else {
         const int32_t shift = requant->shifts[entry];
@@ -152,15 +214,19 @@ ALWAYS_INLINE requant_vectors load_requant(const ec2t_requant *requant, int32_t 
         v.left = vdupq_n_s32(shift > 0 ? shift : 0);
         v.right = vdupq_n_s32(shift > 0 ? 0 : shift);
     }
-    v.zero_point = vdupq_n_s16((int16_t)requant->output_zero_point);
+    v.zero_point = vdupq_n_s16(
+        (int16_t)(requant->output_zero_point * (how == WHOLE ? 1 << EC2T_WHOLE_FRACTION_BITS : 1)));
     v.low = vdupq_n_s8((int8_t)requant->output_min);
     v.high = vdupq_n_s8((int8_t)requant->output_max);
     v.clamps = requant->output_min != -128 || requant->output_max != 127;
     return v;
 }
 
-ALWAYS_INLINE int32x4_t scale(int32x4_t accumulator, const requant_vectors *v, int fp32) {
-    if (fp32) {
+ALWAYS_INLINE int32x4_t scale(int32x4_t accumulator, const requant_vectors *v, int how) {
+    if (how == WHOLE) {
+        return vqdmulhq_s32(accumulator, v->multiplier);
+    }
+    if (how == FLOATING) {
         return vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(accumulator), v->factor));
     }
     int32x4_t x = vqrdmulhq_s32(vshlq_s32(accumulator, v->left), v->multiplier);
@@ -175,11 +241,15 @@ ALWAYS_INLINE int16x8_t narrow_words(int32x4_t low, int32x4_t high, int fits) {
                 : vqmovn_high_s32(vqmovn_s32(low), high);
 }
 
-ALWAYS_INLINE int8x16_t narrow(const int32x4_t *a, const requant_vectors *v, int fp32, int fits) {
-    int16x8_t low = narrow_words(scale(a[0], v, fp32), scale(a[1], v, fp32), fits);
-    int16x8_t high = narrow_words(scale(a[2], v, fp32), scale(a[3], v, fp32), fits);
+ALWAYS_INLINE int8x16_t narrow(const int32x4_t *a, const requant_vectors *v, int how, int fits) {
+    int16x8_t low = narrow_words(scale(a[0], v, how), scale(a[1], v, how), fits);
+    int16x8_t high = narrow_words(scale(a[2], v, how), scale(a[3], v, how), fits);
     low = vqaddq_s16(low, v->zero_point);
     high = vqaddq_s16(high, v->zero_point);
+    if (how == WHOLE) { /* what saturated before saturates here too: 2^15 >> 7 is 256 */
+        return vqrshrn_high_n_s16(vqrshrn_n_s16(low, EC2T_WHOLE_FRACTION_BITS), high,
+                                  EC2T_WHOLE_FRACTION_BITS);
+    }
     return vqmovn_high_s16(vqmovn_s16(low), high);
 }
 
@@ -187,50 +257,71 @@ ALWAYS_INLINE int8x16_t clamp(int8x16_t x, const requant_vectors *v) {
     return vminq_s8(vmaxq_s8(x, v->low), v->high);
 }
 
+/* plus * values[0] + minus * values[1] + bias, of either half. The bias comes last: it needs no
+ * copies then. */
+#if defined(NAMED_REGISTERS)
+#define WEIGH(half, part, elements)                                                                \
+    int32x4_t sum;                                                                                 \
+    __asm__("smull" half " %0.4s, %1." elements ", %3.h[0]\n\t"                                    \
+            "smlal" half " %0.4s, %2." elements ", %3.h[1]\n\t"                                    \
+            "add %0.4s, %0.4s, %4.4s"                                                              \
+            : "=&w"(sum)                                                                           \
+            : "w"(plus), "w"(minus), "x"(values), "w"(bias));                                      \
+    return sum;
+#else
+#define WEIGH(half, part, elements)                                                                \
+    int32x4_t sum = vmull_s16(part(plus), vdup_n_s16(vgetq_lane_s16(values, 0)));                  \
+    sum = vmlal_s16(sum, part(minus), vdup_n_s16(vgetq_lane_s16(values, 1)));                      \
+    return vaddq_s32(sum, bias);
+#endif
+ALWAYS_INLINE int32x4_t weigh_low(int16x8_t plus, int16x8_t minus, int16x8_t values,
+                                  int32x4_t bias){WEIGH("", vget_low_s16, "4h")}
+
+ALWAYS_INLINE int32x4_t weigh_high(int16x8_t plus, int16x8_t minus, int16x8_t values,
+                                   int32x4_t bias){WEIGH("2", vget_high_s16, "8h")}
+#undef WEIGH
+
 /* 16 outputs from plus and minus sums; `values` are {value_plus, value_minus, ...}. */
-ALWAYS_INLINE int8x16_t weigh16(int16x8_t plus_low, int16x8_t plus_high, int16x8_t minus_low,
-                                int16x8_t minus_high, int32x4_t bias, int16x8_t values,
-                                const requant_vectors *v, int fp32, int fits) {
-    int32x4_t a[4];
-    a[0] = vmlal_laneq_s16(bias, vget_low_s16(plus_low), values, 0);
-    a[1] = vmlal_high_laneq_s16(bias, plus_low, values, 0);
-    a[2] = vmlal_laneq_s16(bias, vget_low_s16(plus_high), values, 0);
-    a[3] = vmlal_high_laneq_s16(bias, plus_high, values, 0);
-    a[0] = vmlal_laneq_s16(a[0], vget_low_s16(minus_low), values, 1);
-    a[1] = vmlal_high_laneq_s16(a[1], minus_low, values, 1);
-    a[2] = vmlal_laneq_s16(a[2], vget_low_s16(minus_high), values, 1);
-    a[3] = vmlal_high_laneq_s16(a[3], minus_high, values, 1);
-    return narrow(a, v, fp32, fits);
+ALWAYS_INLINE int8x16_t
+    weigh16(int16x8_t plus_low, int16x8_t plus_high, int16x8_t minus_low, int16x8_t minus_high,
+            int32x4_t bias, int16x8_t values, const requant_vectors *v, int how, int fits) {
+    const int32x4_t a[4] = {
+        weigh_low(plus_low, minus_low, values, bias),
+        weigh_high(plus_low, minus_low, values, bias),
+        weigh_low(plus_high, minus_high, values, bias),
+        weigh_high(plus_high, minus_high, values, bias),
+    };
+    return narrow(a, v, how, fits);
 }
 
 /* Both lists are short enough for int16 sums: nothing leaves the registers. */
 ALWAYS_INLINE void tiles_in_registers(const ec2t_planar_conv2d *conv,
                                       const ec2t_planar_channel *channel, int32_t entry,
                                       const int8_t *base, int32_t count, int8_t *output, int blocks,
-                                      int wide, int fp32, int fits) {
+                                      int wide, int how, int fits) {
     const void *const plus_list = list_at(conv->offsets, channel->first, wide);
     /* Copies: the compiler must take the stores below for writes to the channel itself. */
     const uint32_t plus_count = channel->plus_count, minus_count = channel->minus_count;
     const void *const minus_list = list_at(plus_list, plus_count, wide);
-    const requant_vectors v = load_requant(&conv->requant, entry, fp32);
+    const requant_vectors v = load_requant(&conv->requant, entry, channel->multiplier, how);
     const int32x4_t bias = vdupq_n_s32(channel->bias);
     const int16x8_t values =
         vsetq_lane_s16((int16_t)channel->value_minus, vdupq_n_s16((int16_t)channel->value_plus), 1);
     for (; count > 0; --count, base += 16 * blocks, output += 16 * blocks) {
         const sums64 plus = sum_places(base, plus_list, plus_count, blocks, wide);
         const sums64 minus = sum_places(base, minus_list, minus_count, blocks, wide);
-        int8x16_t a = weigh16(plus.s0, plus.s1, minus.s0, minus.s1, bias, values, &v, fp32, fits);
+        int8x16_t a = weigh16(plus.s0, plus.s1, minus.s0, minus.s1, bias, values, &v, how, fits);
         int8x16_t b = a, c = a, d = a;
         if (blocks > 1) {
-            b = weigh16(plus.s2, plus.s3, minus.s2, minus.s3, bias, values, &v, fp32, fits);
+            b = weigh16(plus.s2, plus.s3, minus.s2, minus.s3, bias, values, &v, how, fits);
         }
         if (blocks > 2) {
-            c = weigh16(plus.s4, plus.s5, minus.s4, minus.s5, bias, values, &v, fp32, fits);
+            c = weigh16(plus.s4, plus.s5, minus.s4, minus.s5, bias, values, &v, how, fits);
         }
         if (blocks > 3) {
-            d = weigh16(plus.s6, plus.s7, minus.s6, minus.s7, bias, values, &v, fp32, fits);
+            d = weigh16(plus.s6, plus.s7, minus.s6, minus.s7, bias, values, &v, how, fits);
         }
-        if (v.clamps) {
+        if (__builtin_expect(v.clamps, 0)) {
             a = clamp(a, &v), b = clamp(b, &v), c = clamp(c, &v), d = clamp(d, &v);
         }
         vst1q_s8(output, a);
@@ -276,10 +367,10 @@ static void tile_in_chunks(const ec2t_planar_conv2d *conv, const ec2t_planar_cha
             count -= chunk;
         }
     }
-    const int fp32 = conv->requant.mode == EC2T_REQUANT_FP32;
-    const requant_vectors v = load_requant(&conv->requant, entry, fp32);
+    const int how = conv->requant.mode == EC2T_REQUANT_FP32 ? FLOATING : FIXED_POINT;
+    const requant_vectors v = load_requant(&conv->requant, entry, 0, how);
     for (int b = 0; b < size / 16; ++b) {
-        vst1q_s8(output + 16 * b, clamp(narrow(accumulators + 4 * b, &v, fp32, 0), &v));
+        vst1q_s8(output + 16 * b, clamp(narrow(accumulators + 4 * b, &v, how, 0), &v));
     }
 }
 
@@ -298,13 +389,20 @@ ALWAYS_INLINE void run_channels(const ec2t_planar_conv2d *conv, int32_t first, i
         const ec2t_planar_channel *const channel = &conv->channels[o];
         const int32_t entry = o * conv->requant.channel_stride;
         if (channel->plus_count <= CHUNK && channel->minus_count <= CHUNK) {
-            if (fp32 && blocks == 4 && channel->fits_int16) {
-                tiles_in_registers(conv, channel, entry, base, count, output, blocks, wide, fp32,
-                                   1);
+#define TILES(how, fits)                                                                           \
+    tiles_in_registers(conv, channel, entry, base, count, output, blocks, wide, how, fits)
+            if (fp32 && channel->multiplier != 0) {
+                if (channel->fits_int16) {
+                    TILES(WHOLE, 1);
+                } else {
+                    TILES(WHOLE, 0);
+                }
+            } else if (fp32) {
+                TILES(FLOATING, 0);
             } else {
-                tiles_in_registers(conv, channel, entry, base, count, output, blocks, wide, fp32,
-                                   0);
+                TILES(FIXED_POINT, 0);
             }
+#undef TILES
         } else {
             tiles_in_chunks(conv, channel, entry, base, 16 * blocks, count, output);
         }

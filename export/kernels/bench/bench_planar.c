@@ -71,6 +71,8 @@ static void run(bench_case *bench) {
 }
 
 static void measure(bench_case *bench, const ec2t_planar_kernel *kernel, int repeats) {
+    bench->memory_size = ec2t_planar_conv2d_get_memory_size(kernel, &bench->layer, &bench->shape);
+    bench->memory = allocate(bench->memory_size);
     prepare(bench, kernel);
     bench->scratch_size = ec2t_planar_conv2d_get_buffer_size(&bench->conv);
     bench->scratch = allocate(bench->scratch_size);
@@ -97,6 +99,7 @@ static void measure(bench_case *bench, const ec2t_planar_kernel *kernel, int rep
     }
     printf("%s %.0f prepare %.0f\n", kernel->name, best, best_prepare);
     free(bench->scratch);
+    free(bench->memory);
 }
 
 int main(int argc, char **argv) {
@@ -127,9 +130,7 @@ int main(int argc, char **argv) {
         bench.output =
             allocate((size_t)bench.shape.output_channels * (size_t)bench.shape.output_height *
                      (size_t)bench.shape.output_width);
-        bench.memory_size = ec2t_planar_conv2d_get_memory_size(&bench.layer);
         bench.init_size = ec2t_planar_conv2d_get_init_buffer_size(&bench.layer);
-        bench.memory = allocate(bench.memory_size);
         bench.init = allocate(bench.init_size);
         size_t count;
         const ec2t_planar_kernel *const kernels = ec2t_planar_kernels(&count);
@@ -139,7 +140,6 @@ int main(int argc, char **argv) {
             }
         }
         free(bench.init);
-        free(bench.memory);
         free(bench.output);
         free(bench.input);
         free(requant);

@@ -25,7 +25,9 @@ typedef struct {
     uint32_t plus_count, minus_count;
     int32_t value_plus, value_minus;
     int32_t bias;       /* the input's zero point folded in */
-    int32_t fits_int16; /* FP32: every scaled sum is, before the output's zero point is added */
+    int32_t multiplier; /* FP32: ec2t_whole_multiplier, if the kernel asks for it */
+    int32_t fits_int16; /* FP32: every scaled sum does, before the output's zero point is added;
+                         * with a multiplier: its fraction bits included */
 } ec2t_planar_channel;
 
 /* Rows of a lowered plane that come from input rows of the same remainder by the stride. */
@@ -57,6 +59,7 @@ typedef struct {
 typedef struct ec2t_planar_kernel {
     const char *name;
     size_t element_size;
+    int wants_multiplier;
     int (*is_supported)(void); /* by this processor */
     void (*run)(const ec2t_planar_conv2d *conv, const ec2t_planar_part *part, const int8_t *input,
                 int8_t *output, void *scratch);
@@ -66,8 +69,10 @@ typedef struct ec2t_planar_kernel {
 const ec2t_planar_kernel *ec2t_planar_kernels(size_t *count);
 const ec2t_planar_kernel *ec2t_planar_best_kernel(void);
 
-/* Bytes of memory the prepared layer keeps (channels and offsets), and of scratch to prepare it. */
-size_t ec2t_planar_conv2d_get_memory_size(const ec2t_layer *layer);
+/* Bytes of memory the prepared layer keeps (channels and offsets; 0 if it is not supported), and of
+ * scratch to prepare it. */
+size_t ec2t_planar_conv2d_get_memory_size(const ec2t_planar_kernel *kernel, const ec2t_layer *layer,
+                                          const ec2t_conv2d_shape *shape);
 size_t ec2t_planar_conv2d_get_init_buffer_size(const ec2t_layer *layer);
 
 /* Prepare a layer (not EC2T_ENCODING_INT8). `requant`'s arrays and `memory` must live as long as
@@ -89,7 +94,7 @@ ec2t_status ec2t_planar_conv2d_run(const ec2t_planar_conv2d *conv, const ec2t_pl
 void ec2t_nhwc_to_planar(int32_t pixels, int32_t channels, const int8_t *input, int8_t *output);
 void ec2t_planar_to_nhwc(int32_t pixels, int32_t channels, const int8_t *input, int8_t *output);
 
-#define EC2T_DECLARE_PLANAR_KERNEL(how, element)                                                   \
+#define EC2T_DECLARE_PLANAR_KERNEL(how, element, whole)                                            \
     int ec2t_has__##how(void);                                                                     \
     void ec2t_conv2d_s8_planar__##how(const ec2t_planar_conv2d *conv,                              \
                                       const ec2t_planar_part *part, const int8_t *input,           \

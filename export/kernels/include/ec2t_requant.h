@@ -44,6 +44,14 @@ ec2t_status ec2t_requant_from_layer_tflite(const ec2t_layer *layer, int32_t *mul
 ec2t_status ec2t_requant_from_layer_fp32(const ec2t_layer *layer, float *factors,
                                          ec2t_requant *requant);
 
+/* FP32 without floating point: a multiplier m with which every accumulator a, |a| <= `largest`, has
+ * the output that its product with `factor` has in f32:
+ *   ((a * m >> 31) + (output_zero_point << 7) + 64) >> 7, clamped.
+ * 0 if there is none. Found as an integer that is on the right side of every accumulator that comes
+ * close to one of the at most 255 steps between outputs. */
+enum { EC2T_WHOLE_FRACTION_BITS = 7 };
+int32_t ec2t_whole_multiplier(const ec2t_requant *requant, float factor, double largest);
+
 /* One accumulator (bias included) of one output channel. */
 static inline int32_t ec2t_requantise_tflite(int32_t accumulator, int32_t multiplier,
                                              int32_t shift) {

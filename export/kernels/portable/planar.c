@@ -10,7 +10,8 @@ enum {
 };
 
 const ec2t_planar_kernel *ec2t_planar_kernels(size_t *count) {
-#define ENTRY(how, element) {#how, sizeof(element), ec2t_has__##how, ec2t_conv2d_s8_planar__##how},
+#define ENTRY(how, element, whole)                                                                 \
+    {#how, sizeof(element), whole, ec2t_has__##how, ec2t_conv2d_s8_planar__##how},
     static const ec2t_planar_kernel kernels[] = {EC2T_CONV2D_PLANAR_KERNELS(ENTRY)};
 #undef ENTRY
     *count = sizeof kernels / sizeof kernels[0];
@@ -28,10 +29,6 @@ const ec2t_planar_kernel *ec2t_planar_best_kernel(void) {
 
 static size_t channels_size(const ec2t_layer *layer) {
     return (size_t)layer->output_channels * sizeof(ec2t_planar_channel);
-}
-
-size_t ec2t_planar_conv2d_get_memory_size(const ec2t_layer *layer) {
-    return channels_size(layer) + 4 * (size_t)layer->nonzeros;
 }
 
 static size_t tap_list_size(const ec2t_layer *layer) {
@@ -105,6 +102,30 @@ static ec2t_status choose_band(ec2t_planar_conv2d *conv) {
     return EC2T_OK;
 }
 
+/* All that depends on the shape alone. */
+static ec2t_status lay_out(ec2t_planar_conv2d *conv, const ec2t_planar_kernel *kernel,
+                           const ec2t_conv2d_shape *shape) {
+    if (shape->kernel_height > EC2T_PLANAR_LARGEST_KERNEL ||
+        shape->kernel_width > EC2T_PLANAR_LARGEST_KERNEL) {
+        return EC2T_ERROR_UNSUPPORTED;
+    }
+    memset(conv, 0, sizeof *conv);
+    conv->kernel = kernel;
+    conv->shape = *shape;
+    group_rows(conv);
+    return choose_band(conv);
+}
+
+static size_t needed_memory(const ec2t_planar_conv2d *conv, const ec2t_layer *layer) {
+    return channels_size(layer) + conv->offset_size * (size_t)layer->nonzeros;
+}
+
+size_t ec2t_planar_conv2d_get_memory_size(const ec2t_planar_kernel *kernel, const ec2t_layer *layer,
+                                          const ec2t_conv2d_shape *shape) {
+    ec2t_planar_conv2d conv;
+    return lay_out(&conv, kernel, shape) == EC2T_OK ? needed_memory(&conv, layer) : 0;
+}
+
 static uint32_t offset_of_tap(const ec2t_planar_conv2d *conv, uint32_t tap) {
     const ec2t_conv2d_shape *const shape = &conv->shape;
     const uint32_t inputs = (uint32_t)(shape->input_channels / shape->groups);
@@ -129,19 +150,27 @@ static void store_offset(const ec2t_planar_conv2d *conv, void *offsets, uint32_t
     }
 }
 
-/* Whether every scaled sum of a channel is within int16, whatever the input: |sum| is at most
- * |bias| + 128 * (magnitudes of the weights). */
-static int32_t fits_int16(const ec2t_planar_channel *channel, const ec2t_requant *requant,
-                          int32_t o) {
+/* How the kernel may requantise a channel in FP32 mode, by the largest sum of any input: |sum| is
+ * at most |bias| + 128 * (magnitudes of the weights). */
+static void choose_requantisation(const ec2t_planar_conv2d *conv, ec2t_planar_channel *channel,
+                                  int32_t o) {
+    const ec2t_requant *const requant = &conv->requant;
+    channel->multiplier = 0;
+    channel->fits_int16 = 0;
     if (requant->mode != EC2T_REQUANT_FP32) {
-        return 0;
+        return;
     }
     const double plus = (double)channel->plus_count * (double)channel->value_plus;
     const double minus = (double)channel->minus_count * (double)channel->value_minus;
     const double weights = (plus < 0 ? -plus : plus) + (minus < 0 ? -minus : minus);
     const double bias = channel->bias < 0 ? -(double)channel->bias : (double)channel->bias;
-    const double factor = (double)requant->factors[o * requant->channel_stride];
-    return (bias + 128.0 * weights) * factor < 32000.0;
+    const double largest = bias + 128.0 * weights;
+    const float factor = requant->factors[o * requant->channel_stride];
+    if (conv->kernel->wants_multiplier) {
+        channel->multiplier = ec2t_whole_multiplier(requant, factor, largest);
+    }
+    const double unit = channel->multiplier != 0 ? 1 << EC2T_WHOLE_FRACTION_BITS : 1.0;
+    channel->fits_int16 = largest * (double)factor * unit < 32000.0;
 }
 
 static ec2t_status list_offsets(ec2t_planar_conv2d *conv, const ec2t_layer *layer,
@@ -177,7 +206,7 @@ static ec2t_status list_offsets(ec2t_planar_conv2d *conv, const ec2t_layer *laye
             (int32_t)plus * channel->value_plus + (int32_t)minus * channel->value_minus;
         const uint32_t bias = layer->bias != NULL ? (uint32_t)layer->bias[o] : 0;
         channel->bias = (int32_t)(bias - (uint32_t)(weight_sum * layer->input_zero_point));
-        channel->fits_int16 = fits_int16(channel, &conv->requant, o);
+        choose_requantisation(conv, channel, o);
     }
     return status == EC2T_OK ? ec2t_decode_finish(&decoder) : status;
 }
@@ -193,23 +222,15 @@ ec2t_status ec2t_planar_conv2d_init(ec2t_planar_conv2d *conv, const ec2t_planar_
     if ((uintptr_t)memory % 4 != 0 || (uintptr_t)scratch % 4 != 0) {
         return EC2T_ERROR_UNALIGNED;
     }
-    if (memory_size < ec2t_planar_conv2d_get_memory_size(layer) ||
-        scratch_size < ec2t_planar_conv2d_get_init_buffer_size(layer)) {
-        return EC2T_ERROR_BUFFER;
-    }
-    if (shape->kernel_height > EC2T_PLANAR_LARGEST_KERNEL ||
-        shape->kernel_width > EC2T_PLANAR_LARGEST_KERNEL) {
-        return EC2T_ERROR_UNSUPPORTED;
-    }
-    memset(conv, 0, sizeof *conv);
-    conv->kernel = kernel;
-    conv->shape = *shape;
-    conv->requant = *requant;
-    group_rows(conv);
-    const ec2t_status status = choose_band(conv);
+    const ec2t_status status = lay_out(conv, kernel, shape);
     if (status != EC2T_OK) {
         return status;
     }
+    if (memory_size < needed_memory(conv, layer) ||
+        scratch_size < ec2t_planar_conv2d_get_init_buffer_size(layer)) {
+        return EC2T_ERROR_BUFFER;
+    }
+    conv->requant = *requant;
     ec2t_planar_channel *const channels = memory;
     void *const offsets = (uint8_t *)memory + channels_size(layer);
     conv->channels = channels;

@@ -94,3 +94,56 @@ ec2t_status ec2t_requant_from_layer_fp32(const ec2t_layer *layer, float *factors
     requant->factors = factors;
     return EC2T_OK;
 }
+
+/* Narrows [*low, *high] to the multipliers that put accumulator `a`, close to the step from output
+ * n to n + 1, where f32 has it: a * m >= (2n + 1) * 2^37 if and only if it gives n + 1. */
+static void respect_step(int32_t n, int64_t a, float factor, int64_t *low, int64_t *high) {
+    const float scaled = (float)a * factor, half = (float)n + 0.5f;
+    const int above = scaled > half || (scaled == half && (n + 1) % 2 == 0);
+    const int64_t step = (int64_t)(2 * n + 1) * (INT64_C(1) << (30 + EC2T_WHOLE_FRACTION_BITS));
+    const int64_t size = a < 0 ? -a : a, step_size = a < 0 ? -step : step;
+    /* With a < 0 both sides change sign: above means size * m <= step_size. */
+    if (above && a > 0) {
+        const int64_t least = (step_size + size - 1) / size;
+        *low = least > *low ? least : *low;
+    } else if (above) {
+        const int64_t most = step_size / size;
+        *high = most < *high ? most : *high;
+    } else if (a > 0) {
+        const int64_t most = (step_size - 1) / size;
+        *high = most < *high ? most : *high;
+    } else {
+        const int64_t least = step_size / size + 1;
+        *low = least > *low ? least : *low;
+    }
+}
+
+int32_t ec2t_whole_multiplier(const ec2t_requant *requant, float factor, double largest) {
+    const double f = (double)factor;
+    /* Below: steps at accumulators that f32 does not hold exactly. Above: no room in the product.
+     */
+    if (!(f > 0x1p-14 && f < 0x1p-7)) {
+        return 0;
+    }
+    const double exact = f * (double)(INT64_C(1) << (31 + EC2T_WHOLE_FRACTION_BITS));
+    const int64_t middle = (int64_t)(exact + 0.5), reach = (middle >> 22) + 1;
+    int64_t low = middle - reach, high = middle + reach;
+    /* Accumulators further than this, relatively, from a step are on the same side of it in f32
+     * and with every multiplier within reach. */
+    const double near = 0x1p-23 + (double)(reach + 1) / (double)low;
+    const double most = largest * f + 1.0; /* in steps */
+    const int32_t end = requant->output_max - requant->output_zero_point;
+    for (int32_t n = requant->output_min - requant->output_zero_point; n < end; ++n) {
+        const double half = (double)n + 0.5, steps = half < 0 ? -half : half;
+        const double size = steps / f, whole = (size + 0x1.8p52) - 0x1.8p52; /* rounded */
+        const double off = size < whole ? whole - size : size - whole;
+        if (off > near * size || steps > most) {
+            continue;
+        }
+        if (near * size >= 0.25) {
+            return 0;
+        }
+        respect_step(n, n < 0 ? -(int64_t)whole : (int64_t)whole, factor, &low, &high);
+    }
+    return low > high ? 0 : (int32_t)(middle < low ? low : middle > high ? high : middle);
+}

@@ -1,0 +1,149 @@
+"""One net in every file format: bytes on disk, zipped, and of the weight streams."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from . import formats
+from .tflite import download, flatbuffer, int4, packed, sparse
+from .tflite.download import stream_bytes
+from .tflite.layers import require_layers
+
+FORMATS: dict[str, Callable[[bytes], bytes]] = {
+    "sparse": sparse,
+    "int4": int4,
+    "packed": packed,
+    "download": download,
+}
+_STREAM_SIZE = slice(64, 68)  # of a blob's header, formats/FORMAT.md
+
+
+@dataclasses.dataclass(frozen=True)
+class FormatSize:
+    """One file. Sizes are those of files that were written.
+
+    Attributes:
+        file_bytes: the file; None where the format refused the net.
+        gzip_bytes: the same through `gzip -9`.
+        stream_bytes: the ternary layers' weights inside it, where they are streams of their own.
+        note: why the format refused.
+    """
+
+    file_bytes: int | None
+    gzip_bytes: int | None = None
+    stream_bytes: int | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """A net in all formats.
+
+    Attributes:
+        net: its name.
+        weights: number of weights in the ternary layers.
+        zeros: share of zeros among them.
+        entropy_bytes: their size at first-order entropy, layer by layer.
+        formats: by name, "int8" first.
+    """
+
+    net: str
+    weights: int
+    zeros: float
+    entropy_bytes: float
+    formats: dict[str, FormatSize]
+
+
+def _packed_stream_bytes(file: bytes) -> int:
+    """Bytes of the weight streams in the blobs of a packed file."""
+    blobs = (
+        bytes(buffer.data) for buffer in flatbuffer.load(file).buffers if buffer.data is not None
+    )
+    return sum(
+        int.from_bytes(blob[_STREAM_SIZE], "little") for blob in blobs if blob[:4] == b"EC2T"
+    )
+
+
+def _written(folder: Path, name: str, content: bytes) -> tuple[int, int]:
+    """Bytes on disk of a file, and of it through gzip."""
+    path, zipped = folder / name, folder / f"{name}.gz"
+    path.write_bytes(content)
+    zipped.write_bytes(gzip.compress(content, 9, mtime=0))
+    return path.stat().st_size, zipped.stat().st_size
+
+
+def sizes(
+    int8: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+) -> Sizes:
+    """Write an int8 .tflite file in every format and measure the files.
+
+    Args:
+        int8: an int8 .tflite file with ternary layers.
+        name: the net's name in the table; by default the file's.
+        output_dir: folder to keep the files in; by default they are deleted.
+
+    Raises:
+        ValueError: the file is damaged or has no ternary layer.
+        OSError: the file cannot be read, or the folder not be written to.
+    """
+    content = Path(int8).read_bytes()
+    layers = require_layers(flatbuffer.load(content), "a comparison of formats")
+    codes = [formats.ternary_codes(layer.rows).symbols for layer in layers]
+    weights = sum(symbols.size for symbols in codes)
+    found: dict[str, FormatSize] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch if output_dir is None else output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        found["int8"] = FormatSize(*_written(folder, "int8.tflite", content))
+        for form, write in FORMATS.items():
+            try:
+                file = write(content)
+            except ValueError as error:
+                found[form] = FormatSize(None, note=str(error))
+                continue
+            streams = {"packed": _packed_stream_bytes, "download": stream_bytes}.get(form)
+            suffix = "ec2d" if form == "download" else "tflite"
+            found[form] = FormatSize(
+                *_written(folder, f"{form}.{suffix}", file),
+                None if streams is None else streams(file),
+            )
+    return Sizes(
+        net=name or Path(int8).stem,
+        weights=weights,
+        zeros=sum(int((symbols == 0).sum()) for symbols in codes) / weights,
+        entropy_bytes=sum(formats.first_order_entropy_bytes(symbols) for symbols in codes),
+        formats=found,
+    )
+
+
+def table(rows: Iterable[Sizes]) -> str:
+    """Markdown: a line for each net and format."""
+    lines = [
+        "| net | format | file | share of int8 | gzip -9 | weight streams | of entropy |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for net in rows:
+        title = f"{net.net}, {net.weights:,} ternary weights, {net.zeros:.2%} zeros"
+        int8 = net.formats["int8"].file_bytes
+        assert int8 is not None
+        for form, size in net.formats.items():
+            if size.file_bytes is None:
+                cells = ["refused", "", "", "", ""]
+            else:
+                cells = [f"{size.file_bytes:,}", f"{size.file_bytes / int8:.3f}"]
+                cells += [f"{size.gzip_bytes:,}", "", ""]
+                if size.stream_bytes is not None:
+                    share = size.stream_bytes / net.entropy_bytes
+                    cells[3:] = [f"{size.stream_bytes:,}", f"{share:.3f}"]
+            lines.append(f"| {title} | {form} | " + " | ".join(cells) + " |")
+            title = ""
+        lines.append(f"| | first-order entropy | | | | {net.entropy_bytes:,.0f} | 1.000 |")
+    return "\n".join(lines)

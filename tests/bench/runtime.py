@@ -1,0 +1,158 @@
+"""Nets with random ternary weights in the stock interpreter (XNNPACK int8) and in ours.
+
+    python -m tests.bench.runtime [--nets=FOLDER] [--num_threads=1]
+
+Prints the time and the memory of each net as shares of the stock interpreter's. Interpreters run
+in turns of a few milliseconds, timed by the processor time of their process; the ratio is that of
+the shortest turns, beside it the median of the ratios of neighbouring turns. Memory is what malloc
+holds more than before once the interpreter has run; both map their file. Needs glibc 2.33.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import dataclasses
+import gc
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import interpreter as litert
+from ec2t_tf.export.litert import Interpreter
+from ec2t_tf.export.tflite import packed
+
+from tests.tflite import nets
+
+NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
+TURNS = 60
+TURN_SECONDS = 0.008
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """Of our processor time to the stock interpreter's."""
+
+    shortest: float
+    median: float
+    microseconds: float
+    """The stock interpreter's shortest."""
+
+
+def ready(interpreter: Any) -> Callable[[], None]:
+    """An interpreter with random inputs; a call runs the net."""
+    interpreter.allocate_tensors()
+    detail = interpreter.get_input_details()[0]
+    values = np.random.default_rng(0).integers(-128, 128, detail["shape"], dtype=np.int8)
+    interpreter.set_tensor(detail["index"], values)
+    interpreter.invoke()
+    return interpreter.invoke
+
+
+def turn(run: Callable[[], None], calls: int) -> float:
+    started = time.process_time()
+    for _ in range(calls):
+        run()
+    return (time.process_time() - started) / calls
+
+
+def compare(stock: Callable[[], None], ours: Callable[[], None]) -> Ratio:
+    """Turn by turn, the order changing."""
+    calls = [max(1, int(TURN_SECONDS / max(turn(run, 5), 1e-7))) for run in (stock, ours)]
+    times: list[tuple[float, float]] = []
+    for index in range(TURNS):
+        if index % 2:
+            first = turn(stock, calls[0])
+            times.append((first, turn(ours, calls[1])))
+        else:
+            second = turn(ours, calls[1])
+            times.append((turn(stock, calls[0]), second))
+    shortest = min(a for a, _ in times), min(b for _, b in times)
+    return Ratio(
+        shortest[1] / shortest[0], statistics.median(b / a for a, b in times), 1e6 * shortest[0]
+    )
+
+
+class Mallinfo2(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def allocated() -> int:
+    """Bytes that malloc has given out and not had back."""
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = Mallinfo2
+    info = mallinfo2()
+    return int(info.uordblks + info.hblkhd)
+
+
+def memory(make: Callable[[], Any]) -> int:
+    """Bytes that an interpreter holds once it has run."""
+    gc.collect()
+    before = allocated()
+    run = ready(make())
+    run()
+    gc.collect()
+    return allocated() - before
+
+
+def report(folder: Path, scratch: str, num_threads: int) -> None:
+    """Print the table."""
+    print(f"{nets.SPARSITY:.0%} zeros, random ternary weights, {num_threads} thread(s)")
+    print("our time as a share of XNNPACK int8's: shortest (median); memory likewise")
+    print(
+        f"{'net':<14}{'XNNPACK':>12}{'int8':>16}{'packed':>16}{'memory':>12}{'int8':>8}{'packed':>8}"
+    )
+    for name in NETS:
+        int8, small = folder / f"{name}.tflite", Path(scratch) / f"{name}.tflite"
+        small.write_bytes(packed(int8.read_bytes()))
+        stock = ready(litert.Interpreter(str(int8), num_threads=num_threads))
+        ratios = [
+            compare(stock, ready(Interpreter(str(file), num_threads=num_threads)))
+            for file in (int8, small)
+        ]
+        sizes = [
+            memory(lambda path=path, make=make: make(str(path), num_threads=num_threads))
+            for make, path in (
+                (litert.Interpreter, int8),
+                (Interpreter, int8),
+                (Interpreter, small),
+            )
+        ]
+        print(
+            f"{name:<14}{ratios[0].microseconds:>9.0f} us"
+            + "".join(f"{r.shortest:>8.3f} ({r.median:.3f})" for r in ratios)
+            + f"{sizes[0] / 1024:>8.0f} KiB"
+            + "".join(f"{size / sizes[0]:>8.2f}" for size in sizes[1:]),
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--nets", type=Path, help="folder of the int8 files; made if it is missing")
+    parser.add_argument("--num_threads", type=int, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.nets or Path(scratch) / "int8"
+        if not all((folder / f"{name}.tflite").exists() for name in NETS):
+            print("making the nets, a minute", flush=True)
+            subprocess.run([sys.executable, "-m", "tests.tflite.nets", str(folder)], check=True)
+        report(folder, scratch, arguments.num_threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Sizes of real nets in every format: writes docs/sizes.md.
+
+    python -m tests.bench.sizes --published=resnet20_t64.npz [--net=NAME:FILE.tflite ...] [--write]
+
+The published file is the EC2T authors' ternary ResNet-20 as a PyTorch state dict; a net is the int8
+file that `python -m ec2t_tf.train` exported. The published net has no ranges of activations: they
+are measured on random images, which changes no weight code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from ec2t_tf.export.convert import to_tflite
+from ec2t_tf.export.sizes import Sizes, sizes, table
+
+OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "sizes.md"
+TEXT = """# Sizes
+
+One net in every file format. Every figure is the size of a file that was written, or of the weight
+streams inside one; `gzip -9` is that file compressed. "Of entropy" compares the streams with the
+first-order entropy of the ternary layers' codes, layer by layer. `download` is turned back into
+`packed` or `int8` by `ec2t_tf.export.unpack`. `int4` needs centroids whose ratio is k/7
+(`EC2T(level_grid=7)`) and refuses other nets.
+
+    {command}
+
+{table}
+
+Any int8 file gives such a table: `python -m ec2t_tf.export sizes model.tflite`.
+"""
+
+
+def published(path: Path, folder: Path) -> Sizes:
+    """The authors' ternary ResNet-20."""
+    from ec2t_tf.train import zoo
+    from ec2t_tf.train.zoo.published import load_weights
+
+    model = zoo.build("resnet20", input_shape=(32, 32, 3), classes=10)
+    load_weights(model, path)
+    images = np.random.default_rng(0).normal(size=(64, 32, 32, 3)).astype(np.float32)
+    file = to_tflite(model, folder / "published.tflite", representative_data=images)
+    return sizes(file, name=f"ResNet-20, {path.name}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--published", type=Path, help="resnet20_t64.npz")
+    parser.add_argument("--net", action="append", default=[], metavar="NAME:FILE")
+    parser.add_argument("--write", action="store_true", help="write docs/sizes.md")
+    arguments = parser.parse_args()
+    pairs = [(name, Path(file)) for name, _, file in (m.partition(":") for m in arguments.net)]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [sizes(file, name=name) for name, file in pairs]
+        if arguments.published:
+            rows.insert(0, published(arguments.published, Path(folder)))
+    result = table(rows)
+    print(result)
+    if arguments.write:
+        command = "python -m tests.bench.sizes --write"
+        if arguments.published:
+            command += f" --published={arguments.published.name}"
+        command += "".join(f" --net={name}:{file.name}" for name, file in pairs)
+        OUTPUT.write_text(TEXT.format(command=command, table=result))
+
+
+if __name__ == "__main__":
+    main()
