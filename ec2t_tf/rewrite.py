@@ -19,8 +19,9 @@ Both know fewer layers than Keras has, and some combinations end as float operat
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from tf_keras import layers
 
 from ec2t_tf import activations, graph
 from ec2t_tf.graph import copy_layer
-from ec2t_tf.keras_compat import largest_difference
+from ec2t_tf.keras_compat import HALF_PRECISION_TOLERANCE, largest_difference
 
 # Rounding differs between a layer and its replacement; deep nets add that up.
 TOLERANCE = 1e-4
@@ -74,7 +75,8 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
     arrays = [_random(tensor) for tensor in model.inputs]
     feed = tf.nest.pack_sequence_as(model._nested_inputs, arrays)
     difference = largest_difference(model(feed, training=False), new_model(feed, training=False))
-    if difference > TOLERANCE:
+    half = any("16" in str(layer.compute_dtype) for layer in new_model.layers)
+    if difference > (HALF_PRECISION_TOLERANCE if half else TOLERANCE):
         raise ValueError(
             f"A rewritten model must compute the same. Received: '{model.name}', which differs by "
             f"{difference:.3g} of its largest output after: {'; '.join(rewriting.notes)}. "
@@ -253,7 +255,8 @@ class _Rewriting:
         key = (id(layer), suffix)
         if key not in self._shared:
             name = self._names.unique(layer.name + suffix)
-            new = make(name)
+            with _policy_of(layer):
+                new = make(name)
             self._shared[key] = new
             self.origin[name] = layer
             if weights is not None:
@@ -331,6 +334,17 @@ class _Rewriting:
             lambda: [kernel.reshape(1, 1, channels, 1), bias],
         )
         return self.image(layer, convolution(x.image), x.rank)
+
+
+@contextlib.contextmanager
+def _policy_of(layer: layers.Layer) -> Iterator[None]:
+    """New layers compute in the dtypes of `layer`."""
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(layer.dtype_policy)
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)
 
 
 def _name_of(function: Any) -> str:

@@ -29,8 +29,14 @@ from tf_keras import layers
 
 from ec2t_tf import activations, graph
 from ec2t_tf.methods.base import TernaryMethod
-from ec2t_tf.quantize_config import TernaryQuantizeConfig, TernaryQuantizer, connect
+from ec2t_tf.quantize_config import (
+    InFloat32,
+    TernaryQuantizeConfig,
+    TernaryQuantizer,
+    connect,
+)
 
+HALF = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 # Kernel attribute, and whether the converter accepts a scale per output channel.
 TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
     layers.Conv2D: ("kernel", True),
@@ -61,6 +67,35 @@ ACTIVATIONS = (
 class QuantizeInput(quantize_layer.QuantizeLayer):
     """tfmot's layer at the model's input, which would create its weights twice when loaded."""
 
+    quantizer: Any
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        super().build(input_shape)
+        self.quantizer = InFloat32(self.quantizer)
+
+    def add_weight(self, *arguments: Any, **options: Any) -> tf.Variable:
+        return super().add_weight(*arguments, **_same_on_every_replica(options))
+
+    # Nothing in it needs AutoGraph, which takes most of the time that building a model takes.
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return super().call(inputs, False if _infers_shapes() else training)
+
+    def get_config(self) -> dict:
+        quantizer = self.quantizer
+        if not isinstance(quantizer, InFloat32):
+            return super().get_config()
+        self.quantizer = quantizer.quantizer
+        try:
+            return super().get_config()
+        finally:
+            self.quantizer = quantizer
+
+    @classmethod
+    def from_config(cls, config: dict) -> QuantizeInput:
+        with _loading():
+            return super().from_config(config)
+
     def build_from_config(self, config: dict) -> None:
         """Nothing: calling the layer builds it, with its name before those of its weights."""
 
@@ -69,8 +104,36 @@ class QuantizeInput(quantize_layer.QuantizeLayer):
 class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
     """tfmot's wrapper, with weights whose names and order survive saving and loading."""
 
+    _weight_vars: list[tuple[tf.Variable, Any, Any]]
+    _output_quantizers: list[Any]
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        super().build(input_shape)
+        self._weight_vars = [
+            (variable, InFloat32(quantizer, self.compute_dtype), state)
+            for variable, quantizer, state in self._weight_vars
+        ]
+        for activation in self._quantize_activations:
+            activation.quantizer = InFloat32(activation.quantizer)
+        self._output_quantizers = [InFloat32(one) for one in self._output_quantizers]
+
+    def add_weight(self, *arguments: Any, **options: Any) -> tf.Variable:
+        return super().add_weight(*arguments, **_same_on_every_replica(options))
+
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: Any, training: bool | None = None, **options: Any) -> Any:
+        return super().call(inputs, False if _infers_shapes() else training, **options)
+
     def build_from_config(self, config: dict) -> None:
         """Nothing: calling the layer builds it, with its name before those of its weights."""
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        if getattr(self.layer, "synchronized", False):
+            # BatchNormalization leaves it out of its own config.
+            inner = config["layer"]
+            config["layer"] = {**inner, "config": {**inner["config"], "synchronized": True}}
+        return config
 
     # tfmot's lists the kernel among its own trainable weights, also of a frozen layer.
     @property
@@ -85,7 +148,21 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
     @classmethod
     def from_config(cls, config: dict) -> QuantizeWrapper:
         inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
-        return super().from_config({**config, "layer": inner})
+        with _loading():
+            return super().from_config({**config, "layer": inner})
+
+
+def _infers_shapes() -> bool:
+    """Whether Keras calls a layer only to learn the shape of its output.
+
+    It leaves open then whether that is training, and the layer would be traced for both.
+    """
+    return str(getattr(tf.compat.v1.get_default_graph(), "name", "")).endswith("_scratch_graph")
+
+
+def _same_on_every_replica(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of `add_weight`: the replicas compute the same value, so that of the first is it."""
+    return {"aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA, **options}
 
 
 class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
@@ -364,6 +441,45 @@ def load(path: str) -> tf_keras.Model:
         model = tf_keras.models.load_model(path)
     connect(model)
     return model
+
+
+def in_float32(model: tf_keras.Model) -> tf_keras.Model:
+    """The same model computing in float32 throughout; the given one where it does already."""
+    if not any(getattr(layer, "compute_dtype", None) in HALF for layer in model.layers):
+        return model
+    twins = {}
+    with _loading():
+        for layer in model.layers:
+            config = _in_float32(layer.get_config())
+            twins[id(layer)] = type(layer).from_config(config)
+    if isinstance(model, tf_keras.Sequential):
+        twin = graph.rebuild_chain(model, [twins[id(layer)] for layer in model.layers])
+    else:
+
+        def call(layer: layers.Layer, arguments: Any, options: dict[str, Any]) -> Any:
+            return twins[id(layer)](*arguments, **options)
+
+        twin = graph.rebuild(model, call)
+    twin.set_weights(model.get_weights())
+    connect(twin)
+    return twin
+
+
+def _in_float32(config: Any) -> Any:
+    """A layer's config, and those of layers inside it, with the policy float32."""
+    if isinstance(config, list | tuple):
+        return type(config)(_in_float32(value) for value in config)
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "float32" if key == "dtype" and _policy_name(value) in HALF else _in_float32(value)
+        for key, value in config.items()
+    }
+
+
+def _policy_name(dtype: Any) -> str:
+    name = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
+    return str(name)
 
 
 @contextlib.contextmanager
