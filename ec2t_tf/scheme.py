@@ -509,7 +509,7 @@ def left_float(model: tf_keras.Model) -> list[str]:
 
 def quantised_weights(wrapper: quantize_wrapper.QuantizeWrapper) -> list[tf.Variable]:
     """The variables that tfmot's wrapper quantises before each call: the kernel, if any."""
-    return [variable for variable, _, _ in wrapper._weight_vars]
+    return [variable for variable, _, _ in getattr(wrapper, "_weight_vars", ())]
 
 
 def is_quantise_layer(layer: layers.Layer) -> bool:

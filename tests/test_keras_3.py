@@ -142,7 +142,7 @@ def settle(model: tf_keras.Model, x: np.ndarray, labels: np.ndarray) -> None:
     def at_once(*arguments: Any, **options: Any) -> Any:
         return average(*arguments, **{**options, "ema_decay": 0.0})
 
-    *_, last = (layer for layer in model.layers if layer.name.startswith("quant_"))
+    *_, last = (layer for layer in model.layers if scheme.quantised_weights(layer))
     for layer in model.layers:
         if isinstance(scheme.wrapped(layer), tf_keras.layers.BatchNormalization):
             scheme.wrapped(layer).momentum = 0.0
