@@ -60,6 +60,7 @@ format: setup ## rewrite the sources in the house style
 bench: setup ## time per training step against tfmot's; time and memory of our runtime against XNNPACK's
 	$(BIN)/python -m tests.bench.training_step
 	$(BIN)/python -m tests.bench.runtime
+	$(BIN)/python -m tests.bench.apply_resnet50
 
 bench-mcu: setup ## instructions, flash and RAM on Cortex-M in QEMU against CMSIS-NN: docs/mcu.md
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn

@@ -72,6 +72,8 @@ def rebuild_chain(
 def copy_layer(layer: layers.Layer, name: str, **changes: Any) -> layers.Layer:
     """A new layer with the same settings but for `changes`; it has no weights yet."""
     config = {**layer.get_config(), **changes}
+    if getattr(layer, "synchronized", False):
+        config["synchronized"] = True  # which BatchNormalization leaves out of its config
     if "name" in config:
         config["name"] = name
     copy = type(layer).from_config(config)

@@ -18,6 +18,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
     QuantizeWrapper,
 )
 from tf_keras import layers
+from tf_keras.src.mixed_precision import autocast_variable
 
 from ec2t_tf import methods
 from ec2t_tf.methods.base import Assignment, Member, State, TernaryMethod
@@ -87,6 +88,41 @@ def _native_dilation() -> Iterator[None]:
         layers.DepthwiseConv2D.call = depthwise_call
 
 
+class InFloat32:
+    """One of tfmot's quantizers, in float32, with the range of the batches of all replicas.
+
+    Under a mixed precision policy tensors come and go in the compute dtype, and so do weights,
+    which are variables here; what is quantised, and with which range, is decided in float32.
+
+    Args:
+      quantizer: tfmot's, or a `TernaryQuantizer`.
+      dtype: of what is returned for a variable; a tensor keeps its own.
+    """
+
+    def __init__(self, quantizer: quantizers.Quantizer, dtype: str | None = None) -> None:
+        self.quantizer = quantizer
+        self.dtype = dtype
+
+    def __call__(
+        self, inputs: tf.Tensor | tf.Variable, training: bool, weights: State, **options: object
+    ) -> tf.Tensor:
+        with autocast_variable.enable_auto_cast_variables(None):
+            if isinstance(inputs, tf.Variable):
+                value = self.quantizer(inputs, training, weights, **options)
+                return tf.cast(value, self.dtype or value.dtype)
+            values = tf.cast(inputs, tf.float32)
+            replica = tf.distribute.get_replica_context()
+            if training and replica is not None and replica.num_replicas_in_sync > 1:
+                extremes = tf.stack([tf.reduce_min(values), tf.reduce_max(values)])
+                extremes = replica.all_gather(tf.stop_gradient(extremes), axis=0)
+                updated = self.quantizer(extremes, True, weights, **options)
+                with tf.control_dependencies([updated]):
+                    values = self.quantizer(values, False, weights, **options)
+            else:
+                values = self.quantizer(values, training, weights, **options)
+            return tf.cast(values, inputs.dtype)
+
+
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
 class TernaryQuantizer(quantizers.Quantizer):
     """tfmot's view of a ternary method for one layer.
@@ -141,9 +177,10 @@ class TernaryQuantizer(quantizers.Quantizer):
 
     def losses(self, latent: tf.Variable, state: State) -> dict[str, tf.Tensor]:
         """The layer's regularisation losses by name."""
-        return self.method.losses(
-            tf.convert_to_tensor(latent), state, relative_size=self.relative_size
-        )
+        with autocast_variable.enable_auto_cast_variables(None):
+            return self.method.losses(
+                tf.convert_to_tensor(latent), state, relative_size=self.relative_size
+            )
 
     def __call__(
         self, inputs: tf.Variable, training: bool, weights: State, **kwargs: object
@@ -220,7 +257,9 @@ class TernaryLayer:
     def __init__(self, wrapper: QuantizeWrapper) -> None:
         self.wrapper = wrapper
         self.latent, self.quantizer, self.state = next(
-            entry for entry in wrapper._weight_vars if isinstance(entry[1], TernaryQuantizer)
+            (latent, quantizer.quantizer, state)
+            for latent, quantizer, state in wrapper._weight_vars
+            if isinstance(quantizer.quantizer, TernaryQuantizer)
         )
         (self.kernel_name,) = wrapper.quantize_config.weight_attrs
 
@@ -286,4 +325,4 @@ def initialise(model: tf_keras.Model) -> None:
         layer.initialise()
     for layer in ternary:
         if layer.quantizer.leads:
-            layer.method.initialise_network(layer.quantizer.members)
+            layer.method.initialise_network(layer.quantizer.members or ())

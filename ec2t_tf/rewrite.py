@@ -14,23 +14,26 @@ Both know fewer layers than Keras has, and some combinations end as float operat
 | BatchNormalization after anything else    | a depthwise convolution by 1 in front of it         |
 | Conv2DTranspose + BatchNormalization      | the normalisation folded into kernel and bias       |
 | Rescaling, Normalization                  | a 1x1 depthwise convolution that is not trained     |
+| x + y, x * 2, ... written in Python       | Add, Subtract, Multiply, such convolutions          |
 | hard sigmoid                              | relu6(x + 3) / 6 in such convolutions               |
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 from tf_keras import layers
+from tf_keras.src.layers.core import TFOpLambda
 
 from ec2t_tf import activations, graph
 from ec2t_tf.graph import copy_layer
-from ec2t_tf.keras_compat import largest_difference
+from ec2t_tf.keras_compat import HALF_PRECISION_TOLERANCE, largest_difference
 
 # Rounding differs between a layer and its replacement; deep nets add that up.
 TOLERANCE = 1e-4
@@ -74,7 +77,8 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
     arrays = [_random(tensor) for tensor in model.inputs]
     feed = tf.nest.pack_sequence_as(model._nested_inputs, arrays)
     difference = largest_difference(model(feed, training=False), new_model(feed, training=False))
-    if difference > TOLERANCE:
+    half = any("16" in str(layer.compute_dtype) for layer in new_model.layers)
+    if difference > (HALF_PRECISION_TOLERANCE if half else TOLERANCE):
         raise ValueError(
             f"A rewritten model must compute the same. Received: '{model.name}', which differs by "
             f"{difference:.3g} of its largest output after: {'; '.join(rewriting.notes)}. "
@@ -253,7 +257,8 @@ class _Rewriting:
         key = (id(layer), suffix)
         if key not in self._shared:
             name = self._names.unique(layer.name + suffix)
-            new = make(name)
+            with _policy_of(layer):
+                new = make(name)
             self._shared[key] = new
             self.origin[name] = layer
             if weights is not None:
@@ -331,6 +336,17 @@ class _Rewriting:
             lambda: [kernel.reshape(1, 1, channels, 1), bias],
         )
         return self.image(layer, convolution(x.image), x.rank)
+
+
+@contextlib.contextmanager
+def _policy_of(layer: layers.Layer) -> Iterator[None]:
+    """New layers compute in the dtypes of `layer`."""
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(layer.dtype_policy)
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)
 
 
 def _name_of(function: Any) -> str:
@@ -728,6 +744,58 @@ def _standardisation(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | 
     return rewriting.affine(layer, "", x, 1 / deviation, -mean / deviation)
 
 
+# Operators that Python code leaves in a graph, by the end of their name in TensorFlow.
+_MERGING: dict[str, Any] = {
+    **dict.fromkeys(("add", "add_v2", "__add__"), layers.Add),
+    **dict.fromkeys(("subtract", "sub"), layers.Subtract),
+    **dict.fromkeys(("multiply", "mul"), layers.Multiply),
+    "maximum": layers.Maximum,
+    "minimum": layers.Minimum,
+}
+
+
+def _operator(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None:
+    """x + y, x - y, x * y of two tensors, and x + 1, x * 2, ... of a tensor and a number."""
+    kind = layer.symbol.split(".")[-1]
+    options = {key: value for key, value in node.call_kwargs.items() if key != "name"}
+    values = [value for value in (*node.call_args, *options.values()) if value is not None]
+    given = [rewriting._made.get(id(value)) for value in values]
+    tensors = [x for x in given if x is not None]
+    if kind == "relu" and len(values) == len(tensors) == 1:
+        return _as_layer(rewriting, layer, layers.ReLU, tensors)
+    if len(values) != 2 or not all(x.dtype.is_floating for x in node.keras_inputs):
+        return None
+    if len(tensors) == 2 and kind in _MERGING:
+        # A merging layer broadcasts otherwise where the ranks differ.
+        same = tensors[0].rank == tensors[1].rank
+        return _as_layer(rewriting, layer, _MERGING[kind], tensors) if same else None
+    if len(tensors) != 1 or np.ndim(values[given[0] is not None]) != 0:
+        return None
+    (x,), number = tensors, float(values[given[0] is not None])
+    scale_and_offset = {
+        layers.Add: (1.0, number),
+        layers.Multiply: (number, 0.0),
+        layers.Subtract: (1.0, -number) if given[0] is not None else (-1.0, number),
+    }.get(_MERGING.get(kind))
+    if kind in ("truediv", "divide") and given[0] is not None and number:
+        scale_and_offset = (1.0 / number, 0.0)
+    if scale_and_offset is None or x.rank > 4:
+        return None
+    rewriting.note(layer, f"{kind} of a number as a depthwise convolution")
+    return rewriting.affine(layer, "", x, *scale_and_offset)
+
+
+def _as_layer(rewriting: _Rewriting, layer: Any, make: Any, given: list[_Tensor]) -> _Tensor:
+    rewriting.note(layer, f"as a layer {make.__name__}")
+    new = rewriting.part(layer, "", lambda name: make(name=name))
+    lifted = any(x.is_lifted for x in given)
+    values = [x.image if lifted else x.flat for x in given]
+    result = new(values if len(values) > 1 else values[0])
+    if lifted:
+        return rewriting.image(layer, result, given[0].rank)
+    return rewriting.flat(layer, result)
+
+
 _ELEMENTWISE = (
     *(layers.ReLU, layers.LeakyReLU, layers.ELU),
     *(layers.Dropout, layers.GaussianNoise, layers.GaussianDropout),
@@ -759,5 +827,6 @@ _RULES: dict[type, _Rule] = {
     layers.UpSampling1D: _border_1d,
     layers.Rescaling: _rescaling,
     layers.Normalization: _standardisation,
+    TFOpLambda: _operator,
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
 }

@@ -30,12 +30,14 @@ from tf_keras import layers
 from ec2t_tf import activations, graph, integer_bias
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.quantize_config import (
+    InFloat32,
     TernaryQuantizeConfig,
     TernaryQuantizer,
     connect,
     is_exporting,
 )
 
+HALF = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 # Kernel attribute, and whether the converter accepts a scale per output channel.
 TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
     layers.Conv2D: ("kernel", True),
@@ -66,6 +68,35 @@ ACTIVATIONS = (
 class QuantizeInput(quantize_layer.QuantizeLayer):
     """tfmot's layer at the model's input, which would create its weights twice when loaded."""
 
+    quantizer: Any
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        super().build(input_shape)
+        self.quantizer = InFloat32(self.quantizer)
+
+    def add_weight(self, *arguments: Any, **options: Any) -> tf.Variable:
+        return super().add_weight(*arguments, **_same_on_every_replica(options))
+
+    # Nothing in it needs AutoGraph, which takes most of the time that building a model takes.
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return super().call(inputs, False if _infers_shapes() else training)
+
+    def get_config(self) -> dict:
+        quantizer = self.quantizer
+        if not isinstance(quantizer, InFloat32):
+            return super().get_config()
+        self.quantizer = quantizer.quantizer
+        try:
+            return super().get_config()
+        finally:
+            self.quantizer = quantizer
+
+    @classmethod
+    def from_config(cls, config: dict) -> QuantizeInput:
+        with _loading():
+            return super().from_config(config)
+
     def build_from_config(self, config: dict) -> None:
         """Nothing: calling the layer builds it, with its name before those of its weights."""
 
@@ -74,8 +105,49 @@ class QuantizeInput(quantize_layer.QuantizeLayer):
 class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
     """tfmot's wrapper, with weights whose names and order survive saving and loading."""
 
+    _weight_vars: list[tuple[tf.Variable, Any, Any]]
+    _output_quantizers: list[Any]
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        super().build(input_shape)
+        self._weight_vars = [
+            (variable, InFloat32(quantizer, self.compute_dtype), state)
+            for variable, quantizer, state in self._weight_vars
+        ]
+        for activation in self._quantize_activations:
+            activation.quantizer = InFloat32(activation.quantizer)
+        self._output_quantizers = [InFloat32(one) for one in self._output_quantizers]
+
+    def add_weight(self, *arguments: Any, **options: Any) -> tf.Variable:
+        return super().add_weight(*arguments, **_same_on_every_replica(options))
+
+    # Nothing in it needs AutoGraph, which takes most of the time that building a model takes.
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: Any, training: bool | None = None, **options: Any) -> Any:
+        if _infers_shapes():
+            return super().call(inputs, False, **options)
+        if training is None:
+            training = tf_keras.backend.learning_phase()
+        known = not tf.is_tensor(training)
+        rounded = None if known and training else rounded_bias(self)
+        if rounded is None:
+            return super().call(inputs, training, **options)
+        name, value = rounded
+        if not known:
+            value = tf.where(tf.cast(training, tf.bool), getattr(self.layer, name), value)
+        with integer_bias.replaced(self.layer, name, value):
+            return super().call(inputs, training, **options)
+
     def build_from_config(self, config: dict) -> None:
         """Nothing: calling the layer builds it, with its name before those of its weights."""
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        if getattr(self.layer, "synchronized", False):
+            # BatchNormalization leaves it out of its own config.
+            inner = config["layer"]
+            config["layer"] = {**inner, "config": {**inner["config"], "synchronized": True}}
+        return config
 
     # tfmot's lists the kernel among its own trainable weights, also of a frozen layer.
     @property
@@ -87,32 +159,35 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
         frozen = [] if self.layer.trainable else super().trainable_weights
         return frozen + super().non_trainable_weights
 
-    @tf.autograph.experimental.do_not_convert
-    def call(self, inputs: tf.Tensor, training: bool | None = None, **kwargs: object) -> tf.Tensor:
-        if training is None:
-            training = tf_keras.backend.learning_phase()
-        known = not tf.is_tensor(training)
-        rounded = None if known and training else rounded_bias(self)
-        if rounded is None:
-            return super().call(inputs, training=training, **kwargs)
-        name, value = rounded
-        if not known:
-            value = tf.where(tf.cast(training, tf.bool), getattr(self.layer, name), value)
-        with integer_bias.replaced(self.layer, name, value):
-            return super().call(inputs, training=training, **kwargs)
-
     @classmethod
     def from_config(cls, config: dict) -> QuantizeWrapper:
         inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
-        return super().from_config({**config, "layer": inner})
+        with _loading():
+            return super().from_config({**config, "layer": inner})
+
+
+def _infers_shapes() -> bool:
+    """Whether Keras calls a layer only to learn the shape of its output.
+
+    It leaves open then whether that is training, and the layer would be traced for both.
+    """
+    return str(getattr(tf.compat.v1.get_default_graph(), "name", "")).endswith("_scratch_graph")
+
+
+def _same_on_every_replica(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of `add_weight`: the replicas compute the same value, so that of the first is it."""
+    return {"aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA, **options}
 
 
 def rounded_bias(wrapper: QuantizeWrapper) -> tuple[str, tf.Tensor] | None:
     """Name and value of the variable that makes a layer's bias a whole number of its units.
 
-    None for a layer that adds no bias in the file, and where the unit is not known: shared layers,
-    inputs without a range of their own. The file's bias is then up to half a unit off.
+    None for a layer that adds no bias in the file, in half precision, and where the unit is not
+    known: shared layers, inputs without a range of their own. The file's bias is then up to half a
+    unit off.
     """
+    if wrapper.compute_dtype != "float32":
+        return None
     if not is_exporting():
         return _rounded_bias(wrapper)
     with tf.init_scope():
@@ -146,8 +221,8 @@ def _bias_unit(wrapper: layers.Layer) -> tf.Tensor | None:
     if limits is None:
         return None
     ((kernel, quantizer, variables),) = wrapper._weight_vars
-    if isinstance(quantizer, TernaryQuantizer):
-        largest = quantizer.largest_weight(kernel, variables)
+    if isinstance(quantizer.quantizer, TernaryQuantizer):
+        largest = quantizer.quantizer.largest_weight(kernel, variables)
     else:
         largest = variables["max_var"]
     if largest is None or largest.shape.num_elements() not in (1, wrapper.output.shape[-1]):
@@ -462,6 +537,45 @@ def load(path: str) -> tf_keras.Model:
     return model
 
 
+def in_float32(model: tf_keras.Model) -> tf_keras.Model:
+    """The same model computing in float32 throughout; the given one where it does already."""
+    if not any(getattr(layer, "compute_dtype", None) in HALF for layer in model.layers):
+        return model
+    twins = {}
+    with _loading():
+        for layer in model.layers:
+            config = _in_float32(layer.get_config())
+            twins[id(layer)] = type(layer).from_config(config)
+    if isinstance(model, tf_keras.Sequential):
+        twin = graph.rebuild_chain(model, [twins[id(layer)] for layer in model.layers])
+    else:
+
+        def call(layer: layers.Layer, arguments: Any, options: dict[str, Any]) -> Any:
+            return twins[id(layer)](*arguments, **options)
+
+        twin = graph.rebuild(model, call)
+    twin.set_weights(model.get_weights())
+    connect(twin)
+    return twin
+
+
+def _in_float32(config: Any) -> Any:
+    """A layer's config, and those of layers inside it, with the policy float32."""
+    if isinstance(config, list | tuple):
+        return type(config)(_in_float32(value) for value in config)
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "float32" if key == "dtype" and _policy_name(value) in HALF else _in_float32(value)
+        for key, value in config.items()
+    }
+
+
+def _policy_name(dtype: Any) -> str:
+    name = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
+    return str(name)
+
+
 @contextlib.contextmanager
 def _loading() -> Iterator[None]:
     """Keras knows tfmot's classes and ours inside."""
@@ -489,7 +603,7 @@ def left_float(model: tf_keras.Model) -> list[str]:
 
 def quantised_weights(wrapper: quantize_wrapper.QuantizeWrapper) -> list[tf.Variable]:
     """The variables that tfmot's wrapper quantises before each call: the kernel, if any."""
-    return [variable for variable, _, _ in wrapper._weight_vars]
+    return [variable for variable, _, _ in getattr(wrapper, "_weight_vars", ())]
 
 
 def is_quantise_layer(layer: layers.Layer) -> bool:

@@ -144,6 +144,7 @@ def _rewritten(int8_file: bytes, format: str) -> bytes:
 def _convert(
     model: tf_keras.Model, representative_data: RepresentativeData | None, io: tf.DType
 ) -> bytes:
+    model = scheme.in_float32(model)
     signature = [tf.TensorSpec((1, *x.shape[1:]), x.dtype, name=x.name) for x in model.inputs]
     if any(None in spec.shape for spec in signature):
         raise ValueError(

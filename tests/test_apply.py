@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -267,24 +269,82 @@ class TestSummary:
 
 class TestSaving:
     @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
-    @pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
-    def test_round_trip_in_a_fresh_process(
-        self, ternary: tf_keras.Model, tmp_path: Path, suffix: str
-    ) -> None:
-        path = tmp_path / f"model{suffix}"
-        ternary.save(path)
+    def test_round_trips_in_a_fresh_process(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
+        """Whole models by our function and by Keras' own, weights into a model made anew."""
+        for name in ("model.keras", "model.h5", "saved_model"):
+            ternary.save(tmp_path / name)
+        for name in ("checkpoint", "weights.weights.h5"):
+            ternary.save_weights(tmp_path / name)
         images, _ = models.examples()
         np.save(tmp_path / "images.npy", images)
         program = (
-            "import sys, numpy, ec2t_tf\n"
-            "model = ec2t_tf.load_model(sys.argv[1])\n"
-            "outputs = model.predict(numpy.load(sys.argv[2]), verbose=0)\n"
-            "numpy.save(sys.argv[3], outputs)\n"
+            "import sys, pathlib, numpy, tf_keras, ec2t_tf\n"
+            "from tests import models\n"
+            "folder = pathlib.Path(sys.argv[1])\n"
+            "images = numpy.load(folder / 'images.npy')\n"
+            "found = {}\n"
+            "for name in ('model.keras', 'model.h5', 'saved_model'):\n"
+            "    for load in (ec2t_tf.load_model, tf_keras.models.load_model):\n"
+            "        key = f'{load.__module__} {name}'\n"
+            "        found[key] = load(folder / name).predict(images, verbose=0)\n"
+            "for name in ('checkpoint', 'weights.weights.h5'):\n"
+            "    model = ec2t_tf.apply(models.convolutional(seed=5))\n"
+            "    model.load_weights(folder / name)\n"
+            "    found[name] = model.predict(images, verbose=0)\n"
+            "numpy.savez(folder / 'outputs.npz', **found)\n"
         )
-        arguments = [str(path), str(tmp_path / "images.npy"), str(tmp_path / "outputs.npy")]
-        subprocess.run([sys.executable, "-c", program, *arguments], check=True)
-        outputs = np.load(tmp_path / "outputs.npy")
-        np.testing.assert_array_equal(outputs, ternary.predict(images, verbose=0))
+        root = str(Path(__file__).parents[1])
+        subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)],
+            check=True,
+            env={**os.environ, "PYTHONPATH": root},
+        )
+        expected = ternary.predict(images, verbose=0)
+        with np.load(tmp_path / "outputs.npz") as outputs:
+            assert len(outputs.files) == 8
+            for name in outputs.files:
+                np.testing.assert_array_equal(outputs[name], expected, err_msg=name)
+
+    def test_clone(self, ternary: tf_keras.Model) -> None:
+        clone = tf_keras.models.clone_model(ternary)
+        clone.set_weights(ternary.get_weights())
+        images, _ = models.examples()
+        np.testing.assert_array_equal(
+            clone.predict(images, verbose=0), ternary.predict(images, verbose=0)
+        )
+        assert [layer.name for layer in ternary_layers(clone)] == ["middle", "hidden"]
+
+    def test_backup_and_restore(self, tmp_path: Path) -> None:
+        """Killed after the first of two epochs and started again: as if nothing had happened."""
+
+        class Killed(Exception):
+            pass
+
+        def kill(epoch: int, logs: object) -> None:
+            if epoch == 1:
+                raise Killed
+
+        images, labels = models.examples()
+
+        def fit(*callbacks: tf_keras.callbacks.Callback) -> tf_keras.Model:
+            model = models.compiled(ec2t_tf.apply(models.convolutional()))
+            with contextlib.suppress(Killed):
+                model.fit(
+                    *(images, labels, 32, 2),
+                    verbose=0,
+                    shuffle=False,
+                    callbacks=list(callbacks),
+                )
+            return model
+
+        reference = fit()
+        fit(
+            tf_keras.callbacks.BackupAndRestore(str(tmp_path)),
+            tf_keras.callbacks.LambdaCallback(on_epoch_begin=kill),
+        )
+        restored = fit(tf_keras.callbacks.BackupAndRestore(str(tmp_path)))
+        for a, b in zip(reference.get_weights(), restored.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
     @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
     def test_training_goes_on_the_same(self, tmp_path: Path) -> None:

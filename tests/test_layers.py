@@ -171,7 +171,7 @@ class TestOthers(LayerTest):
 
 class TestGraphs(LayerTest):
     ternary = 2
-    cases: ClassVar = dict.fromkeys(("squeeze_and_excite", "residual", "concatenated"))
+    cases: ClassVar = dict.fromkeys(("squeeze_and_excite", "residual", "concatenated", "shared"))
 
     def model(self, middle: Any) -> Any:
         raise AssertionError("see test_apply_train_save_export")
@@ -194,6 +194,17 @@ class TestGraphs(LayerTest):
         y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x))
         y = layers.ReLU()(layers.Add()([x, y]))
         return layers.Subtract()([layers.Conv2D(8, 1)(y), y])
+
+    def shared(self, x: Any) -> Any:
+        """Two calls of one block, as in a siamese network, and their difference."""
+        convolution = layers.Conv2D(4, 3, use_bias=False)
+        normalisation = layers.BatchNormalization()
+        point = layers.Conv2D(4, 1)
+        sides = [
+            point(layers.ReLU()(normalisation(convolution(side))))
+            for side in (x, layers.MaxPooling2D(2, 1, "same")(x))
+        ]
+        return layers.Subtract()(sides)
 
     def concatenated(self, x: Any) -> Any:
         """Inputs of every kind; one of them is used elsewhere too, as in a DenseNet."""

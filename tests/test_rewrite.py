@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
@@ -106,6 +107,21 @@ class TestConv1D(RewriteTest):
     def pytest_generate_tests(self, metafunc: Any) -> None:
         if "options" in metafunc.fixturenames:
             super().pytest_generate_tests(metafunc)
+
+
+class TestOperators(RewriteTest):
+    """Python's operators on tensors, in two dimensions and on sequences."""
+
+    forbidden = ("TFOpLambda",)
+    settings: ClassVar = settings(rank=[2, 1])
+
+    def model(self, *, rank: int) -> tf_keras.Model:
+        source = tf_keras.Input((8, 8, 4)[2 - rank :])
+        convolution = layers.Conv2D if rank == 2 else layers.Conv1D
+        x = convolution(4, 3, padding="same")(source / 2.0 - 0.5)
+        x = tf.nn.relu(x + source) * 3.0
+        y = 1.0 - convolution(4, 1)(x)
+        return tf_keras.Model(source, layers.Flatten()(y * x - source + 0.25))
 
 
 class TestDepthwiseConv1D(RewriteTest):

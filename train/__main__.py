@@ -66,6 +66,13 @@ flags.DEFINE_float(
 flags.DEFINE_float("distill_temperature", 2.0, "softens the teacher's word", lower_bound=1e-3)
 flags.DEFINE_float("validation_fraction", 0.1, "training images held out for validation")
 flags.DEFINE_bool("jit_compile", False, "compile training steps with XLA")
+flags.DEFINE_enum(
+    "distribute",
+    None,
+    ["mirrored", "multiworker"],
+    "'mirrored': all GPUs of this machine (without any: the CPU as two devices); 'multiworker': "
+    "start the same command on every machine of TF_CONFIG. --batch_size is that of all together",
+)
 flags.DEFINE_integer("verbose", 1, "1: progress bars, 2: a line an epoch", lower_bound=0)
 # Knobs of --method=ec2t
 flags.DEFINE_float(
@@ -263,9 +270,15 @@ def main(argv: list[str]) -> None:
     policy = build_policy()
     if FLAGS.supernet == "phi" and FLAGS.target_accuracy is None:
         raise app.UsageError("--supernet=phi requires --target_accuracy. Received none.")
-    prepare_output(folder)
-    from ec2t_tf.train import run, supernet_search
+    if FLAGS.supernet and FLAGS.distribute:
+        raise app.UsageError("--distribute trains one net. Received: --supernet too.")
+    from ec2t_tf.train import distribute, run, supernet_search
 
+    try:
+        folder = distribute.output_dir(FLAGS.distribute, folder)
+    except ValueError as error:
+        raise app.UsageError(str(error)) from error
+    prepare_output(folder)
     settings = run.Settings(
         **{name: FLAGS[name].value for name in run.SETTINGS},
         method=method,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tf_keras
 from ec2t_tf.train import data as image_data
-from ec2t_tf.train import recipe, zoo
+from ec2t_tf.train import distribute, recipe, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.finish import finish
 from ec2t_tf.train.zoo.published import load_weights
@@ -45,6 +45,7 @@ class Settings:
     verbose: int
     method: TernaryMethod
     output_dir: Path
+    distribute: str | None = None
     policy: ec2t_tf.Policy | None = None
 
 
@@ -62,6 +63,7 @@ def run(settings: Settings) -> dict:
       ValueError: a setting or the data set cannot be used.
       FileNotFoundError: --float_weights names no file.
     """
+    strategy = distribute.strategy(settings.distribute)
     print(f"seed {settings.seed}")
     tf_keras.utils.set_random_seed(settings.seed)
     data = image_data.load(
@@ -69,6 +71,20 @@ def run(settings: Settings) -> dict:
         tfds_dir=settings.tfds_dir,
         validation_fraction=settings.validation_fraction,
     )
+    with strategy.scope():
+        metrics = _train_both(settings, data)
+    # A model of its own: the weights of a distributed one live on several devices.
+    model = ec2t_tf.load_model(settings.output_dir / "model.keras")
+    options = {k: v for k, v in settings.method.get_config().items() if v is not None}
+    title = (
+        f"{settings.model} on {settings.dataset}, {settings.method.name} {options}, "
+        f"seed {settings.seed}"
+    )
+    return finish(model, data, metrics, title=title, folder=settings.output_dir)
+
+
+def _train_both(settings: Settings, data: image_data.ImageData) -> dict:
+    """The float phase, the ternary phase and what they came to; leaves model.keras."""
     float_model = build(settings, data)
     if settings.float_weights:
         load_weights(float_model, settings.float_weights)
@@ -94,12 +110,7 @@ def run(settings: Settings) -> dict:
         **measures(summary(model)),
     }
     model.save(settings.output_dir / "model.keras")
-    options = {k: v for k, v in settings.method.get_config().items() if v is not None}
-    title = (
-        f"{settings.model} on {settings.dataset}, {settings.method.name} {options}, "
-        f"seed {settings.seed}"
-    )
-    return finish(model, data, metrics, title=title, folder=settings.output_dir)
+    return metrics
 
 
 def build(settings: Settings, data: image_data.ImageData) -> tf_keras.Model:
