@@ -72,6 +72,23 @@ def test_lists_longer_than_the_lanes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(c_runner.run_host(program, values, want.shape[1:]), want)
 
 
+@pytest.mark.parametrize("zeros", [None, 0.3, 0.9])
+def test_convolution_over_the_whole_input(tmp_path: Path, zeros: float | None) -> None:
+    """One output pixel: the fully connected kernel, multipliers a channel, rows with a border."""
+    net = nets.NetBuilder((1, 5, 6, 3), seed=8)
+    x = net.conv(net.input, 5)
+    x = net.add(x, net.conv(x, 5))
+    x = net.conv(x, 9, (5, 6), zeros=zeros, same=False, relu=False)
+    x = net.conv(x, 6, (1, 1), zeros=zeros)
+    model = net.finish(x)
+    values = nets.inputs(model, 4)
+    want = nets.reference(model, values)
+    to_c(model, tmp_path)
+    assert (tmp_path / "fully_connected.c").exists()
+    program = c_runner.build_host(tmp_path)
+    np.testing.assert_array_equal(c_runner.run_host(program, values, want.shape[1:]), want)
+
+
 def test_only_the_kernels_used_are_written(tmp_path: Path) -> None:
     net = nets.NetBuilder((1, 8, 8, 3), seed=1)
     to_c(net.finish(net.conv(net.input, 4)), tmp_path)
