@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ec2t_tf.export.c import to_c
+from ec2t_tf.export.c import OPTIMIZE, to_c
 
 from tests import c_runner, nets
 from tests.bench import qemu
@@ -36,6 +36,19 @@ def test_equals_the_reference(tmp_path: Path, core: str, name: str) -> None:
 @pytest.mark.parametrize("name", nets.NETS)
 def test_equals_the_reference_on_16_inputs(tmp_path: Path, core: str, name: str) -> None:
     _compare(tmp_path, core, name, 16)
+
+
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
+@pytest.mark.parametrize(
+    "seed", [0, 1, *[pytest.param(s, marks=pytest.mark.slow) for s in range(2, 20)]]
+)
+def test_equals_the_reference_on_random_layers(tmp_path: Path, core: str, seed: int) -> None:
+    model = nets.random_layers(seed)
+    values = nets.inputs(model, 3)
+    want = nets.reference(model, values)
+    to_c(model, tmp_path, core=core, optimize=OPTIMIZE[seed % 3])
+    got, _, _ = c_runner.run_core(core, tmp_path, values, want.shape[1:])
+    np.testing.assert_array_equal(got, want)
 
 
 def test_runs_on_a_real_cortex_m0(tmp_path: Path) -> None:
