@@ -76,6 +76,24 @@ def test_counts_are_exact(tmp_path: Path) -> None:
     assert first[0].instructions == first[1].instructions
 
 
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
+def test_measured_report_is_the_exact_count(tmp_path: Path, core: str) -> None:
+    """SysTick under -icount, which needs no plugin, against the counting plugin."""
+    model = nets.mobilenet()
+    report = to_c(model, tmp_path / "net", core=core, measure=True)
+    header = (tmp_path / "net" / "model.h").read_text()
+    assert f"{report.instructions} instructions a call in QEMU" in header
+    to_c(model, tmp_path, core=core)
+    _, _, counts = c_runner.run_core(core, tmp_path, nets.inputs(model, 3)[2:], (10,))
+    assert report.instructions == pytest.approx(counts[0].instructions, rel=1e-3)
+
+
+def test_measuring_names_the_tool_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="Missing: make, arm-none-eabi-gcc, qemu-system-arm"):
+        to_c(nets.mobilenet(), tmp_path, core="m4", measure=True)
+
+
 def test_example_firmware_builds_and_runs(tmp_path: Path) -> None:
     to_c(nets.lenet5(), tmp_path, core="m4", name="digits", example=True)
     done = subprocess.run(
