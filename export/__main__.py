@@ -30,6 +30,7 @@ flags.DEFINE_enum(
     "optimize", "balanced", list(OPTIMIZE), "of --format=c: flash or instructions first"
 )
 flags.DEFINE_bool("example", False, "of --format=c: also a firmware that runs in QEMU")
+flags.DEFINE_bool("measure", False, "of --format=c: run that firmware and count instructions")
 flags.DEFINE_enum("io_dtype", "float32", ["float32", "int8"], "type of the file's input and output")
 flags.DEFINE_bool("allow_float", False, "accept operators of layers that apply left float")
 flags.DEFINE_string(
@@ -50,7 +51,8 @@ def main(argv: list[str]) -> None:
         if FLAGS.format == "c":
             if FLAGS.verify:
                 raise ValueError("--verify runs a .tflite file. Received: --format=c.")
-            options = {"core": FLAGS.core, "optimize": FLAGS.optimize, "example": FLAGS.example}
+            names = ("core", "optimize", "example", "measure")
+            options = {name: FLAGS[name].value for name in names}
             print(export.to_c(model, FLAGS.output, **options))
             return
         export.to_tflite(

@@ -65,7 +65,9 @@ def _verify(arguments: argparse.Namespace) -> None:
 def _rewrite(arguments: argparse.Namespace) -> None:
     content = arguments.file.read_bytes()
     if arguments.format == "c":
-        options = {name: getattr(arguments, name) for name in ("core", "optimize", "example")}
+        options = {
+            name: getattr(arguments, name) for name in ("core", "optimize", "example", "measure")
+        }
         print(to_c(content, arguments.output, **options))
         return
     written = WRITERS[arguments.format](content)
@@ -138,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--core", default="generic", choices=CORES, help="of --format=c")
     one.add_argument("--optimize", default="balanced", choices=OPTIMIZE, help="of --format=c")
     one.add_argument("--example", action="store_true", help="of --format=c: a firmware for QEMU")
+    one.add_argument("--measure", action="store_true", help="of --format=c: run it, count")
     one.set_defaults(run=_rewrite)
 
     one = commands.add_parser("unpack", help="a download file back to a .tflite file")

@@ -100,6 +100,7 @@ def to_c(
     name: str = "model",
     optimize: str = "balanced",
     example: bool = False,
+    measure: bool = False,
 ) -> Report:
     """Write a net as freestanding C for a microcontroller: a model, or an int8 .tflite file.
 
@@ -107,7 +108,7 @@ def to_c(
       model: what `to_tflite` takes, or the bytes or path of an int8 .tflite file.
       folder: where to write; made if missing.
       representative_data: as in `to_tflite`, of which a file has no need.
-      core, name, optimize, example: see `ec2t_tf.export.c.to_c`.
+      core, name, optimize, example, measure: see `ec2t_tf.export.c.to_c`.
 
     Returns:
       What was written: layers, bytes of constants, bytes of arena. Prints as a table.
@@ -125,7 +126,15 @@ def to_c(
             content = file.read_bytes()
     else:
         content = model if isinstance(model, bytes) else Path(model).read_bytes()
-    return c.to_c(content, folder, core=core, name=name, optimize=optimize, example=example)
+    return c.to_c(
+        content,
+        folder,
+        core=core,
+        name=name,
+        optimize=optimize,
+        example=example,
+        measure=measure,
+    )
 
 
 def _rewritten(int8_file: bytes, format: str) -> bytes:

@@ -312,6 +312,38 @@ def odds_and_ends(*, seed: int = 5) -> bytes:
     return net.finish(net.softmax(x))
 
 
+def random_layers(seed: int) -> bytes:
+    """Four convolutions drawn by seed: kernels, strides, dilation, padding, sparsity, widths around
+    the tiles' sizes."""
+    random = np.random.default_rng(seed)
+    size = (int(random.integers(1, 20)), int(random.integers(1, 40)), int(random.integers(1, 5)))
+    net = NetBuilder((1, *size), seed=seed)
+    x = net.input
+    for _ in range(4):
+        _, height, width, depth = net.shape(x)
+        kernel = (
+            int(random.integers(1, min(height, 6) + 1)),
+            int(random.integers(1, min(width, 6) + 1)),
+        )
+        stride = (int(random.integers(1, 5)), int(random.integers(1, 3)))
+        same = bool(random.random() < 0.7)
+        separate = bool(random.random() < 0.35)
+        x = net.conv(
+            x,
+            depth * 2 if separate else int(random.integers(1, 30)),
+            kernel,
+            stride,
+            zeros=random.choice([None, None, 0.1, 0.5, 0.95]),
+            same=same,
+            depthwise=separate,
+            dilation=int(random.integers(1, 3)) if stride == (1, 1) and same else 1,
+            activation=str(random.choice(["NONE", "RELU", "RELU6"])),
+        )
+        if random.random() < 0.2:
+            x = net.add(x, x)
+    return net.finish(x)
+
+
 NETS = {"lenet5": lenet5, "resnet8": resnet8, "ds_cnn": ds_cnn, "mobilenet": mobilenet}
 
 

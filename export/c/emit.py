@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from .. import kernels
 from . import graph as graph_module
 from .boards import BOARDS
-from .example import write_example
+from .example import run_example, write_example
 from .lower import CORES, OPTIMIZE, SWAR_CORES, Lowering, Names
 from .packages import write_packages
 from .plan import ALIGNMENT, Block, Layout, place
@@ -38,11 +38,14 @@ class Report:
     flash: int
     arena: int
     layers: tuple[LayerReport, ...]
+    instructions: int | None = None  # of one call, measured in QEMU, or not measured
 
     def __str__(self) -> str:
         rows = [f"{layer.name:34}{layer.flash:9}  {layer.note}" for layer in self.layers]
         head = f"{'layer':34}{'flash':>9}  weights"
         foot = f"constants {self.flash} bytes of flash, arena {self.arena} bytes of RAM"
+        if self.instructions is not None:
+            foot += f",\n{self.instructions} instructions a call in QEMU"
         return "\n".join([head, *rows, foot])
 
 
@@ -54,6 +57,7 @@ def to_c(
     name: str = "model",
     optimize: str = "balanced",
     example: bool = False,
+    measure: bool = False,
 ) -> Report:
     """Writes an int8 .tflite net as freestanding C11 for one microcontroller core.
 
@@ -71,11 +75,14 @@ def to_c(
             Rice where a layer has at least 16 output pixels to use what it decodes, distances
             elsewhere.
         example: Also write `folder`/example: a firmware for the core that QEMU runs.
+        measure: Run that firmware and put the instructions of a call into the report; implies
+            `example`, needs arm-none-eabi-gcc and qemu-system-arm.
 
     Raises:
         ModelError: The file is damaged, or holds something the exporter does not support.
-        ValueError: An option is not one of those listed.
+        ValueError: An option is not one of those listed, or a tool that measures is missing.
     """
+    example = example or measure
     if core not in CORES:
         raise ValueError(f"core must be one of {', '.join(CORES)}. Received: {core!r}.")
     if example and core not in BOARDS:
@@ -117,24 +124,24 @@ def to_c(
         layers.append(LayerReport(step.name, code.note, code.flash))
     first, last = net.layouts[net.input], net.layouts[net.output]
     report = Report(folder, sum(x.flash for x in layers), arena, tuple(layers))
-    _write_model(
-        folder,
-        name,
-        net,
-        [*tiles, "", *declarations],
-        body,
-        (pointer(first), pointer(last)),
-        report,
-    )
+
+    def write(report: Report) -> None:
+        ends = (pointer(first), pointer(last))
+        _write_model(folder, name, net, [*tiles, "", *declarations], body, ends, report)
+        _write_readme(folder, name, core, report)
+
+    write(report)
     headers = [header for header, macro in TILES.items() if any(t.startswith(macro) for t in tiles)]
     copied = ["planar.h", "requantise.h", *headers, *sorted(sources)]
     for file in copied:
         shutil.copyfile(KERNELS / file, folder / file)
     files = [f"{name}.c", *sorted(sources)]
     write_packages(folder, name, core, files, swar=core in SWAR_CORES)
-    _write_readme(folder, name, core, report)
     if example:
         write_example(folder, name, core)
+    if measure:
+        report = replace(report, instructions=run_example(folder))
+        write(report)
     return report
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from .boards import BOARDS, SOURCES
@@ -10,6 +12,7 @@ from .boards import BOARDS, SOURCES
 _MAIN = r"""/* Example firmware: runs the net on a made-up input and prints the greatest output. */
 #include "NAME.h"
 #include "semihost.h"
+#include "stopwatch.h"
 
 static int8_t input[UPPER_INPUT_SIZE], output[UPPER_OUTPUT_SIZE];
 static uint8_t arena[UPPER_ARENA_SIZE] __attribute__((aligned(4)));
@@ -18,7 +21,10 @@ int main(void) {
     for (uint32_t i = 0; i < UPPER_INPUT_SIZE; ++i) {
         input[i] = (int8_t)(i * 37u % 256u - 128u);
     }
-    if (NAME_invoke(input, output, arena) != 0) {
+    stopwatch_start();
+    const int status = NAME_invoke(input, output, arena);
+    const uint32_t instructions = stopwatch_stop();
+    if (status != 0) {
         semihost_write("the weights in flash are damaged\n");
         return 1;
     }
@@ -30,7 +36,9 @@ int main(void) {
     }
     semihost_write("output ");
     semihost_write_number(best);
-    semihost_write(" is the greatest\n");
+    semihost_write(" is the greatest\ninstructions ");
+    semihost_write_number(instructions);
+    semihost_write("\n");
     return 0;
 }
 """
@@ -50,7 +58,7 @@ link.ld: link.ld.in
 
 run: firmware.elf
 \tqemu-system-arm -machine MACHINE -nographic -monitor none -serial none \\
-\t  -semihosting-config enable=on,target=native -kernel firmware.elf
+\t  -icount shift=6 -semihosting-config enable=on,target=native -kernel firmware.elf
 
 .PHONY: run
 """
@@ -77,3 +85,25 @@ def write_example(folder: Path, name: str, core: str) -> None:
         .replace("DEFINITIONS", definitions)
         .replace("MACHINE", board.machine)
     )
+
+
+def run_example(folder: Path) -> int:
+    """Builds the example of a generated folder, runs it in QEMU and returns the instructions of one
+    call of the net.
+
+    Raises:
+        ValueError: A tool is missing, or the firmware failed.
+    """
+    tools = ("make", "arm-none-eabi-gcc", "qemu-system-arm")
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if missing:
+        raise ValueError(
+            f"measuring needs {', '.join(tools)}. Missing: {', '.join(missing)}. "
+            "Install them (Debian: apt-get install make gcc-arm-none-eabi qemu-system-arm)."
+        )
+    command = ["make", "-C", str(folder / "example"), "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"^instructions (\d+)$", done.stdout + done.stderr, re.M)
+    if done.returncode or found is None:
+        raise ValueError(f"the example did not run:\n{done.stdout}{done.stderr}")
+    return int(found.group(1))

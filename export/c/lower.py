@@ -301,10 +301,15 @@ class Lowering:
                     f"input {graph.tensors[source].shape} and weights {filters.shape}."
                 )
         (top, bottom), (left, right) = pads
-        layout.require(top, bottom, left, right)
         tensors = graph.tensors
         biases, multipliers = self._channels(op, weights, filters, tensors[source], tensors[target])
         clamp = self._clamp(op, tensors[target])
+        name = f"{'depthwise' if depthwise else 'convolution'} {kernel_h}x{kernel_w}"
+        name += f" {layout.channels} -> {count}"
+        if kernels == sizes and outs == (1, 1) and not depthwise and max(map(max, pads)) == 0:
+            self._whole_input(name, source, target, weights, (biases, multipliers), clamp)
+            return
+        layout.require(top, bottom, left, right)
         taps = [
             (y * dilation[0], x * dilation[1]) for y in range(kernel_h) for x in range(kernel_w)
         ]
@@ -313,8 +318,6 @@ class Lowering:
         if use_lists and ternary is not None:
             counts = [int((ternary.symbols == s).sum(axis=1).max(initial=0)) for s in (-1, 1)]
             use_lists = max(counts) < 1 << 16
-        name = f"{'depthwise' if depthwise else 'convolution'} {kernel_h}x{kernel_w}"
-        name += f" {layout.channels} -> {count}"
         unit = all(s == 1 for s in strides) and sizes == outs
 
         def emit(names: Names) -> Code:
@@ -591,6 +594,23 @@ class Lowering:
         tensors = self.graph.tensors
         biases, multipliers = self._channels(op, weights, filters, tensors[source], tensors[target])
         clamp = self._clamp(op, tensors[target])
+        name = f"fully connected {size} -> {len(weights)}"
+        self._whole_input(name, source, target, weights, (biases, multipliers), clamp)
+
+    def _whole_input(
+        self,
+        name: str,
+        source: int,
+        target: int,
+        weights: npt.NDArray[np.int8],
+        channels: tuple[list[int], list[tuple[int, int]]],
+        clamp: str,
+    ) -> None:
+        """A layer whose outputs each see all inputs; `weights` are [outputs, inputs] in plane
+        order, `channels` their biases and multipliers."""
+        layout = self.layouts[source]
+        size = weights.shape[1]
+        biases, multipliers = channels
         ternary = as_ternary(weights)
         count = len(weights)
 
@@ -639,7 +659,7 @@ class Lowering:
 
         self.steps.append(
             Step(
-                f"fully connected {size} -> {count}",
+                name,
                 ("fully_connected.c", "layout.c"),
                 (source,),
                 target,

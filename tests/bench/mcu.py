@@ -28,6 +28,11 @@ from tests.bench import cmsis_nn, qemu
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SPARSITIES = (0.5, 0.7, 0.9)
+KINDS = {
+    "CONV_2D": "convolutions",
+    "DEPTHWISE_CONV_2D": "depthwise",
+    "FULLY_CONNECTED": "fully connected",
+}
 
 
 def conv(zeros: float | None, shape: tuple[int, int, int], channels: int, **options: Any) -> bytes:
@@ -230,13 +235,31 @@ def wheel_compressor(model: bytes) -> bytes | None:
     return bytes(compression.compress(model, builder.build()))
 
 
-def tflm_sizes(model: bytes) -> dict[str, dict[str, int | None]]:
-    """File and smallest arena of plain int8 and of DECODE streams, bytes."""
-    files = {"int8": model, **{s: to_tflm(model, streams=s)[0] for s in ("lut", "huffman", "auto")}}
+def tflm_sizes(model: bytes) -> dict[str, dict[str, float | None]]:
+    """File and smallest arena of plain int8 and of DECODE streams, bytes; of Huffman streams also
+    the bits a weight and 2 - p0, p0 being the share of zeros, by kind of layer."""
+    table: dict[str, dict[str, float | None]] = {}
+    files = {"int8": model}
+    for streams in ("lut", "huffman", "auto"):
+        files[streams], report = to_tflm(model, streams=streams)
+        if streams == "huffman":
+            net = graph.read(model)
+            weights = {t.name: t.data for t in net.tensors}
+            kinds = {
+                net.tensors[op.inputs[1]].name: op.kind for op in net.operators if op.kind in KINDS
+            }
+            for kind, name in KINDS.items():
+                rows = [x for x in report.layers if x.kind == "huffman" and kinds[x.name] == kind]
+                count = sum(x.weights for x in rows)
+                if count:
+                    zeros = sum(int((weights[x.name] == 0).sum()) for x in rows)
+                    bits = sum(x.bits_per_weight * x.weights for x in rows) / count
+                    table[f"huffman, {name}"] = {"bits": bits, "bound": 2 - zeros / count}
     theirs = wheel_compressor(model)
     if theirs is not None:
         files["LUT of the wheel"] = theirs
-    return {k: {"file": len(v), "arena": smallest_arena(v)} for k, v in files.items()}
+    sizes = {k: {"file": len(v), "arena": smallest_arena(v)} for k, v in files.items()}
+    return {**sizes, **table}
 
 
 def measure(cores: list[str]) -> dict[str, Any]:
@@ -284,8 +307,15 @@ def markdown(table: dict[str, Any]) -> str:
     lines += ["| net | streams | file | arena |", "|---" * 4 + "|"]
     for name, rows in table["tflm"].items():
         for streams, row in rows.items():
-            arena = f"{row['arena']:,}" if row["arena"] else ""
-            lines.append(f"| {name} | {streams} | {row['file']:,} | {arena} |")
+            if "file" in row:
+                arena = f"{row['arena']:,}" if row["arena"] else ""
+                lines.append(f"| {name} | {streams} | {row['file']:,} | {arena} |")
+    lines += ["", "## Huffman: bits a weight, and 2 - p0 with p0 the share of zeros", ""]
+    lines += ["| net | layers | bits | 2 - p0 |", "|---" * 4 + "|"]
+    for name, rows in table["tflm"].items():
+        for streams, row in rows.items():
+            if "bits" in row:
+                lines.append(f"| {name} | {streams} | {row['bits']:.3f} | {row['bound']:.3f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -108,7 +108,7 @@ def build(
             str(script),
         ]
     )
-    own = [*sources, *sorted(SOURCES.glob("*.c"))]
+    own = [*sources, *sorted(p for p in SOURCES.glob("*.c") if p.stem != "stopwatch")]
     objects = []
     for paths, flags in ((own, list(warnings)), (yardstick, ["-w", "-fhosted"])):
         for path in paths:

@@ -70,7 +70,7 @@ def _cmake(source: Path, build: Path, core: str, *options: str) -> None:
 
 
 @needs_cmake
-@pytest.mark.parametrize("core", ["generic", "m4", "m55"])
+@pytest.mark.parametrize("core", ["generic", "m4"])
 def test_cmake_and_zephyr_build_it(tmp_path: Path, core: str) -> None:
     if core != "generic" and qemu.missing_tools():
         pytest.skip(qemu.missing_tools())

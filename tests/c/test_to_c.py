@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ec2t_tf.export.c import to_c
+from ec2t_tf.export.c import OPTIMIZE, to_c
 
 from tests import c_runner, nets
 
@@ -30,33 +30,10 @@ def test_equals_the_reference(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_reference_on_random_layers(tmp_path: Path, seed: int) -> None:
     """Kernel, stride, padding, sparsity and widths around the tiles' sizes, drawn by seed."""
-    random = np.random.default_rng(1000 + seed)
-    net = nets.NetBuilder(
-        (1, int(random.integers(3, 20)), int(random.integers(3, 40)), int(random.integers(1, 5))),
-        seed=seed,
-    )
-    x = net.input
-    for _ in range(5):
-        _, height, width, depth = net.shape(x)
-        kernel = (
-            int(random.integers(1, min(height, 5) + 1)),
-            int(random.integers(1, min(width, 5) + 1)),
-        )
-        stride = (int(random.integers(1, 3)), int(random.integers(1, 3)))
-        x = net.conv(
-            x,
-            depth * 2 if (separate := random.random() < 0.3) else int(random.integers(1, 40)),
-            kernel,
-            stride,
-            zeros=random.choice([None, 0.1, 0.5, 0.95]),
-            same=bool(random.random() < 0.7),
-            depthwise=bool(separate),
-            relu=bool(random.random() < 0.5),
-        )
-    model = net.finish(x)
+    model = nets.random_layers(1000 + seed)
     values = nets.inputs(model, 3)
     want = nets.reference(model, values)
-    to_c(model, tmp_path, optimize=str(random.choice(["size", "speed", "balanced"])))
+    to_c(model, tmp_path, optimize=OPTIMIZE[seed % 3])
     program = c_runner.build_host(tmp_path)
     np.testing.assert_array_equal(c_runner.run_host(program, values, want.shape[1:]), want)
 
@@ -68,6 +45,23 @@ def test_lists_longer_than_the_lanes(tmp_path: Path) -> None:
     values = nets.inputs(model, 4)
     want = nets.reference(model, values)
     to_c(model, tmp_path)
+    program = c_runner.build_host(tmp_path)
+    np.testing.assert_array_equal(c_runner.run_host(program, values, want.shape[1:]), want)
+
+
+@pytest.mark.parametrize("zeros", [None, 0.3, 0.9])
+def test_convolution_over_the_whole_input(tmp_path: Path, zeros: float | None) -> None:
+    """One output pixel: the fully connected kernel, multipliers a channel, rows with a border."""
+    net = nets.NetBuilder((1, 5, 6, 3), seed=8)
+    x = net.conv(net.input, 5)
+    x = net.add(x, net.conv(x, 5))
+    x = net.conv(x, 9, (5, 6), zeros=zeros, same=False, relu=False)
+    x = net.conv(x, 6, (1, 1), zeros=zeros)
+    model = net.finish(x)
+    values = nets.inputs(model, 4)
+    want = nets.reference(model, values)
+    to_c(model, tmp_path)
+    assert (tmp_path / "fully_connected.c").exists()
     program = c_runner.build_host(tmp_path)
     np.testing.assert_array_equal(c_runner.run_host(program, values, want.shape[1:]), want)
 

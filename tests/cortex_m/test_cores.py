@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ec2t_tf.export.c import to_c
+from ec2t_tf.export.c import OPTIMIZE, to_c
 
 from tests import c_runner, nets
 from tests.bench import qemu
@@ -25,8 +25,10 @@ def _compare(tmp_path: Path, core: str, name: str, count: int) -> None:
     np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("core", qemu.CORES)
-@pytest.mark.parametrize("name", ["odds_and_ends", "mobilenet"])
+@pytest.mark.parametrize(
+    ("name", "core"),
+    [*(("odds_and_ends", core) for core in qemu.CORES), ("mobilenet", "m4"), ("mobilenet", "m55")],
+)
 def test_equals_the_reference(tmp_path: Path, core: str, name: str) -> None:
     _compare(tmp_path, core, name, 4)
 
@@ -36,6 +38,19 @@ def test_equals_the_reference(tmp_path: Path, core: str, name: str) -> None:
 @pytest.mark.parametrize("name", nets.NETS)
 def test_equals_the_reference_on_16_inputs(tmp_path: Path, core: str, name: str) -> None:
     _compare(tmp_path, core, name, 16)
+
+
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
+@pytest.mark.parametrize(
+    "seed", [0, 1, *[pytest.param(s, marks=pytest.mark.slow) for s in range(2, 20)]]
+)
+def test_equals_the_reference_on_random_layers(tmp_path: Path, core: str, seed: int) -> None:
+    model = nets.random_layers(seed)
+    values = nets.inputs(model, 3)
+    want = nets.reference(model, values)
+    to_c(model, tmp_path, core=core, optimize=OPTIMIZE[seed % 3])
+    got, _, _ = c_runner.run_core(core, tmp_path, values, want.shape[1:])
+    np.testing.assert_array_equal(got, want)
 
 
 def test_runs_on_a_real_cortex_m0(tmp_path: Path) -> None:
@@ -61,6 +76,24 @@ def test_counts_are_exact(tmp_path: Path) -> None:
     again = qemu.run("m4", image.path, folder=tmp_path)
     assert first == again.counts
     assert first[0].instructions == first[1].instructions
+
+
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
+def test_measured_report_is_the_exact_count(tmp_path: Path, core: str) -> None:
+    """SysTick under -icount, which needs no plugin, against the counting plugin."""
+    model = nets.mobilenet()
+    report = to_c(model, tmp_path / "net", core=core, measure=True)
+    header = (tmp_path / "net" / "model.h").read_text()
+    assert f"{report.instructions} instructions a call in QEMU" in header
+    to_c(model, tmp_path, core=core)
+    _, _, counts = c_runner.run_core(core, tmp_path, nets.inputs(model, 3)[2:], (10,))
+    assert report.instructions == pytest.approx(counts[0].instructions, rel=1e-3)
+
+
+def test_measuring_names_the_tool_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="Missing: make, arm-none-eabi-gcc, qemu-system-arm"):
+        to_c(nets.mobilenet(), tmp_path, core="m4", measure=True)
 
 
 def test_example_firmware_builds_and_runs(tmp_path: Path) -> None:

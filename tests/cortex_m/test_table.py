@@ -71,3 +71,16 @@ def test_ram_is_at_most_the_arena_of_tflm(name: str) -> None:
     rows = table()["nets"][name]
     limit = table()["tflm"][name]["int8"]["arena"]
     assert all(row["ours"]["ram"] <= limit for row in rows.values())
+
+
+@needs_tools
+def test_one_file_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of `--model`; its instructions are those of the committed table."""
+    monkeypatch.setattr(mcu.cmsis_nn, "root", lambda: None)
+    (tmp_path / "net.tflite").write_bytes(nets.mobilenet())
+    text = mcu.one_model(tmp_path / "net.tflite", ["m4"])
+    assert "79." in text.splitlines()[0]
+    row = next(line for line in text.splitlines() if "| balanced |" in line).split("|")
+    recorded = table()["nets"]["mobilenet"]["m4"]["ours"]
+    assert int(row[3].replace(",", "")) == pytest.approx(recorded["instructions"], rel=0.02)
+    assert int(row[6].replace(",", "")) == pytest.approx(recorded["flash"], rel=0.02)

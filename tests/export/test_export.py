@@ -231,6 +231,11 @@ def test_command_line(ternary: tf_keras.Model, tmp_path: Path) -> None:
     assert "bytes on disk" in done.stdout
     assert "64 inputs: at most" in done.stdout
     assert TFLiteFile(output.read_bytes()).kernels[1].is_ternary
+    folder = tmp_path / "model_c"
+    to_c = [*command[:4], f"--output={folder}", "--format=c", "--core=m4"]
+    done = subprocess.run(to_c, capture_output=True, text=True, check=True)
+    assert "bytes of flash" in done.stdout
+    assert (folder / "model.c").exists()
     command[3] = f"--model={tmp_path / 'missing.keras'}"
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert failed.returncode == 2

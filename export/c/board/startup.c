@@ -8,6 +8,7 @@ extern uint32_t ec2t_stack_top[], ec2t_bss_start[], ec2t_bss_end[];
 int main(void);
 void Reset_Handler(void);
 void Fault_Handler(void);
+void SysTick_Handler(void) __attribute__((weak, alias("Fault_Handler")));
 
 typedef union {
     uint32_t *stack;
@@ -30,7 +31,7 @@ const Vector ec2t_vectors[16] = {{.stack = ec2t_stack_top},
                                  {.handler = Fault_Handler},
                                  {.handler = 0},
                                  {.handler = Fault_Handler},
-                                 {.handler = Fault_Handler}};
+                                 {.handler = SysTick_Handler}};
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #define CONFIGURATION_CONTROL REGISTER(0xE000ED14u)
