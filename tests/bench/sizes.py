@@ -11,6 +11,7 @@ are measured on random images, which changes no weight code.
 from __future__ import annotations
 
 import argparse
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def main() -> None:
             command += f" --published={arguments.published.name}"
         if arguments.on_grid:
             command += f" --on_grid={arguments.on_grid.name}"
-        command += "".join(f" --net={name}:{file.name}" for name, file in pairs)
+        command += "".join(f" --net={shlex.quote(f'{name}:{file.name}')}" for name, file in pairs)
         OUTPUT.write_text(TEXT.format(command=command, table=result))
 
 
