@@ -191,23 +191,21 @@ static void transpose_block(const int8_t *from, size_t from_stride, int8_t *to, 
     }
 }
 
-/* [rows][columns] to [columns][rows]. */
+/* [rows][columns] to [columns][rows]. Blocks at the ends overlap those before. */
 static void transpose(size_t rows, size_t columns, const int8_t *from, int8_t *to) {
-    for (size_t row = 0; row < rows; row += BLOCK) {
-        const size_t height = rows - row < BLOCK ? rows - row : BLOCK;
-        for (size_t column = 0; column < columns; column += BLOCK) {
-            const size_t width = columns - column < BLOCK ? columns - column : BLOCK;
-            const int8_t *source = from + row * columns + column;
-            int8_t *target = to + column * rows + row;
-            if (height == BLOCK && width == BLOCK) {
-                transpose_block(source, columns, target, rows);
-                continue;
+    if (rows < BLOCK || columns < BLOCK) {
+        for (size_t x = 0; x < columns; x++) {
+            for (size_t y = 0; y < rows; y++) {
+                to[x * rows + y] = from[y * columns + x];
             }
-            for (size_t x = 0; x < width; x++) {
-                for (size_t y = 0; y < height; y++) {
-                    target[x * rows + y] = source[y * columns + x];
-                }
-            }
+        }
+        return;
+    }
+    for (size_t y = 0; y < rows; y += BLOCK) {
+        const size_t row = y + BLOCK <= rows ? y : rows - BLOCK;
+        for (size_t x = 0; x < columns; x += BLOCK) {
+            const size_t column = x + BLOCK <= columns ? x : columns - BLOCK;
+            transpose_block(from + row * columns + column, columns, to + column * rows + row, rows);
         }
     }
 }

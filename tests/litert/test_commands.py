@@ -39,3 +39,29 @@ def test_benchmark_prints_ratios(int8_nets, file, tmp_path, monkeypatch, capsys)
     assert "int8, stock interpreter (XNNPACK)" in printed
     assert "packed, ec2t_tf" in printed
     assert printed.count("%") == 5  # a line for each ternary layer
+
+
+def test_sizes_are_those_on_disk(file, tmp_path, capsys):
+    folder = tmp_path / "kept"
+    assert commands.main(["sizes", str(file), f"--output_dir={folder}"]) == 0
+    printed = capsys.readouterr().out
+    for written in (folder / "lenet5").iterdir():
+        assert f"{written.stat().st_size:,}" in printed
+    assert printed.count("\n|") == 7  # below the head: a rule, five formats, the entropy
+
+
+def test_verify_compares_every_runtime(int8_nets, file, tmp_path, capsys):
+    small = tmp_path / "lenet5.ec2d"
+    assert commands.main(["rewrite", str(file), "--format=download", f"--output={small}"]) == 0
+    capsys.readouterr()
+    command = ["verify", str(file), str(file), str(small), "--inputs=4", "--most_steps=0"]
+    assert commands.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0].split(" in ")[1] for line in lines] == [
+        *("LiteRT", "ec2t_tf"),
+        "ec2t_tf",
+    ]
+    other = tmp_path / "off_grid.tflite"
+    other.write_bytes(int8_nets["off_grid"])
+    assert commands.main(["verify", str(file), str(other), "--inputs=4"]) == 2
+    assert "--most_steps" in capsys.readouterr().err

@@ -6,8 +6,10 @@ from ai_edge_litert.interpreter import load_delegate
 from ec2t_tf.export import formats
 from ec2t_tf.export.litert import Interpreter, library
 from ec2t_tf.export.tflite import flatbuffer, packed
+from ec2t_tf.export.tflite.extract import single_operator
+from ec2t_tf.export.tflite.layers import find_layers
 
-from tests.tflite.fixtures import outputs_of, random_inputs, run
+from tests.tflite.fixtures import RESOLVERS, outputs_of, random_inputs, run
 
 
 def test_takes_a_path(int8_nets, tmp_path):
@@ -106,3 +108,21 @@ def test_truncated_and_flipped_files(int8_nets):
         except (ValueError, RuntimeError) as error:
             outcomes.append(str(error))
     assert any(outcomes)
+
+
+@pytest.mark.parametrize("net", ["depthwise", "lenet5"])
+def test_layers_given_back_run_without_xnnpack(int8_nets, net, capfd):
+    """Each kind of layer alone, dense, in our reference kernel when nobody else takes it."""
+    model = flatbuffer.load(int8_nets[net])
+    layers = {layer.kind: layer for layer in find_layers(model)[0]}
+    for layer in layers.values():
+        alone = single_operator(model, layer.graph, layer.operator)
+        inputs = random_inputs(alone, 3)
+        interpreter = Interpreter(
+            model_content=packed(alone),
+            verbose=True,
+            experimental_op_resolver_type=RESOLVERS["builtin"],
+        )
+        np.testing.assert_array_equal(outputs_of(interpreter, inputs), run(alone, inputs))
+        said = capfd.readouterr().err
+        assert ("dense is faster here" in said) != ("1 of 1 nodes claimed" in said)
