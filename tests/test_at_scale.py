@@ -53,10 +53,7 @@ def codes(model: tf_keras.Model) -> list[np.ndarray]:
 
 
 class TestMixedPrecision:
-    @pytest.fixture(autouse=True, params=["mixed_float16", "mixed_bfloat16"])
-    def policy(self, request: pytest.FixtureRequest) -> str:
-        return request.param
-
+    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
     def test_assignment_in_float32_product_in_the_compute_dtype(self, policy: str) -> None:
         trained = ec2t_tf.apply(net(policy))
         compute = policy.removeprefix("mixed_")
@@ -80,6 +77,9 @@ class TestMixedPrecision:
         difference = np.abs(outputs - reference(images, training=True)).max()
         assert difference <= 1.01 * 12.0 / 255.0  # a step of the outputs, which begin with +-6
 
+    @pytest.mark.parametrize(
+        "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+    )
     def test_trains_and_exports(self, policy: str, tmp_path: Path) -> None:
         trained = ec2t_tf.apply(net(policy))
         before = codes(trained)
@@ -240,6 +240,7 @@ def assert_same(folder: Path, reference: tf_keras.Model) -> None:
         np.testing.assert_allclose(a, b, **REPLICA_TOLERANCE)
 
 
+@pytest.mark.slow
 def test_mirrored_on_two_devices(alone: tf_keras.Model, tmp_path: Path) -> None:
     process = start(MIRRORED, tmp_path, {})
     output, _ = process.communicate(timeout=600)

@@ -109,3 +109,26 @@ def test_bad_flags(flags: list[str], message: str, tmp_path: Path) -> None:
     assert failed.returncode not in (0, -signal.SIGSEGV)
     assert message in failed.stderr + failed.stdout
     assert "Traceback" not in failed.stderr
+
+
+def test_mirrored(tmp_path: Path) -> None:
+    """Two replicas on one CPU: the whole run, its model and its file."""
+    flags = ("--distribute=mirrored", "--float_epochs=1", "--epochs=1")
+    done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["top1_agreement"] >= 0.98
+    assert "CPU:1" in done.stdout + done.stderr
+
+
+def test_multiworker_needs_its_machines(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
+    done = subprocess.run(
+        command(tmp_path / "run", "--distribute=multiworker"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode != 0
+    assert "TF_CONFIG" in done.stdout + done.stderr
