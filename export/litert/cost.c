@@ -16,7 +16,8 @@ typedef enum { MACHINE_PLAIN, MACHINE_DOT, MACHINE_MATRIX } machine_class;
 #define SPARSE                                                                                     \
     .sparse_tap = 0.18f, .sparse_lowered = 0.25f, .sparse_strided = 0.2f, .sparse_row = 160,       \
     .sparse_output = 1.75f, .sparse_channel = 190, .plane = 600, .byte_turned = 0.42f,             \
-    .byte_turned_alone = 5, .byte_added = 1.2f, .byte_added_dense = 1.2f, .partition = 4000
+    .byte_turned_alone = 5, .byte_added = 1.2f, .byte_added_dense = 1.2f, .partition = 4000,       \
+    .dense_lanes = 16
 static const ec2t_costs COSTS[] = {
     [MACHINE_PLAIN] = {"arm64", .dense_mac = 0.25f, .dense_output = 5.0f, .depthwise_output = 7.2f,
                        .dense_node = 2000, SPARSE},
@@ -29,7 +30,8 @@ static const ec2t_costs COSTS[] = {
 #define SPARSE                                                                                     \
     .sparse_tap = 0.022f, .sparse_lowered = 0.055f, .sparse_strided = 0.8f, .sparse_row = 0,       \
     .sparse_output = 0.245f, .sparse_channel = 0, .plane = 150, .byte_turned = 0.06f,              \
-    .byte_turned_alone = 0.3f, .byte_added = 0.3f, .byte_added_dense = 0.15f, .partition = 3000
+    .byte_turned_alone = 0.1f, .byte_added = 0.3f, .byte_added_dense = 0.15f, .partition = 3000,   \
+    .dense_lanes = 8
 static const ec2t_costs COSTS[] = {
     [MACHINE_PLAIN] = {"x86, AVX2", .dense_mac = 0.025f, .dense_output = 0.4f,
                        .depthwise_output = 0.5f, .dense_node = 400, SPARSE},
@@ -108,11 +110,19 @@ float ec2t_cost_sparse(const ec2t_costs *costs, const ec2t_layer *layer, const e
     return cost;
 }
 
+static float rounded_up(int32_t count, int32_t multiple) {
+    return (float)((count + multiple - 1) / multiple * multiple);
+}
+
 float ec2t_cost_dense(const ec2t_costs *costs, const ec2t_layer *layer, const ec2t_extent *output) {
     const float outputs = elements(output);
     if (layer->op == EC2T_DEPTHWISE_CONV_2D) {
         return costs->dense_node + costs->depthwise_output * outputs * (float)layer->taps / 9.0f;
     }
-    return costs->dense_node +
-           outputs * (costs->dense_output + costs->dense_mac * (float)layer->taps);
+    /* XNNPACK fills up input channels to eight and output channels to a vector. */
+    const float inputs = rounded_up(layer->input_channels / layer->groups, 8);
+    const float lanes = rounded_up(layer->output_channels, (int32_t)costs->dense_lanes) /
+                        (float)layer->output_channels;
+    const float taps = (float)layer->kernel_height * (float)layer->kernel_width * inputs;
+    return costs->dense_node + outputs * lanes * (costs->dense_output + costs->dense_mac * taps);
 }

@@ -9,6 +9,7 @@
 typedef struct {
     const char *machine;
     float dense_mac;         /* XNNPACK int8, one multiply-accumulate of a convolution */
+    float dense_lanes;       /* its output channels come in multiples of this */
     float dense_output;      /* and what each of its outputs costs on top */
     float depthwise_output;  /* of a depthwise convolution, of nine taps */
     float dense_node;        /* what every node of XNNPACK costs at least */
