@@ -1,6 +1,7 @@
 /* x86: fitted to the shortest times of single layers of the test nets, option `profile` against
- * XNNPACK, AMD Zen 3, one thread. arm64 and the processors that were not at hand: estimates from
- * published instruction counts of XNNPACK int8, not fits; they err on the side of dense. */
+ * XNNPACK, AMD Zen 3, one thread. arm64 without and with dot product: fitted to instructions of
+ * single layers of the test nets in QEMU. The processors that were not at hand: estimates, which
+ * err on the side of dense. */
 #include "cost.h"
 
 #if defined(__x86_64__)
@@ -12,24 +13,35 @@
 typedef enum { MACHINE_PLAIN, MACHINE_DOT, MACHINE_MATRIX } machine_class;
 
 #if defined(__aarch64__)
+#define SPARSE                                                                                     \
+    .sparse_tap = 0.18f, .sparse_lowered = 0.25f, .sparse_strided = 0.2f, .sparse_row = 160,       \
+    .sparse_output = 1.75f, .sparse_channel = 190, .plane = 600, .byte_turned = 0.42f,             \
+    .byte_turned_alone = 5, .byte_added = 1.2f, .byte_added_dense = 1.2f, .partition = 4000,       \
+    .dense_lanes = 16
 static const ec2t_costs COSTS[] = {
-    [MACHINE_PLAIN] = {"arm64", 0.27f, 0.9f, 5.0f, 2000, 0.20f, 0.12f, 1.5f, 1.4f, 60, 0.4f, 1.2f,
-                       1.2f, 2000},
-    [MACHINE_DOT] = {"arm64, dot product", 0.085f, 0.6f, 5.0f, 2000, 0.20f, 0.12f, 1.5f, 1.4f, 60,
-                     0.4f, 1.2f, 1.2f, 2000},
-    [MACHINE_MATRIX] = {"arm64, i8mm", 0.016f, 0.6f, 5.0f, 2000, 0.20f, 0.12f, 1.5f, 1.4f, 60, 0.4f,
-                        1.2f, 1.2f, 2000},
+    [MACHINE_PLAIN] = {"arm64", .dense_mac = 0.25f, .dense_output = 5.0f, .depthwise_output = 7.2f,
+                       .dense_node = 2000, SPARSE},
+    [MACHINE_DOT] = {"arm64, dot product", .dense_mac = 0.085f, .dense_output = 3.0f,
+                     .depthwise_output = 7.2f, .dense_node = 2000, SPARSE},
+    [MACHINE_MATRIX] = {"arm64, i8mm", .dense_mac = 0.016f, .dense_output = 1.0f,
+                        .depthwise_output = 5.0f, .dense_node = 2000, SPARSE},
 };
 #else
+#define SPARSE                                                                                     \
+    .sparse_tap = 0.022f, .sparse_lowered = 0.055f, .sparse_strided = 0.8f, .sparse_row = 0,       \
+    .sparse_output = 0.245f, .sparse_channel = 0, .plane = 150, .byte_turned = 0.06f,              \
+    .byte_turned_alone = 0.1f, .byte_added = 0.3f, .byte_added_dense = 0.15f, .partition = 3000,   \
+    .dense_lanes = 8
 static const ec2t_costs COSTS[] = {
-    [MACHINE_PLAIN] = {"x86, AVX2", 0.025f, 0.4f, 0.5f, 400, 0.022f, 0.055f, 0.8f, 0.245f, 150,
-                       0.06f, 0.3f, 0.15f, 3000},
-    [MACHINE_DOT] = {"x86, VNNI", 0.007f, 0.2f, 0.4f, 400, 0.022f, 0.055f, 0.8f, 0.245f, 150, 0.06f,
-                     0.3f, 0.15f, 3000},
-    [MACHINE_MATRIX] = {"x86, AMX", 0.003f, 0.15f, 0.4f, 400, 0.022f, 0.055f, 0.8f, 0.245f, 150,
-                        0.06f, 0.3f, 0.15f, 3000},
+    [MACHINE_PLAIN] = {"x86, AVX2", .dense_mac = 0.025f, .dense_output = 0.4f,
+                       .depthwise_output = 0.5f, .dense_node = 400, SPARSE},
+    [MACHINE_DOT] = {"x86, VNNI", .dense_mac = 0.007f, .dense_output = 0.2f,
+                     .depthwise_output = 0.4f, .dense_node = 400, SPARSE},
+    [MACHINE_MATRIX] = {"x86, AMX", .dense_mac = 0.003f, .dense_output = 0.15f,
+                        .depthwise_output = 0.4f, .dense_node = 400, SPARSE},
 };
 #endif
+#undef SPARSE
 
 static machine_class machine_here(void) {
 #if defined(__x86_64__)
@@ -86,11 +98,20 @@ float ec2t_cost_sparse(const ec2t_costs *costs, const ec2t_layer *layer, const e
     float cost = costs->sparse_tap * (float)layer->nonzeros * at;
     cost += (strided ? costs->sparse_strided : costs->sparse_lowered) * planes * at *
             (rows < 2 ? rows : 1.0f);
+    if (strided) {
+        const float whole_vectors = output->width % 16 == 0 ? 0.25f : 1.0f;
+        cost += costs->sparse_row * whole_vectors * planes * (float)output->height;
+    }
     cost += costs->sparse_output * at * (float)output->channels;
+    cost += costs->sparse_channel * (float)output->batch * (float)output->channels;
     if (layer->op == EC2T_DEPTHWISE_CONV_2D) {
         cost += costs->plane * (float)input->batch * (float)input->channels;
     }
     return cost;
+}
+
+static float rounded_up(int32_t count, int32_t multiple) {
+    return (float)((count + multiple - 1) / multiple * multiple);
 }
 
 float ec2t_cost_dense(const ec2t_costs *costs, const ec2t_layer *layer, const ec2t_extent *output) {
@@ -98,6 +119,10 @@ float ec2t_cost_dense(const ec2t_costs *costs, const ec2t_layer *layer, const ec
     if (layer->op == EC2T_DEPTHWISE_CONV_2D) {
         return costs->dense_node + costs->depthwise_output * outputs * (float)layer->taps / 9.0f;
     }
-    return costs->dense_node +
-           outputs * (costs->dense_output + costs->dense_mac * (float)layer->taps);
+    /* XNNPACK fills up input channels to eight and output channels to a vector. */
+    const float inputs = rounded_up(layer->input_channels / layer->groups, 8);
+    const float lanes = rounded_up(layer->output_channels, (int32_t)costs->dense_lanes) /
+                        (float)layer->output_channels;
+    const float taps = (float)layer->kernel_height * (float)layer->kernel_width * inputs;
+    return costs->dense_node + outputs * lanes * (costs->dense_output + costs->dense_mac * taps);
 }

@@ -8,19 +8,23 @@
 
 typedef struct {
     const char *machine;
-    float dense_mac;        /* XNNPACK int8, one multiply-accumulate of a convolution */
-    float dense_output;     /* and what each of its outputs costs on top */
-    float depthwise_output; /* of a depthwise convolution, of nine taps */
-    float dense_node;       /* what every node of XNNPACK costs at least */
-    float sparse_tap;       /* planar kernel: one non-zero weight at one position */
-    float sparse_lowered;   /* copying one activation, stride 1 */
-    float sparse_strided;   /* and with a stride */
-    float sparse_output;    /* requantising one output */
-    float plane;            /* lowering anything at all, a channel of a depthwise convolution */
-    float byte_turned;      /* one activation from NHWC to planar, or back */
-    float byte_added;       /* one output of an addition or pooling, ours */
-    float byte_added_dense; /* XNNPACK's */
-    float partition;        /* what a partition costs at least */
+    float dense_mac;         /* XNNPACK int8, one multiply-accumulate of a convolution */
+    float dense_lanes;       /* its output channels come in multiples of this */
+    float dense_output;      /* and what each of its outputs costs on top */
+    float depthwise_output;  /* of a depthwise convolution, of nine taps */
+    float dense_node;        /* what every node of XNNPACK costs at least */
+    float sparse_tap;        /* planar kernel: one non-zero weight at one position */
+    float sparse_lowered;    /* copying one activation, stride 1 */
+    float sparse_strided;    /* and with a stride */
+    float sparse_row;        /* with a stride, a row of a lowered plane, not of whole vectors */
+    float sparse_output;     /* requantising one output */
+    float sparse_channel;    /* an output channel at least */
+    float plane;             /* lowering anything at all, a channel of a depthwise convolution */
+    float byte_turned;       /* one activation from NHWC to planar, or back, in blocks */
+    float byte_turned_alone; /* with fewer pixels or channels than a block has */
+    float byte_added;        /* one output of an addition or pooling, ours */
+    float byte_added_dense;  /* XNNPACK's */
+    float partition;         /* what a partition costs at least */
 } ec2t_costs;
 
 /* The costs on this processor. */

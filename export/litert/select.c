@@ -12,7 +12,10 @@ static float bytes_of_extent(const ec2t_extent *extent) {
 
 static float cost_of_turning(const ec2t_costs *costs, const ec2t_extent *extent) {
     const bool one_layout = extent->height * extent->width == 1 || extent->channels == 1;
-    return one_layout ? 0.0f : costs->byte_turned * bytes_of_extent(extent);
+    const bool in_blocks = extent->height * extent->width >= 16 && extent->channels >= 16;
+    return one_layout ? 0.0f
+                      : (in_blocks ? costs->byte_turned : costs->byte_turned_alone) *
+                            bytes_of_extent(extent);
 }
 
 void ec2t_choice_from_step(ec2t_choice *choice, const ec2t_costs *costs, const ec2t_step *step,
