@@ -18,6 +18,8 @@ from ec2t_tf.export.kernels import build
 from .conftest import CACHE, HERE
 
 FLAGS = ("-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
+# Memory by single allocations: the resident size that libFuzzer sees starts with its parent's.
+LIMITS = ("-seed=7", "-max_len=1024", "-timeout=120", "-rss_limit_mb=0", "-malloc_limit_mb=256")
 
 
 def seeds(encodings: Iterable[Encoding] = Encoding) -> list[bytes]:
@@ -70,7 +72,7 @@ def fuzz(folder: Path, *limits: str, encoding: Encoding | None = None) -> None:
     for i, seed in enumerate(seeds(Encoding if encoding is None else [encoding])):
         (corpus / f"{i:02}").write_bytes(seed)
     done = subprocess.run(
-        [str(program), "-seed=7", "-max_len=1024", "-timeout=300", *limits, str(corpus)],
+        [str(program), *LIMITS, *limits, str(corpus)],
         cwd=folder,
         capture_output=True,
         text=True,

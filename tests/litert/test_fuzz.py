@@ -19,6 +19,8 @@ FLAGS = (
     "-fno-sanitize-recover=all",
     "-pthread",
 )
+# Memory by single allocations: the resident size that libFuzzer sees starts with its parent's.
+LIMITS = ("-seed=7", "-max_len=1024", "-timeout=120", "-rss_limit_mb=0", "-malloc_limit_mb=256")
 
 
 def seeds():
@@ -62,7 +64,7 @@ def fuzz(folder, *limits):
         blob[12:16] = zlib.crc32(bytes(blob[16:])).to_bytes(4, "little")
         (corpus / f"{index:02}d").write_bytes(seed[:12] + bytes(blob))
     done = subprocess.run(
-        [str(program), "-seed=7", "-max_len=1024", "-timeout=300", *limits, str(corpus)],
+        [str(program), *LIMITS, *limits, str(corpus)],
         cwd=folder,
         capture_output=True,
         text=True,
