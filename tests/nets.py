@@ -1,7 +1,7 @@
 """Int8 .tflite nets for tests, written directly as flatbuffers: no TensorFlow, no training.
 
 Ternary layers hold {-minus, 0, +plus} a channel with two different magnitudes, and every third
-channel of a convolution has its signs swapped, as a negative batch normalisation gain does it.
+channel has its signs swapped, as a negative batch normalisation gain does it.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ class NetBuilder:
         q = self.graph.tensors[index].quantization
         return q.scale[0], q.zeroPoint[0]
 
-    def weights(
-        self, channels: int, taps: int, zeros: float | None, *, mirrored: bool = True
-    ) -> npt.NDArray[np.int8]:
+    def weights(self, channels: int, taps: int, zeros: float | None) -> npt.NDArray[np.int8]:
         """[channel, tap]; `zeros` is the share of zeros of ternary weights, None means int8."""
         r = self.random
         if zeros is None:
@@ -91,8 +89,7 @@ class NetBuilder:
             [-1, 0, 1], (channels, taps), p=[(1 - zeros) / 2, zeros, (1 - zeros) / 2]
         )
         rows = np.where(symbols > 0, 127, np.where(symbols < 0, -93, 0))
-        if mirrored:
-            rows[::3] *= -1
+        rows[::3] *= -1
         return rows.astype(np.int8)
 
     def _scales(
@@ -150,19 +147,9 @@ class NetBuilder:
         kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         return self.operator(kind, [x, filters, constants], out, options)
 
-    def dense(
-        self,
-        x: int,
-        outputs: int,
-        *,
-        zeros: float | None = 0.7,
-        relu: bool = False,
-        mirrored: bool = False,
-    ) -> int:
-        """`mirrored` is what no exported net has: the exporter makes a convolution of a Dense layer
-        before a batch normalisation."""
+    def dense(self, x: int, outputs: int, *, zeros: float | None = 0.7, relu: bool = False) -> int:
         size = int(np.prod(self.shape(x)))
-        rows = self.weights(outputs, size, zeros, mirrored=mirrored)
+        rows = self.weights(outputs, size, zeros)
         _, scale_out, bias = self._scales(x, rows)
         filters = self.tensor(rows.shape, 0.01, 0, rows)
         constants = self.tensor((outputs,), 0.01 * self.quantisation(x)[0], 0, bias)
@@ -321,7 +308,7 @@ def odds_and_ends(*, seed: int = 5) -> bytes:
     x = net.reshape(x, (1, w * c, h, 1))
     x = net.conv(x, 7, (1, 1), (1, 1), zeros=None)
     x = net.elementwise("RELU", x, net.quantisation(x)[0], -128)
-    x = net.dense(net.mean(x), 11, zeros=0.5, mirrored=True)
+    x = net.dense(net.mean(x), 11, zeros=0.5)
     return net.finish(net.softmax(x))
 
 
