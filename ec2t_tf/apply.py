@@ -9,6 +9,7 @@ import tf_keras
 
 from ec2t_tf import keras_compat, methods, rewrite, scheme
 from ec2t_tf.methods.base import TernaryMethod
+from ec2t_tf.methods.ec2t import PRUNING_CENTROID_SCALE, PRUNING_ENTROPY_GAIN
 from ec2t_tf.policy import Policy, Treatment, has_kernel
 from ec2t_tf.quantize_config import connect, initialise
 
@@ -54,10 +55,14 @@ def apply(
         model = keras_compat.to_tf_keras(model, custom_layers=custom_layers)
     check(model)
     rewritten = rewrite.rewrite(model)
-    report = (policy or Policy()).decide(rewritten.model, rewritten.origin)
+    late = _late_pruning(method)
+    policy = policy or Policy()
+    report = policy.decide(rewritten.model, rewritten.origin, prune_int8=late is not None)
     report = dataclasses.replace(report, rewritten=rewritten.notes)
     treated = dict.fromkeys(report.of(Treatment.TERNARY), method)
-    treated |= {name: _pruning(method) for name in report.of(Treatment.PRUNE)}
+    by_rule = {d.layer for d in report.decisions if d.by_rule}
+    for name in report.of(Treatment.PRUNE):
+        treated[name] = late if late and name not in by_rule else _pruning(method)
     if strict and report.refused:
         reasons = "; ".join(f"'{d.layer}': {d.reason}" for d in report.refused)
         raise UnsupportedLayerError(
@@ -79,7 +84,24 @@ def apply(
 
 def _pruning(method: TernaryMethod) -> methods.ECP:
     """Entropy-constrained pruning with the options of `method`, as far as it has them."""
-    return methods.ECP(**method.get_config()) if isinstance(method, methods.EC2T) else methods.ECP()
+    if not isinstance(method, methods.EC2T):
+        return methods.ECP()
+    options = method.get_config()
+    del options["prune_int8_from"]
+    return methods.ECP(**options)
+
+
+def _late_pruning(method: TernaryMethod) -> methods.ECP | None:
+    """What `prune_int8_from` does to the layers that would stay int8; None where it is not set."""
+    if not isinstance(method, methods.EC2T) or method.prune_int8_from is None:
+        return None
+    return methods.ECP(
+        centroid_scale=PRUNING_CENTROID_SCALE,
+        entropy_gain=PRUNING_ENTROPY_GAIN,
+        prune_from=method.prune_int8_from,
+        frozen_from=method.frozen_from,
+        total_steps=method.total_steps,
+    )
 
 
 def check(model: tf_keras.Model) -> None:

@@ -85,7 +85,8 @@ class Rule:
 class Decision:
     """The treatment of one layer with weights.
 
-    `refused` says that the layer could not be given what the defaults or a rule wanted for it.
+    `refused` says that the layer could not be given what the defaults or a rule wanted for it,
+    `by_rule` that a rule decided.
     """
 
     layer: str
@@ -93,6 +94,7 @@ class Decision:
     treatment: Treatment
     reason: str
     refused: bool = False
+    by_rule: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,15 +188,21 @@ class Policy:
         return json.dumps({"rules": entries}, indent=2)
 
     def decide(
-        self, model: tf_keras.Model, origin: Mapping[str, layers.Layer] | None = None
+        self,
+        model: tf_keras.Model,
+        origin: Mapping[str, layers.Layer] | None = None,
+        *,
+        prune_int8: bool = False,
     ) -> ApplyReport:
         """Treatments of all layers of a built model that have weights or no rule in tfmot.
 
         Args:
           model: what is going to be trained.
           origin: layer name -> the layer of the user's model that it computes (a part of).
+          prune_int8: layers with a kernel that the defaults keep int8 are pruned as well.
         """
         origin = origin or {}
+        careful = Treatment.PRUNE if prune_int8 else Treatment.INT8
         kernels = [
             layer
             for layer in model.layers
@@ -215,7 +223,7 @@ class Policy:
                 used.add(rule)
             left_float = {d.layer for d in decisions if d.treatment == Treatment.FLOAT}
             kernel = layer in kernels
-            decisions.append(_decide(layer, source, is_end, rule, kernel, left_float))
+            decisions.append(_decide(layer, source, is_end, rule, kernel, left_float, careful))
         unused = tuple(str(rule) for rule in self.rules if rule not in used)
         return ApplyReport(tuple(decisions), unused_rules=unused)
 
@@ -239,11 +247,12 @@ def _decide(
     rule: Rule | None,
     kernel: bool,
     left_float: set[str],
+    careful: Treatment,
 ) -> Decision:
     kind = type(layer).__name__
 
     def decision(treatment: Treatment, reason: str, refused: bool = False) -> Decision:
-        return Decision(layer.name, kind, treatment, reason, refused)
+        return Decision(layer.name, kind, treatment, reason, refused, by_rule=rule is not None)
 
     if not scheme.has_int8_rule(layer):
         if rule is not None and rule.treatment == Treatment.FLOAT:
@@ -263,9 +272,9 @@ def _decide(
     if rule is not None:
         wanted, reason = rule.treatment, f"rule: {rule}"
     elif end:
-        wanted, reason = Treatment.INT8, f"{end} layer with weights"
+        wanted, reason = careful, f"{end} layer with weights"
     elif isinstance(layer, layers.DepthwiseConv2D):
-        wanted, reason = Treatment.INT8, "depthwise: few weights, sensitive"
+        wanted, reason = careful, "depthwise: few weights, sensitive"
     else:
         wanted, reason = Treatment.TERNARY, "default"
     if wanted in (Treatment.TERNARY, Treatment.PRUNE) and type(layer) not in scheme.TERNARY_KERNELS:

@@ -269,7 +269,7 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
     def supports(self, layer: layers.Layer) -> bool:
         if isinstance(layer, layers.Activation):
             return getattr(layer.activation, "__name__", "") in ACTIVATIONS
-        if type(layer) in OUTPUT_QUANTISED or type(layer) in PASSED_ON:
+        if type(layer) in OUTPUT_QUANTISED or _passes_on(layer):
             return True
         return super().supports(layer)
 
@@ -282,9 +282,14 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
         ):
             # A batch normalisation gets here only where it follows no convolution.
             return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
-        if type(layer) in PASSED_ON:
+        if _passes_on(layer):
             return default_8bit_quantize_configs.NoOpQuantizeConfig()
         return super().get_quantize_config(layer)
+
+
+def _passes_on(layer: layers.Layer) -> bool:
+    """Whether it only moves values, by its type or by what its class says of itself."""
+    return type(layer) in PASSED_ON or bool(getattr(layer, "moves_values_only", False))
 
 
 def plain_model(model: tf_keras.Model) -> tf_keras.Model:

@@ -55,6 +55,12 @@ flags.DEFINE_integer("seed", 1, "seed of initial weights, order and augmentation
 flags.DEFINE_string("output_dir", "runs/latest", "where everything is written")
 flags.DEFINE_bool("resume", False, "continue the run in --output_dir after its last epoch")
 flags.DEFINE_integer("batch_size", 128, "images per step", lower_bound=1)
+flags.DEFINE_integer(
+    "steps_per_epoch",
+    None,
+    "a shorter epoch: this many steps on images drawn anew; default: all training images",
+    lower_bound=1,
+)
 flags.DEFINE_float("float_learning_rate", 0.1, "peak of the float phase (SGD)", lower_bound=0.0)
 flags.DEFINE_float(
     "float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0
@@ -97,6 +103,12 @@ flags.DEFINE_float(
     "EC2T: share of the epochs after which no weight changes its code, or the optimiser step",
     lower_bound=0.0,
 )
+flags.DEFINE_float(
+    "prune_int8_from",
+    None,
+    "EC2T: share of the epochs after which layers that stay int8 are pruned, or the optimiser step",
+    lower_bound=0.0,
+)
 flags.DEFINE_float("centroid_learning_rate", 0.1, "EC2T: relative to --learning_rate")
 flags.DEFINE_bool("reference_sign", False, "EC2T: the published code's sign of w_n's gradient")
 # Knobs of the other methods: docs/methods.md
@@ -133,6 +145,7 @@ METHOD_FLAGS: dict[str, dict[str, str]] = {
             "entropy_gain",
             "target_sparsity",
             "frozen_from",
+            "prune_int8_from",
             "centroid_learning_rate",
             "reference_sign",
         )
@@ -179,6 +192,7 @@ IDENTITY = (
     "float_weights",
     "seed",
     "batch_size",
+    "steps_per_epoch",
     "float_learning_rate",
     "float_weight_decay",
     "learning_rate",
@@ -190,6 +204,7 @@ IDENTITY = (
     "target_sparsity",
     "sparsity_ramp",
     "frozen_from",
+    "prune_int8_from",
     "centroid_learning_rate",
     "reference_sign",
 )

@@ -73,9 +73,18 @@ class ImageData:
         return batches.batch(batch_size).map(lambda x, y: (self.normalise(x), y)).prefetch(2)
 
     def training(
-        self, *, batch_size: int, seed: int, first_epoch: int, last_epoch: int
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        first_epoch: int,
+        last_epoch: int,
+        steps: int | None = None,
     ) -> tf.data.Dataset:
-        """Shuffled, augmented, normalised batches of epochs [first_epoch, last_epoch)."""
+        """Shuffled, augmented, normalised batches of epochs [first_epoch, last_epoch).
+
+        An epoch has all whole batches, or the first `steps` of them.
+        """
         images, labels = tf.constant(self.train.images), tf.constant(self.train.labels)
         augment = augmentation(mirror=self.name in MIRRORED, shift=SHIFT.get(self.name, 0))
 
@@ -88,6 +97,7 @@ class ImageData:
             order = tf.random.experimental.stateless_shuffle(
                 tf.range(len(self.train)), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
             )
+            order = order if steps is None else order[: steps * batch_size]
             rows = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
             return rows.enumerate().map(lambda number, rows: batch(epoch, number, rows))
 

@@ -112,6 +112,7 @@ def train(
     phase: Phase,
     *,
     batch_size: int,
+    steps_per_epoch: int,
     seed: int,
     output_dir: Path,
     ternary: bool,
@@ -120,10 +121,9 @@ def train(
     verbose: int = 1,
 ) -> None:
     """Run a phase from its latest checkpoint, or from its start where there is none."""
-    steps = data.steps_per_epoch(batch_size)
     cross_entropy = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(
-        optimiser(phase, steps),
+        optimiser(phase, steps_per_epoch),
         distil.loss if distil else cross_entropy,
         metrics=[
             tf_keras.metrics.MeanMetricWrapper(distillation.accuracy, name="accuracy")
@@ -141,11 +141,15 @@ def train(
         print(f"{phase.name}: resuming after epoch {done} of {phase.epochs}")
     zeros = (lambda: summary(model).zeros) if ternary else None
     batches = data.training(
-        batch_size=batch_size, seed=seed, first_epoch=done, last_epoch=phase.epochs
+        batch_size=batch_size,
+        steps=steps_per_epoch,
+        seed=seed,
+        first_epoch=done,
+        last_epoch=phase.epochs,
     )
     model.fit(
         distil.attach(batches) if distil else batches,
-        steps_per_epoch=steps,
+        steps_per_epoch=steps_per_epoch,
         initial_epoch=done,
         epochs=phase.epochs,
         validation_data=data.evaluation(data.validation),

@@ -43,6 +43,7 @@ class Settings:
     validation_fraction: float
     jit_compile: bool
     verbose: int
+    steps_per_epoch: int | None
     method: TernaryMethod
     output_dir: Path
     distribute: str | None = None
@@ -128,7 +129,7 @@ def build(settings: Settings, data: image_data.ImageData) -> tf_keras.Model:
 def method_for(settings: Settings, data: image_data.ImageData) -> TernaryMethod:
     """The method, told how many steps it has; a target sparsity rises over --sparsity_ramp."""
     config = settings.method.get_config()
-    steps = settings.epochs * data.steps_per_epoch(settings.batch_size)
+    steps = settings.epochs * steps_per_epoch(settings, data)
     if "total_steps" in config:
         config["total_steps"] = steps
     if settings.sparsity_ramp and config.get("target_sparsity") is not None:
@@ -142,6 +143,22 @@ def method_for(settings: Settings, data: image_data.ImageData) -> TernaryMethod:
             frequency=1,
         )
     return type(settings.method)(**config)
+
+
+def steps_per_epoch(settings: Settings, data: image_data.ImageData) -> int:
+    """Those of --steps_per_epoch, or of all training images.
+
+    Raises:
+      DataError: there are not so many images.
+    """
+    every = data.steps_per_epoch(settings.batch_size)
+    wanted = settings.steps_per_epoch or every
+    if wanted > every:
+        raise image_data.DataError(
+            f"--steps_per_epoch must be at most {every}: so many batches of {settings.batch_size} "
+            f"the {len(data.train)} training images of '{data.name}' give. Received: {wanted}."
+        )
+    return wanted
 
 
 def float_phase(settings: Settings) -> recipe.Phase:
@@ -172,6 +189,7 @@ def train(
         data,
         phase,
         batch_size=settings.batch_size,
+        steps_per_epoch=steps_per_epoch(settings, data),
         seed=settings.seed,
         output_dir=settings.output_dir,
         ternary=ternary,

@@ -47,6 +47,9 @@ CENTROID_FLOOR = 0.675
 # The published s, and where nothing is said, the published gamma.
 DEFAULT_CENTROID_SCALE = 0.3
 DEFAULT_ENTROPY_GAIN = 0.1
+# Published for the pruning of the layers that stay int8 (EfficientNet-B1, ec2t.md 2.8).
+PRUNING_CENTROID_SCALE = 0.25
+PRUNING_ENTROPY_GAIN = 0.15
 # With a target sparsity: values of s to choose from.
 CENTROID_SCALES = tuple(0.05 * 1.3**step for step in range(14))
 # A target sparsity missed by more than this at the start is worth a warning.
@@ -147,7 +150,11 @@ class EC2T(TernaryMethod):
       frozen_from: optimiser step from which on the assignment does not change any more, while
         centroids and all other weights go on training; or a share of `total_steps`, between 0 and
         1. None trains the assignment to the end.
-      total_steps: optimiser steps of the whole training; needed where `frozen_from` is a share.
+      prune_int8_from: optimiser step, or share of `total_steps`, from which on the layers that the
+        policy's defaults keep int8 (the first, the last, depthwise) are pruned too: `ECP` with the
+        paper's s and gamma for such layers (ec2t.md 2.8). `frozen_from` freezes them with the
+        others. None leaves them int8.
+      total_steps: optimiser steps of the whole training; needed where a moment is a share.
       centroid_learning_rate: learning rate of the centroids relative to the optimiser's, under
         optimisers that do not depend on the gradient's scale (Adam and its family); its square
         under plain SGD. The reference uses 0.1.
@@ -177,6 +184,7 @@ class EC2T(TernaryMethod):
         schedule: PruningSchedule | dict | None = None,
         schedule_of: Literal["sparsity", "entropy_gain"] = "sparsity",
         frozen_from: float | None = None,
+        prune_int8_from: float | None = None,
         total_steps: int | None = None,
         centroid_learning_rate: float = 0.1,
         level_grid: int | None = None,
@@ -231,7 +239,18 @@ class EC2T(TernaryMethod):
         self.schedule_of = schedule_of
         self.frozen_from = frozen_from
         self.total_steps = total_steps
-        _check_frozen_from(frozen_from, total_steps)
+        self.prune_int8_from = prune_int8_from
+        if total_steps is not None and total_steps < 1:
+            raise ValueError(
+                f"total_steps must be at least 1. Received: total_steps={total_steps}."
+            )
+        check_moment("frozen_from", frozen_from)
+        check_moment("prune_int8_from", prune_int8_from)
+        if _not_before(prune_int8_from, frozen_from):
+            raise ValueError(
+                "prune_int8_from must come before frozen_from, which freezes what is pruned too. "
+                f"Received: prune_int8_from={prune_int8_from}, frozen_from={frozen_from}."
+            )
         self.centroid_learning_rate = float(centroid_learning_rate)
         self.level_grid = None if level_grid is None else int(level_grid)
         self.reference_sign = bool(reference_sign)
@@ -245,6 +264,7 @@ class EC2T(TernaryMethod):
             "schedule": schedules.serialize(self.schedule),
             "schedule_of": self.schedule_of,
             "frozen_from": self.frozen_from,
+            "prune_int8_from": self.prune_int8_from,
             "total_steps": self.total_steps,
             "centroid_learning_rate": self.centroid_learning_rate,
             "level_grid": self.level_grid,
@@ -271,15 +291,7 @@ class EC2T(TernaryMethod):
         Raises:
           ValueError: it is a share of a number of steps that is not known.
         """
-        if self.frozen_from is None or not _is_share(self.frozen_from):
-            return None if self.frozen_from is None else int(self.frozen_from)
-        if self.total_steps is None:
-            raise ValueError(
-                "frozen_from as a share of the training requires total_steps. Received: "
-                f"frozen_from={self.frozen_from}. Pass total_steps=epochs * steps_per_epoch, or "
-                "the step itself."
-            )
-        return round(self.frozen_from * self.total_steps)
+        return step_of("frozen_from", self.frozen_from, self.total_steps)
 
     @property
     def _counts_steps(self) -> bool:
@@ -547,17 +559,35 @@ def _held_codes(negative: tf.Tensor, positive: tf.Tensor, state: State) -> tf.Te
     return tf.where(state["frozen"], state["codes"], codes) if "frozen" in state else codes
 
 
-def _is_share(frozen_from: float) -> bool:
-    return 0.0 < frozen_from < 1.0
+def _not_before(first: float | None, second: float | None) -> bool:
+    """Whether two moments, both shares or both steps, are in the wrong order."""
+    if first is None or second is None or (0.0 < first < 1.0) != (0.0 < second < 1.0):
+        return False
+    return first >= second
 
 
-def _check_frozen_from(frozen_from: float | None, total_steps: int | None) -> None:
-    if total_steps is not None and total_steps < 1:
-        raise ValueError(f"total_steps must be at least 1. Received: total_steps={total_steps}.")
-    if frozen_from is None or _is_share(frozen_from):
-        return
-    if not frozen_from >= 0 or frozen_from != int(frozen_from):
+def step_of(option: str, moment: float | None, total_steps: int | None) -> int | None:
+    """The optimiser step of a moment, which is one already or a share of `total_steps`.
+
+    Raises:
+      ValueError: it is a share of a number of steps that is not known; names the `option`.
+    """
+    if moment is None or not 0.0 < moment < 1.0:
+        return None if moment is None else int(moment)
+    if total_steps is None:
         raise ValueError(
-            "frozen_from must be an optimiser step (0, 1, 2, ...) or a share between 0 and 1 "
-            f"(exclusive) of total_steps. Received: frozen_from={frozen_from}."
+            f"{option} as a share of the training requires total_steps. Received: "
+            f"{option}={moment}. Pass total_steps=epochs * steps_per_epoch, or the step itself."
+        )
+    return round(moment * total_steps)
+
+
+def check_moment(option: str, moment: float | None) -> None:
+    """Raise ValueError where `moment` is neither None, nor a share, nor an optimiser step."""
+    if moment is None or 0.0 < moment < 1.0:
+        return
+    if not moment >= 0 or moment != int(moment):
+        raise ValueError(
+            f"{option} must be an optimiser step (0, 1, 2, ...) or a share between 0 and 1 "
+            f"(exclusive) of total_steps. Received: {option}={moment}."
         )

@@ -38,6 +38,12 @@ def test_an_epoch_depends_on_its_number_and_the_seed_only(digits: image_data.Ima
     assert np.any(whole[0] != batches(digits, 0, 1, seed=6)[0])
 
 
+def test_a_short_epoch_is_the_beginning_of_a_whole_one(digits: image_data.ImageData) -> None:
+    whole = batches(digits, 0, 2)
+    short = digits.training(batch_size=100, steps=3, seed=5, first_epoch=0, last_epoch=2)
+    assert [int(y[0]) for _, y in short] == [int(batch[-100]) for batch in whole[:3] + whole[12:15]]
+
+
 def test_every_image_once_an_epoch(digits: image_data.ImageData) -> None:
     pipeline = digits.training(batch_size=1, seed=0, first_epoch=0, last_epoch=1)
     labels = np.sort([int(y[0]) for _, y in pipeline])

@@ -427,6 +427,54 @@ def test_frozen_latents_get_no_gradient():
 
 
 # ------------------------------------------------------------------------------------------------
+# Pruning of the int8 layers, as a phase
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_int8_layers_are_pruned_from_their_moment_on(eagerly):
+    """Train, prune the int8 layers, freeze: one `fit`."""
+    method = EC2T(target_sparsity=0.8, prune_int8_from=0.5, frozen_from=0.75, total_steps=16)
+    model = ternary_net(method, optimizer=tf_keras.optimizers.Adam(0.01), run_eagerly=eagerly)
+    assert model.ec2t_report.of("prune") == ["first", "last"]
+
+    def pruned() -> list[np.ndarray]:
+        return [k.assign().codes == 0 for k in ternary_layers(model) if not k.method.is_ternary]
+
+    def share() -> float:
+        return float(np.mean(np.concatenate([zeros.ravel() for zeros in pruned()])))
+
+    fit(model, steps=4)
+    assert share() < 0.05
+    fit(model, steps=4)
+    assert share() > 0.15
+    fit(model, steps=4)
+    frozen = pruned()
+    fit(model, steps=4)
+    for before, after in zip(frozen, pruned(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    # What is computed is what is exported.
+    for k in ternary_layers(model):
+        computed = k.method.quantise(
+            tf.convert_to_tensor(k.latent),
+            k.state,
+            relative_size=k.quantizer.relative_size,
+            training=False,
+        )
+        np.testing.assert_array_equal(computed, k.assign().dequantise())
+
+
+def test_before_their_moment_int8_layers_train_as_such():
+    def gradients(method: EC2T) -> dict[str, np.ndarray]:
+        model = ternary_net(method)
+        names = [variable.name for variable in model.trainable_variables]
+        return dict(zip(names, gradients_of(model, X, Y), strict=True))
+
+    plain, waiting = gradients(EC2T()), gradients(EC2T(prune_int8_from=5))
+    for name in ("quant_first/kernel:0", "quant_last/kernel:0"):
+        np.testing.assert_allclose(plain[name], waiting[name], rtol=1e-5, atol=1e-7)
+
+
+# ------------------------------------------------------------------------------------------------
 # Bad input
 
 
@@ -439,6 +487,8 @@ def test_frozen_latents_get_no_gradient():
         ({"frozen_from": -1}, "frozen_from"),
         ({"frozen_from": 1.5}, "frozen_from"),
         ({"frozen_from": 0.7, "total_steps": 0}, "total_steps"),
+        ({"prune_int8_from": -1}, "prune_int8_from"),
+        ({"prune_int8_from": 0.8, "frozen_from": 0.7}, "must come before frozen_from"),
         ({"schedule": ConstantSparsity(0.5, 0), "schedule_of": "gain"}, "schedule_of"),
         ({"schedule": {"class_name": "Nobody", "config": {}}}, "Nobody"),
     ],
@@ -448,9 +498,10 @@ def test_bad_options_are_refused(options, message):
         EC2T(**options)
 
 
-def test_a_share_of_an_unknown_length_is_refused():
+@pytest.mark.parametrize("moment", ["frozen_from", "prune_int8_from"])
+def test_a_share_of_an_unknown_length_is_refused(moment):
     with pytest.raises(ValueError, match="requires total_steps"):
-        ec2t_tf.apply(float_net(), EC2T(frozen_from=0.7))
+        ec2t_tf.apply(float_net(), EC2T(**{moment: 0.7}))
 
 
 def test_no_schedule_is_refused():

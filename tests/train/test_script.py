@@ -98,6 +98,7 @@ def test_killed_and_resumed_gives_the_same_weights(uninterrupted: Path, tmp_path
         (["--output_dir=/proc/nowhere"], "a folder that can be written"),
         (["--model=lenet5"], "at least 12x12 pixels"),
         (["--float_weights={tmp}/missing.npz"], "missing.npz"),
+        (["--steps_per_epoch=1000"], "Received: 1000"),
         (["stray"], "No arguments but flags"),
     ],
 )

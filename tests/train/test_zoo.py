@@ -10,6 +10,8 @@ from ec2t_tf.train import data as image_data
 from ec2t_tf.train import zoo
 from ec2t_tf.train.zoo.published import load_weights
 
+from ec2t_tf.policy import Policy
+
 
 @pytest.mark.parametrize(
     ("name", "shape", "parameters"),
@@ -24,6 +26,13 @@ def test_parameters(name: str, shape: tuple[int, int, int], parameters: int) -> 
     model = zoo.build(name, input_shape=shape, classes=10)
     assert model.count_params() == parameters
     assert model.output_shape == (None, 10)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "micronet", "resnet8", "resnet18", "resnet20"])
+def test_no_layer_stays_float(name: str) -> None:
+    report = Policy().decide(zoo.build(name, input_shape=(32, 32, 3), classes=10))
+    assert not report.refused
+    assert not report.of("float")
 
 
 def test_unknown_network_and_small_images() -> None:

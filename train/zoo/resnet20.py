@@ -15,6 +15,8 @@ Tensor = object  # symbolic Keras tensor
 class PadChannels(layers.Layer):
     """Zero-pads the channels of an NHWC tensor by `before` and `after`."""
 
+    moves_values_only = True  # so int8 stays int8
+
     def __init__(self, before: int, after: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.before, self.after = before, after
