@@ -118,7 +118,7 @@ flags.DEFINE_enum("twn_threshold", "mean", ["mean", "max", "exact"], "TWN: rule 
 flags.DEFINE_float("twn_factor", None, "TWN: of the mean (default 0.75) or the max (default 0.05)")
 flags.DEFINE_bool("twn_per_channel", False, "TWN: a scale for each channel of a convolution")
 flags.DEFINE_float("tga_initial_threshold", 0.05, "TGA: first threshold / largest weight")
-flags.DEFINE_float("tga_threshold_learning_rate", 1.0, "TGA: relative to --learning_rate")
+flags.DEFINE_float("tga_threshold_learning_rate", 0.01, "TGA: relative to --learning_rate")
 flags.DEFINE_enum(
     "tga_update", "joint", ["joint", "two_pass"], "TGA: thresholds with the weights or before them"
 )
