@@ -31,11 +31,19 @@ def _report(arguments: argparse.Namespace) -> None:
 def _sizes(arguments: argparse.Namespace) -> None:
     from .sizes import sizes, table
 
-    keep = arguments.output_dir
+    keep, files = arguments.output_dir, arguments.files
+    names = [file.stem for file in files]
+    if len(set(names)) < len(names):  # runs of the script all call theirs model.tflite
+        names = [f"{file.resolve().parent.name}/{file.stem}" for file in files]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            "files of different names, or in folders of different names, are required. "
+            f"Received: {', '.join(map(str, files))}."
+        )
     print(
         table(
-            sizes(file, output_dir=None if keep is None else keep / file.stem)
-            for file in arguments.files
+            sizes(file, name=name, output_dir=None if keep is None else keep / name)
+            for file, name in zip(files, names, strict=True)
         )
     )
 

@@ -163,12 +163,18 @@ def plot(rows: Iterable[Mapping[str, str]], folder: Path) -> list[Path]:
 
 def text(rows: Iterable[Mapping[str, str]]) -> str:
     """The rows as a table, in the order they were run."""
-    lines = ["method    target      s   gamma  seed   float %  ternary %  zeros %"]
+    rows = list(rows)
+    wide = max([len("method"), *(len(row["method"]) for row in rows)])
+    lines = [
+        f"{'method':{wide}}  target      s  gamma  seed  float %  ternary %  zeros %"
+        "  at entropy  .tflite"
+    ]
     for row in rows:
         lines.append(
-            f"{row['method']:8}{row['target_sparsity']:>8}{row['centroid_scale']:>7}"
-            f"{row['entropy_gain']:>8}{row['seed']:>6}{100 * float(row['float_accuracy']):10.2f}"
+            f"{row['method']:{wide}}{row['target_sparsity']:>8}{row['centroid_scale']:>7}"
+            f"{row['entropy_gain']:>7}{row['seed']:>6}{100 * float(row['float_accuracy']):9.2f}"
             f"{100 * float(row['ternary_accuracy']):11.2f}{100 * float(row['zeros']):9.2f}"
+            f"{round(float(row['entropy_bytes'])):12,}{row['tflite_bytes']:>9}"
         )
     return "\n".join(lines)
 

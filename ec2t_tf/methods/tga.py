@@ -39,9 +39,9 @@ class TGA(TernaryMethod):
     Args:
       initial_threshold: d to begin with, in units of max|W|. 0.05 in the released code.
       threshold_learning_rate: learning rate of d relative to the optimiser's (see `OwnRate`). 0.01
-        under Adam is the speed of the released code beside its Adam for the weights: SGD at the same
-        rate, with the gradient clamped to 1e-3 and momentum 0.9. At 1, d moves as fast as weights,
-        past all of them.
+        under Adam is the speed of the released code, which has SGD at the same rate for d, with the
+        gradient clamped to 1e-3 and momentum 0.9, beside Adam for the weights. At 1, d moves as
+        fast as the weights, past all of them.
       gradient_limit: the gradient of d is clamped to +- this, as in the released code. Under
         optimisers that do not depend on the gradient's scale (Adam) that only evens out outliers.
       update: "joint" for one step of everything; "two_pass" as the authors train: in each batch the

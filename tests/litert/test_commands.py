@@ -50,6 +50,19 @@ def test_sizes_are_those_on_disk(file, tmp_path, capsys):
     assert printed.count("\n|") == 7  # below the head: a rule, five formats, the entropy
 
 
+def test_sizes_of_files_of_one_name(file, tmp_path, capsys):
+    files = [tmp_path / run / "model.tflite" for run in ("first", "second")]
+    for path in files:
+        path.parent.mkdir()
+        path.write_bytes(file.read_bytes())
+    folder = tmp_path / "kept"
+    assert commands.main(["sizes", *map(str, files), f"--output_dir={folder}"]) == 0
+    assert "second/model" in capsys.readouterr().out
+    assert (folder / "first" / "model" / "packed.tflite").exists()
+    assert commands.main(["sizes", str(files[0]), str(files[0])]) == 2
+    assert "different names" in capsys.readouterr().err
+
+
 def test_verify_compares_every_runtime(int8_nets, file, tmp_path, capsys):
     small = tmp_path / "lenet5.ec2d"
     assert commands.main(["rewrite", str(file), "--format=download", f"--output={small}"]) == 0
