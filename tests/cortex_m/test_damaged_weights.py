@@ -43,7 +43,7 @@ static int run(void) {
 """
 _OPERATOR = """
 static int8_t input[7 * 6 * 4], output[4 * 6 * 6];
-static uint32_t buffer[4096];
+static uint64_t buffer[2048];
 static int run(void) {
   const int32_t in[4] = {1, 7, 6, 4}, out[4] = {1, 4, 6, 6};
   ec2t_tflm_node node;
