@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ec2t_tf.export.c import to_c
+from ec2t_tf.export.c import ModelError, to_c
 from ec2t_tf.export.c.arithmetic import exact_multiplier
 
 from tests import c_runner, nets
@@ -64,3 +64,16 @@ def test_more_than_31_bits(tmp_path: Path) -> None:
     to_c(model, tmp_path)
     program = c_runner.build_host(tmp_path)
     np.testing.assert_array_equal(c_runner.run_host(program, values, want.shape[1:]), want)
+
+
+def test_scales_that_cannot_be_exact(tmp_path: Path) -> None:
+    """7 / 10: double precision rounds some of its exact halves up and some down."""
+    net = nets.NetBuilder((1, 16), seed=0)
+    rows = net.weights(4, 16, 0.5)
+    net.graph.tensors[net.input].quantization.scale = [1.0]
+    filters = net.tensor(rows.shape, 7.0, 0, rows)
+    out = net.tensor((1, 4), 10.0, 0)
+    options = nets.schema.FullyConnectedOptionsT()
+    model = net.finish(net.operator("FULLY_CONNECTED", [net.input, filters, -1], out, options))
+    with pytest.raises(ModelError, match="no 39-bit multiplier"):
+        to_c(model, tmp_path)
