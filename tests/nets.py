@@ -1,10 +1,12 @@
 """Int8 .tflite nets for tests, written directly as flatbuffers: no TensorFlow, no training.
 
 Ternary layers hold {-minus, 0, +plus} a channel with two different magnitudes, and every third
-channel has its signs swapped, as a negative batch normalisation gain does it.
+channel of a convolution has its signs swapped, as a negative batch normalisation gain does it.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import flatbuffers
 import numpy as np
@@ -80,7 +82,9 @@ class NetBuilder:
         q = self.graph.tensors[index].quantization
         return q.scale[0], q.zeroPoint[0]
 
-    def weights(self, channels: int, taps: int, zeros: float | None) -> npt.NDArray[np.int8]:
+    def weights(
+        self, channels: int, taps: int, zeros: float | None, *, mirrored: bool = True
+    ) -> npt.NDArray[np.int8]:
         """[channel, tap]; `zeros` is the share of zeros of ternary weights, None means int8."""
         r = self.random
         if zeros is None:
@@ -89,7 +93,8 @@ class NetBuilder:
             [-1, 0, 1], (channels, taps), p=[(1 - zeros) / 2, zeros, (1 - zeros) / 2]
         )
         rows = np.where(symbols > 0, 127, np.where(symbols < 0, -93, 0))
-        rows[::3] *= -1
+        if mirrored:
+            rows[::3] *= -1
         return rows.astype(np.int8)
 
     def _scales(
@@ -147,9 +152,19 @@ class NetBuilder:
         kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         return self.operator(kind, [x, filters, constants], out, options)
 
-    def dense(self, x: int, outputs: int, *, zeros: float | None = 0.7, relu: bool = False) -> int:
+    def dense(
+        self,
+        x: int,
+        outputs: int,
+        *,
+        zeros: float | None = 0.7,
+        relu: bool = False,
+        mirrored: bool = False,
+    ) -> int:
+        """`mirrored` is what no exported net has: the exporter makes a convolution of a Dense layer
+        before a batch normalisation."""
         size = int(np.prod(self.shape(x)))
-        rows = self.weights(outputs, size, zeros)
+        rows = self.weights(outputs, size, zeros, mirrored=mirrored)
         _, scale_out, bias = self._scales(x, rows)
         filters = self.tensor(rows.shape, 0.01, 0, rows)
         constants = self.tensor((outputs,), 0.01 * self.quantisation(x)[0], 0, bias)
@@ -308,8 +323,69 @@ def odds_and_ends(*, seed: int = 5) -> bytes:
     x = net.reshape(x, (1, w * c, h, 1))
     x = net.conv(x, 7, (1, 1), (1, 1), zeros=None)
     x = net.elementwise("RELU", x, net.quantisation(x)[0], -128)
-    x = net.dense(net.mean(x), 11, zeros=0.5)
+    x = net.dense(net.mean(x), 11, zeros=0.5, mirrored=True)
     return net.finish(net.softmax(x))
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseCase:
+    """One fully connected layer, 96 -> 40, in whose outputs rounding shows: small weights and a
+    large `factor` (scales of input and weights over that of the output)."""
+
+    factor: float
+    zeros: float | None = 0.7
+    per_row: bool = False  # a scale for every row
+    mirrored: bool = False
+    seed: int = 0
+
+    def layer(
+        self,
+    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Weights, biases, and weight scales for input scale 1/64 and output scale 1/8."""
+        random = np.random.default_rng(self.seed)
+        p = None if self.zeros is None else [(1 - self.zeros) / 2, self.zeros, (1 - self.zeros) / 2]
+        choice = [-2, -1, 0, 1, 2] if p is None else [-1, 0, 2]
+        rows = random.choice(choice, (40, 96), p=p).astype(np.int8)
+        if self.mirrored:
+            rows[::3] *= -1
+        bias = random.integers(-400, 400, 40).astype(np.int32)
+        spread = random.uniform(0.5, 1.0, 40) if self.per_row else np.ones(1)
+        return rows, bias, (8 * self.factor * spread).astype(np.float32)
+
+    def model(self) -> bytes:
+        rows, bias, scales = self.layer()
+        net = NetBuilder((1, 96), seed=0)
+        net.graph.tensors[net.input].quantization.scale = [1 / 64]
+        filters = net.tensor(rows.shape, scales, 0, rows)
+        constants = net.tensor((40,), scales / 64, 0, bias)
+        out = net.tensor((1, 40), 1 / 8, 3)
+        options = schema.FullyConnectedOptionsT()
+        return net.finish(
+            net.operator("FULLY_CONNECTED", [net.input, filters, constants], out, options)
+        )
+
+    def rounded_twice(self, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """What the outputs would be if the layer rounded as convolutions do."""
+        from ec2t_tf.export.c.arithmetic import quantised_multiplier
+
+        rows, bias, scales = self.layer()
+        sums = (values.astype(np.int64) - 4) @ rows.T.astype(np.int64) + bias
+        pairs = [quantised_multiplier(float(s) / 64 / (1 / 8)) for s in scales]
+        multiplier, shift = (np.array(column) for column in zip(*pairs, strict=True))
+        high = (sums * multiplier + (1 << 30)) >> 31
+        size = (np.abs(high) + np.where(shift < 0, 1 << np.maximum(-shift - 1, 0), 0)) >> -shift
+        return np.clip(np.sign(high) * size + 3, -128, 127).astype(np.int8)
+
+
+DENSE = {
+    "lists": DenseCase(0.11),
+    "mirrored": DenseCase(0.07, mirrored=True),
+    "lists, rows": DenseCase(0.2, per_row=True, zeros=0.6),
+    "int8": DenseCase(0.09, zeros=None),
+    "int8, rows": DenseCase(0.15, zeros=None, per_row=True),
+    "halves": DenseCase(0.125),  # sums that end in 4/8: away from zero
+    "halves, int8": DenseCase(0.25, zeros=None),
+}
 
 
 def random_layers(seed: int) -> bytes:

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .arithmetic import activation_range, mean_multiplier, quantised_multiplier, same_padding
+from .arithmetic import (
+    Multiplier,
+    activation_range,
+    exact_multiplier,
+    mean_multiplier,
+    quantised_multiplier,
+    same_padding,
+)
 from .graph import ACTIVATIONS, Graph, ModelError, Operator, Tensor
 from .lists import as_ternary, best_rice_parameter, distances, rice
 from .lookup import lookup_table
@@ -174,14 +181,17 @@ class Lowering:
             raise ModelError(f"input {position} of {op.kind} must be a constant of type {dtype}.")
         return tensor
 
-    def _clamp(self, op: Operator, out: Tensor) -> str:
+    def _output_range(self, op: Operator, out: Tensor) -> tuple[int, int]:
         scale, zero_point = self._quantisation(out)
         name = ACTIVATIONS.get(int(op.options.get("activation", 0)), "unknown")
         try:
-            low, high = activation_range(name, scale, zero_point)
+            return activation_range(name, scale, zero_point)
         except ValueError as error:
             raise ModelError(str(error)) from error
-        return f"{{{zero_point}, {low}, {high}}}"
+
+    def _clamp(self, op: Operator, out: Tensor) -> str:
+        low, high = self._output_range(op, out)
+        return f"{{{self._quantisation(out)[1]}, {low}, {high}}}"
 
     # --- operators ---------------------------------------------------------------------------
 
@@ -224,7 +234,7 @@ class Lowering:
         filters: Tensor,
         source: Tensor,
         out: Tensor,
-    ) -> tuple[list[int], list[tuple[int, int]]]:
+    ) -> tuple[list[int], list[Multiplier]]:
         """Biases with the zero point folded in, and multipliers; `weights` is [channel, tap]."""
         scale_in, zero_in = self._quantisation(source)
         scale_out, _ = self._quantisation(out)
@@ -245,12 +255,39 @@ class Lowering:
         folded = bias - zero_in * weights.astype(np.int64).sum(axis=1)
         if np.abs(folded).max(initial=0) > 0x7FFFFFFF:
             raise ModelError(f"the bias of {op.kind} {out.name!r} does not fit 32 bits.")
-        product = np.float64(scale_in) * scales
-        if op.kind == "FULLY_CONNECTED" and len(filters.scale) == 1:
-            # Here, and only here, TensorFlow Lite multiplies the two scales in single precision.
-            product = np.float64(np.float32(scale_in) * filters.scale[0]) * np.ones(count)
-        real = product / np.float64(scale_out)
-        return [int(v) for v in folded], [quantised_multiplier(float(v)) for v in real]
+        real = np.float64(scale_in) * scales / np.float64(scale_out)
+        biases = [int(v) for v in folded]
+        if op.kind == "FULLY_CONNECTED":
+            return biases, self._exact_multipliers(op, biases, weights, real, out)
+        return biases, [Multiplier(*quantised_multiplier(float(v))) for v in real]
+
+    def _exact_multipliers(
+        self,
+        op: Operator,
+        biases: list[int],
+        weights: npt.NDArray[np.int8],
+        real: npt.NDArray[np.float64],
+        out: Tensor,
+    ) -> list[Multiplier]:
+        """TensorFlow Lite's reference rounds a fully connected layer's products in double
+        precision: multipliers that give the same outputs, one a row, equal where `real` is."""
+        zero_point = self._quantisation(out)[1]
+        least, most = (limit - zero_point for limit in self._output_range(op, out))
+        largest = np.abs(np.array(biases)) + 128 * np.abs(weights.astype(np.int64)).sum(axis=1)
+        bounds: dict[float, int] = {}
+        for value, bound in zip(real.tolist(), largest.tolist(), strict=True):
+            bounds[value] = min(max(bounds.get(value, 0), bound), 1 << 31)
+        found = {}
+        for value, bound in bounds.items():
+            multiplier = exact_multiplier(value, least, most, bound)
+            if multiplier is None:
+                raise ModelError(
+                    f"{op.kind} {out.name!r}: no 39-bit multiplier rounds sums up to {bound} "
+                    f"times {value} as TensorFlow Lite does in double precision. Change the scale "
+                    "of its output a little (another representative dataset does that)."
+                )
+            found[value] = multiplier
+        return [found[value] for value in real.tolist()]
 
     def _convolution(self, op: Operator) -> None:
         graph = self.graph
@@ -307,7 +344,9 @@ class Lowering:
         name = f"{'depthwise' if depthwise else 'convolution'} {kernel_h}x{kernel_w}"
         name += f" {layout.channels} -> {count}"
         if kernels == sizes and outs == (1, 1) and not depthwise and max(map(max, pads)) == 0:
-            self._whole_input(name, source, target, weights, (biases, multipliers), clamp)
+            self._whole_input(
+                name, source, target, weights, (biases, multipliers), clamp, once=False
+            )
             return
         layout.require(top, bottom, left, right)
         taps = [
@@ -595,7 +634,7 @@ class Lowering:
         biases, multipliers = self._channels(op, weights, filters, tensors[source], tensors[target])
         clamp = self._clamp(op, tensors[target])
         name = f"fully connected {size} -> {len(weights)}"
-        self._whole_input(name, source, target, weights, (biases, multipliers), clamp)
+        self._whole_input(name, source, target, weights, (biases, multipliers), clamp, once=True)
 
     def _whole_input(
         self,
@@ -603,11 +642,13 @@ class Lowering:
         source: int,
         target: int,
         weights: npt.NDArray[np.int8],
-        channels: tuple[list[int], list[tuple[int, int]]],
+        channels: tuple[list[int], list[Multiplier]],
         clamp: str,
+        *,
+        once: bool,
     ) -> None:
         """A layer whose outputs each see all inputs; `weights` are [outputs, inputs] in plane
-        order, `channels` their biases and multipliers."""
+        order, `channels` their biases and multipliers, `once` says how often it rounds."""
         layout = self.layouts[source]
         size = weights.shape[1]
         biases, multipliers = channels
@@ -650,7 +691,7 @@ class Lowering:
             )
             code.declarations.append(
                 f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
-                f"{size}, {count}, {int(lists)}, {clamp}}};"
+                f"{size}, {count}, {int(lists)}, {int(once)}, {clamp}}};"
             )
             code.statements.append(
                 f"ec2t_mcu_fully_connected_run(&layer_{n}, {entry}, {names.output});"
@@ -1116,15 +1157,15 @@ def _array(type_name: str, name: str, values: npt.ArrayLike) -> str:
 def _channel_table(
     n: int,
     biases: Sequence[int],
-    multipliers: Sequence[tuple[int, int]],
+    multipliers: Sequence[Multiplier],
     minus_count: npt.NDArray,
     plus_count: npt.NDArray,
     minus: npt.NDArray,
     plus: npt.NDArray,
 ) -> str:
     rows = [
-        f"    {{{b}, {m}, {mc}, {pc}, {s}, {mv}, {pv}, 0}},"
-        for b, (m, s), mc, pc, mv, pv in zip(
+        f"    {{{b}, {m.multiplier}, {mc}, {pc}, {m.shift}, {mv}, {pv}, {m.low}}},"
+        for b, m, mc, pc, mv, pv in zip(
             biases,
             multipliers,
             minus_count.tolist(),

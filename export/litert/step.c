@@ -55,12 +55,16 @@ static ec2t_claim finish_layer(const TfLiteTensor *input, const TfLiteTensor *ou
                    "the quantisation of its input or output is not the one in its blob");
     }
     const size_t entries = (size_t)ec2t_requant_entries(layer);
-    step->requant_entries = malloc(entries * (sizeof(int32_t) + sizeof(int8_t)));
+    const bool real = layer->op == EC2T_FULLY_CONNECTED && options->requant == EC2T_REQUANT_TFLITE;
+    step->requant_entries =
+        malloc(entries * (real ? sizeof(double) : sizeof(int32_t) + sizeof(int8_t)));
     if (step->requant_entries == NULL) {
         return say(reason, otherwise, "out of memory");
     }
     ec2t_status status;
-    if (options->requant == EC2T_REQUANT_TFLITE) {
+    if (real) {
+        status = ec2t_requant_from_layer_real(layer, step->requant_entries, &step->requant);
+    } else if (options->requant == EC2T_REQUANT_TFLITE) {
         int32_t *multipliers = step->requant_entries;
         status = ec2t_requant_from_layer_tflite(layer, multipliers,
                                                 (int8_t *)(multipliers + entries), &step->requant);
@@ -69,9 +73,6 @@ static ec2t_claim finish_layer(const TfLiteTensor *input, const TfLiteTensor *ou
     }
     if (status != EC2T_OK) {
         return say(reason, otherwise, "requantisation: %s", ec2t_status_text(status));
-    }
-    if (layer->op == EC2T_FULLY_CONNECTED && step->requant.mode == EC2T_REQUANT_TFLITE) {
-        step->requant.mode = EC2T_REQUANT_TFLITE_ONCE;
     }
     return EC2T_CLAIMED;
 }

@@ -54,9 +54,15 @@ static size_t rounded(size_t size) {
     return (size + 3u) & ~(size_t)3u;
 }
 
+/* Of the multipliers and shifts of a convolution, or the factors of a fully connected layer. */
+static size_t requant_size(const ec2t_layer *layer) {
+    const size_t entries = (size_t)ec2t_requant_entries(layer);
+    return layer->op == EC2T_FULLY_CONNECTED ? sizeof(double) * entries
+                                             : 4u * entries + rounded(entries);
+}
+
 size_t ec2t_tflm_get_buffer_size(const ec2t_tflm_node *node) {
-    const size_t entries = (size_t)ec2t_requant_entries(&node->layer);
-    return 4u * entries + rounded(entries) + rounded(2u * (size_t)node->layer.taps) +
+    return requant_size(&node->layer) + rounded(2u * (size_t)node->layer.taps) +
            ec2t_decoder_get_buffer_size(&node->layer);
 }
 
@@ -64,15 +70,16 @@ ec2t_status ec2t_tflm_attach(ec2t_tflm_node *node, void *buffer, size_t size) {
     if (size < ec2t_tflm_get_buffer_size(node)) {
         return EC2T_ERROR_BUFFER;
     }
-    const size_t entries = (size_t)ec2t_requant_entries(&node->layer);
-    uint8_t *const bytes = buffer;
-    node->multipliers = (int32_t *)buffer;
-    node->shifts = (int8_t *)(bytes + 4u * entries);
-    node->taps = (uint16_t *)(void *)(bytes + 4u * entries + rounded(entries));
-    node->decoder_scratch =
-        bytes + 4u * entries + rounded(entries) + rounded(2u * (size_t)node->layer.taps);
-    return ec2t_requant_from_layer_tflite(&node->layer, node->multipliers, node->shifts,
-                                          &node->requant);
+    const ec2t_layer *const layer = &node->layer;
+    uint8_t *const taps = (uint8_t *)buffer + requant_size(layer);
+    node->taps = (uint16_t *)(void *)taps;
+    node->decoder_scratch = taps + rounded(2u * (size_t)layer->taps);
+    if (layer->op == EC2T_FULLY_CONNECTED) {
+        return ec2t_requant_from_layer_real(layer, buffer, &node->requant);
+    }
+    int32_t *const multipliers = buffer;
+    return ec2t_requant_from_layer_tflite(
+        layer, multipliers, (int8_t *)(multipliers + ec2t_requant_entries(layer)), &node->requant);
 }
 
 /* Sum of the input, less its zero point, at the taps of a list for one output pixel. */

@@ -14,8 +14,6 @@ typedef struct {
     ec2t_layer layer;
     ec2t_conv2d_shape shape;
     ec2t_requant requant;
-    int32_t *multipliers;
-    int8_t *shifts;
     uint16_t *taps;
     void *decoder_scratch;
 } ec2t_tflm_node;
@@ -28,7 +26,7 @@ ec2t_status ec2t_tflm_prepare(ec2t_tflm_node *node, const void *blob, size_t blo
                               const int32_t *input, int32_t input_rank, const int32_t *output,
                               int32_t output_rank);
 
-/* Bytes ec2t_tflm_attach needs, to be kept as long as the node, on a 4-byte boundary. */
+/* Bytes ec2t_tflm_attach needs, to be kept as long as the node, on an 8-byte boundary. */
 size_t ec2t_tflm_get_buffer_size(const ec2t_tflm_node *node);
 ec2t_status ec2t_tflm_attach(ec2t_tflm_node *node, void *buffer, size_t size);
 

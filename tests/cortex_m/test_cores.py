@@ -33,6 +33,31 @@ def test_equals_the_reference(tmp_path: Path, core: str, name: str) -> None:
     _compare(tmp_path, core, name, 4)
 
 
+@pytest.mark.parametrize("core", qemu.CORES)
+@pytest.mark.parametrize("name", ["lists", "int8, rows"])
+def test_fully_connected_layers_round_once(tmp_path: Path, core: str, name: str) -> None:
+    case = nets.DENSE[name]
+    model = case.model()
+    values = nets.inputs(model, 16)
+    want = nets.reference(model, values)
+    assert (case.rounded_twice(values) != want).any()
+    to_c(model, tmp_path, core=core)
+    got, _, _ = c_runner.run_core(core, tmp_path, values, want.shape[1:])
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(7, 13))
+@pytest.mark.parametrize("core", qemu.CORES)
+def test_lenet5_with_other_weights(tmp_path: Path, core: str, seed: int) -> None:
+    model = nets.lenet5(seed=seed)
+    values = nets.inputs(model, 16, seed=seed)
+    want = nets.reference(model, values)
+    to_c(model, tmp_path, core=core)
+    got, _, _ = c_runner.run_core(core, tmp_path, values, want.shape[1:])
+    np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("core", qemu.CORES)
 @pytest.mark.parametrize("name", nets.NETS)

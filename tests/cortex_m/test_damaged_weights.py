@@ -16,6 +16,14 @@ from tests.tflm.test_operators import KERNELS, ROOM, blob
 
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
 
+# What the operators need of a C library.
+STRING_H = """#pragma once
+#include <stddef.h>
+void *memcpy(void *restrict, const void *restrict, size_t);
+void *memset(void *, int, size_t);
+int memcmp(const void *, const void *, size_t);
+void *memmove(void *, const void *, size_t);
+"""
 _MAIN = """
 #include "semihost.h"
 INCLUDE
@@ -43,7 +51,7 @@ static int run(void) {
 """
 _OPERATOR = """
 static int8_t input[7 * 6 * 4], output[4 * 6 * 6];
-static uint32_t buffer[4096];
+static uint64_t buffer[2048];
 static int run(void) {
   const int32_t in[4] = {1, 7, 6, 4}, out[4] = {1, 4, 6, 6};
   ec2t_tflm_node node;
@@ -102,11 +110,7 @@ def test_generated_net(tmp_path: Path, core: str) -> None:
 def test_packed_operator(tmp_path: Path) -> None:
     """The blob of a `packed` file; its checksum finds every damage."""
     good = blob()
-    (tmp_path / "string.h").write_text(
-        "#pragma once\n#include <stddef.h>\nvoid *memcpy(void *restrict, const void *restrict, "
-        "size_t);\nvoid *memset(void *, int, size_t);\nint memcmp(const void *, const void *, "
-        "size_t);\nvoid *memmove(void *, const void *, size_t);\n"
-    )
+    (tmp_path / "string.h").write_text(STRING_H)
     main = _MAIN.replace("INCLUDE", '#include "ec2t_tflm.h"').replace("BODY", _OPERATOR)
     sources = [ROOM / "ec2t_tflm.c", *KERNELS]
     statuses = _statuses(tmp_path, "m4", good, main, sources, [build.INCLUDE, ROOM, tmp_path])

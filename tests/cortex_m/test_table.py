@@ -73,6 +73,26 @@ def test_ram_is_at_most_the_arena_of_tflm(name: str) -> None:
     assert all(row["ours"]["ram"] <= limit for row in rows.values())
 
 
+def test_huffman_takes_at_most_two_hundredths_more_than_its_limit() -> None:
+    rows = [
+        row
+        for net in table()["tflm"].values()
+        for name, row in net.items()
+        if name.startswith("huffman, ")
+    ]
+    assert len(rows) == 7
+    assert all(row["bits"] <= row["bound"] + 0.02 for row in rows)
+
+
+@needs_tools
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
+def test_fully_connected_count_is_within_two_percent(tmp_path: Path, core: str) -> None:
+    name = "fully connected 512 -> 64"
+    recorded = table()["layers"][name][core]["70% speed"]
+    found = mcu.layer(mcu.SHAPES[name](0.7), core, tmp_path, optimize="speed")
+    assert found == pytest.approx(recorded, rel=0.02)
+
+
 @needs_tools
 def test_one_file_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table of `--model`; its instructions are those of the committed table."""

@@ -19,6 +19,7 @@ STATUS = (
     *("OK", "ARGUMENT", "UNALIGNED", "TRUNCATED", "MAGIC", "VERSION"),
     *("CHECKSUM", "HEADER", "STREAM", "BUFFER", "UNSUPPORTED"),
 )
+MODES = ("tflite", "fp32", "real")
 # The AVX-512 kernel with its vectors emulated: any x86 processor with AVX2 tests it.
 SANITIZE = (
     "-DEC2T_EMULATE_AVX512",
@@ -62,7 +63,7 @@ class Native:
     ) -> list[tuple[str, np.ndarray]]:
         """Status and flat int8 output of each case (mode, blob, NHWC input)."""
         request = b"".join(
-            _u32(2, ("tflite", "fp32").index(mode), *x.shape[:3])
+            _u32(2, MODES.index(mode), *x.shape[:3])
             + _sized(blob)
             + _sized(np.ascontiguousarray(x, np.int8).tobytes())
             for mode, blob, x in cases
@@ -92,7 +93,7 @@ class Native:
     ) -> list[tuple[str, np.ndarray]]:
         """Status and flat planar output of each case (mode, blob, planar input [c, h, w])."""
         request = b"".join(
-            _u32(5, kernel, split, ("tflite", "fp32").index(mode), *x.shape[1:])
+            _u32(5, kernel, split, MODES.index(mode), *x.shape[1:])
             + _sized(blob)
             + _sized(np.ascontiguousarray(x, np.int8).tobytes())
             for mode, blob, x in cases

@@ -94,6 +94,9 @@ static ec2t_status make_requant(const ec2t_layer *layer, uint32_t mode, ec2t_req
     if (mode == EC2T_REQUANT_FP32) {
         return ec2t_requant_from_layer_fp32(layer, memory, requant);
     }
+    if (mode == EC2T_REQUANT_REAL) {
+        return ec2t_requant_from_layer_real(layer, memory, requant);
+    }
     return ec2t_requant_from_layer_tflite(layer, memory, (int8_t *)memory + 4 * entries, requant);
 }
 
@@ -115,7 +118,7 @@ static void run_reference(void) {
         status = decode(&layer, &weights, &weights_size);
     }
     if (status == EC2T_OK) {
-        requant_memory = allocate(5 * (size_t)ec2t_requant_entries(&layer));
+        requant_memory = allocate(sizeof(double) * (size_t)ec2t_requant_entries(&layer));
         status = make_requant(&layer, mode, &requant, requant_memory);
     }
     if (status == EC2T_OK) {
@@ -198,7 +201,7 @@ static void run_planar(void) {
         status = ec2t_layer_parse(blob, blob_size, &layer);
     }
     if (status == EC2T_OK) {
-        requant_memory = allocate(5 * (size_t)ec2t_requant_entries(&layer));
+        requant_memory = allocate(sizeof(double) * (size_t)ec2t_requant_entries(&layer));
         status = make_requant(&layer, mode, &requant, requant_memory);
     }
     if (status == EC2T_OK) {

@@ -52,8 +52,19 @@ def convolve(layer: Layer, x: np.ndarray) -> np.ndarray:
     return out if layer.bias is None else out + layer.bias
 
 
+def real_factors(layer: Layer) -> np.ndarray:
+    """f64 factor of each channel, or of all."""
+    if isinstance(layer.requantisation, Scales):
+        scales = layer.requantisation
+        products = float(np.float32(scales.input)) * scales.weights.astype(np.float64)
+        return products / float(np.float32(scales.output))
+    fixed = layer.requantisation
+    return np.ldexp(fixed.multiplier.astype(np.float64), fixed.shift.astype(int) - 31)
+
+
 def requantise(layer: Layer, acc: np.ndarray, mode: str) -> np.ndarray:
-    """int8 outputs; TensorFlow Lite's double rounding, or f32 with ties to even (XNNPACK)."""
+    """int8 outputs; TensorFlow Lite's double rounding, f32 with ties to even (XNNPACK), or f64 with
+    ties away from zero (TensorFlow Lite's fully connected layers)."""
     low, high = layer.output_range
     zero = layer.output_zero_point
     if mode == "fp32":
@@ -62,6 +73,11 @@ def requantise(layer: Layer, acc: np.ndarray, mode: str) -> np.ndarray:
         factor = np.float32(scales.input) * scales.weights / np.float32(scales.output)
         scaled = acc.astype(np.float32) * factor
         return (np.rint(np.clip(scaled, low - zero, high - zero)) + zero).astype(np.int8)
+    if mode == "real":
+        scaled = np.clip(acc.astype(np.float64) * real_factors(layer), low - zero, high - zero)
+        whole = np.trunc(scaled)
+        away = np.sign(scaled) * (np.abs(scaled - whole) >= 0.5)
+        return (whole + away + zero).astype(np.int8)
     if isinstance(layer.requantisation, Scales):
         scales = layer.requantisation
         reals = float(np.float32(scales.input)) * scales.weights.astype(np.float64)
@@ -132,9 +148,11 @@ def test_twin_of_twin_on_one_pixel() -> None:
     assert acc.item() == 18
     assert requantise(layer, acc, "tflite").item() == 5
     assert requantise(layer, acc, "fp32").item() == 4
+    assert requantise(layer, acc, "real").item() == 5
+    assert requantise(layer, -acc, "real").item() == -5
 
 
-@pytest.mark.parametrize("mode", ["tflite", "fp32"])
+@pytest.mark.parametrize("mode", ["tflite", "fp32", "real"])
 def test_reference_equals_numpy(native, any_native, mode: str) -> None:
     rng = np.random.default_rng(12)
     cases, expected = [], []

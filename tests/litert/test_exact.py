@@ -5,6 +5,7 @@ import pytest
 from ec2t_tf.export.litert import Interpreter
 from ec2t_tf.export.tflite import packed
 
+from tests.nets import DENSE
 from tests.tflite.fixtures import RESOLVERS, outputs_of, random_inputs, run
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
@@ -48,6 +49,28 @@ def test_equal_to_stock_kernels(int8_nets, net, requant, expected, file, options
     )
     inputs, outputs = expected
     np.testing.assert_array_equal(outputs_of(interpreter, inputs), outputs)
+
+
+@pytest.mark.parametrize("name", [n for n, case in DENSE.items() if case.zeros is not None])
+def test_fully_connected_layers_round_once(name):
+    """In f64, halves away from zero; two roundings would give other outputs."""
+    case = DENSE[name]
+    model = case.model()
+    inputs = random_inputs(model, INPUTS)
+    wanted = run(model, inputs, STOCK["tflite"])
+    assert (case.rounded_twice(inputs[:, 0].astype(np.int8)) != wanted).any()
+    for content, options in (
+        (packed(model), {}),
+        (model, {"claim_int8": "always"}),
+        (model, {"claim_int8": "always", "reference": True}),
+    ):
+        interpreter = Interpreter(
+            model_content=content,
+            requant="tflite",
+            **options,
+            experimental_op_resolver_type=RESOLVERS[STOCK["tflite"]],
+        )
+        np.testing.assert_array_equal(outputs_of(interpreter, inputs), wanted)
 
 
 @pytest.mark.parametrize("mode", list(STOCK))

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import ec2t_tf.export.tflm as tflm_room
 import numpy as np
+import numpy.typing as npt
 import pytest
 from ec2t_tf.export.kernels import build
+from ec2t_tf.export.tflite import packed
 
 from tests import nets
+from tests.tflm import wheel
 
 ROOM = Path(tflm_room.__file__).parent
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -57,22 +60,31 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> str:
     return "RegisterEc2tOperators"
 
 
+def _equals_the_reference(registered: str, model: bytes, values: npt.NDArray[np.int8]) -> None:
+    got = wheel.outputs(packed(model), values, operators=[registered])
+    np.testing.assert_array_equal(got, nets.reference(model, values))
+
+
 @pytest.mark.parametrize("name", nets.NETS)
 def test_wheel_with_our_operators_equals_the_reference(registered: str, name: str) -> None:
-    packed = pytest.importorskip("ec2t_tf.export.tflite.packed")
-    from tflite_micro.python.tflite_micro import runtime
-
     model = nets.NETS[name]()
-    values = nets.inputs(model, 16)
-    interpreter = runtime.Interpreter.from_bytes(
-        packed.packed(model), custom_op_registerers=[registered]
-    )
-    outputs = []
-    for value in values:
-        interpreter.set_input(value[None], 0)
-        interpreter.invoke()
-        outputs.append(interpreter.get_output(0)[0])
-    np.testing.assert_array_equal(np.stack(outputs), nets.reference(model, values))
+    _equals_the_reference(registered, model, nets.inputs(model, 16))
+
+
+@pytest.mark.parametrize("name", [n for n, case in nets.DENSE.items() if case.zeros is not None])
+def test_fully_connected_layers_round_once(registered: str, name: str) -> None:
+    model = nets.DENSE[name].model()
+    _equals_the_reference(registered, model, nets.inputs(model, 64))
+
+
+def test_fully_connected_layers_of_the_wheel_round_twice() -> None:
+    """Its own kernel does; ours, in the same wheel, does not."""
+    case = nets.DENSE["lists"]
+    model = case.model()
+    values = nets.inputs(model, 64)
+    got = wheel.outputs(model, values)
+    np.testing.assert_array_equal(got, case.rounded_twice(values))
+    assert (got != nets.reference(model, values)).any()
 
 
 def blob() -> bytes:

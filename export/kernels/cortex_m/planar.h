@@ -43,14 +43,15 @@ typedef struct {
 } ec2t_mcu_planar;
 
 /* One output channel: sums are bias + plus * (sum of the inputs in the plus list) - minus * (...).
- * Shift and multiplier as TensorFlow Lite's quantised multiplier. */
+ * Shift and multiplier as TensorFlow Lite's quantised multiplier; see ec2t_mcu_fully_connected for
+ * layers that round once. */
 typedef struct {
     int32_t bias; /* with the input's zero point folded in */
     int32_t multiplier;
     uint16_t minus_count, plus_count; /* taps in the two lists */
     int8_t shift;
-    uint8_t minus, plus; /* magnitudes of the two values */
-    uint8_t unused;
+    uint8_t minus, plus;    /* magnitudes of the two values */
+    uint8_t multiplier_low; /* layers that round once: eight more bits below the multiplier's */
 } ec2t_mcu_channel;
 
 typedef struct {
@@ -171,12 +172,17 @@ typedef struct {
 void ec2t_mcu_tiled_conv_run(const ec2t_mcu_tiled_conv *layer, const uint8_t *input,
                              uint8_t *output);
 
-/* Fully connected over a vector. Dense: int8 weights [out][in]. Lists: uint16_t indices. */
+/* Fully connected over a vector. Dense: int8 weights [out][in]. Lists: uint16_t indices.
+ *
+ * TensorFlow Lite's reference rounds the outputs of its fully connected layers once, after a
+ * product in double precision; those of a convolution twice. With `rounds_once` the multiplier is
+ * not TensorFlow Lite's: the exporter chooses it so that whole numbers give the same output for
+ * every sum there can be. */
 typedef struct {
     const ec2t_mcu_channel *channel;
     const void *weights;
     uint16_t inputs, outputs;
-    uint8_t lists;
+    uint8_t lists, rounds_once;
     ec2t_mcu_clamp clamp;
 } ec2t_mcu_fully_connected;
 void ec2t_mcu_fully_connected_run(const ec2t_mcu_fully_connected *layer, const uint8_t *input,

@@ -76,7 +76,8 @@ size_t ec2t_planar_conv2d_get_memory_size(const ec2t_planar_kernel *kernel, cons
 size_t ec2t_planar_conv2d_get_init_buffer_size(const ec2t_layer *layer);
 
 /* Prepare a layer (not EC2T_ENCODING_INT8). `requant`'s arrays and `memory` must live as long as
- * `conv`; the blob need not. EC2T_ERROR_UNSUPPORTED for kernels beyond the largest. */
+ * `conv`; the blob need not. EC2T_ERROR_UNSUPPORTED for kernels beyond the largest and for
+ * EC2T_REQUANT_REAL. */
 ec2t_status ec2t_planar_conv2d_init(ec2t_planar_conv2d *conv, const ec2t_planar_kernel *kernel,
                                     const ec2t_layer *layer, const ec2t_conv2d_shape *shape,
                                     const ec2t_requant *requant, void *memory, size_t memory_size,

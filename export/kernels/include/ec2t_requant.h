@@ -1,8 +1,11 @@
 /* Requantisation: from an int32 accumulator to an int8 output.
  *
- * EC2T_REQUANT_TFLITE is TensorFlow Lite's reference arithmetic (saturating rounding doubling high
- * multiply, then a shift that rounds halves away from zero). EC2T_REQUANT_FP32 is XNNPACK's
- * (product in f32, clamped, rounded to the nearest, ties to even). Both bit for bit. */
+ * EC2T_REQUANT_TFLITE is the arithmetic of TensorFlow Lite's reference convolutions (saturating
+ * rounding doubling high multiply, then a shift that rounds halves away from zero).
+ * EC2T_REQUANT_FP32 is XNNPACK's (product in f32, clamped, rounded to the nearest, ties to even).
+ * EC2T_REQUANT_REAL is that of TensorFlow Lite's reference fully connected layers since
+ * TensorFlow 2.21 and ai-edge-litert 2.3 (product in f64, rounded to the nearest, ties away from
+ * zero). All bit for bit. */
 #ifndef EC2T_REQUANT_H
 #define EC2T_REQUANT_H
 
@@ -15,9 +18,7 @@ extern "C" {
 typedef enum {
     EC2T_REQUANT_TFLITE = 0,
     EC2T_REQUANT_FP32 = 1,
-    /* TFLITE's multipliers and shifts with one rounding instead of two, halves up: the fully
-     * connected reference kernel of TensorFlow Lite 2.21 and ai-edge-litert 2.3 does that. */
-    EC2T_REQUANT_TFLITE_ONCE = 2,
+    EC2T_REQUANT_REAL = 2,
 } ec2t_requant_mode;
 
 typedef struct {
@@ -26,6 +27,7 @@ typedef struct {
     const int32_t *multipliers; /* TFLITE: 0 to 2^31 - 1 */
     const int8_t *shifts;       /* TFLITE: -31 to 30, positive is left */
     const float *factors;       /* FP32: input scale * weight scale / output scale */
+    const double *reals;        /* REAL: the same in f64 */
     int32_t output_zero_point;
     int32_t output_min, output_max;
 } ec2t_requant;
@@ -42,6 +44,11 @@ int32_t ec2t_requant_entries(const ec2t_layer *layer);
 ec2t_status ec2t_requant_from_layer_tflite(const ec2t_layer *layer, int32_t *multipliers,
                                            int8_t *shifts, ec2t_requant *requant);
 ec2t_status ec2t_requant_from_layer_fp32(const ec2t_layer *layer, float *factors,
+                                         ec2t_requant *requant);
+
+/* REAL: `reals` has room for the entries. Fixed point in a blob is the real factor
+ * multiplier * 2^(shift - 31). */
+ec2t_status ec2t_requant_from_layer_real(const ec2t_layer *layer, double *reals,
                                          ec2t_requant *requant);
 
 /* FP32 without floating point: a multiplier m with which every accumulator a, |a| <= `largest`, has
@@ -69,10 +76,22 @@ static inline int32_t ec2t_requantise_tflite(int32_t accumulator, int32_t multip
     return (high >> right) + (remainder > threshold ? 1 : 0);
 }
 
-static inline int32_t ec2t_requantise_tflite_once(int32_t accumulator, int32_t multiplier,
-                                                  int32_t shift) {
-    const int32_t right = 31 - shift;
-    return (int32_t)(((int64_t)accumulator * multiplier + (INT64_C(1) << (right - 1))) >> right);
+/* Rounded to the nearest, halves away from zero; `low` to `high`, which lie within int16. */
+static inline int32_t ec2t_requantise_real(int32_t accumulator, double factor, int32_t low,
+                                           int32_t high) {
+    /* In memory, so that no compiler joins the product and the difference below to one operation
+     * of higher precision. */
+    volatile double product = (double)accumulator * factor;
+    const double scaled = product;
+    if (!(scaled > (double)low)) {
+        return low;
+    }
+    if (scaled > (double)high) {
+        return high;
+    }
+    const int32_t whole = (int32_t)scaled; /* towards zero */
+    const double rest = scaled - (double)whole;
+    return whole + (rest >= 0.5 ? 1 : 0) - (rest <= -0.5 ? 1 : 0);
 }
 
 static inline int8_t ec2t_requantise(int32_t accumulator, const ec2t_requant *requant,
@@ -89,12 +108,14 @@ static inline int8_t ec2t_requantise(int32_t accumulator, const ec2t_requant *re
         const float magic = 12582912.0f;
         volatile float rounded = scaled + magic;
         value = (int32_t)(rounded - magic) + requant->output_zero_point;
+    } else if (requant->mode == EC2T_REQUANT_REAL) {
+        value = ec2t_requantise_real(accumulator, requant->reals[entry],
+                                     requant->output_min - requant->output_zero_point,
+                                     requant->output_max - requant->output_zero_point) +
+                requant->output_zero_point;
     } else {
-        value = requant->mode == EC2T_REQUANT_TFLITE
-                    ? ec2t_requantise_tflite(accumulator, requant->multipliers[entry],
-                                             requant->shifts[entry])
-                    : ec2t_requantise_tflite_once(accumulator, requant->multipliers[entry],
-                                                  requant->shifts[entry]);
+        value = ec2t_requantise_tflite(accumulator, requant->multipliers[entry],
+                                       requant->shifts[entry]);
         /* Sums of two int32, clamped: done in 64 bits, they cannot overflow. */
         const int64_t sum = (int64_t)value + requant->output_zero_point;
         value = sum < requant->output_min   ? requant->output_min

@@ -219,6 +219,9 @@ ec2t_status ec2t_planar_conv2d_init(ec2t_planar_conv2d *conv, const ec2t_planar_
         memory == NULL || scratch == NULL) {
         return EC2T_ERROR_ARGUMENT;
     }
+    if (requant->mode == EC2T_REQUANT_REAL) {
+        return EC2T_ERROR_UNSUPPORTED;
+    }
     if ((uintptr_t)memory % 4 != 0 || (uintptr_t)scratch % 4 != 0) {
         return EC2T_ERROR_UNALIGNED;
     }

@@ -58,7 +58,7 @@ ec2t_status ec2t_requant_from_layer_tflite(const ec2t_layer *layer, int32_t *mul
     if (multipliers == NULL || shifts == NULL) {
         return EC2T_ERROR_ARGUMENT;
     }
-    /* TensorFlow Lite multiplies a fully connected layer's single scale in f32. */
+    /* TensorFlow Lite's fixed point multiplies a fully connected layer's single scale in f32. */
     const int in_float = layer->op == EC2T_FULLY_CONNECTED && layer->requant_stride == 0;
     const int32_t entries = ec2t_requant_entries(layer);
     for (int32_t i = 0; i < entries; ++i) {
@@ -92,6 +92,26 @@ ec2t_status ec2t_requant_from_layer_fp32(const ec2t_layer *layer, float *factors
         }
     }
     requant->factors = factors;
+    return EC2T_OK;
+}
+
+ec2t_status ec2t_requant_from_layer_real(const ec2t_layer *layer, double *reals,
+                                         ec2t_requant *requant) {
+    if (layer == NULL || reals == NULL || requant == NULL) {
+        return EC2T_ERROR_ARGUMENT;
+    }
+    fill_common(layer, EC2T_REQUANT_REAL, requant);
+    const int32_t entries = ec2t_requant_entries(layer);
+    for (int32_t i = 0; i < entries; ++i) {
+        if (layer->weight_scales == NULL) {
+            const int32_t fraction_bits = 31 - layer->shifts[i]; /* 1 to 62 */
+            reals[i] = (double)layer->multipliers[i] / (double)(INT64_C(1) << fraction_bits);
+        } else {
+            reals[i] = (double)layer->input_scale * (double)layer->weight_scales[i] /
+                       (double)layer->output_scale;
+        }
+    }
+    requant->reals = reals;
     return EC2T_OK;
 }
 
