@@ -264,9 +264,9 @@ class KnownRange(quantize_config.QuantizeConfig):
     """An output range that is not learnt, because TensorFlow Lite's operator prescribes it.
 
     Args:
-      role: "average": the output has the range of the input, and its values are rounded to it;
-        where the range of the input is not known it learns one of its own. "move": the same, but
-        there is nothing to round. "sigmoid" or "tanh": the fixed range of that operator.
+      role: "average" and "interpolate": the output has the range of the input, and its values are
+        rounded to it; where the range of the input is not known it learns one of its own. "move":
+        the same, but there is nothing to round. "sigmoid" or "tanh": the fixed range of that operator.
     """
 
     def __init__(self, role: str) -> None:
@@ -333,19 +333,24 @@ class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
         if _EXPORTING.get():
             # Without it the input of a concatenation has the range of that for all who use it.
             return _fake_quantised(inputs, self.limits())
-        return inputs if self.role == "move" else nearest_code(inputs, *self.limits())
+        if self.role == "move":
+            return inputs
+        return nearest_code(inputs, *self.limits(), ties_away=self.role == "average")
 
 
 def _fake_quantised(values: tf.Tensor, limits: Limits) -> tf.Tensor:
     return tf.quantization.fake_quant_with_min_max_vars(values, *limits)
 
 
-def nearest_code(values: tf.Tensor, smallest: tf.Tensor, largest: tf.Tensor) -> tf.Tensor:
-    """Values as int8 codes stand for them: ties away from code 0, as TensorFlow Lite's poolings do.
+def nearest_code(
+    values: tf.Tensor, smallest: tf.Tensor, largest: tf.Tensor, *, ties_away: bool
+) -> tf.Tensor:
+    """Values as int8 codes stand for them, rounded as TensorFlow Lite's operators round.
 
     Args:
       values: float32, of any shape, within the range.
       smallest, largest: float32, (); the range of a fake quantisation with 256 codes.
+      ties_away: ties go away from code 0, as in averages; else up, as in interpolations.
 
     Returns:
       float32, shape of `values`; gradients pass unchanged.
@@ -353,7 +358,10 @@ def nearest_code(values: tf.Tensor, smallest: tf.Tensor, largest: tf.Tensor) -> 
     scale = (largest - smallest) / 255.0
     zero_point = tf.clip_by_value(tf.round(-smallest / scale), 0.0, 255.0) - 128.0
     codes = values / scale + zero_point
-    rounded = tf.sign(codes) * tf.floor(tf.abs(codes) + 0.5 + _TIE)
+    if ties_away:
+        rounded = tf.sign(codes) * tf.floor(tf.abs(codes) + 0.5 + _TIE)
+    else:
+        rounded = tf.floor(codes + 0.5 + _TIE)
     rounded = tf.clip_by_value(rounded, -128.0, 127.0)
     return values + tf.stop_gradient((rounded - zero_point) * scale - values)
 

@@ -334,7 +334,7 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
             # A batch normalisation gets here only where it follows no convolution.
             return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
         if type(layer) in SAME_RANGE:
-            return KnownRange("move" if _moves(layer) else "average")
+            return KnownRange(_role_of(layer))
         if type(layer) in PASSED_ON:
             return default_8bit_quantize_configs.NoOpQuantizeConfig()
         return super().get_quantize_config(layer)
@@ -578,7 +578,7 @@ class Fusion:
         if _moves(layer):
             return "move" if self._any_concatenation else None
         if type(layer) in SAME_RANGE:
-            return "average"
+            return _role_of(layer)
         if type(layer) is layers.Activation and layer.activation.__name__ in ("sigmoid", "tanh"):
             # A loss needs the probabilities that a model gives as they are, not as 0 and 1.
             inside = all(None not in uses for uses in self._followers[layer])
@@ -616,6 +616,13 @@ def _moves(layer: layers.Layer) -> bool:
     """Whether a layer's values are those of its input, and zeros."""
     nearest = getattr(layer, "interpolation", "") == "nearest"
     return type(layer) in MOVING or (type(layer) in SAME_RANGE and nearest)
+
+
+def _role_of(layer: layers.Layer) -> str:
+    """In `KnownRange`, of a layer whose output has the range of its input."""
+    if _moves(layer):
+        return "move"
+    return "average" if type(layer) is layers.AveragePooling2D else "interpolate"
 
 
 def _is_normalisation(layer: layers.Layer) -> bool:
