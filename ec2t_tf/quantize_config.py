@@ -266,7 +266,7 @@ class KnownRange(quantize_config.QuantizeConfig):
     Args:
       role: "average" and "interpolate": the output has the range of the input, and its values are
         rounded to it; where the range of the input is not known it learns one of its own. "move":
-        the same, but there is nothing to round. "sigmoid" or "tanh": the fixed range of that operator.
+        the same, but there is nothing to round. "sigmoid", "tanh": the operator's fixed range.
     """
 
     def __init__(self, role: str) -> None:

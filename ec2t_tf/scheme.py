@@ -568,10 +568,11 @@ class Fusion:
                 self.without_activation.add(layer)
             elif activation in ("linear", "relu") and self._only_concatenated(layer):
                 self.without_output.add(layer)
-        elif kind in (layers.Add, layers.BatchNormalization) and self._only_before(layer, _is_relu):
-            self.passed_on.add(layer)
-        elif self._has_output_range(layer) and self._only_concatenated(layer):
-            self.passed_on.add(layer)
+        else:
+            before_relu = kind in (layers.Add, layers.BatchNormalization)
+            before_relu = before_relu and self._only_before(layer, _is_relu)
+            if before_relu or (self._has_output_range(layer) and self._only_concatenated(layer)):
+                self.passed_on.add(layer)
 
     def _role(self, layer: layers.Layer) -> str | None:
         """In `KnownRange`; None for a layer whose output has a range that is learnt, or none."""
