@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from tensorflow_model_optimization.python.core.quantization.keras import quantizers
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantize_config,
+    quantizers,
+)
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_registry,
 )
@@ -249,6 +252,118 @@ class TernaryQuantizeConfig(default_8bit_quantize_registry.Default8BitQuantizeCo
 
     def get_config(self) -> dict:
         return {**super().get_config(), "quantizer": self.weight_quantizer.get_config()}
+
+
+# Average poolings have fewer positions; float32 is closer than this to a whole or half code.
+_TIE = 1e-3
+Limits = tuple[tf.Tensor | tf.Variable, tf.Tensor | tf.Variable]
+
+
+@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
+class KnownRange(quantize_config.QuantizeConfig):
+    """An output range that is not learnt, because TensorFlow Lite's operator prescribes it.
+
+    Args:
+      role: "average" and "interpolate": the output has the range of the input, and its values are
+        rounded to it; where the range of the input is not known it learns one of its own. "move":
+        the same, but there is nothing to round. "sigmoid", "tanh": the operator's fixed range.
+    """
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.quantizer = _KnownRangeQuantizer(role)
+
+    def follow(self, limits: Limits | None) -> None:
+        """The range of the input, once that is known; None if it never will be."""
+        # In a function, where Keras does not find them: they are weights of another layer.
+        if limits is not None and self.role not in _FIXED_RANGES:
+            self.quantizer.limits = lambda: limits
+
+    @property
+    def limits(self) -> Limits | None:
+        """Least and largest output; None as long as there is no known range."""
+        found = self.quantizer.limits
+        return None if found is None else found()
+
+    def get_weights_and_quantizers(self, layer: layers.Layer) -> list:
+        return []
+
+    def get_activations_and_quantizers(self, layer: layers.Layer) -> list:
+        return []
+
+    def set_quantize_weights(self, layer: layers.Layer, quantize_weights: list) -> None:
+        """Nothing: it has none."""
+
+    def set_quantize_activations(self, layer: layers.Layer, quantize_activations: list) -> None:
+        """Nothing: it has none."""
+
+    def get_output_quantizers(self, layer: layers.Layer) -> list:
+        nothing_to_say = self.limits is None and self.role == "move"
+        return [] if nothing_to_say else [self.quantizer]
+
+    def get_config(self) -> dict:
+        return {"role": self.role}
+
+
+# 256 steps of 1/256 and of 1/128: the operators' only int8 output.
+_FIXED_RANGES = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
+
+
+class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
+    """int8 by limits that another layer or the operator has, else by limits of its own."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
+        self.role = role
+        self.limits: Callable[[], Limits] | None = None
+        if role in _FIXED_RANGES:
+            self.limits = lambda: tuple(map(tf.constant, _FIXED_RANGES[role]))
+
+    def build(self, tensor_shape: tf.TensorShape, name: str, layer: layers.Layer) -> State:
+        return super().build(tensor_shape, name, layer) if self.limits is None else {}
+
+    def __call__(
+        self, inputs: tf.Tensor, training: bool, weights: State, **kwargs: object
+    ) -> tf.Tensor:
+        if self.limits is None:
+            return super().__call__(inputs, training, weights, **kwargs)
+        if self.role in _FIXED_RANGES:
+            # The converter knows it, and takes a fake quantisation for one more operator.
+            return inputs if _EXPORTING.get() else _fake_quantised(inputs, self.limits())
+        if _EXPORTING.get():
+            # Without it the input of a concatenation has the range of that for all who use it.
+            return _fake_quantised(inputs, self.limits())
+        if self.role == "move":
+            return inputs
+        return nearest_code(inputs, *self.limits(), ties_away=self.role == "average")
+
+
+def _fake_quantised(values: tf.Tensor, limits: Limits) -> tf.Tensor:
+    return tf.quantization.fake_quant_with_min_max_vars(values, *limits)
+
+
+def nearest_code(
+    values: tf.Tensor, smallest: tf.Tensor, largest: tf.Tensor, *, ties_away: bool
+) -> tf.Tensor:
+    """Values as int8 codes stand for them, rounded as TensorFlow Lite's operators round.
+
+    Args:
+      values: float32, of any shape, within the range.
+      smallest, largest: float32, (); the range of a fake quantisation with 256 codes.
+      ties_away: ties go away from code 0, as in averages; else up, as in interpolations.
+
+    Returns:
+      float32, shape of `values`; gradients pass unchanged.
+    """
+    scale = (largest - smallest) / 255.0
+    zero_point = tf.clip_by_value(tf.round(-smallest / scale), 0.0, 255.0) - 128.0
+    codes = values / scale + zero_point
+    if ties_away:
+        rounded = tf.sign(codes) * tf.floor(tf.abs(codes) + 0.5 + _TIE)
+    else:
+        rounded = tf.floor(codes + 0.5 + _TIE)
+    rounded = tf.clip_by_value(rounded, -128.0, 127.0)
+    return values + tf.stop_gradient((rounded - zero_point) * scale - values)
 
 
 class TernaryLayer:

@@ -175,6 +175,7 @@ class _Rewriting:
         self._outputs: set[int] = set()
         self._calls: dict[int, int] = {}
         self._folded: set[int] = set()  # outputs of transposed convolutions
+        self._training: bool | None = None  # what a call of a model inside says
 
     # -- the walk ------------------------------------------------------------------------------
 
@@ -223,7 +224,9 @@ class _Rewriting:
         given = [self._made[id(tensor)] for tensor in node.keras_inputs]
         for tensor, value in zip(inner.inputs, given, strict=True):
             self._made[id(tensor)] = value
+        before, self._training = self._training, self._mode(node)
         self._walk(inner)
+        self._training = before
         for tensor, output in zip(tf.nest.flatten(node.outputs), inner.outputs, strict=True):
             self._made[id(tensor)] = self._made[id(output)]
 
@@ -282,6 +285,18 @@ class _Rewriting:
             return None
         return consumers[0]
 
+    def _mode(self, node: Any) -> bool | None:
+        """`training` as this call, or the call of the model that it is in, gives it."""
+        training = node.call_kwargs.get("training")
+        return self._training if training is None else training
+
+    def call(self, copy: layers.Layer, value: Any, node: Any) -> Any:
+        """The copy of a layer called as the layer was: `training=False` freezes statistics."""
+        mode = self._mode(node)
+        if mode is None or not copy._expects_training_arg:
+            return copy(value)
+        return copy(value, training=mode)
+
     def _as_it_is(self, layer: layers.Layer, node: Any) -> list[_Tensor]:
         def value(argument: Any) -> Any:
             made = self._made.get(id(argument))
@@ -290,6 +305,8 @@ class _Rewriting:
         copy = self.part(layer, "", lambda name: copy_layer(layer, name), layer.get_weights)
         arguments = tf.nest.map_structure(value, node.call_args)
         options = tf.nest.map_structure(value, node.call_kwargs)
+        if self._mode(node) is not None and copy._expects_training_arg:
+            options["training"] = self._mode(node)
         results = tf.nest.flatten(copy(*arguments, **options))
         return [self.flat(layer, result) for result in results]
 
@@ -630,7 +647,7 @@ def _normalisation(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | No
     copy = rewriting.part(
         layer, "", lambda name: copy_layer(layer, name, axis=-1), layer.get_weights
     )
-    return rewriting.image(layer, copy(value), x.rank)
+    return rewriting.image(layer, rewriting.call(copy, value, node), x.rank)
 
 
 def _elementwise(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None:
@@ -642,7 +659,8 @@ def _elementwise(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None
         return None
     copy = rewriting.part(layer, "", lambda name: copy_layer(layer, name), layer.get_weights)
     images = [x.image for x in given]
-    return rewriting.image(layer, copy(images if len(images) > 1 else images[0]), ranks.pop())
+    result = rewriting.call(copy, images if len(images) > 1 else images[0], node)
+    return rewriting.image(layer, result, ranks.pop())
 
 
 def _concatenate(rewriting: _Rewriting, layer: Any, node: Any) -> _Tensor | None:

@@ -31,6 +31,7 @@ from ec2t_tf import activations, graph, integer_bias
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.quantize_config import (
     InFloat32,
+    KnownRange,
     TernaryQuantizeConfig,
     TernaryQuantizer,
     connect,
@@ -48,7 +49,7 @@ TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
 # Layers beyond tfmot's registry whose output has a range of its own.
 OUTPUT_QUANTISED = (
     *(layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum),
-    *(layers.Resizing, layers.BatchNormalization),
+    layers.BatchNormalization,
 )
 # Layers beyond tfmot's registry that pass values on, at inference.
 PASSED_ON = (
@@ -56,6 +57,14 @@ PASSED_ON = (
     *(layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom),
     *(layers.RandomContrast, layers.RandomBrightness, layers.RandomCrop, layers.CenterCrop),
     layers.RepeatVector,
+)
+# Layers whose output has the range of their input, because their operator has one scale for both.
+SAME_RANGE = (layers.AveragePooling2D, layers.UpSampling2D, layers.Resizing)
+# Layers that only move values, and add zeros.
+MOVING = (
+    *(layers.MaxPooling2D, layers.GlobalMaxPooling2D, layers.ZeroPadding2D, layers.Cropping2D),
+    *(layers.Reshape, layers.Flatten, layers.Permute, layers.RepeatVector, layers.Identity),
+    *(layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout),
 )
 # Activations that the converter makes one int8 operator of.
 ACTIVATIONS = (
@@ -108,6 +117,11 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
     _weight_vars: list[tuple[tf.Variable, Any, Any]]
     _output_quantizers: list[Any]
 
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if isinstance(self.quantize_config, KnownRange) and not self.built:
+            self.quantize_config.follow(_range_behind(arguments[0]))
+        return super().__call__(*arguments, **options)
+
     def build(self, input_shape: tf.TensorShape) -> None:
         super().build(input_shape)
         self._weight_vars = [
@@ -123,7 +137,31 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
 
     # Nothing in it needs AutoGraph, which takes most of the time that building a model takes.
     @tf.autograph.experimental.do_not_convert
-    def call(self, inputs: Any, training: bool | None = None, **options: Any) -> Any:
+    def call(
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        layer_training: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """The layer on quantised weights, and its output quantised.
+
+        `layer_training` is what the layer inside is told, if not the same as its quantizers.
+        """
+        if layer_training is None:
+            return self._call(inputs, training, options)
+        given = self.layer.call
+
+        def call(inputs: Any, training: bool | None = None, **options: Any) -> Any:
+            return given(inputs, training=layer_training, **options)
+
+        object.__setattr__(self.layer, "call", call)  # past Keras, which would track it
+        try:
+            return self._call(inputs, training, options)
+        finally:
+            object.__delattr__(self.layer, "call")
+
+    def _call(self, inputs: Any, training: bool | None, options: dict[str, Any]) -> Any:
         if _infers_shapes():
             return super().call(inputs, False, **options)
         if training is None:
@@ -251,12 +289,25 @@ def _output_range(layer: layers.Layer) -> tuple[tf.Variable, tf.Variable] | None
         variables = layer.quantizer_vars
     elif not isinstance(layer, QuantizeWrapper):
         return None
+    elif isinstance(layer.quantize_config, KnownRange) and layer.quantize_config.limits is not None:
+        return layer.quantize_config.limits
     elif layer._output_quantizers:
         variables = layer._output_quantizer_vars
     else:
         after = (getattr(a, "_post_activation_vars", None) for a in layer._quantize_activations)
         variables = next((found for found in after if found), None)
     return None if variables is None else (variables["min_var"], variables["max_var"])
+
+
+def _range_behind(tensor: Any) -> tuple[tf.Variable, tf.Variable] | None:
+    """Limits of the last fake quantisation of a tensor, if its values have only moved since."""
+    while tf.is_tensor(tensor) and tf_keras.backend.is_keras_tensor(tensor):
+        layer, node_index, _ = tensor._keras_history
+        limits = _output_range(layer)
+        if limits is not None or not _moves(wrapped(layer)):
+            return limits
+        (tensor,) = layer.inbound_nodes[node_index].keras_inputs
+    return None
 
 
 class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
@@ -269,7 +320,7 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
     def supports(self, layer: layers.Layer) -> bool:
         if isinstance(layer, layers.Activation):
             return getattr(layer.activation, "__name__", "") in ACTIVATIONS
-        if type(layer) in OUTPUT_QUANTISED or _passes_on(layer):
+        if type(layer) in (*OUTPUT_QUANTISED, *SAME_RANGE) or _passes_on(layer):
             return True
         return super().supports(layer)
 
@@ -282,6 +333,8 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
         ):
             # A batch normalisation gets here only where it follows no convolution.
             return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
+        if type(layer) in SAME_RANGE:
+            return KnownRange(_role_of(layer))
         if _passes_on(layer):
             return default_8bit_quantize_configs.NoOpQuantizeConfig()
         return super().get_quantize_config(layer)
@@ -297,7 +350,10 @@ def plain_model(model: tf_keras.Model) -> tf_keras.Model:
     twins: dict[int, layers.Layer] = {}
 
     def call(layer: layers.Layer, arguments: Any, options: dict[str, Any]) -> Any:
-        return arguments[0] if is_quantise_layer(layer) else twins[id(layer)](*arguments, **options)
+        if is_quantise_layer(layer):
+            return arguments[0]
+        options = {k.removeprefix("layer_"): value for k, value in options.items()}
+        return twins[id(layer)](*arguments, **options)
 
     kept = [layer for layer in model.layers if not is_quantise_layer(layer)]
     with _loading():
@@ -410,11 +466,15 @@ class _Quantising:
     def _call(self, layer: layers.Layer, arguments: Any, options: dict[str, Any]) -> Any:
         if layer.name not in self._untouched:
             arguments, options = tf.nest.map_structure(self._int8, (arguments, options))
+            if options.get("training") is not None:
+                # Of the layer: a frozen normalisation still has ranges to learn.
+                options["layer_training"] = options.pop("training")
         return self._twin(layer)(*arguments, **options)
 
     def _int8(self, value: Any) -> Any:
         """What a quantised layer is given: a float input or output through a fake quantisation."""
-        if not tf_keras.backend.is_keras_tensor(value) or not value.dtype.is_floating:
+        symbolic = tf.is_tensor(value) and tf_keras.backend.is_keras_tensor(value)
+        if not symbolic or not value.dtype.is_floating:
             return value
         source = value._keras_history.layer
         if isinstance(source, (QuantizeWrapper, QuantizeInput)):
@@ -425,35 +485,48 @@ class _Quantising:
         return self._inputs[key]
 
     def _quantise_input(self, source: str) -> QuantizeInput:
-        name = f"quantize_{source}"
-        while name in self._names:
-            name += "_"
-        self._names.add(name)
+        name = self._unique(f"quantize_{source}")
         quantizer = quantizers.AllValuesQuantizer(
             num_bits=8, per_axis=False, symmetric=False, narrow_range=False
         )
         return QuantizeInput(quantizer, name=name, dtype="float32")
 
+    def _unique(self, name: str) -> str:
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return name
+
     def _twin(self, layer: layers.Layer) -> layers.Layer:
-        """The copy of a layer, wrapped unless it stays float; the same one at every call."""
+        """The copy of a layer, wrapped unless it stays float; the same one at every call.
+
+        A layer without weights that has the range of its input is another one at every call.
+        """
         if id(layer) not in self._twins:
-            self._twins[id(layer)] = self._make(layer)
+            self._twins[id(layer)] = self._make(layer, layer.name)
+        elif layer in self._fusion.known_ranges:
+            return self._make(layer, self._unique(layer.name))
         return self._twins[id(layer)]
 
-    def _make(self, layer: layers.Layer) -> layers.Layer:
+    def _make(self, layer: layers.Layer, name: str) -> layers.Layer:
         if layer.name in self._untouched:
-            return graph.copy_layer(layer, layer.name)
+            return graph.copy_layer(layer, name)
         config: dict[str, Any] = {}
         if layer.name in self._ternary:
             # Latent weights train without weight decay (ec2t.md pitfall 15).
             config["kernel_regularizer"] = None
-        copy = graph.copy_layer(layer, layer.name, **config)
+        copy = graph.copy_layer(layer, name, **config)
         if layer in self._fusion.without_activation:
             copy.activation = quantize_aware_activation.NoOpActivation()
-        if layer in self._fusion.passed_on:
+        if layer in self._fusion.known_ranges:
+            quantize_config = KnownRange(self._fusion.known_ranges[layer])
+        elif layer in self._fusion.passed_on:
             quantize_config = default_8bit_quantize_configs.NoOpQuantizeConfig()
         else:
             quantize_config = self._registry.get_quantize_config(layer)
+        if layer in self._fusion.without_output:
+            options = {**quantize_config.get_config(), "activation_attrs": []}
+            quantize_config = type(quantize_config).from_config(options)
         return QuantizeWrapper(copy, quantize_config, dtype=layer.dtype_policy)
 
 
@@ -461,13 +534,20 @@ class Fusion:
     """Between which layers no fake quantisation may be: the converter makes one operator of them.
 
     Attributes:
-      without_activation: layers whose own output is not quantised although their weights are.
+      without_activation: layers whose weights are quantised, but neither their output nor what
+        they compute before a batch normalisation or an activation.
+      without_output: layers whose weights are quantised, but not their output.
       passed_on: layers of which nothing is quantised.
+      known_ranges: layers whose operator prescribes the range of its output: the role of each in
+        `KnownRange`.
     """
 
     def __init__(self, model: tf_keras.Model, untouched: Collection[str] = ()) -> None:
         self.without_activation: set[layers.Layer] = set()
+        self.without_output: set[layers.Layer] = set()
         self.passed_on: set[layers.Layer] = set()
+        self.known_ranges: dict[layers.Layer, str] = {}
+        self._registry = TernaryRegistry()
         self._followers: dict[layers.Layer, list[list[layers.Layer | None]]] = {}
         consumers = graph.consumers(model)
         for node in graph.nodes(model):
@@ -476,25 +556,59 @@ class Fusion:
         # A layer that stays float ends every fusion.
         quantised = [layer for layer in self._followers if layer.name not in untouched]
         self._quantised = set(quantised)
+        self._any_concatenation = any(type(layer) is layers.Concatenate for layer in quantised)
         for layer in quantised:
             self._decide(layer)
+            role = self._role(layer)
+            if role is not None:
+                self.known_ranges[layer] = role
 
     def _decide(self, layer: layers.Layer) -> None:
         kind = type(layer)
-        linear = getattr(getattr(layer, "activation", None), "__name__", "") == "linear"
-        if kind in (layers.Conv2D, layers.DepthwiseConv2D) and linear:
-            if self._only_before(layer, _is_normalisation, _is_relu, _is_concatenation):
+        activation = getattr(getattr(layer, "activation", None), "__name__", "")
+        if kind in TERNARY_KERNELS:
+            fused = [_is_relu] if kind is layers.Dense else [_is_relu, _is_normalisation]
+            follows = kind is not layers.Conv2DTranspose and self._only_before(layer, *fused)
+            if activation == "linear" and follows:
                 self.without_activation.add(layer)
-        elif kind is layers.Dense and linear:
-            if self._only_before(layer, _is_relu, _is_concatenation):
-                self.without_activation.add(layer)
-        elif kind in (layers.Add, layers.BatchNormalization):
-            if self._only_before(layer, _is_relu, _is_concatenation):
+            elif activation in ("linear", "relu") and self._only_concatenated(layer):
+                self.without_output.add(layer)
+        else:
+            before_relu = kind in (layers.Add, layers.BatchNormalization)
+            before_relu = before_relu and self._only_before(layer, _is_relu)
+            if before_relu or (self._has_output_range(layer) and self._only_concatenated(layer)):
                 self.passed_on.add(layer)
-        elif (_is_relu(layer) or _is_concatenation(layer)) and self._only_before(
-            layer, _is_concatenation
-        ):
-            self.passed_on.add(layer)
+
+    def _role(self, layer: layers.Layer) -> str | None:
+        """In `KnownRange`; None for a layer whose output has a range that is learnt, or none."""
+        if _moves(layer):
+            return "move" if self._any_concatenation else None
+        if type(layer) in SAME_RANGE:
+            return _role_of(layer)
+        if type(layer) is layers.Activation and layer.activation.__name__ in ("sigmoid", "tanh"):
+            # A loss needs the probabilities that a model gives as they are, not as 0 and 1.
+            inside = all(None not in uses for uses in self._followers[layer])
+            return layer.activation.__name__ if inside else None
+        return None
+
+    def _has_output_range(self, layer: layers.Layer) -> bool:
+        """Whether the layer's operator gives its output a range of its own."""
+        if self._role(layer) is not None or not self._registry.supports(layer):
+            return False
+        return bool(self._registry.get_quantize_config(layer).get_output_quantizers(layer))
+
+    def _only_concatenated(self, layer: layers.Layer) -> bool:
+        """Whether each output of the layer only ends in a concatenation, which gives it its range.
+
+        Its values may be moved before. Rounded here, they would be rounded twice: the converter
+        gives the operator the range of the concatenation.
+        """
+        return self._only_before(layer, self._concatenates)
+
+    def _concatenates(self, layer: layers.Layer) -> bool:
+        return type(layer) is layers.Concatenate or (
+            _moves(layer) and self._only_concatenated(layer)
+        )
 
     def _only_before(self, layer: layers.Layer, *kinds: Callable[[layers.Layer], bool]) -> bool:
         """Whether each output of the layer has one use, all of them by layers of one kind."""
@@ -502,6 +616,21 @@ class Fusion:
         if any(len(use) != 1 or use[0] not in self._quantised for use in uses):
             return False
         return any(all(kind(use[0]) for use in uses) for kind in kinds)
+
+
+def _moves(layer: layers.Layer) -> bool:
+    """Whether a layer's values are those of its input, and zeros."""
+    nearest = getattr(layer, "interpolation", "") == "nearest"
+    if type(layer) in MOVING or getattr(layer, "moves_values_only", False):
+        return True
+    return type(layer) in SAME_RANGE and nearest
+
+
+def _role_of(layer: layers.Layer) -> str:
+    """In `KnownRange`, of a layer whose output has the range of its input."""
+    if _moves(layer):
+        return "move"
+    return "average" if type(layer) is layers.AveragePooling2D else "interpolate"
 
 
 def _is_normalisation(layer: layers.Layer) -> bool:
@@ -513,10 +642,6 @@ def _is_relu(layer: layers.Layer) -> bool:
     return type(layer) is layers.ReLU or (
         is_activation and getattr(layer.activation, "__name__", "") == "relu"
     )
-
-
-def _is_concatenation(layer: layers.Layer) -> bool:
-    return type(layer) is layers.Concatenate
 
 
 def _copy_weights(source: layers.Layer, target: layers.Layer) -> None:

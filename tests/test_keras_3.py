@@ -178,3 +178,28 @@ def test_published_net_opened_by_both_kerases(shared: Path) -> None:
         np.testing.assert_array_equal(one.assign().levels, other.assign().levels)
     x = images(8, (32, 32, 3))
     np.testing.assert_array_equal(first(x), second(x))
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_statistics_of_a_frozen_base(trainable: bool) -> None:
+    """As in Keras 3 itself, which lets `fit` overrule a call's `training`, but not `trainable`."""
+    keras.utils.set_random_seed(0)
+    base = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)], name="base")
+    base.add(keras.layers.BatchNormalization(name="norm"))
+    base.trainable = trainable
+    source = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(3, 1)(source)
+    x = keras.layers.Flatten()(base(x, training=False))
+    model = keras.Model(source, keras.layers.Dense(2)(x))
+    twin = keras_compat.to_tf_keras(model)
+    x = 3.0 + images(8)
+    expected = model(x, training=True)
+    assert keras_compat.largest_difference(expected, twin(x, training=True)) <= 1e-4
+    statistics = (layer for layer in twin.get_layer("base").layers if layer.name == "norm")
+    moved = float(np.abs(next(statistics).moving_mean).max()) > 0
+    assert moved == trainable
+    trained = ec2t_tf.apply(model)
+    trained(x, training=True)
+    means = [v.numpy() for v in trained.variables if "moving_mean" in v.name]
+    before = np.array(base.get_layer("norm").moving_mean)
+    assert (np.abs(means[0] - before).max() > 0) == trainable

@@ -18,6 +18,7 @@ import ec2t_tf
 from ec2t_tf import activations
 from ec2t_tf.policy import Policy, Rule
 from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.rewrite import rewrite
 
 
 def applied(model: Any, **options: Any) -> Any:
@@ -367,3 +368,68 @@ def test_frozen_layers_stay_frozen() -> None:
     before = latent.numpy()
     train(trained, np.random.default_rng(0).standard_normal((8, 8, 8, 4)).astype(np.float32))
     np.testing.assert_array_equal(latent.numpy(), before)
+
+
+class TestFrozenNormalisation:
+    """Transfer learning: a model inside whose statistics are not to follow the batches."""
+
+    x: ClassVar = 3.0 + np.random.default_rng(0).standard_normal((32, 8, 8, 4)).astype(np.float32)
+
+    def model(self, **call: bool) -> Any:
+        tf_keras.utils.set_random_seed(0)
+        base = chain(
+            *(layers.Conv2D(4, 3), layers.Conv2D(6, 3, use_bias=False)),
+            *(layers.BatchNormalization(name="follows"), layers.ReLU(), layers.Dropout(0.5)),
+            *(layers.BatchNormalization(name="alone"), layers.Conv2D(4, 1)),
+        )
+        source = tf_keras.Input((8, 8, 4))
+        x = base(source, **call)
+        return tf_keras.Model(source, layers.Dense(3)(layers.Flatten()(x)))
+
+    def statistics(self, model: Any) -> list[np.ndarray]:
+        return [v.numpy() for v in model.variables if "moving_" in v.name]
+
+    def test_call_argument_survives(self, tmp_path: Path) -> None:
+        model = self.model(training=False)
+        # What the layers would compute without quantisation: Dropout and batches have no say.
+        plain = rewrite(model).model
+        np.testing.assert_allclose(
+            plain(self.x, training=True), model(self.x, training=True), rtol=1e-4, atol=1e-4
+        )
+        trained = applied(model)
+        before = self.statistics(trained)
+        assert len(before) == 4
+        train(trained, self.x)
+        np.testing.assert_equal(self.statistics(trained), before)
+        ranges = [v for v in trained.variables if "max" in v.name and v.shape.rank == 0]
+        assert all(float(v) != 6.0 for v in ranges)  # which are learnt nevertheless
+
+        trained.save(tmp_path / "model.keras")
+        loaded = ec2t_tf.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(loaded(self.x, training=True), trained(self.x, training=True))
+        np.testing.assert_equal(self.statistics(loaded), before)
+        assert verify(trained, to_tflite(trained, tmp_path / "m.tflite"), self.x).agreement >= 0.9
+        stripped = ec2t_tf.strip(trained)
+        stripped(self.x, training=True)
+        np.testing.assert_equal(self.statistics(stripped), before)
+
+    def test_without_it_they_follow(self) -> None:
+        trained = applied(self.model())
+        before = self.statistics(trained)
+        train(trained, self.x)
+        for new, old in zip(self.statistics(trained), before, strict=True):
+            assert np.abs(new - old).max() > 0
+
+    def test_layers_that_are_not_trainable(self, tmp_path: Path) -> None:
+        model = self.model()
+        model.layers[1].trainable = False
+        trained = applied(model)
+        trained.save(tmp_path / "model.keras")
+        for candidate in (trained, ec2t_tf.load_model(tmp_path / "model.keras")):
+            frozen = [w for layer in candidate.layers[:-1] for w in layer.trainable_weights]
+            assert not frozen
+            before = self.statistics(candidate)
+            kernels = [kernel.latent.numpy() for kernel in ternary_layers(candidate)]
+            train(candidate, self.x)
+            np.testing.assert_equal(self.statistics(candidate), before)
+            np.testing.assert_equal([k.latent.numpy() for k in ternary_layers(candidate)], kernels)
