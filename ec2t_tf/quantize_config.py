@@ -266,7 +266,7 @@ class KnownRange(quantize_config.QuantizeConfig):
     Args:
       role: "average" and "interpolate": the output has the range of the input, and its values are
         rounded to it; where the range of the input is not known it learns one of its own. "move":
-        the same, but there is nothing to round. "sigmoid", "tanh": the operator's fixed range.
+        the same, but there is nothing to round.
     """
 
     def __init__(self, role: str) -> None:
@@ -276,7 +276,7 @@ class KnownRange(quantize_config.QuantizeConfig):
     def follow(self, limits: Limits | None) -> None:
         """The range of the input, once that is known; None if it never will be."""
         # In a function, where Keras does not find them: they are weights of another layer.
-        if limits is not None and self.role not in _FIXED_RANGES:
+        if limits is not None:
             self.quantizer.limits = lambda: limits
 
     @property
@@ -305,10 +305,6 @@ class KnownRange(quantize_config.QuantizeConfig):
         return {"role": self.role}
 
 
-# 256 steps of 1/256 and of 1/128: the operators' only int8 output.
-_FIXED_RANGES = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
-
-
 class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
     """int8 by limits that another layer or the operator has, else by limits of its own."""
 
@@ -316,8 +312,6 @@ class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
         super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
         self.role = role
         self.limits: Callable[[], Limits] | None = None
-        if role in _FIXED_RANGES:
-            self.limits = lambda: tuple(map(tf.constant, _FIXED_RANGES[role]))
 
     def build(self, tensor_shape: tf.TensorShape, name: str, layer: layers.Layer) -> State:
         return super().build(tensor_shape, name, layer) if self.limits is None else {}
@@ -327,9 +321,6 @@ class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
     ) -> tf.Tensor:
         if self.limits is None:
             return super().__call__(inputs, training, weights, **kwargs)
-        if self.role in _FIXED_RANGES:
-            # The converter knows it, and takes a fake quantisation for one more operator.
-            return inputs if _EXPORTING.get() else _fake_quantised(inputs, self.limits())
         if _EXPORTING.get():
             # Without it the input of a concatenation has the range of that for all who use it.
             return _fake_quantised(inputs, self.limits())

@@ -585,10 +585,6 @@ class Fusion:
             return "move" if self._any_concatenation else None
         if type(layer) in SAME_RANGE:
             return _role_of(layer)
-        if type(layer) is layers.Activation and layer.activation.__name__ in ("sigmoid", "tanh"):
-            # A loss needs the probabilities that a model gives as they are, not as 0 and 1.
-            inside = all(None not in uses for uses in self._followers[layer])
-            return layer.activation.__name__ if inside else None
         return None
 
     def _has_output_range(self, layer: layers.Layer) -> bool:
