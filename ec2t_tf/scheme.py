@@ -200,6 +200,13 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
     @classmethod
     def from_config(cls, config: dict) -> QuantizeWrapper:
         inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
+        known = inner.get("registered_name")
+        if known and tf_keras.saving.get_registered_object(known) is None:
+            raise ValueError(
+                f"A registered layer class is required. Received: '{known}', which is unknown. "
+                "Decorate it with tf_keras.saving.register_keras_serializable, and import its "
+                "module before loading."
+            )
         with _loading():
             return super().from_config({**config, "layer": inner})
 

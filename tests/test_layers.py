@@ -433,3 +433,26 @@ class TestFrozenNormalisation:
             train(candidate, self.x)
             np.testing.assert_equal(self.statistics(candidate), before)
             np.testing.assert_equal([k.latent.numpy() for k in ternary_layers(candidate)], kernels)
+
+
+class Shuffle(layers.Layer):
+    """A layer of the user's that only moves values."""
+
+    moves_values_only = True
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs[..., ::-1]
+
+
+def test_layers_that_only_move_values_stay_int8(tmp_path: Path) -> None:
+    parts = layers.Conv2D(4, 3), Shuffle(), layers.Conv2D(4, 3), layers.Conv2D(2, 3)
+    model = tf_keras.Sequential([layers.InputLayer((8, 8, 3)), *parts])
+    trained = ec2t_tf.apply(model, strict=True)
+    assert not trained.ec2t_report.of("float")
+    path = tmp_path / "model.keras"
+    trained.save(path)
+    with pytest.raises(ValueError, match="import its module before loading"):
+        ec2t_tf.load_model(path)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    with tf_keras.saving.custom_object_scope({"Shuffle": Shuffle}):
+        np.testing.assert_array_equal(ec2t_tf.load_model(path)(x), trained(x))

@@ -320,7 +320,9 @@ class TestTGA(MethodContract):
     def test_gradients_are_the_closed_form(
         self, latent: np.ndarray, initial_threshold: float
     ) -> None:
-        method = methods.TGA(initial_threshold=initial_threshold, gradient_limit=1e9)
+        method = methods.TGA(
+            initial_threshold=initial_threshold, gradient_limit=1e9, threshold_learning_rate=1.0
+        )
         layer = Layer(method, latent)
         g = np.random.default_rng(5).normal(size=latent.shape).astype(np.float32)
         gradients = layer.gradients(g)
@@ -686,7 +688,7 @@ class TestTwoPass:
         images, labels = models.examples(32)
 
         def stepped(update: str) -> tuple[tf_keras.Model, list[np.ndarray]]:
-            method = methods.TGA(update=update, initial_threshold=0.2)
+            method = methods.TGA(update=update, initial_threshold=0.2, threshold_learning_rate=1.0)
             model = ec2t_tf.apply(models.convolutional(), method)
             models.compiled(model, tf_keras.optimizers.Adam(0.01))
             model.run_eagerly = True
