@@ -261,7 +261,7 @@ Limits = tuple[tf.Tensor | tf.Variable, tf.Tensor | tf.Variable]
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
 class KnownRange(quantize_config.QuantizeConfig):
-    """An output range that is not learnt, because TensorFlow Lite's operator prescribes it.
+    """The output range of a layer whose operator has one scale for input and output in the file.
 
     Args:
       role: "average" and "interpolate": the output has the range of the input, and its values are
@@ -306,7 +306,7 @@ class KnownRange(quantize_config.QuantizeConfig):
 
 
 class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
-    """int8 by limits that another layer or the operator has, else by limits of its own."""
+    """int8 by limits that another layer has, else by limits of its own."""
 
     def __init__(self, role: str) -> None:
         super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
@@ -323,14 +323,10 @@ class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
             return super().__call__(inputs, training, weights, **kwargs)
         if _EXPORTING.get():
             # Without it the input of a concatenation has the range of that for all who use it.
-            return _fake_quantised(inputs, self.limits())
+            return tf.quantization.fake_quant_with_min_max_vars(inputs, *self.limits())
         if self.role == "move":
             return inputs
         return nearest_code(inputs, *self.limits(), ties_away=self.role == "average")
-
-
-def _fake_quantised(values: tf.Tensor, limits: Limits) -> tf.Tensor:
-    return tf.quantization.fake_quant_with_min_max_vars(values, *limits)
 
 
 def nearest_code(

@@ -348,8 +348,12 @@ class TernaryRegistry(default_8bit_quantize_registry.Default8BitQuantizeRegistry
 
 
 def _passes_on(layer: layers.Layer) -> bool:
-    """Whether it only moves values, by its type or by what its class says of itself."""
-    return type(layer) in PASSED_ON or bool(getattr(layer, "moves_values_only", False))
+    """Whether it passes values on at inference, by its type or by what its class says of itself."""
+    return type(layer) in PASSED_ON or _says_it_moves_values_only(layer)
+
+
+def _says_it_moves_values_only(layer: layers.Layer) -> bool:
+    return bool(getattr(layer, "moves_values_only", False))
 
 
 def plain_model(model: tf_keras.Model) -> tf_keras.Model:
@@ -623,10 +627,9 @@ class Fusion:
 
 def _moves(layer: layers.Layer) -> bool:
     """Whether a layer's values are those of its input, and zeros."""
-    nearest = getattr(layer, "interpolation", "") == "nearest"
-    if type(layer) in MOVING or getattr(layer, "moves_values_only", False):
+    if type(layer) in MOVING or _says_it_moves_values_only(layer):
         return True
-    return type(layer) in SAME_RANGE and nearest
+    return type(layer) in SAME_RANGE and getattr(layer, "interpolation", "") == "nearest"
 
 
 def _role_of(layer: layers.Layer) -> str:

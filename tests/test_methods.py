@@ -330,7 +330,7 @@ class TestTGA(MethodContract):
             latent.astype(np.float64), float(layer.state["threshold"]), g.astype(np.float64)
         )
         np.testing.assert_allclose(gradients["latent"], by_weights, rtol=1e-6, atol=1e-6)
-        assert gradients["threshold_step"] == pytest.approx(by_threshold, rel=1e-5, abs=1e-6)
+        assert gradients["threshold_step"] == pytest.approx(by_threshold, rel=1e-6, abs=1e-6)
 
     def test_gaussian_closed_form(self) -> None:
         """Delta = 0.612 sigma: alpha 1.224 sigma, 45.9 % zeros (derived in double precision)."""

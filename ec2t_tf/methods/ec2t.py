@@ -31,6 +31,7 @@ from ec2t_tf.methods.base import (
     TernaryMethod,
     int8_levels,
 )
+from ec2t_tf.methods.checks import optimiser_step, require_moment, require_total_steps
 from ec2t_tf.schedule import StepCounter
 
 if TYPE_CHECKING:
@@ -237,15 +238,9 @@ class EC2T(TernaryMethod):
         self.target_sparsity = target_sparsity
         self.schedule = None if schedule is None else schedules.check(schedule)
         self.schedule_of = schedule_of
-        self.frozen_from = frozen_from
-        self.total_steps = total_steps
-        self.prune_int8_from = prune_int8_from
-        if total_steps is not None and total_steps < 1:
-            raise ValueError(
-                f"total_steps must be at least 1. Received: total_steps={total_steps}."
-            )
-        check_moment("frozen_from", frozen_from)
-        check_moment("prune_int8_from", prune_int8_from)
+        self.frozen_from = require_moment("frozen_from", frozen_from)
+        self.prune_int8_from = require_moment("prune_int8_from", prune_int8_from)
+        self.total_steps = require_total_steps(total_steps)
         if _not_before(prune_int8_from, frozen_from):
             raise ValueError(
                 "prune_int8_from must come before frozen_from, which freezes what is pruned too. "
@@ -291,7 +286,7 @@ class EC2T(TernaryMethod):
         Raises:
           ValueError: it is a share of a number of steps that is not known.
         """
-        return step_of("frozen_from", self.frozen_from, self.total_steps)
+        return optimiser_step("frozen_from", self.frozen_from, self.total_steps)
 
     @property
     def _counts_steps(self) -> bool:
@@ -564,30 +559,3 @@ def _not_before(first: float | None, second: float | None) -> bool:
     if first is None or second is None or (0.0 < first < 1.0) != (0.0 < second < 1.0):
         return False
     return first >= second
-
-
-def step_of(option: str, moment: float | None, total_steps: int | None) -> int | None:
-    """The optimiser step of a moment, which is one already or a share of `total_steps`.
-
-    Raises:
-      ValueError: it is a share of a number of steps that is not known; names the `option`.
-    """
-    if moment is None or not 0.0 < moment < 1.0:
-        return None if moment is None else int(moment)
-    if total_steps is None:
-        raise ValueError(
-            f"{option} as a share of the training requires total_steps. Received: "
-            f"{option}={moment}. Pass total_steps=epochs * steps_per_epoch, or the step itself."
-        )
-    return round(moment * total_steps)
-
-
-def check_moment(option: str, moment: float | None) -> None:
-    """Raise ValueError where `moment` is neither None, nor a share, nor an optimiser step."""
-    if moment is None or 0.0 < moment < 1.0:
-        return
-    if not moment >= 0 or moment != int(moment):
-        raise ValueError(
-            f"{option} must be an optimiser step (0, 1, 2, ...) or a share between 0 and 1 "
-            f"(exclusive) of total_steps. Received: {option}={moment}."
-        )

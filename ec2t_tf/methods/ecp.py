@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from ec2t_tf.methods.base import INT8_LARGEST_CODE, Assignment, State, straight_through
-from ec2t_tf.methods.ec2t import EC2T, check_moment, step_of
+from ec2t_tf.methods.checks import optimiser_step, require_moment
+from ec2t_tf.methods.ec2t import EC2T
 from ec2t_tf.schedule import StepCounter
 
 INT8_BITS = 8
@@ -34,8 +35,7 @@ class ECP(EC2T):
 
     def __init__(self, *, prune_from: float | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.prune_from = prune_from
-        check_moment("prune_from", prune_from)
+        self.prune_from = require_moment("prune_from", prune_from)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "prune_from": self.prune_from}
@@ -47,7 +47,7 @@ class ECP(EC2T):
         Raises:
           ValueError: it is a share of a number of steps that is not known.
         """
-        return step_of("prune_from", self.prune_from, self.total_steps)
+        return optimiser_step("prune_from", self.prune_from, self.total_steps)
 
     @property
     def _counts_steps(self) -> bool:

@@ -121,11 +121,15 @@ def moments(latent: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def tail_mean(mean: tf.Tensor, deviation: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """Mean of a Gaussian truncated to above mean + delta: mu + sigma phi(x) / (1 - Phi(x))."""
-    x = delta / deviation
+    """Mean of a Gaussian truncated to above mean + delta: mu + sigma phi(x) / (1 - Phi(x)).
+
+    Scalars, in float64 inside: the gradient by delta is M (M - x), a difference of close numbers.
+    """
+    mu, sigma, delta = (tf.cast(value, tf.float64) for value in (mean, deviation, delta))
+    x = delta / sigma
     density = tf.exp(-tf.square(x) / 2) / math.sqrt(2 * math.pi)
     tail = 0.5 * tf.math.erfc(x / math.sqrt(2))
-    return mean + deviation * density / tail
+    return tf.cast(mu + sigma * density / tail, mean.dtype)
 
 
 def _clamp_gradient(value: tf.Tensor, limit: float) -> tf.Tensor:
