@@ -55,6 +55,9 @@ PRUNING_ENTROPY_GAIN = 0.15
 CENTROID_SCALES = tuple(0.05 * 1.3**step for step in range(14))
 # A target sparsity missed by more than this at the start is worth a warning.
 SPARSITY_TOLERANCE = 0.01
+# Share of a centroid up to which a weight is zero whatever the gain: a gain below 0 moves the
+# boundary from half of the centroid towards this, and does not give dead weights a value.
+SMALLEST_THRESHOLD = 0.25
 
 
 class Thresholds(NamedTuple):
@@ -96,7 +99,8 @@ def thresholds(
     Args:
       latent: float32, any shape.
       w_n, w_p: float32 scalars, positive.
-      gain: gamma * delta in (-1, 1); 0 is nearest neighbour, below it entropy is rewarded.
+      gain: gamma * delta in (-1, 1); 0 is nearest neighbour, below it entropy is rewarded, down to
+        thresholds of a quarter of the centroid.
     """
     p = probabilities(latent, w_n, w_p, reference_floor=reference_floor)
     information = -tf.math.log(p) / np.float32(np.log(2.0))
@@ -115,9 +119,8 @@ def thresholds(
     largest = tf.minimum(limit(-lowest, w_n, cost_n), limit(highest, w_p, cost_p))
     lambda_ = gain * tf.where(tf.math.is_finite(largest), largest, 0.0)
     return Thresholds(
-        # Not below zero, which a negative gain could ask for.
-        negative=tf.maximum(w_n / 2 + lambda_ * cost_n / (2 * w_n), 0.0),
-        positive=tf.maximum(w_p / 2 + lambda_ * cost_p / (2 * w_p), 0.0),
+        negative=tf.maximum(w_n / 2 + lambda_ * cost_n / (2 * w_n), SMALLEST_THRESHOLD * w_n),
+        positive=tf.maximum(w_p / 2 + lambda_ * cost_p / (2 * w_p), SMALLEST_THRESHOLD * w_p),
         lambda_=lambda_,
         probabilities=p,
     )
@@ -144,7 +147,8 @@ class EC2T(TernaryMethod):
         float net at that sparsity.
       entropy_gain: gamma in [0, 1). 0 is nearest neighbour. None means 0.1.
       target_sparsity: share of zeros in all ternary layers together, in (0, 1). Where nearest
-        neighbour alone gives more zeros, gamma becomes negative: entropy is rewarded.
+        neighbour alone gives more zeros, gamma becomes negative: entropy is rewarded. Weights
+        below a quarter of the centroid stay zero all the same.
       schedule: a `tfmot.sparsity.keras.PruningSchedule`. As in tfmot the last value holds outside
         its pruning steps; before the first, EC2T is nearest neighbour.
       schedule_of: what the schedule gives, "sparsity" or "entropy_gain".
@@ -329,11 +333,12 @@ class EC2T(TernaryMethod):
             self._place_all_centroids(members, min(starts, key=lambda scale: starts[scale].rank))
         start = self._start(members, None, final)
         if abs(start.sparsity - final) > SPARSITY_TOLERANCE:
+            fewest = "at least " if start.sparsity > final else ""
             warnings.warn(
                 f"The target of {final:.1%} zeros is out of reach for these weights: the entropy "
-                f"constraint gives {start.sparsity:.1%}, and training goes on from there. Set "
-                "centroid_scale (smaller for fewer zeros, larger for more), or choose another "
-                "target.",
+                f"constraint gives {fewest}{start.sparsity:.1%} (weights below a quarter of a "
+                "centroid stay zero), and training goes on from there. Set centroid_scale "
+                "(smaller for fewer zeros, larger for more), or choose another target.",
                 stacklevel=2,
             )
         if self.schedule is not None:
@@ -401,13 +406,15 @@ class EC2T(TernaryMethod):
         largest = self.thresholds(
             latent, centroids, relative_size=relative_size, entropy_gain=tf.constant(1.0)
         )
-        start = tf.where(latent > 0.0, centroids[1], centroids[0]) / 2
+        centroid = tf.where(latent > 0.0, centroids[1], centroids[0])
+        start = centroid / 2
         slope = tf.where(latent > 0.0, largest.positive, largest.negative) - start
         beyond = tf.abs(latent) - start
         gains = tf.math.divide_no_nan(beyond, slope)
-        # No gain moves the threshold, or the weight is zero to begin with.
+        # No gain moves the threshold, or not so far.
         fixed = tf.where(beyond > 0.0, np.float32(np.inf), -np.float32(np.inf))
-        return tf.where(tf.logical_or(slope <= 0.0, latent == 0.0), fixed, gains)
+        always_zero = tf.abs(latent) <= SMALLEST_THRESHOLD * centroid
+        return tf.where(tf.logical_or(slope <= 0.0, always_zero), fixed, gains)
 
     @property
     def _fixed_gain(self) -> float:

@@ -41,6 +41,9 @@ def assign(
 ) -> ReferenceAssignment:
     """argmin over c of (w - q_c)^2 + lambda I_c, with gain = gamma * delta.
 
+    With a gain below zero, which the paper does not have, the cost is that of 0 and of the centroid
+    of the weight's own sign, and a weight up to a quarter of that centroid is 0.
+
     `reference_floor` repeats the published code's slip in the floor of P_0: the already reduced P_n
     enters the denominator for P_p.
     """
@@ -67,5 +70,9 @@ def assign(
         limits.append(gap / cost if gap > 0 and cost > 1e-6 else 0.0)
     lambda_ = gain * min(limits, default=0.0)
 
-    codes = (distance + lambda_ * information).argmin(axis=1).astype(np.int8) - 1
+    cost = distance + lambda_ * information
+    if gain < 0:
+        cost[w >= -w_n / 4, 0] = np.inf
+        cost[w <= w_p / 4, 2] = np.inf
+    codes = cost.argmin(axis=1).astype(np.int8) - 1
     return ReferenceAssignment(codes.reshape(np.shape(weights)), np.array([p_n, p_0, p_p]), lambda_)

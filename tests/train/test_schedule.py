@@ -155,6 +155,21 @@ def test_an_unreachable_target_is_said():
         ec2t_tf.apply(net, EC2T(target_sparsity=0.9))
 
 
+def test_dead_weights_stay_zero():
+    net = float_net()
+    kernel = net.get_layer("large").kernel
+    dead = np.arange(kernel.shape[0]) % 4 != 0
+    kernel.assign(np.where(dead[:, None], 1e-7, kernel.numpy()))
+    with pytest.warns(UserWarning, match=r"30\.0% zeros is out of reach.*at least 4"):
+        model = ec2t_tf.apply(net, EC2T(target_sparsity=0.3))
+    model.compile("adam", LOSS, run_eagerly=True)
+    fit(model, steps=4)
+    layer = next(layer for layer in ternary_layers(model) if layer.name == "large")
+    codes = layer.assign().codes
+    assert (codes[dead] == 0).all()
+    assert (codes[~dead] != 0).mean() > 0.8
+
+
 def test_a_given_centroid_scale_is_kept():
     model = ternary_net(EC2T(target_sparsity=0.8, centroid_scale=0.25))
     layer = ternary_layers(model)[0]

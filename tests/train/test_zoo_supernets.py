@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
@@ -65,6 +67,40 @@ def test_efficientnet_b1_has_the_published_parameters():
     small = efficientnet_b1(input_shape=(32, 32, 3), classes=10, depth=0.5, width=0.5)
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     assert np.isfinite(small(images).numpy()).all()
+
+
+def test_efficientnet_b1_has_the_published_operations():
+    """M operations by layer type (ec2t.md section 3), but for one slip of the published code.
+
+    It halves the image before the expansion of each of the four blocks that halve it afterwards.
+    """
+    published = {
+        "expand": 520.2,
+        "depthwise": 137.1,
+        "se_reduce": 5.2,
+        "se_expand": 5.3,
+        "project": 575.3,
+        "head": 52.8,
+        "classifier": 2.6,
+    }
+    # What follows a convolution is counted with it.
+    owner = {"se_swish": "se_reduce", "se_sigmoid": "se_expand", "se_excite": "se_expand"}
+    owner |= {"bn": "depthwise", "swish": "depthwise"}
+    halved = {"b2": 1 / 4, "b3": 1 / 4, "b4": 1 / 4, "b6": (8 / 15) ** 2}
+    counted = dict.fromkeys(published, 0.0)
+    score = micronet_score(efficientnet_b1(), float_bits=32)
+    for line in score.layers:
+        block = re.match(r"b\d_\d+_", line.name)
+        part = line.name[block.end() :] if block else line.name
+        part = owner.get(part, re.sub("_(bn|swish)$", "", part))
+        slip = halved.get(line.name[:2], 1.0) if re.match(r"b\d_0_expand", line.name) else 1.0
+        if part in counted:
+            counted[part] += slip * (line.additions + line.multiplications) / 1e6
+        if block and line.name == f"{block[0]}bn":
+            # The published count has the mean over the image too: as many operations as values.
+            counted["se_reduce"] += line.additions / 1e6
+    assert counted == pytest.approx(published, abs=0.1)
+    assert round(score.operations / 1e6) == 1417
 
 
 @pytest.mark.parametrize("build", [resnet18, efficientnet_b1])
