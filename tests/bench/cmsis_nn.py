@@ -18,13 +18,6 @@ from ec2t_tf.export.c.graph import ACTIVATIONS, Graph, Operator
 
 from tests.bench import qemu
 
-# What the sources need of a C library.
-_STRING_H = """#pragma once
-#include <stddef.h>
-void *memcpy(void *restrict, const void *restrict, size_t);
-void *memset(void *, int, size_t);
-void *memmove(void *, const void *, size_t);
-"""
 _COUNTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 
 
@@ -45,7 +38,7 @@ def layer_counts(model: bytes, core: str, folder: Path) -> dict[int, qemu.Count]
     if found is None:
         raise RuntimeError("the CMSIS-NN yardstick needs the package bakenn: pip install bakenn")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "string.h").write_text(_STRING_H)
+    (folder / "string.h").write_text(qemu.STRING_H)
     net = graph_module.read(model)
     numbers = [i for i, op in enumerate(net.operators) if op.kind in _COUNTED]
     pieces = [_call(net, net.operators[i], i) for i in numbers]

@@ -18,7 +18,14 @@ from ec2t_tf.export.c.boards import BOARDS, SOURCES
 COMPILER = "arm-none-eabi-gcc"
 EMULATOR = "qemu-system-arm"
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion"]
-
+# string.h of a firmware without a C library.
+STRING_H = """#pragma once
+#include <stddef.h>
+void *memcpy(void *restrict, const void *restrict, size_t);
+void *memset(void *, int, size_t);
+int memcmp(const void *, const void *, size_t);
+void *memmove(void *, const void *, size_t);
+"""
 
 CORES = ("m0", "m3", "m4", "m7", "m33", "m55")
 

@@ -16,14 +16,6 @@ from tests.tflm.test_operators import KERNELS, ROOM, blob
 
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
 
-# What the operators need of a C library.
-STRING_H = """#pragma once
-#include <stddef.h>
-void *memcpy(void *restrict, const void *restrict, size_t);
-void *memset(void *, int, size_t);
-int memcmp(const void *, const void *, size_t);
-void *memmove(void *, const void *, size_t);
-"""
 _MAIN = """
 #include "semihost.h"
 INCLUDE
@@ -110,7 +102,7 @@ def test_generated_net(tmp_path: Path, core: str) -> None:
 def test_packed_operator(tmp_path: Path) -> None:
     """The blob of a `packed` file; its checksum finds every damage."""
     good = blob()
-    (tmp_path / "string.h").write_text(STRING_H)
+    (tmp_path / "string.h").write_text(qemu.STRING_H)
     main = _MAIN.replace("INCLUDE", '#include "ec2t_tflm.h"').replace("BODY", _OPERATOR)
     sources = [ROOM / "ec2t_tflm.c", *KERNELS]
     statuses = _statuses(tmp_path, "m4", good, main, sources, [build.INCLUDE, ROOM, tmp_path])

@@ -13,7 +13,6 @@ from ec2t_tf.export.tflite.packed import packable_layers
 
 from tests import nets
 from tests.bench import qemu
-from tests.cortex_m.test_damaged_weights import STRING_H
 from tests.tflm.test_operators import KERNELS, ROOM
 
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
@@ -47,7 +46,7 @@ def test_fully_connected_equals_the_reference(tmp_path: Path, core: str, name: s
     model = nets.DENSE[name].model()
     ((_, layer),), _ = packable_layers(flatbuffer.load(model))
     values = nets.inputs(model, 32)
-    (tmp_path / "string.h").write_text(STRING_H)
+    (tmp_path / "string.h").write_text(qemu.STRING_H)
     (tmp_path / "input.bin").write_bytes(values.tobytes())
     blob = ",".join(map(str, formats.pack(layer, encoding="rice")))
     main = tmp_path / "operator_main.c"
