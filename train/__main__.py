@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
     from ec2t_tf.policy import Policy
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# oneDNN's convolutions train about twice as fast; TensorFlow turns them on only where a CPU has
-# more than AVX2. Has to be said before TensorFlow is imported; 0 turns them off again.
+# oneDNN's convolutions train faster (README); TensorFlow turns them on only where a CPU has more
+# than AVX2. Has to be said before TensorFlow is imported; 0 turns them off again.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 FLAGS = flags.FLAGS
