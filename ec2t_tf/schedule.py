@@ -43,21 +43,23 @@ class StepCounter:
     nothing, and is not counted either.
     """
 
+    CLOCK = "clock"
+
     @staticmethod
     def build(add_weight: AddWeight) -> State:
         return {
-            "clock": add_weight("clock", (), True),
+            StepCounter.CLOCK: add_weight(StepCounter.CLOCK, (), True),
             "steps": add_weight("steps", (), False, "int64"),
         }
 
     @staticmethod
     def read(state: State, *, training: bool) -> tf.Tensor:
         """Optimiser steps made so far, int64; with `training` the clock is put back."""
-        moved = tf.not_equal(state["clock"], 0.0)
+        moved = tf.not_equal(state[StepCounter.CLOCK], 0.0)
         steps = state["steps"] + tf.cast(moved, tf.int64)
         if training:
             state["steps"].assign(steps)
-            state["clock"].assign(0.0)
+            state[StepCounter.CLOCK].assign(0.0)
         return steps
 
     @staticmethod
@@ -68,7 +70,7 @@ class StepCounter:
         def pass_on(weights: tf.Tensor, clock: tf.Tensor) -> tuple:
             return tf.identity(weights), lambda g: (g, tf.constant(TICK))
 
-        return pass_on(weights, tf.convert_to_tensor(state["clock"]))
+        return pass_on(weights, tf.convert_to_tensor(state[StepCounter.CLOCK]))
 
 
 def scheduled(schedule: PruningSchedule, steps: tf.Tensor, held: tf.Variable) -> tf.Tensor:

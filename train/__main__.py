@@ -54,6 +54,12 @@ flags.DEFINE_string("policy", None, "JSON file of rules: which layer is treated 
 flags.DEFINE_integer("epochs", 15, "epochs of ternary training", lower_bound=1)
 flags.DEFINE_integer("float_epochs", 15, "epochs of float training before it", lower_bound=0)
 flags.DEFINE_string("float_weights", None, "weights to start from (.npz, .h5) instead of random")
+flags.DEFINE_string(
+    "ternary_start",
+    None,
+    "folder of an earlier run, with whose ternary net this one begins (weights, centroids, ranges; "
+    "the schedule is its own). The float net is what the script compares with and what teaches",
+)
 flags.DEFINE_integer("seed", 1, "seed of initial weights, order and augmentation")
 flags.DEFINE_string("output_dir", "runs/latest", "where everything is written")
 flags.DEFINE_bool("resume", False, "continue the run in --output_dir after its last epoch")
@@ -193,6 +199,7 @@ IDENTITY = (
     "epochs",
     "float_epochs",
     "float_weights",
+    "ternary_start",
     "seed",
     "batch_size",
     "steps_per_epoch",

@@ -11,6 +11,7 @@ from ec2t_tf.train import data as image_data
 from ec2t_tf.train import distribute, recipe, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.finish import finish
+from ec2t_tf.train.warm_start import begin_from
 from ec2t_tf.train.zoo.published import load_weights
 
 import ec2t_tf
@@ -32,6 +33,7 @@ class Settings:
     epochs: int
     float_epochs: int
     float_weights: str | None
+    ternary_start: str | None
     seed: int
     batch_size: int
     float_learning_rate: float
@@ -62,7 +64,7 @@ def run(settings: Settings) -> dict:
 
     Raises:
       ValueError: a setting or the data set cannot be used.
-      FileNotFoundError: --float_weights names no file.
+      FileNotFoundError: --float_weights or --ternary_start names no file.
     """
     strategy = distribute.strategy(settings.distribute)
     print(f"seed {settings.seed}")
@@ -94,6 +96,8 @@ def _train_both(settings: Settings, data: image_data.ImageData) -> dict:
     float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
 
     model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
+    if settings.ternary_start:
+        begin_from(model, settings.ternary_start)
     zeros_at_start = summary(model).zeros
     distil = None
     if settings.distill:

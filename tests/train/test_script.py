@@ -90,6 +90,15 @@ def test_killed_and_resumed_gives_the_same_weights(uninterrupted: Path, tmp_path
     assert (folder / "history.csv").read_text() == (uninterrupted / "history.csv").read_text()
 
 
+def test_ternary_start(uninterrupted: Path, tmp_path: Path) -> None:
+    flags = (f"--ternary_start={uninterrupted}", "--epochs=1", "--learning_rate=1e-5")
+    done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    earlier = json.loads((uninterrupted / "metrics.json").read_text())
+    assert metrics["zeros_at_start"] == earlier["zeros"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -99,6 +108,7 @@ def test_killed_and_resumed_gives_the_same_weights(uninterrupted: Path, tmp_path
         (["--output_dir=/proc/nowhere"], "a folder that can be written"),
         (["--model=lenet5"], "at least 12x12 pixels"),
         (["--float_weights={tmp}/missing.npz"], "missing.npz"),
+        (["--ternary_start={tmp}/missing"], "missing"),
         (["--steps_per_epoch=1000"], "Received: 1000"),
         (["stray"], "No arguments but flags"),
     ],

@@ -1,0 +1,76 @@
+"""`--ternary_start`: what is copied from an earlier ternary net, and what begins anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tf_keras
+from ec2t_tf.train import zoo
+from ec2t_tf.train.warm_start import begin_from
+
+import ec2t_tf
+from ec2t_tf.methods import EC2T, TTQ
+
+STEPS = 4
+
+
+def ternary(method: ec2t_tf.methods.TernaryMethod, *, classes: int = 10) -> tf_keras.Model:
+    net = zoo.build("lenet5", input_shape=(28, 28, 1), classes=classes)
+    model = ec2t_tf.apply(net, method)
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(tf_keras.optimizers.Adam(1e-3), loss)
+    return model
+
+
+def method(target: float) -> EC2T:
+    return EC2T(target_sparsity=target, frozen_from=STEPS // 2, total_steps=STEPS)
+
+
+def fit(model: tf_keras.Model) -> None:
+    random = np.random.default_rng(1)
+    images = random.uniform(size=(32 * STEPS, 28, 28, 1)).astype(np.float32)
+    model.fit(images, random.integers(0, 10, len(images)), verbose=0)
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tf_keras.utils.set_random_seed(1)
+    folder = tmp_path_factory.mktemp("earlier")
+    model = ternary(method(0.6))
+    fit(model)
+    model.save(folder / "model.keras")
+    return folder
+
+
+def test_begins_with_the_earlier_net(earlier: Path) -> None:
+    model = ternary(method(0.6))
+    begin_from(model, earlier)
+    counted = 0
+    before = ec2t_tf.load_model(earlier / "model.keras").weights
+    for variable, other in zip(model.weights, before, strict=True):
+        name, value = variable.name, variable.numpy()
+        if name.endswith(("_steps:0", "_clock:0", "_frozen:0")):
+            assert not value, name
+            assert other.numpy(), name
+            counted += 1
+        elif value.dtype == np.float32:
+            np.testing.assert_array_equal(value, other.numpy(), err_msg=name)
+    assert counted == 3 * 3
+
+
+def test_trains_on_to_another_target(earlier: Path) -> None:
+    model = ternary(method(0.8))
+    begin_from(model, earlier)
+    fit(model)
+    assert ec2t_tf.summary(model).zeros == pytest.approx(0.8, abs=0.01)
+
+
+def test_another_net_or_method_is_refused(earlier: Path) -> None:
+    with pytest.raises(ValueError, match=r"same architecture.*shape \[84, 10\]"):
+        begin_from(ternary(method(0.6), classes=7), earlier)
+    with pytest.raises(ValueError, match="none at all"):
+        begin_from(ternary(TTQ()), earlier)
+    with pytest.raises(FileNotFoundError, match="finished run"):
+        begin_from(ternary(method(0.6)), earlier / "nothing")

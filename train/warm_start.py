@@ -1,0 +1,65 @@
+"""Ternary training that begins where an earlier ternary net ended, with a schedule of its own.
+
+More zeros come gently that way: a net trained to 64 % first, then from there to 73 % and to 80 %.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+import tf_keras
+
+import ec2t_tf
+from ec2t_tf.schedule import StepCounter
+
+
+def begin_from(model: tf_keras.Model, path: str | Path) -> None:
+    """Copy an earlier net's latent weights, centroids, ranges and statistics into `model`.
+
+    Steps made and codes frozen are the earlier training's own and are not copied: schedules and
+    the frozen phase begin anew.
+
+    Args:
+      model: from `ec2t_tf.apply`, of the same architecture, method and policy; the method's options
+        may differ.
+      path: `model.keras` of an earlier run, or the folder of the run.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the nets do not have the same trainable weights.
+    """
+    path = Path(path)
+    path = path / "model.keras" if path.is_dir() else path
+    if not path.exists():
+        raise FileNotFoundError(
+            "--ternary_start must be the folder of a finished run, or its model.keras. "
+            f"Received: '{path}', which does not exist."
+        )
+    earlier = _learnt(ec2t_tf.load_model(path))
+    mine = _learnt(model)
+    wanted = {place: v.shape.as_list() for place, v in mine.items() if v.trainable}
+    given = {place: earlier[place].shape.as_list() for place in wanted if place in earlier}
+    if wanted != given:
+        place = next(place for place in wanted if given.get(place) != wanted[place])
+        raise ValueError(
+            "--ternary_start must be a net of the same architecture, method and policy. Received: "
+            f"'{path}', in which '{mine[place].name}' has shape {given.get(place, 'none at all')} "
+            f"where {wanted[place]} is needed."
+        )
+    for place in mine.keys() & earlier.keys():
+        mine[place].assign(earlier[place])
+
+
+def _learnt(model: tf_keras.Model) -> dict[tuple[int, str], tf.Variable]:
+    """What training changes, by layer and name within it, without counters, flags and clocks.
+
+    The layer is its number: Keras numbers the names of layers without one (`input_2`) differently
+    in each process.
+    """
+    return {
+        (number, variable.name.replace(layer.name, "")): variable
+        for number, layer in enumerate(model.layers)
+        for variable in layer.weights
+        if variable.dtype.is_floating and not variable.name.endswith(f"_{StepCounter.CLOCK}:0")
+    }
