@@ -99,6 +99,25 @@ def test_ternary_start(uninterrupted: Path, tmp_path: Path) -> None:
     assert metrics["zeros_at_start"] == earlier["zeros"]
 
 
+def test_supernet(tmp_path: Path) -> None:
+    """A search of phi that ends with its first net, and goes on from there for a higher target."""
+    flags = ("--supernet=phi", "--model=resnet20", "--depth=0.3", "--phis=0.5,1")
+    flags += ("--float_epochs=1",)
+    below = (*flags, "--target_accuracy=0")
+    done = subprocess.run(command(tmp_path, *below), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "chosen: --model=resnet20 --depth=0.3 --width=1 --phi=0.5" in done.stdout
+    never = (*flags, "--target_accuracy=1", "--resume")
+    done = subprocess.run(command(tmp_path, *never), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "no net reached 100.00 %" in done.stdout
+    rows = (tmp_path / "supernet.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[:3] for row in rows] == [["0.3", "1.0", "0.5"], ["0.3", "1.0", "1.0"]]
+    assert "depth0.5477" not in done.stdout  # trained before
+    assert (tmp_path / "supernet.txt").read_text() in done.stdout
+    assert (tmp_path / "supernet.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -109,6 +128,7 @@ def test_ternary_start(uninterrupted: Path, tmp_path: Path) -> None:
         (["--model=lenet5"], "at least 12x12 pixels"),
         (["--float_weights={tmp}/missing.npz"], "missing.npz"),
         (["--ternary_start={tmp}/missing"], "missing"),
+        (["--supernet=depth_width"], "Use one of ['efficientnet_b1', 'micronet', 'resnet18'"),
         (["--steps_per_epoch=1000"], "Received: 1000"),
         (["stray"], "No arguments but flags"),
     ],

@@ -50,9 +50,10 @@ def build(
         raise ValueError(f"model must be one of {sorted(MODELS)}. Received: model='{name}'.")
     if (depth, width) == (1.0, 1.0):
         return MODELS[name](input_shape=input_shape, classes=classes)
-    if "depth" not in inspect.signature(MODELS[name]).parameters:
+    scalable = sorted(n for n in MODELS if "depth" in inspect.signature(MODELS[n]).parameters)
+    if name not in scalable:
         raise ValueError(
             f"A network that can be scaled is required. Received: '{name}' with depth={depth}, "
-            f"width={width}. Use --model=micronet or resnet20, or leave depth and width at 1."
+            f"width={width}. Use one of {scalable}, or leave depth and width at 1."
         )
     return MODELS[name](input_shape=input_shape, classes=classes, depth=depth, width=width)
