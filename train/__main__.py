@@ -6,18 +6,19 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import app, flags
 
-if TYPE_CHECKING:  # TensorFlow takes seconds to load: not for --help
-    from ec2t_tf.methods import TernaryMethod
-    from ec2t_tf.policy import Policy
+from ec2t_tf import methods
+from ec2t_tf.policy import Policy
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# oneDNN's convolutions train faster (README); TensorFlow turns them on only where a CPU has more
-# than AVX2. Has to be said before TensorFlow is imported; 0 turns them off again.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+if __name__ == "__main__" and "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
+    # oneDNN's convolutions train faster (README); TensorFlow turns them on only where a CPU has
+    # more than AVX2. It looks when it is imported, which the package of this script has done by
+    # now: so the script starts once more. 0 in the environment turns them off.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    os.execv(sys.executable, sys.orig_argv)
 
 FLAGS = flags.FLAGS
 
@@ -254,10 +255,8 @@ def prepare_output(folder: Path) -> None:
         path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def build_method() -> TernaryMethod:
+def build_method() -> methods.TernaryMethod:
     """The method of the flags, with its own knobs."""
-    from ec2t_tf import methods
-
     if FLAGS.method not in METHOD_FLAGS:
         raise app.UsageError(
             f"--method must be one of {sorted(METHOD_FLAGS)}. Received: '{FLAGS.method}'."
@@ -275,8 +274,6 @@ def build_method() -> TernaryMethod:
 
 
 def build_policy() -> Policy | None:
-    from ec2t_tf.policy import Policy
-
     if FLAGS.policy is None:
         return None
     try:

@@ -118,6 +118,21 @@ def test_supernet(tmp_path: Path) -> None:
     assert (tmp_path / "supernet.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("said", [None, "0"])
+def test_onednn_is_on_unless_turned_off(said: str | None, tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "0"}
+    environment |= {"TF_ENABLE_ONEDNN_OPTS": said} if said else {}
+    done = subprocess.run(
+        command(tmp_path, "--dataset=no_such_set"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert ("oneDNN custom operations are on" in done.stderr) == (said is None)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
