@@ -39,13 +39,13 @@ def begin_from(model: tf_keras.Model, path: str | Path) -> None:
     earlier = _learnt(ec2t_tf.load_model(path))
     mine = _learnt(model)
     wanted = {place: v.shape.as_list() for place, v in mine.items() if v.trainable}
-    given = {place: earlier[place].shape.as_list() for place in wanted if place in earlier}
+    given = {place: v.shape.as_list() for place, v in earlier.items() if v.trainable}
     if wanted != given:
-        place = next(place for place in wanted if given.get(place) != wanted[place])
+        place = next(p for p in wanted | given if given.get(p) != wanted.get(p))
         raise ValueError(
             "--ternary_start must be a net of the same architecture, method and policy. Received: "
-            f"'{path}', in which '{mine[place].name}' has shape {given.get(place, 'none at all')} "
-            f"where {wanted[place]} is needed."
+            f"'{path}', in which '{(mine | earlier)[place].name}' has shape "
+            f"{given.get(place, 'none at all')} where {wanted.get(place, 'none at all')} is needed."
         )
     for place in mine.keys() & earlier.keys():
         mine[place].assign(earlier[place])

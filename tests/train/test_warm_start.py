@@ -16,9 +16,14 @@ from ec2t_tf.methods import EC2T, TTQ
 STEPS = 4
 
 
-def ternary(method: ec2t_tf.methods.TernaryMethod, *, classes: int = 10) -> tf_keras.Model:
+def ternary(
+    method: ec2t_tf.methods.TernaryMethod,
+    *,
+    classes: int = 10,
+    policy: ec2t_tf.Policy | None = None,
+) -> tf_keras.Model:
     net = zoo.build("lenet5", input_shape=(28, 28, 1), classes=classes)
-    model = ec2t_tf.apply(net, method)
+    model = ec2t_tf.apply(net, method, policy=policy)
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(tf_keras.optimizers.Adam(1e-3), loss)
     return model
@@ -72,5 +77,8 @@ def test_another_net_or_method_is_refused(earlier: Path) -> None:
         begin_from(ternary(method(0.6), classes=7), earlier)
     with pytest.raises(ValueError, match="none at all"):
         begin_from(ternary(TTQ()), earlier)
+    kept = ec2t_tf.Policy([ec2t_tf.Rule("int8", name="fc2")])
+    with pytest.raises(ValueError, match=r"fc2.*where none at all"):
+        begin_from(ternary(method(0.6), policy=kept), earlier)
     with pytest.raises(FileNotFoundError, match="finished run"):
         begin_from(ternary(method(0.6)), earlier / "nothing")
