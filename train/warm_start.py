@@ -1,6 +1,7 @@
 """Ternary training that begins where an earlier ternary net ended, with a schedule of its own.
 
-More zeros come gently that way: a net trained to 64 % first, then from there to 73 % and to 80 %.
+For a second run at the same sparsity. The centroids come along, so a run to many more zeros is as
+well begun at the float net (docs/results.md).
 """
 
 from __future__ import annotations
