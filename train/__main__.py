@@ -235,6 +235,11 @@ def prepare_output(folder: Path) -> None:
             f"--output_dir must be a folder that can be written. Received: '{folder}' ({error})."
         ) from error
     path = folder / "settings.json"
+    if FLAGS.resume and not path.exists():
+        raise app.UsageError(
+            f"--resume requires the folder of a run, with its settings.json. Received: '{folder}', "
+            "which holds none. Name the run's folder with --output_dir, or leave --resume out."
+        )
     if not FLAGS.resume:
         if any((folder / name).exists() for name in ("checkpoints", "supernet.csv")):
             raise app.UsageError(
@@ -243,16 +248,30 @@ def prepare_output(folder: Path) -> None:
             )
         path.write_text(json.dumps(settings, indent=2) + "\n")
         return
-    if path.exists():
-        before = json.loads(path.read_text())
-        changed = [name for name in identity if before.get(name) != settings[name]]
-        if changed:
-            raise app.UsageError(
-                "--resume requires the settings of the run that it continues. Received others for "
-                + ", ".join(f"--{n}={settings[n]} (was {before.get(n)})" for n in changed)
-            )
-    else:
-        path.write_text(json.dumps(settings, indent=2) + "\n")
+    before = json.loads(path.read_text())
+    changed = [name for name in identity if before.get(name) != settings[name]]
+    if changed:
+        raise app.UsageError(
+            "--resume requires the settings of the run that it continues. Received others for "
+            + ", ".join(f"--{n}={settings[n]} (was {before.get(n)})" for n in changed)
+        )
+
+
+def check_knobs(method: str) -> None:
+    """Raise app.UsageError for a flag that was given and belongs to another method."""
+    own = _knobs(method)
+    for other in METHOD_FLAGS:
+        for flag in sorted(_knobs(other) - own):
+            if FLAGS[flag].present:
+                raise app.UsageError(
+                    f"--{flag} belongs to --method={other}. Received: --method={method}, which "
+                    f"takes {', '.join(f'--{name}' for name in sorted(own)) or 'no flags'} of its "
+                    f"own. Leave --{flag} out, or choose --method={other}."
+                )
+
+
+def _knobs(method: str) -> set[str]:
+    return {*METHOD_FLAGS[method].values(), *({"sparsity_ramp"} if method == "ec2t" else ())}
 
 
 def build_method() -> methods.TernaryMethod:
@@ -262,6 +281,7 @@ def build_method() -> methods.TernaryMethod:
             f"--method must be one of {sorted(METHOD_FLAGS)}. Received: '{FLAGS.method}'."
         )
     chosen = METHOD_FLAGS[FLAGS.method]
+    check_knobs(FLAGS.method)
     options = {option: FLAGS[flag].value for option, flag in chosen.items()}
     if options.get("mode") == "learned":  # which has no ramp
         if FLAGS["sr_ramp_until"].present:
@@ -322,5 +342,14 @@ def main(argv: list[str]) -> None:
         sys.exit(2)
 
 
+def run_main(argv: list[str]) -> None:
+    """`main`, with one line and exit code 2 for a mistake of the user (absl prints its help)."""
+    try:
+        main(argv)
+    except app.UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 if __name__ == "__main__":
-    app.run(main)
+    app.run(run_main)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -183,6 +184,11 @@ def _digits() -> tuple[Split, Split, int]:
 
 
 def _tfds(name: str, tfds_dir: str | None) -> tuple[Split, Split, int]:
+    if tfds_dir is not None and not Path(tfds_dir).expanduser().is_dir():
+        raise DataError(
+            "--tfds_dir must be a folder of TFDS data that exists. "
+            f"Received: '{tfds_dir}'. Create it to have '{name}' downloaded there."
+        )
     import tensorflow_datasets as tfds
 
     try:

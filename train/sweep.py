@@ -93,7 +93,8 @@ def sweep(runs: Iterable[Run], folder: Path, passed_on: list[str]) -> RunTable:
             print(f"{run.folder}: done before", flush=True)
             continue
         command = [sys.executable, "-m", "ec2t_tf.train", *passed_on, *run.flags()]
-        command += [f"--output_dir={folder / run.folder}", "--resume"]
+        command += [f"--output_dir={folder / run.folder}"]
+        command += ["--resume"] * (folder / run.folder / "settings.json").exists()
         command += _float_net(folder, run)
         print(f"{run.folder}: {' '.join(command)}", flush=True)
         if subprocess.run(command).returncode:

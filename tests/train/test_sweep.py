@@ -80,7 +80,7 @@ def test_a_killed_sweep_repeats_nothing(tmp_path, monkeypatch):
     table = sweep.sweep(runs, tmp_path, PASSED_ON)
     assert (len(first.commands), len(second.commands)) == (3, 5)
     assert len(table) == 8
-    assert all("--resume" in command for command in first.commands + second.commands)
+    assert not any("--resume" in command for command in first.commands + second.commands)
     # One float net a seed: trained by its first run, loaded by the others.
     trains = [
         command
@@ -93,6 +93,16 @@ def test_a_killed_sweep_repeats_nothing(tmp_path, monkeypatch):
     assert [path.name for path in images] == ["accuracy_zeros.png", "accuracy_bytes.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in images)
     assert "0.9" in sweep.text(table)
+
+
+def test_a_run_that_was_killed_is_resumed(tmp_path, monkeypatch):
+    (run, *_) = small_grid()
+    (tmp_path / run.folder).mkdir()
+    (tmp_path / run.folder / "settings.json").write_text('{"float_epochs": 3}')
+    script = Script()
+    monkeypatch.setattr(subprocess, "run", script)
+    sweep.sweep([run], tmp_path, PASSED_ON)
+    assert "--resume" in script.commands[0]
 
 
 def test_pareto():
