@@ -1,6 +1,7 @@
 """AArch64 instructions of whole nets in QEMU: XNNPACK int8 and ours in the same wheel.
 
     python -m tests.bench.aarch64 --root=ROOT --site=SITE --nets=FOLDER [--cpus=cortex-a72,...]
+        [--write]
 
 ROOT is a Debian arm64 tree with python3.11 and libstdc++6 (`debootstrap --arch=arm64 --foreign
 --variant=minbase --include=python3,libstdc++6 bookworm ROOT`, then `dpkg-deb -x` of its packages;
@@ -69,9 +70,11 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="arm64 Debian tree")
     parser.add_argument("--site", type=Path, required=True, help="aarch64 wheels, unpacked")
     parser.add_argument("--nets", type=Path, required=True, help="folder of int8 .tflite files")
+    parser.add_argument("--write", action="store_true", help="into docs/runtime.json and .md")
     parser.add_argument("--only", default=",".join(NETS), help="nets, with commas between")
     parser.add_argument("--cpus", default=",".join(CPUS), help="QEMU's cores, with commas between")
     arguments = parser.parse_args()
+    rows: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "marks.c").write_text(MARKS)
@@ -102,6 +105,13 @@ def main() -> None:
                 counts = [int(n) / INVOCATIONS for n in re.findall(r"^COUNT (\d+)$", text, re.M)]
                 ratios = "".join(f"{count / counts[0]:>8.3f}" for count in counts[1:])
                 print(f"{net:<14}{cpu:<12}{counts[0]:>14,.0f}{ratios}", flush=True)
+                shares = [round(count / counts[0], 3) for count in counts[1:]]
+                row = dict(zip(("int8", "packed"), shares, strict=True))
+                rows.setdefault(net, {})[cpu] = {"xnnpack": round(counts[0]), **row}
+    if arguments.write:
+        from tests.bench import runtime_table
+
+        runtime_table.update("aarch64", rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Nets with random ternary weights in the stock interpreter (XNNPACK int8) and in ours.
 
-    python -m tests.bench.runtime [--nets=FOLDER] [--num_threads=1]
+    python -m tests.bench.runtime [--nets=FOLDER] [--num_threads=1] [--write]
 
 Prints the time and the memory of each net as shares of the stock interpreter's. Interpreters run
 in turns of a few milliseconds, timed by the processor time of their process; the ratio is that of
@@ -28,6 +28,7 @@ from ai_edge_litert import interpreter as litert
 from ec2t_tf.export.litert import Interpreter
 from ec2t_tf.export.tflite import packed
 
+from tests.bench import runtime_table
 from tests.tflite import nets
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
@@ -109,49 +110,45 @@ def memory(make: Callable[[], Any]) -> int:
     return allocated() - before
 
 
-def report(folder: Path, scratch: str, num_threads: int) -> None:
-    """Print the table."""
-    print(f"{nets.SPARSITY:.0%} zeros, random ternary weights, {num_threads} thread(s)")
-    print("our time as a share of XNNPACK int8's: shortest (median); memory likewise")
-    print(
-        f"{'net':<14}{'XNNPACK':>12}{'int8':>16}{'packed':>16}{'memory':>12}{'int8':>8}{'packed':>8}"
-    )
-    for name in NETS:
-        int8, small = folder / f"{name}.tflite", Path(scratch) / f"{name}.tflite"
-        small.write_bytes(packed(int8.read_bytes()))
-        stock = ready(litert.Interpreter(str(int8), num_threads=num_threads))
-        ratios = [
-            compare(stock, ready(Interpreter(str(file), num_threads=num_threads)))
-            for file in (int8, small)
-        ]
-        sizes = [
-            memory(lambda path=path, make=make: make(str(path), num_threads=num_threads))
-            for make, path in (
-                (litert.Interpreter, int8),
-                (Interpreter, int8),
-                (Interpreter, small),
-            )
-        ]
-        print(
-            f"{name:<14}{ratios[0].microseconds:>9.0f} us"
-            + "".join(f"{r.shortest:>8.3f} ({r.median:.3f})" for r in ratios)
-            + f"{sizes[0] / 1024:>8.0f} KiB"
-            + "".join(f"{size / sizes[0]:>8.2f}" for size in sizes[1:]),
-            flush=True,
-        )
+def measured(file: Path, scratch: Path, num_threads: int) -> dict[str, Any]:
+    """Time and memory of one net: a row of docs/runtime.json."""
+    small = scratch / file.name
+    small.write_bytes(packed(file.read_bytes()))
+    stock = ready(litert.Interpreter(str(file), num_threads=num_threads))
+    bytes_of_stock = memory(lambda: litert.Interpreter(str(file), num_threads=num_threads))
+    row: dict[str, Any] = {"xnnpack": {"kibibytes": round(bytes_of_stock / 1024)}}
+    for name, path in (("int8", file), ("packed", small)):
+        ratio = compare(stock, ready(Interpreter(str(path), num_threads=num_threads)))
+        row["xnnpack"].setdefault("microseconds", round(ratio.microseconds))
+        held = memory(lambda path=path: Interpreter(str(path), num_threads=num_threads))
+        row[name] = {
+            "shortest": round(ratio.shortest, 3),
+            "median": round(ratio.median, 3),
+            "memory": round(held / bytes_of_stock, 2),
+        }
+    return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--nets", type=Path, help="folder of the int8 files; made if it is missing")
     parser.add_argument("--num_threads", type=int, default=1)
+    parser.add_argument("--only", default=",".join(NETS), help="nets, with commas between")
+    parser.add_argument("--write", action="store_true", help="into docs/runtime.json and .md")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.nets or Path(scratch) / "int8"
         if not all((folder / f"{name}.tflite").exists() for name in NETS):
             print("making the nets, a minute", flush=True)
             subprocess.run([sys.executable, "-m", "tests.tflite.nets", str(folder)], check=True)
-        report(folder, scratch, arguments.num_threads)
+        rows = {
+            name: measured(folder / f"{name}.tflite", Path(scratch), arguments.num_threads)
+            for name in arguments.only.split(",")
+        }
+    print(f"{nets.SPARSITY:.0%} zeros, random ternary weights, {arguments.num_threads} thread(s)")
+    print(runtime_table.x86(rows), end="")
+    if arguments.write:
+        runtime_table.update("x86", rows)
 
 
 if __name__ == "__main__":

@@ -1,46 +1,72 @@
-"""Sizes of real nets in every format: writes docs/sizes.md.
+"""Sizes of nets in every format: docs/sizes.json, and from it docs/sizes.md.
 
-    python -m tests.bench.sizes --published=resnet20_t64.npz --on_grid=resnet20_fp.npz \
+    python -m tests.bench.sizes [--published=resnet20_t64.npz] [--on_grid=resnet20_fp.npz] \
         [--net=NAME:FILE.tflite ...] [--write]
 
-The published file is the EC2T authors' ternary ResNet-20 as a PyTorch state dict; a net is the int8
-file that `python -m ec2t_tf.train` exported. The published net has no ranges of activations: they
-are measured on random images, which changes no weight code.
+The nets of `tests` are always measured; others keep their rows unless given. The published
+file is the EC2T authors' ternary ResNet-20 as a PyTorch state dict; a net is the int8 file that
+`python -m ec2t_tf.train` exported. The published net has no ranges of activations: they are
+measured on random images, which changes no weight code.
 """
 
 from __future__ import annotations
 
 import argparse
-import shlex
+import dataclasses
+import json
+import re
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from ec2t_tf.export.convert import to_tflite
-from ec2t_tf.export.sizes import Sizes, sizes, table
+from ec2t_tf.export.sizes import FormatSize, Sizes, sizes, table
 
-import ec2t_tf
-from ec2t_tf import methods
+from tests import nets
+from tests.fixtures import write
 
-OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "sizes.md"
-TEXT = """# Sizes
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+OF_TESTS: dict[str, Callable[[], bytes]] = {
+    "ResNet-8 of tests/nets.py, random weights": nets.resnet8,
+    "small net of tests/fixtures, random weights on seven levels": write.small_net,
+}
 
-One net in every file format. Every figure is the size of a file that was written, or of the weight
-streams inside one; `gzip -9` is that file compressed. "Of entropy" compares the streams with the
-first-order entropy of the ternary layers' codes, layer by layer. `download` is turned back into
-`packed` or `int8` by `ec2t_tf.export.unpack`. `int4` needs centroids whose ratio is k/7
-(`EC2T(level_grid=7)`) and refuses other nets.
 
-    {command}
+def load() -> dict[str, Any]:
+    return json.loads((DOCS / "sizes.json").read_text())
 
-{table}
 
-Any int8 file gives such a table: `python -m ec2t_tf.export sizes model.tflite`.
-"""
+def from_row(row: Mapping[str, Any]) -> Sizes:
+    formats = {name: FormatSize(**size) for name, size in row["formats"].items()}
+    return Sizes(**{**row, "formats": formats})
+
+
+def to_row(net: Sizes) -> dict[str, Any]:
+    row = dataclasses.asdict(net)
+    for size in row["formats"].values():
+        del size["note"]  # names every layer
+    return row
+
+
+def filled(page: str, rows: Mapping[str, Any]) -> str:
+    """The page with its table made anew from the figures."""
+    mark = re.compile(r"(<!-- measured -->\n).*?(<!-- end of measured -->)", re.S)
+    text = table(from_row(row) for row in rows.values()) + "\n"
+    page, count = mark.subn(lambda found: found[1] + text + found[2], page)
+    assert count == 1, "docs/sizes.md must have its marks once"
+    return page
+
+
+def of_tests(name: str, folder: Path) -> Sizes:
+    file = folder / "net.tflite"
+    file.write_bytes(OF_TESTS[name]())
+    return sizes(file, name=name)
 
 
 def published(path: Path, folder: Path) -> Sizes:
     """The authors' ternary ResNet-20."""
+    from ec2t_tf.export.convert import to_tflite
     from ec2t_tf.train import zoo
     from ec2t_tf.train.zoo.published import load_weights
 
@@ -53,8 +79,12 @@ def published(path: Path, folder: Path) -> Sizes:
 
 def on_grid(path: Path, folder: Path) -> Sizes:
     """A float ResNet-20 ternarised on the levels of INT4, without training."""
+    from ec2t_tf.export.convert import to_tflite
     from ec2t_tf.train import zoo
     from ec2t_tf.train.zoo.published import load_weights
+
+    import ec2t_tf
+    from ec2t_tf import methods
 
     net = zoo.build("resnet20", input_shape=(32, 32, 3), classes=10)
     load_weights(net, path)
@@ -70,25 +100,23 @@ def main() -> None:
     parser.add_argument("--published", type=Path, help="resnet20_t64.npz")
     parser.add_argument("--on_grid", type=Path, help="resnet20_fp.npz, for the line of int4")
     parser.add_argument("--net", action="append", default=[], metavar="NAME:FILE")
-    parser.add_argument("--write", action="store_true", help="write docs/sizes.md")
+    parser.add_argument("--write", action="store_true", help="write docs/sizes.json and .md")
     arguments = parser.parse_args()
     pairs = [(name, Path(file)) for name, _, file in (m.partition(":") for m in arguments.net)]
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [sizes(file, name=name) for name, file in pairs]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        found = {f"{name}:{file.name}": sizes(file, name=name) for name, file in pairs}
         if arguments.published:
-            rows.insert(0, published(arguments.published, Path(folder)))
+            found["--published"] = published(arguments.published, folder)
         if arguments.on_grid:
-            rows.append(on_grid(arguments.on_grid, Path(folder)))
-    result = table(rows)
-    print(result)
+            found["--on_grid"] = on_grid(arguments.on_grid, folder)
+        found |= {name: of_tests(name, folder) for name in OF_TESTS}
+    print(table(found.values()))
     if arguments.write:
-        command = "python -m tests.bench.sizes --write"
-        if arguments.published:
-            command += f" --published={arguments.published.name}"
-        if arguments.on_grid:
-            command += f" --on_grid={arguments.on_grid.name}"
-        command += "".join(f" --net={shlex.quote(f'{name}:{file.name}')}" for name, file in pairs)
-        OUTPUT.write_text(TEXT.format(command=command, table=result))
+        rows = load() | {key: to_row(net) for key, net in found.items()}
+        (DOCS / "sizes.json").write_text(json.dumps(rows, indent=1) + "\n")
+        page = DOCS / "sizes.md"
+        page.write_text(filled(page.read_text(), rows))
 
 
 if __name__ == "__main__":

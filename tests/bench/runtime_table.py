@@ -1,0 +1,62 @@
+"""The figures of docs/runtime.md: kept in docs/runtime.json, written into the page by marks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def load() -> dict[str, Any]:
+    return json.loads((DOCS / "runtime.json").read_text())
+
+
+def update(section: str, rows: Mapping[str, Any]) -> None:
+    """Replace the rows of nets that were measured; others stay. `section`: "x86" or "aarch64"."""
+    table = load()
+    table[section] = {**table[section], **rows}
+    (DOCS / "runtime.json").write_text(json.dumps(table, indent=1) + "\n")
+    page = DOCS / "runtime.md"
+    page.write_text(filled(page.read_text(), table))
+
+
+def filled(page: str, table: Mapping[str, Any]) -> str:
+    """The page with its tables made anew from the figures."""
+    for section, render in (("x86", x86), ("aarch64", aarch64)):
+        mark = re.compile(rf"(<!-- {section} -->\n).*?(<!-- end of {section} -->)", re.S)
+        text = render(table[section])
+        page, count = mark.subn(lambda found, text=text: found[1] + text + found[2], page)
+        assert count == 1, f"docs/runtime.md must have the marks of {section} once"
+    return page
+
+
+def x86(rows: Mapping[str, Any]) -> str:
+    lines = [
+        "| net | XNNPACK | int8 | packed | memory of XNNPACK's | int8 | packed |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for net, row in rows.items():
+        shares = " | ".join(f"{row[f]['shortest']:.3f} ({row[f]['median']:.3f})" for f in FILES)
+        memory = " | ".join(f"{row[f]['memory']:.2f}" for f in FILES)
+        stock = row["xnnpack"]
+        lines.append(
+            f"| {net} | {stock['microseconds']:.0f} us | {shares} "
+            f"| {stock['kibibytes']:.0f} KiB | {memory} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def aarch64(rows: Mapping[str, Any]) -> str:
+    lines = ["| net | core | XNNPACK | int8 | packed |", "|---|---|---:|---:|---:|"]
+    for net, cores in rows.items():
+        for core, row in cores.items():
+            shares = " | ".join(f"{row[f]:.3f}" for f in FILES)
+            lines.append(f"| {net} | {core} | {row['xnnpack']:,} | {shares} |")
+    return "\n".join(lines) + "\n"
+
+
+FILES = ("int8", "packed")
