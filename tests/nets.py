@@ -203,12 +203,14 @@ class NetBuilder:
         options.filterHeight, options.filterWidth = window
         return self.operator("MAX_POOL_2D" if maximum else "AVERAGE_POOL_2D", [x], out, options)
 
-    def mean(self, x: int) -> int:
+    def mean(self, x: int, *, keep: bool = False) -> int:
         _, _, _, c = self.shape(x)
         scale, zero_point = self.quantisation(x)
         axes = self.tensor((2,), None, 0, np.array([1, 2], np.int32))
-        out = self.tensor((1, c), scale * 0.6, zero_point + 5)
+        shape = (1, 1, 1, c) if keep else (1, c)
+        out = self.tensor(shape, scale * 0.6, min(zero_point + 5, 127))
         options = schema.ReducerOptionsT()
+        options.keepDims = keep
         return self.operator("MEAN", [x, axes], out, options)
 
     def reshape(self, x: int, shape: tuple[int, ...]) -> int:
@@ -223,6 +225,14 @@ class NetBuilder:
         shape = tuple(a + n + b for (a, b), n in zip(amounts, self.shape(x), strict=True))
         return self.operator("PAD", [x, constant], self.tensor(shape, *self.quantisation(x)))
 
+    def pad_with(self, x: int, amounts: list[list[int]], code: int) -> int:
+        constant = self.tensor((4, 2), None, 0, np.array(amounts, np.int32))
+        scale, zero_point = self.quantisation(x)
+        value = self.tensor((1,), scale, zero_point, np.array([code], np.int8))
+        shape = tuple(a + n + b for (a, b), n in zip(amounts, self.shape(x), strict=True))
+        out = self.tensor(shape, scale, zero_point)
+        return self.operator("PADV2", [x, constant, value], out, schema.PadV2OptionsT())
+
     def concatenate(self, parts: list[int], axis: int) -> int:
         shape = self.shape(parts[0])
         shape[axis] = sum(self.shape(p)[axis] for p in parts)
@@ -236,6 +246,7 @@ class NetBuilder:
         options = {
             "HARD_SWISH": schema.HardSwishOptionsT,
             "QUANTIZE": schema.QuantizeOptionsT,
+            "LEAKY_RELU": schema.LeakyReluOptionsT,
         }.get(kind)
         return self.operator(kind, [x], out, options() if options else None)
 

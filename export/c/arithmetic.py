@@ -122,3 +122,43 @@ def same_padding(size: int, out: int, kernel: int, stride: int, dilation: int) -
     """Border (before, after) of TensorFlow's SAME padding."""
     total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
+
+
+def softmax_powers(scale: float, beta: float) -> list[int]:
+    """exp(-d * scale * beta) * 2^31 for the differences d = 0 to 255 as TensorFlow Lite's reference
+    computes it, in gemmlowp's fixed point with 5 integer bits; 0 where it counts as nothing."""
+    real = min(beta * scale * (1 << 26), float((1 << 31) - 1))
+    multiplier, left = quantised_multiplier(real)
+    if left < 0:  # the reference demands more than 1; so flat that all powers are 1
+        multiplier, left = 0, 0
+    radius = math.floor(31 * (1 << 26) / (1 << left))
+    return [_exponential(_times(-d << left, multiplier)) if d <= radius else 0 for d in range(256)]
+
+
+def _times(a: int, b: int) -> int:
+    """a * b / 2^31, halves up."""
+    return min((a * b + (1 << 30)) >> 31, (1 << 31) - 1)
+
+
+def _divided(value: int, bits: int) -> int:
+    """value / 2^bits, halves away from zero."""
+    return (value + (1 << bits >> 1) - (value < 0)) >> bits
+
+
+def _exponential(a: int) -> int:
+    """exp(a / 2^26) * 2^31 for a <= 0: a series around -1/8, then one factor a binary digit."""
+    if a == 0:
+        return (1 << 31) - 1
+    quarter = 1 << 24
+    inside = (a & (quarter - 1)) - quarter
+    x = (inside << 5) + (1 << 28)
+    x2 = _times(x, x)
+    x3, x4 = _times(x2, x), _times(x2, x2)
+    series = _divided(_times(_divided(x4, 2) + x3, 715827883) + x2, 1)
+    result = 1895147668 + _times(1895147668, x + series)
+    rest = inside - a
+    factors = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+    for digit, factor in enumerate(factors, 24):
+        if rest >> digit & 1:
+            result = _times(result, factor)
+    return result

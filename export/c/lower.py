@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ from .arithmetic import (
     mean_multiplier,
     quantised_multiplier,
     same_padding,
+    softmax_powers,
 )
 from .graph import ACTIVATIONS, Graph, ModelError, Operator, Tensor
 from .lists import as_ternary, best_rice_parameter, distances, rice
@@ -31,6 +31,7 @@ FLIP = 128  # what SWAR cores add to stored activations
 INT8_GROUP = 4  # neighbouring pixels of a Helium tile of an int8 convolution
 # Neighbouring pixels a SWAR tile of an int8 convolution may have: as many sums as registers hold.
 INT8_PIXELS = {"m0": (4, 5), "m3": (4, 5, 6), "generic": (4, 5, 6)}
+MOST_SOFTMAX_CHANNELS = 4095  # their sum, 2^19 each at most, stays below 2^31
 FARTHEST = 127  # bytes a Helium load or store reaches
 # Below so many output pixels a decoded list is not used often enough to pay for its decoding.
 RICE_PIXELS = 16
@@ -338,6 +339,11 @@ class Lowering:
                     f"input {graph.tensors[source].shape} and weights {filters.shape}."
                 )
         (top, bottom), (left, right) = pads
+        # What one row or column steps on by plays no part; 1 is what every kernel takes.
+        strides = (
+            strides[0] if out.height > 1 else 1,
+            strides[1] if out.width > 1 else 1,
+        )
         tensors = graph.tensors
         biases, multipliers = self._channels(op, weights, filters, tensors[source], tensors[target])
         clamp = self._clamp(op, tensors[target])
@@ -649,7 +655,7 @@ class Lowering:
     ) -> None:
         """A layer whose outputs each see all inputs; `weights` are [outputs, inputs] in plane
         order, `channels` their biases and multipliers, `once` says how often it rounds."""
-        layout = self.layouts[source]
+        layout, out = self.layouts[source], self.layouts[target]
         size = weights.shape[1]
         biases, multipliers = channels
         ternary = as_ternary(weights)
@@ -696,6 +702,7 @@ class Lowering:
             code.statements.append(
                 f"ec2t_mcu_fully_connected_run(&layer_{n}, {entry}, {names.output});"
             )
+            _spread(code, out, names)
             return code
 
         self.steps.append(
@@ -821,7 +828,7 @@ class Lowering:
 
         def emit(names: Names) -> Code:
             n = names.index
-            return Code(
+            code = Code(
                 [
                     f"static const ec2t_mcu_mean layer_{n} = {{{layout.c()}, "
                     f"{-zero_in * elements}, "
@@ -830,6 +837,8 @@ class Lowering:
                 [f"ec2t_mcu_mean_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
                 40,
             )
+            _spread(code, out, names)
+            return code
 
         self.steps.append(Step("mean", ("pool.c", "layout.c"), (source,), target, emit))
 
@@ -995,35 +1004,35 @@ class Lowering:
         source, target = self._activation(op, 0), op.outputs[0]
         tensors = self.graph.tensors
         layout = self.layouts[source]
-        size = layout.channels * layout.height * layout.width
         scale_out, zero_out = self._quantisation(tensors[target])
-        vector = layout.height * layout.width == 1
-        if not vector or float(scale_out) != 1 / 256 or zero_out != -128:
+        shape = (layout.height, layout.width, layout.channels)
+        if (
+            shape != self._dimensions(tensors[target])
+            or layout.channels > MOST_SOFTMAX_CHANNELS
+            or (float(scale_out), zero_out) != (1 / 256, -128)
+        ):
             raise ModelError(
-                "SOFTMAX is supported over the last dimension of a vector, with output scale 1/256 "
-                f"and zero point -128. Received: shape {tensors[source].shape}, {scale_out}, "
-                f"{zero_out}."
+                "SOFTMAX needs an input that is not flattened just before, at most "
+                f"{MOST_SOFTMAX_CHANNELS} channels, output scale 1/256 and zero point -128. "
+                f"Received: shape {tensors[source].shape}, {scale_out}, {zero_out}."
             )
         scale_in, _ = self._quantisation(tensors[source])
-        factor = float(np.float32(-float(scale_in)) * np.float32(op.options["beta"]))
-        powers = [float(np.float32(math.exp(factor * d))) for d in range(256)]
-        self._define(target)
-        if self.layouts[target].channels != size:
-            raise ModelError("SOFTMAX: output shape differs from the input's.")
+        powers = softmax_powers(float(scale_in), float(op.options["beta"]))
+        out = self._define(target)
 
         def emit(names: Names) -> Code:
             n = names.index
-            values = ", ".join(f"{value.hex()}f" for value in powers)
             return Code(
                 [
-                    f"static const float powers_{n}[256] = {{{values}}};",
-                    f"static const ec2t_mcu_softmax layer_{n} = {{powers_{n}, {size}}};",
+                    _array("uint32_t", f"powers_{n}", powers),
+                    f"static const ec2t_mcu_softmax layer_{n} = {{{layout.c()}, {out.c()}, "
+                    f"powers_{n}}};",
                 ],
                 [f"ec2t_mcu_softmax_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
-                1024 + 8,
+                1024 + 36,
             )
 
-        self.steps.append(Step("softmax", ("softmax.c",), (source,), target, emit))
+        self.steps.append(Step("softmax", ("softmax.c", "layout.c"), (source,), target, emit))
 
     # --- layouts -----------------------------------------------------------------------------
 
@@ -1138,6 +1147,14 @@ def _runs(
         for x in range(0, wide, run)
     ]
     return offsets, rows.reshape(count, -1)
+
+
+def _spread(code: Code, out: Layout, names: Names) -> None:
+    """After a kernel that writes one row and column back to back: to where `out` has it."""
+    if not out.contiguous:
+        code.declarations.append(f"static const ec2t_mcu_planar out_{names.index} = {out.c()};")
+        code.statements.append(f"ec2t_mcu_spread(&out_{names.index}, {names.output});")
+        code.flash += 16
 
 
 def _array(type_name: str, name: str, values: npt.ArrayLike) -> str:

@@ -33,6 +33,14 @@ void ec2t_mcu_border(const ec2t_mcu_planar *layout, uint8_t *tensor, uint32_t ch
         *row = byte;
 }
 
+void ec2t_mcu_spread(const ec2t_mcu_planar *layout, uint8_t *tensor) {
+    for (uint32_t c = layout->channels; c--;) {
+        tensor[c * layout->plane] = tensor[c];
+        ec2t_mcu_border(layout, tensor, c);
+    }
+    ec2t_mcu_lead(layout, tensor);
+}
+
 void ec2t_mcu_from_nhwc(const int8_t *nhwc, const ec2t_mcu_planar *layout, uint8_t *tensor) {
     const uint32_t channels = layout->channels, width = layout->width;
     ec2t_mcu_lead(layout, tensor);

@@ -215,11 +215,12 @@ typedef struct {
 } ec2t_mcu_mean;
 void ec2t_mcu_mean_run(const ec2t_mcu_mean *layer, const uint8_t *input, uint8_t *output);
 
-/* Over a vector; the output has scale 1/256 and zero point -128. Single precision, in the order of
- * TensorFlow Lite's kernel. */
+/* Over the channels of each pixel; the output has scale 1/256 and zero point -128. Fixed point, as
+ * TensorFlow Lite's reference. */
 typedef struct {
-    const float *powers; /* exp(-d * input scale * beta) for the differences d = 0 to 255 */
-    uint16_t size;
+    ec2t_mcu_planar in, out;
+    const uint32_t
+        *powers; /* exp(-d * input scale * beta) * 2^31 for the differences d = 0 to 255 */
 } ec2t_mcu_softmax;
 void ec2t_mcu_softmax_run(const ec2t_mcu_softmax *layer, const uint8_t *input, uint8_t *output);
 
@@ -237,6 +238,8 @@ void ec2t_mcu_fill(const ec2t_mcu_planar *layout, uint8_t *tensor, int32_t value
 void ec2t_mcu_border(const ec2t_mcu_planar *layout, uint8_t *tensor, uint32_t channel);
 /* Writes the zero point before row 0 of channel 0. */
 void ec2t_mcu_lead(const ec2t_mcu_planar *layout, uint8_t *tensor);
+/* One row and column: channels that lie back to back to their planes, in place, with borders. */
+void ec2t_mcu_spread(const ec2t_mcu_planar *layout, uint8_t *tensor);
 /* Rows, columns, channels (as TensorFlow Lite has them) to planes and back. */
 void ec2t_mcu_from_nhwc(const int8_t *nhwc, const ec2t_mcu_planar *layout, uint8_t *tensor);
 void ec2t_mcu_to_nhwc(const ec2t_mcu_planar *layout, const uint8_t *tensor, int8_t *nhwc);
