@@ -10,6 +10,7 @@ import os
 import sys
 
 from absl import app, flags
+
 from ec2t_tf.export import commands
 from ec2t_tf.export.c import CORES, OPTIMIZE
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from ec2t_tf.export.tflite_file import ConversionError, Operator, TFLiteFile
 
 from ec2t_tf import scheme
+from ec2t_tf.export.tflite_file import ConversionError, Operator, TFLiteFile
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
 
 if TYPE_CHECKING:

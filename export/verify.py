@@ -139,6 +139,7 @@ RUNTIMES = ("LiteRT", "ec2t_tf")
 
 def _interpreter(path: str | os.PathLike, runtime: str) -> Any:
     from ai_edge_litert import interpreter as litert
+
     from ec2t_tf.export.litert import Interpreter
 
     make = litert.Interpreter if runtime == "LiteRT" else Interpreter

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from ec2t_tf.export import to_tflite, verify
 from tf_keras import layers
 
 import ec2t_tf
 from ec2t_tf import methods
+from ec2t_tf.export import to_tflite, verify
 from ec2t_tf.quantize_config import ternary_layers
 from tests import models
 

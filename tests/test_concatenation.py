@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from ec2t_tf.export import to_tflite, verify
 from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 from tf_keras import layers
 
 import ec2t_tf
+from ec2t_tf.export import to_tflite, verify
 from ec2t_tf.quantize_config import KnownRange, nearest_code
 
 SHAPE = (8, 8, 3)

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
-from ec2t_tf.export import to_tflite, verify
 from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 
 import ec2t_tf
 from ec2t_tf import keras_compat, scheme
+from ec2t_tf.export import to_tflite, verify
 from ec2t_tf.quantize_config import ternary_layers
 from tests.test_keras_compat import Doubling, TfKerasDoubling, randomise
 

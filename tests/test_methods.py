@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from ec2t_tf.export.tflite_file import TFLiteFile
 
 import ec2t_tf
 from ec2t_tf import export, methods
+from ec2t_tf.export.tflite_file import TFLiteFile
 from ec2t_tf.methods import reference, sparsity_regularized
 from ec2t_tf.methods.base import State, TernaryMethod
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
@@ -747,6 +747,7 @@ def test_docs_name_every_method_and_option() -> None:
 
 def test_command_line_knows_every_method_and_its_knobs() -> None:
     from absl.testing import flagsaver
+
     from ec2t_tf.train import __main__ as script
 
     def built(*arguments: str) -> TernaryMethod:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export import unpack
 from ec2t_tf.export.litert import Interpreter
-
 from tests import nets
 from tests.fixtures import write
 from tests.tflite.fixtures import RESOLVERS, outputs_of

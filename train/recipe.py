@@ -11,11 +11,11 @@ from pathlib import Path
 
 import tensorflow as tf
 import tf_keras
+
+from ec2t_tf.summary import summary
 from ec2t_tf.train import distillation
 from ec2t_tf.train.data import ImageData
 from ec2t_tf.train.distillation import Distillation
-
-from ec2t_tf.summary import summary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,17 +7,17 @@ import functools
 from pathlib import Path
 
 import tf_keras
+
+import ec2t_tf
+from ec2t_tf.methods import TernaryMethod
+from ec2t_tf.summary import Summary, summary
+from ec2t_tf.supernet import compound_scale
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import distribute, recipe, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.finish import finish
 from ec2t_tf.train.warm_start import begin_from
 from ec2t_tf.train.zoo.published import load_weights
-
-import ec2t_tf
-from ec2t_tf.methods import TernaryMethod
-from ec2t_tf.summary import Summary, summary
-from ec2t_tf.supernet import compound_scale
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,10 +6,10 @@ import dataclasses
 import functools
 
 import tf_keras
-from ec2t_tf.train import data as image_data
-from ec2t_tf.train import run, zoo
 
 from ec2t_tf import supernet
+from ec2t_tf.train import data as image_data
+from ec2t_tf.train import run, zoo
 
 
 def search(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
 from ec2t_tf.export.graph import Graph, Operator, Signature, Tensor
 
 from .flatbuffer import load, text

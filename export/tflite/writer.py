@@ -7,6 +7,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
 from ec2t_tf.export.graph import Graph, Operator, Tensor
 
 from .flatbuffer import AlignedBufferT

@@ -12,10 +12,10 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+
 from ec2t_tf.export.c import graph as graph_module
 from ec2t_tf.export.c.arithmetic import activation_range, quantised_multiplier, same_padding
 from ec2t_tf.export.c.graph import ACTIVATIONS, Graph, Operator
-
 from tests.bench import qemu
 
 _COUNTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D")

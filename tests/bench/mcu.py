@@ -20,9 +20,9 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
 from ec2t_tf.export.c import graph, to_c
 from ec2t_tf.export.tflm import to_tflm
-
 from tests import c_runner, nets
 from tests.bench import cmsis_nn, qemu
 

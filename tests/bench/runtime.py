@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
+
 from ec2t_tf.export.litert import Interpreter
 from ec2t_tf.export.tflite import packed
-
 from tests.bench import runtime_table
 from tests.tflite import nets
 

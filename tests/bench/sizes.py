@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ec2t_tf.export.sizes import FormatSize, Sizes, sizes, table
 
+from ec2t_tf.export.sizes import FormatSize, Sizes, sizes, table
 from tests import nets
 from tests.fixtures import write
 
@@ -79,12 +79,11 @@ def published(path: Path, folder: Path) -> Sizes:
 
 def on_grid(path: Path, folder: Path) -> Sizes:
     """A float ResNet-20 ternarised on the levels of INT4, without training."""
+    import ec2t_tf
+    from ec2t_tf import methods
     from ec2t_tf.export.convert import to_tflite
     from ec2t_tf.train import zoo
     from ec2t_tf.train.zoo.published import load_weights
-
-    import ec2t_tf
-    from ec2t_tf import methods
 
     net = zoo.build("resnet20", input_shape=(32, 32, 3), classes=10)
     load_weights(net, path)

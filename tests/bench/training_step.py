@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from absl import app, flags
-from ec2t_tf.train import zoo
 
 import ec2t_tf
+from ec2t_tf.train import zoo
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("turns", 30, "turns of each model", lower_bound=3)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from ec2t_tf.export.c import OPTIMIZE, graph, to_c
 
+from ec2t_tf.export.c import OPTIMIZE, graph, to_c
 from tests import c_runner
 from tests.nets import NetBuilder
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.c.arithmetic import (
     Multiplier,
     exact_multiplier,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tf_keras
-from ec2t_tf.export import commands
 
 from ec2t_tf import export
+from ec2t_tf.export import commands
 from tests import c_runner, nets
 
 

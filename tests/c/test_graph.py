@@ -6,8 +6,8 @@ import contextlib
 
 import numpy as np
 import pytest
-from ec2t_tf.export.c import ModelError, graph, to_c
 
+from ec2t_tf.export.c import ModelError, graph, to_c
 from tests import nets
 
 

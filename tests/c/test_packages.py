@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from ec2t_tf.export.c import to_c
 from ec2t_tf.export.c.boards import BOARDS
-
 from tests import nets
 from tests.bench import qemu
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.c import ModelError, to_c
 from ec2t_tf.export.c.arithmetic import exact_multiplier
-
 from tests import c_runner, nets
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from ec2t_tf.export.c import ModelError, to_c
 
+from ec2t_tf.export.c import ModelError, to_c
 from tests import nets
 from tests.c import random_graphs
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ec2t_tf.export.c import OPTIMIZE, to_c
 
+from ec2t_tf.export.c import OPTIMIZE, to_c
 from tests import c_runner, nets
 
 ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}

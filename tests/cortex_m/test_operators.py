@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export import formats
 from ec2t_tf.export.kernels import build
 from ec2t_tf.export.tflite import flatbuffer
 from ec2t_tf.export.tflite.packed import packable_layers
-
 from tests import nets
 from tests.bench import qemu
 from tests.tflm.test_operators import KERNELS, ROOM

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from ec2t_tf.export import convert
-from ec2t_tf.export.tflite_file import TFLiteFile
 from tf_keras import layers
 
 import ec2t_tf
 from ec2t_tf import export, scheme
+from ec2t_tf.export import convert
+from ec2t_tf.export.tflite_file import TFLiteFile
 from ec2t_tf.quantize_config import ternary_layers
 from tests import models
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.formats import (
     BlobError,
     Encoding,

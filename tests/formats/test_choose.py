@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.formats import (
     Encoding,
     Layer,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
 from ec2t_tf.export.tflite import read, write
 
 FILES = [

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.kernels import build
 
 HERE = Path(__file__).resolve().parent

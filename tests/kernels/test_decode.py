@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.formats import (
     BlobError,
     Encoding,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.formats import Encoding, FixedPoint, Layer, Operator, Scales, pack
 from ec2t_tf.export.kernels import build
 

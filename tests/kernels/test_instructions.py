@@ -6,6 +6,7 @@ Both counts are exact; ours changes a little with the compiler, so the bounds le
 from __future__ import annotations
 
 import pytest
+
 from ec2t_tf.export.kernels import build
 from ec2t_tf.export.kernels.bench import planar
 

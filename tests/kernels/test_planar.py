@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.formats import FixedPoint, Layer, Operator, Scales, pack
 
 ZEROS = (0, 0.5, 0.9, 0.99, 1)

@@ -2,9 +2,9 @@ import hashlib
 from pathlib import Path
 
 import pytest
+
 from ec2t_tf.export.kernels import build as kernels
 from ec2t_tf.export.litert import library
-
 from tests.tflite.fixtures import int8_nets  # noqa: F401
 
 

@@ -1,6 +1,7 @@
 """The subcommands that need no trained model."""
 
 import pytest
+
 from ec2t_tf.export import benchmark, commands
 from ec2t_tf.export.tflite import packed
 

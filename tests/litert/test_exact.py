@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.litert import Interpreter
 from ec2t_tf.export.tflite import packed
-
 from tests.nets import DENSE
 from tests.tflite.fixtures import RESOLVERS, outputs_of, random_inputs, run
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export import formats
 from ec2t_tf.export.kernels import build as kernels
 from ec2t_tf.export.litert import library

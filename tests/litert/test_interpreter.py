@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import load_delegate
+
 from ec2t_tf.export import formats
 from ec2t_tf.export.litert import Interpreter, library
 from ec2t_tf.export.tflite import flatbuffer, packed
 from ec2t_tf.export.tflite.extract import single_operator
 from ec2t_tf.export.tflite.layers import find_layers
-
 from tests.tflite.fixtures import RESOLVERS, outputs_of, random_inputs, run
 
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from ec2t_tf.export.kernels import build as kernels
 from ec2t_tf.export.litert import library
 

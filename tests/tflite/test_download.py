@@ -4,6 +4,7 @@ import lzma
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export import formats
 from ec2t_tf.export.tflite import download, flatbuffer, packed, unpack
 from ec2t_tf.export.tflite.download import stream_bytes

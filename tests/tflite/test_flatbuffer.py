@@ -6,8 +6,8 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from ec2t_tf.export.tflite import flatbuffer
 
+from ec2t_tf.export.tflite import flatbuffer
 from tests.tflite.fixtures import random_inputs, run
 
 

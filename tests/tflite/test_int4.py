@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+
 from ec2t_tf.export.tflite import align_to_int4, flatbuffer, int4
 from ec2t_tf.export.tflite.int4 import grid_codes, packed_nibbles
 from ec2t_tf.export.tflite.layers import find_layers
-
 from tests.tflite.fixtures import random_inputs, run
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
@@ -79,10 +79,9 @@ def test_the_file_needs_no_custom_code(int8_nets):
 @pytest.mark.slow
 def test_a_net_with_seven_levels_is_at_most_one_step_from_its_int8_file(tmp_path):
     """From Keras: int8 and int4 files of EC2T(level_grid=7); and without it the refusal."""
-    from ec2t_tf.train import zoo
-
     import ec2t_tf
     from ec2t_tf import export, methods
+    from ec2t_tf.train import zoo
 
     rng = np.random.default_rng(11)
     images = rng.normal(size=(64, 32, 32, 3)).astype(np.float32)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+
 from ec2t_tf.export import formats
 from ec2t_tf.export.tflite import flatbuffer, int4, packed
 from ec2t_tf.export.tflite.layers import find_layers

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from ec2t_tf.export.tflite import int4, sparse
-from ec2t_tf.export.tflite.sparse import dense_codes, sparse_rows, storage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ec2t_tf.export.tflite import int4, sparse
+from ec2t_tf.export.tflite.sparse import dense_codes, sparse_rows, storage
 from tests.tflite.fixtures import random_inputs, run
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")

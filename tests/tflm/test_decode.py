@@ -6,9 +6,9 @@ import contextlib
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export.c import graph
 from ec2t_tf.export.tflm import streams, to_tflm
-
 from tests import nets
 from tests.tflm import wheel
 

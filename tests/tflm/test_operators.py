@@ -7,13 +7,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import ec2t_tf.export.tflm as tflm_room
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+import ec2t_tf.export.tflm as tflm_room
 from ec2t_tf.export.kernels import build
 from ec2t_tf.export.tflite import packed
-
 from tests import nets
 from tests.tflm import wheel
 

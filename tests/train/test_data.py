@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from ec2t_tf.train import data as image_data
 
 

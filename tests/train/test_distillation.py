@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+
 from ec2t_tf.train import distillation
 from ec2t_tf.train.distillation import Distillation
 

@@ -7,6 +7,7 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+
 from ec2t_tf.train import sweep
 
 

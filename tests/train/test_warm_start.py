@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tf_keras
-from ec2t_tf.train import zoo
-from ec2t_tf.train.warm_start import begin_from
 
 import ec2t_tf
 from ec2t_tf.methods import EC2T, TTQ
+from ec2t_tf.train import zoo
+from ec2t_tf.train.warm_start import begin_from
 
 STEPS = 4
 

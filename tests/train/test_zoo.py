@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from ec2t_tf.policy import Policy
 from ec2t_tf.train import data as image_data
 from ec2t_tf.train import zoo
 from ec2t_tf.train.zoo.published import load_weights
-
-from ec2t_tf.policy import Policy
 
 
 @pytest.mark.parametrize(

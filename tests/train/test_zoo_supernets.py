@@ -6,12 +6,12 @@ import re
 
 import numpy as np
 import pytest
-from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
-from ec2t_tf.train.zoo.micronet import micronet
-from ec2t_tf.train.zoo.resnet18 import resnet18
 
 from ec2t_tf.scoring import micronet_score, plain_count
 from ec2t_tf.supernet import compound_scale
+from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
+from ec2t_tf.train.zoo.micronet import micronet
+from ec2t_tf.train.zoo.resnet18 import resnet18
 
 
 def trainable_parameters(model):

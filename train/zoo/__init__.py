@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 
 import tf_keras
+
 from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
 from ec2t_tf.train.zoo.lenet5 import lenet5
 from ec2t_tf.train.zoo.micronet import micronet
