@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ec2t_tf.export.c import OPTIMIZE, graph, to_c
 from tests import c_runner
+from tests.bench import qemu
 from tests.nets import NetBuilder
 
 LARGEST = 2000  # elements of a tensor
@@ -205,6 +206,29 @@ _HOST = """
 #define WRITE(from, size) fwrite(from, 1, size, stdout)
 """
 
+_FIRMWARE = """
+#include "semihost.h"
+#define OPEN \\
+  const int from = semihost_open("input.bin", 1), to = semihost_open("output.bin", 5); \\
+  if (from < 0 || to < 0) return 6;
+#define CLOSE semihost_close(to);
+enum { GUARD = 64 };
+static uint8_t memory[ARENA_BYTES + GUARD] __attribute__((aligned(4)));
+static int guarded(uint8_t *end) {
+  for (unsigned i = 0; i < GUARD; ++i)
+    if (end[i] != (uint8_t)(i * 29u)) return 0;
+  return 1;
+}
+static uint8_t *arena_of(unsigned size) {
+  for (unsigned i = 0; i < GUARD; ++i) memory[size + i] = (uint8_t)(i * 29u);
+  return memory;
+}
+#define ARENA(size) arena_of(size)
+#define FREE(arena) if (!guarded(arena + nets[n].arena)) return 7
+#define READ(bytes, size) semihost_read(from, bytes, size)
+#define WRITE(bytes, size) semihost_file_write(to, bytes, size)
+"""
+
 
 def write(
     models: list[bytes], folder: Path, *, core: str = "generic"
@@ -257,6 +281,21 @@ def on_host(
     done = subprocess.run([str(program)], input=given, capture_output=True, check=False)
     assert done.returncode == 0, f"program returned {done.returncode}: {done.stderr.decode()}"
     return split(done.stdout, sizes, len(values[0]))
+
+
+def on_core(
+    core: str, models: list[bytes], values: list[npt.NDArray[np.int8]], folder: Path
+) -> list[npt.NDArray[np.int8]]:
+    """The same in QEMU."""
+    sizes, arena = write(models, folder, core=core)
+    (folder / "io.h").write_text(_FIRMWARE.replace("ARENA_BYTES", str(arena)))
+    main = folder / "firmware_main.c"
+    main.write_text(main_of(sizes, len(values[0])).replace("IO", '"io.h"'))
+    (folder / "input.bin").write_bytes(b"".join(v.tobytes() for v in values))
+    image = qemu.build(core, sorted(folder.glob("*.c")), folder / core, include=[folder])
+    run = qemu.run(core, image.path, folder=folder)
+    assert run.status == 0, f"firmware on {core} returned {run.status}: {run.text}"
+    return split((folder / "output.bin").read_bytes(), sizes, len(values[0]))
 
 
 def split(data: bytes, sizes: list[tuple[int, int]], runs: int) -> list[npt.NDArray[np.int8]]:

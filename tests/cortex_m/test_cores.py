@@ -11,6 +11,7 @@ import pytest
 from ec2t_tf.export.c import OPTIMIZE, to_c
 from tests import c_runner, nets
 from tests.bench import qemu
+from tests.c import random_graphs
 
 ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
@@ -76,6 +77,27 @@ def test_equals_the_reference_on_random_layers(tmp_path: Path, core: str, seed: 
     to_c(model, tmp_path, core=core, optimize=OPTIMIZE[seed % 3])
     got, _, _ = c_runner.run_core(core, tmp_path, values, want.shape[1:])
     np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("core", "first", "count"),
+    [
+        *((core, 0, 10) for core in ("m0", "m3", "m4", "m55")),
+        *(
+            pytest.param(core, 10 + 50 * part, 50, marks=pytest.mark.slow)
+            for core in qemu.CORES
+            for part in range(4)
+        ),
+    ],
+)
+def test_random_graphs(tmp_path: Path, core: str, first: int, count: int) -> None:
+    """The graphs of tests/c/random_graphs.py, many in one firmware."""
+    seeds = range(first, first + count)
+    models = [random_graphs.Draw(seed).model for seed in seeds]
+    values = [nets.inputs(m, 2, seed=s) for m, s in zip(models, seeds, strict=True)]
+    want = [nets.reference(m, v).reshape(2, -1) for m, v in zip(models, values, strict=True)]
+    got = random_graphs.on_core(core, models, values, tmp_path)
+    assert not random_graphs.differences(list(seeds), got, want)
 
 
 def test_runs_on_a_real_cortex_m0(tmp_path: Path) -> None:
