@@ -25,6 +25,8 @@ HEADER_SIZE = _HEADER.size
 LARGEST_TAPS = 65535
 LARGEST_CHANNELS = 1 << 20
 LARGEST_WEIGHTS = 1 << 28
+_FREE_WEIGHTS = 1 << 16
+_WEIGHTS_PER_BYTE = 2048
 LARGEST_EXTENT = 4095
 _HAS_BIAS, _CHANNEL_VALUES, _SIGN_FLIPS, _LAYER_REQUANTISATION = 1, 2, 4, 8
 
@@ -146,6 +148,11 @@ class Layer:
     def taps(self) -> int:
         """Weights per output channel."""
         return math.prod(self.weights.shape[1:])
+
+
+def most_weights(size: int) -> int:
+    """How many weights a blob of `size` bytes may hold: what reading it costs follows from that."""
+    return min(LARGEST_WEIGHTS, _FREE_WEIGHTS + _WEIGHTS_PER_BYTE * size)
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
@@ -370,6 +377,13 @@ def pack(layer: Layer, *, encoding: str | Encoding = Encoding.RICE) -> bytes:
         (top, bottom), (left, right) = layer.padding
         padding, pads = 2, (top, bottom, left, right)
     body = b"".join(map(_padded, sections))
+    most = most_weights(HEADER_SIZE + len(body))
+    _check(
+        layer.weights.size <= most,
+        f"a blob of {HEADER_SIZE + len(body)} bytes holds at most {most} weights",
+        f"{layer.weights.size} in the encoding {encoding.name.lower()}",
+        'Take the encoding "bitmap"',
+    )
 
     header = _Header(
         magic=MAGIC,
@@ -495,7 +509,10 @@ def _check_header(header: _Header) -> None:
         "the geometry",
     )
     taps = header.kernel_height * header.kernel_width * (inputs // groups)
-    _damaged(taps <= LARGEST_TAPS and taps * channels <= LARGEST_WEIGHTS, "the number of weights")
+    _damaged(
+        taps <= LARGEST_TAPS and taps * channels <= most_weights(header.blob_size),
+        "the number of weights",
+    )
     _damaged(header.nonzeros <= taps * channels, "the number of non-zero weights")
     is_rice = header.encoding == Encoding.RICE
     _damaged(

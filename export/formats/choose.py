@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from . import encodings
+from .blob import most_weights
 from .encodings import Encoding
 from .ternary import Int8Array, first_order_entropy_bytes, ternary_codes
 
@@ -86,6 +87,8 @@ def choose_encoding(weights: Int8Array, *, optimize: Goal = "size") -> Choice:
         encoding: len(encodings.encode(symbols, encoding, weights.shape)[0])
         for encoding in _CANDIDATES[optimize]
     }
+    # Streams of next to nothing but zeros may be shorter than readers allow; two always fit.
+    sizes = {e: size for e, size in sizes.items() if symbols.size <= most_weights(size)}
     if optimize == "speed":
         costs = {e: decode_instructions(e, symbols.size, nonzeros) for e in sizes}
         unit = "instructions to decode (estimate)"

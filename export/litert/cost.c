@@ -83,8 +83,8 @@ static float elements(const ec2t_extent *extent) {
 
 /* Positions that the planar kernels compute for one channel: whole vectors of them. */
 static float positions(const ec2t_extent *output) {
-    const int32_t vector = 16;
-    const int32_t pixels = output->height * output->width;
+    const int64_t vector = 16;
+    const int64_t pixels = (int64_t)output->height * output->width;
     return (float)output->batch * (float)((pixels + vector - 1) / vector * vector);
 }
 

@@ -2,10 +2,12 @@
  * and hands them to partitions. */
 #include "delegate.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "order.h"
 #include "partition.h"
 #include "restore.h"
 #include "select.h"
@@ -14,6 +16,7 @@ typedef struct {
     TfLiteDelegate delegate; /* first: the runtime knows us by its address */
     ec2t_delegate_options options;
     ec2t_restored *restored;
+    pthread_mutex_t lock; /* of `restored` and options.workspace: interpreters may share us */
 } ec2t_delegate;
 
 static bool read_extent(const TfLiteContext *context, int tensor, ec2t_extent *extent) {
@@ -87,8 +90,9 @@ static TfLiteStatus select_nodes(TfLiteContext *context, ec2t_delegate *delegate
         for (int i = 0; i < plan->size; i++) {
             choices[i].taken = choices[i].class != EC2T_NODE_FOREIGN;
         }
-    } else {
-        ec2t_choose_nodes(costs, choices, plan->size);
+    } else if (!ec2t_choose_nodes(costs, choices, plan->size)) {
+        context->ReportError(context, "EC2T: out of memory");
+        return kTfLiteError;
     }
     for (int i = 0; i < plan->size; i++) {
         if (choices[i].taken) {
@@ -111,7 +115,20 @@ static TfLiteStatus select_nodes(TfLiteContext *context, ec2t_delegate *delegate
     return kTfLiteOk;
 }
 
-static TfLiteStatus delegate_prepare(TfLiteContext *context, TfLiteDelegate *delegate) {
+/* Hands the chosen nodes to partitions, which share one workspace. */
+static TfLiteStatus replace_nodes(TfLiteContext *context, ec2t_delegate *delegate,
+                                  const TfLiteIntArray *mine) {
+    ec2t_workspace *workspace = ec2t_workspace_create();
+    delegate->options.workspace = workspace;
+    const TfLiteStatus status = context->ReplaceNodeSubsetsWithDelegateKernels(
+        context, ec2t_partition_registration(), mine, &delegate->delegate);
+    delegate->options.workspace = NULL;
+    ec2t_workspace_leave(workspace);
+    return status;
+}
+
+static TfLiteStatus delegate_prepare(TfLiteContext *context, TfLiteDelegate *base) {
+    ec2t_delegate *delegate = (ec2t_delegate *)base;
     TfLiteIntArray *plan = NULL;
     if (context->GetExecutionPlan(context, &plan) != kTfLiteOk || plan == NULL) {
         return kTfLiteError;
@@ -121,20 +138,20 @@ static TfLiteStatus delegate_prepare(TfLiteContext *context, TfLiteDelegate *del
     TfLiteIntArray *own_plan = malloc(sizeof *own_plan + sizeof(int) * (count + 1));
     TfLiteIntArray *mine = malloc(sizeof *mine + sizeof(int) * (count + 1));
     TfLiteStatus status = kTfLiteError;
+    pthread_mutex_lock(&delegate->lock);
     if (choices != NULL && own_plan != NULL && mine != NULL) {
         own_plan->size = plan->size;
         memcpy(own_plan->data, plan->data, sizeof(int) * count);
         mine->size = 0;
-        status = select_nodes(context, (ec2t_delegate *)delegate, own_plan, choices, mine);
+        status = ec2t_check_order(context, own_plan);
+        if (status == kTfLiteOk) {
+            status = select_nodes(context, delegate, own_plan, choices, mine);
+        }
     }
     if (status == kTfLiteOk && mine->size > 0) {
-        ec2t_workspace *workspace = ec2t_workspace_create();
-        ((ec2t_delegate *)delegate)->options.workspace = workspace;
-        status = context->ReplaceNodeSubsetsWithDelegateKernels(
-            context, ec2t_partition_registration(), mine, delegate);
-        ((ec2t_delegate *)delegate)->options.workspace = NULL;
-        ec2t_workspace_leave(workspace);
+        status = replace_nodes(context, delegate, mine);
     }
+    pthread_mutex_unlock(&delegate->lock);
     free(choices);
     free(own_plan);
     free(mine);
@@ -198,6 +215,7 @@ TfLiteDelegate *tflite_plugin_create_delegate(const char *const *keys, const cha
             return NULL;
         }
     }
+    pthread_mutex_init(&created->lock, NULL);
     created->delegate.data_ = &created->options;
     created->delegate.Prepare = delegate_prepare;
     /* Without this flag the runtime prepares every operator first and stops at ours. */
@@ -206,8 +224,10 @@ TfLiteDelegate *tflite_plugin_create_delegate(const char *const *keys, const cha
 }
 
 void tflite_plugin_destroy_delegate(TfLiteDelegate *delegate) {
-    if (delegate != NULL) {
-        ec2t_restored_destroy(((ec2t_delegate *)delegate)->restored);
+    ec2t_delegate *own = (ec2t_delegate *)delegate;
+    if (own != NULL) {
+        ec2t_restored_destroy(own->restored);
+        pthread_mutex_destroy(&own->lock);
     }
-    free(delegate);
+    free(own);
 }

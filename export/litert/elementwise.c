@@ -114,8 +114,8 @@ void ec2t_max_pool_s8(const ec2t_pool *pool, bool planar, const ec2t_extent *inp
     const size_t in = (size_t)input->height * (size_t)input->width * lanes;
     const size_t row_size = (size_t)output->width * lanes;
     const size_t out = (size_t)output->height * row_size;
-    const size_t first = planes * (size_t)part / (size_t)parts;
-    const size_t last = planes * (size_t)(part + 1) / (size_t)parts;
+    const size_t first = (size_t)((uint64_t)planes * (uint64_t)part / (uint64_t)parts);
+    const size_t last = (size_t)((uint64_t)planes * (uint64_t)(part + 1) / (uint64_t)parts);
     for (size_t plane = first; plane < last; plane++) {
         for (int32_t row = 0; row < output->height; row++) {
             pool_row(pool, input, output, source + plane * in,

@@ -5,8 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "step.h"
-#include "threads.h"
+#include "claim.h"
 
 enum { ARENA_ALIGNMENT = 64 };
 
@@ -21,53 +20,61 @@ typedef struct {
     bool is_input, is_output; /* of the partition; neither: inner, in our own arena */
     ec2t_extent extent;
     bool in_arena;   /* inner, or a planar twin of a tensor of the graph */
-    size_t offset;   /* in the arena */
+    uint64_t offset; /* in the arena */
     int first, last; /* steps between which it is alive */
 } ec2t_value;
+
+/* The values that a step reads and writes; NULL: none. */
+typedef struct {
+    ec2t_value *inputs[2], *output;
+} ec2t_uses;
 
 typedef struct {
     const ec2t_delegate_options *options;
     ec2t_step *steps;
+    ec2t_uses *uses; /* of each step */
     int step_count;
     ec2t_value *values;
     int value_count;
     ec2t_workspace *workspace;
-    size_t scratch_size; /* of one thread */
-    ec2t_times *times;   /* of each step, with the option `profile` */
+    size_t scratch_size;          /* of one thread */
+    uint64_t needs[EC2T_BUFFERS]; /* bytes of each buffer of the workspace */
+    bool is_prepared;
+    ec2t_times *times; /* of each step, with the option `profile` */
     uint64_t runs;
     ec2t_reason damage; /* why init failed, if it did */
 } ec2t_partition;
 
-static bool contains(const TfLiteIntArray *array, int item) {
-    for (int i = 0; array != NULL && i < array->size; i++) {
-        if (array->data[i] == item) {
-            return true;
+/* Marks the tensors of `tensors` in `marks`, one byte a tensor of the graph. */
+static void mark(const TfLiteIntArray *tensors, size_t count, uint8_t *marks, uint8_t bit) {
+    for (int i = 0; tensors != NULL && i < tensors->size; i++) {
+        if (tensors->data[i] >= 0 && (size_t)tensors->data[i] < count) {
+            marks[tensors->data[i]] |= bit;
         }
     }
-    return false;
 }
 
-static ec2t_value *find_value(const ec2t_partition *partition, int tensor) {
-    for (int i = 0; i < partition->value_count; i++) {
-        if (partition->values[i].tensor == tensor) {
-            return &partition->values[i];
-        }
-    }
-    return NULL;
-}
+enum { IS_INPUT = 1, IS_OUTPUT = 2 };
 
-/* Notes that step number `step` uses a tensor. */
-static void use_value(ec2t_partition *partition, const TfLiteDelegateParams *params, int tensor,
-                      int step) {
-    ec2t_value *value = find_value(partition, tensor);
+/* What collects the values of a partition: per tensor of the graph, its marks and its value. */
+typedef struct {
+    uint8_t *marks;
+    ec2t_value **values;
+} ec2t_census;
+
+/* The value of a tensor that step number `step` uses. */
+static ec2t_value *use_value(ec2t_partition *partition, const ec2t_census *census, int tensor,
+                             int step) {
+    ec2t_value *value = census->values[tensor];
     if (value == NULL) {
-        value = &partition->values[partition->value_count++];
+        value = census->values[tensor] = &partition->values[partition->value_count++];
         value->tensor = tensor;
-        value->is_input = contains(params->input_tensors, tensor);
-        value->is_output = contains(params->output_tensors, tensor);
+        value->is_input = (census->marks[tensor] & IS_INPUT) != 0;
+        value->is_output = (census->marks[tensor] & IS_OUTPUT) != 0;
         value->first = step;
     }
     value->last = step;
+    return value;
 }
 
 static const char *name_of(const ec2t_step *step) {
@@ -109,9 +116,48 @@ static void partition_free(TfLiteContext *context, void *buffer) {
         ec2t_step_destroy(&partition->steps[i]);
     }
     free(partition->steps);
+    free(partition->uses);
     free(partition->values);
     ec2t_workspace_leave(partition->workspace);
     free(partition);
+}
+
+static void damage(ec2t_partition *partition, const char *reason) {
+    snprintf(partition->damage.text, sizeof partition->damage.text, "%s", reason);
+}
+
+/* Makes the step of a node and notes its values; on false `damage` says why. */
+static bool add_step(TfLiteContext *context, ec2t_partition *partition, const ec2t_census *census,
+                     int index) {
+    TfLiteNode *node = NULL;
+    TfLiteRegistration *registration = NULL;
+    const int number = partition->step_count;
+    ec2t_step *step = &partition->steps[number];
+    ec2t_uses *uses = &partition->uses[number];
+    if (context->GetNodeAndRegistration(context, index, &node, &registration) != kTfLiteOk) {
+        damage(partition, "it does not exist");
+        return false;
+    }
+    if (ec2t_step_create(context, node, registration, partition->options, step,
+                         &partition->damage) != EC2T_CLAIMED) {
+        return false;
+    }
+    partition->step_count++;
+    for (int place = 0; place < 2; place++) {
+        const int tensor = step->inputs[place];
+        if (tensor >= 0 && census->values[tensor] == NULL &&
+            (census->marks[tensor] & IS_INPUT) == 0) {
+            damage(partition, "it reads a tensor before it is written");
+            return false;
+        }
+        uses->inputs[place] = tensor < 0 ? NULL : use_value(partition, census, tensor, number);
+    }
+    if (census->values[step->output] != NULL || (census->marks[step->output] & IS_INPUT) != 0) {
+        damage(partition, "it writes a tensor that is read or written elsewhere");
+        return false;
+    }
+    uses->output = use_value(partition, census, step->output, number);
+    return true;
 }
 
 static void *partition_init(TfLiteContext *context, const char *buffer, size_t length) {
@@ -125,67 +171,73 @@ static void *partition_init(TfLiteContext *context, const char *buffer, size_t l
     partition->options = params->delegate->data_;
     partition->workspace = ec2t_workspace_join(partition->options->workspace);
     partition->steps = calloc((size_t)count + 1, sizeof *partition->steps);
+    partition->uses = calloc((size_t)count + 1, sizeof *partition->uses);
     partition->values = calloc(3 * (size_t)count + 1, sizeof *partition->values);
     if (partition->options->profile) {
         partition->times = calloc((size_t)count + 1, sizeof *partition->times);
     }
-    if (partition->steps == NULL || partition->values == NULL || partition->workspace == NULL) {
-        snprintf(partition->damage.text, sizeof partition->damage.text, "out of memory");
-        return partition;
-    }
-    for (int i = 0; i < count; i++) {
-        TfLiteNode *node = NULL;
-        TfLiteRegistration *registration = NULL;
-        ec2t_step *step = &partition->steps[i];
-        if (context->GetNodeAndRegistration(context, params->nodes_to_replace->data[i], &node,
-                                            &registration) != kTfLiteOk ||
-            ec2t_step_create(context, node, registration, partition->options, step,
-                             &partition->damage) != EC2T_CLAIMED) {
-            return partition;
-        }
-        partition->step_count++;
-        for (int place = 0; place < 2; place++) {
-            if (step->inputs[place] >= 0) {
-                use_value(partition, params, step->inputs[place], i);
+    const size_t tensors = context->tensors_size;
+    ec2t_census census = {calloc(tensors + 1, sizeof *census.marks),
+                          calloc(tensors + 1, sizeof *census.values)};
+    if (partition->steps == NULL || partition->uses == NULL || partition->values == NULL ||
+        partition->workspace == NULL || census.marks == NULL || census.values == NULL) {
+        damage(partition, "out of memory");
+    } else {
+        mark(params->input_tensors, tensors, census.marks, IS_INPUT);
+        mark(params->output_tensors, tensors, census.marks, IS_OUTPUT);
+        for (int i = 0; i < count; i++) {
+            if (!add_step(context, partition, &census, params->nodes_to_replace->data[i])) {
+                break;
             }
         }
-        use_value(partition, params, step->output, i);
     }
+    free(census.marks);
+    free(census.values);
     return partition;
 }
 
-static size_t size_of(const ec2t_extent *extent) {
-    return (size_t)extent->batch * (size_t)extent->height * (size_t)extent->width *
-           (size_t)extent->channels;
+static bool live_together(const ec2t_value *left, const ec2t_value *right) {
+    return left->first <= right->last && right->first <= left->last;
 }
 
-/* Lays the inner values out in one arena; values that are never alive together share bytes. */
-static bool plan_arena(ec2t_partition *partition) {
-    size_t total = 0;
+/* Lays values out in one arena, each at the lowest offset that is free while it is alive. `placed`
+ * has room for all of them. Returns the arena's size. */
+static uint64_t place_values(ec2t_partition *partition, ec2t_value **placed) {
+    uint64_t total = 0;
+    int count = 0;
     for (int i = 0; i < partition->value_count; i++) {
         ec2t_value *value = &partition->values[i];
         if (!value->in_arena) {
             continue;
         }
-        const size_t size = size_of(&value->extent);
-        size_t offset = 0;
-        for (bool moved = true; moved;) {
-            moved = false;
-            for (int j = 0; j < i; j++) {
-                const ec2t_value *other = &partition->values[j];
-                const size_t end = other->offset + size_of(&other->extent);
-                if (!other->in_arena || other->last < value->first || value->last < other->first ||
-                    end <= offset || offset + size <= other->offset) {
-                    continue;
-                }
+        const uint64_t size = ec2t_extent_size(&value->extent);
+        uint64_t offset = 0;
+        for (int j = 0; j < count; j++) { /* by rising offset */
+            const ec2t_value *other = placed[j];
+            const uint64_t end = other->offset + ec2t_extent_size(&other->extent);
+            if (live_together(value, other) && other->offset < offset + size && end > offset) {
                 offset = (end + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
-                moved = true;
             }
         }
         value->offset = offset;
         total = offset + size > total ? offset + size : total;
+        int at = count++;
+        for (; at > 0 && placed[at - 1]->offset > offset; at--) {
+            placed[at] = placed[at - 1];
+        }
+        placed[at] = value;
     }
-    return ec2t_workspace_reserve(partition->workspace, EC2T_ARENA, total + ARENA_ALIGNMENT);
+    return total;
+}
+
+static bool plan_arena(ec2t_partition *partition) {
+    ec2t_value **placed = malloc(((size_t)partition->value_count + 1) * sizeof *placed);
+    if (placed == NULL) {
+        return false;
+    }
+    partition->needs[EC2T_ARENA] = place_values(partition, placed) + ARENA_ALIGNMENT;
+    free(placed);
+    return ec2t_workspace_reserve(partition->workspace, EC2T_ARENA, partition->needs[EC2T_ARENA]);
 }
 
 /* Whether planar and NHWC are the same bytes in the same order. */
@@ -193,24 +245,30 @@ static bool has_one_layout(const ec2t_extent *extent) {
     return extent->channels == 1 || extent->height * extent->width == 1;
 }
 
+/* Whether a tensor of the graph holds at least the values of `extent`. */
+static bool holds(const TfLiteTensor *tensor, const ec2t_extent *extent) {
+    return tensor->bytes >= ec2t_extent_size(extent);
+}
+
 /* Sizes every value, from the inputs on. */
 static TfLiteStatus propagate_extents(TfLiteContext *context, ec2t_partition *partition) {
     for (int i = 0; i < partition->step_count; i++) {
-        const ec2t_step *step = &partition->steps[i];
+        const ec2t_uses *uses = &partition->uses[i];
         ec2t_extent inputs[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-        for (int place = 0; place < 2 && step->inputs[place] >= 0; place++) {
-            ec2t_value *value = find_value(partition, step->inputs[place]);
+        for (int place = 0; place < 2 && uses->inputs[place] != NULL; place++) {
+            ec2t_value *value = uses->inputs[place];
             const TfLiteTensor *tensor = &context->tensors[value->tensor];
             if (value->is_input && (!ec2t_extent_of_tensor(tensor, &value->extent) ||
-                                    tensor->bytes < size_of(&value->extent))) {
+                                    !holds(tensor, &value->extent))) {
                 context->ReportError(context, "EC2T: the shape of tensor %d is not supported",
                                      value->tensor);
                 return kTfLiteError;
             }
             inputs[place] = value->extent;
         }
-        ec2t_value *output = find_value(partition, step->output);
-        const ec2t_status status = ec2t_step_output_extent(step, inputs, &output->extent);
+        ec2t_value *output = uses->output;
+        const ec2t_status status =
+            ec2t_step_output_extent(&partition->steps[i], inputs, &output->extent);
         if (status != EC2T_OK) {
             context->ReportError(context, "EC2T: the input of tensor %d does not fit its layer: %s",
                                  output->tensor, ec2t_status_text(status));
@@ -230,8 +288,7 @@ static TfLiteStatus prepare_steps(TfLiteContext *context, ec2t_partition *partit
     partition->scratch_size = 0;
     for (int i = 0; i < partition->step_count; i++) {
         ec2t_step *step = &partition->steps[i];
-        const ec2t_value *input = find_value(partition, step->inputs[0]);
-        const ec2t_value *output = find_value(partition, step->output);
+        const ec2t_value *input = partition->uses[i].inputs[0], *output = partition->uses[i].output;
         const ec2t_status status =
             ec2t_step_prepare(step, &input->extent, partition->options->reference);
         if (status != EC2T_OK) {
@@ -246,28 +303,34 @@ static TfLiteStatus prepare_steps(TfLiteContext *context, ec2t_partition *partit
             scratch > partition->scratch_size ? scratch : partition->scratch_size;
         if (step->kind == EC2T_STEP_LAYER && !ec2t_step_is_planar(step) &&
             !partition->options->reference) {
-            const size_t sizes[2] = {has_one_layout(&input->extent) ? 0 : size_of(&input->extent),
-                                     has_one_layout(&output->extent) ? 0
-                                                                     : size_of(&output->extent)};
+            const size_t sizes[2] = {
+                has_one_layout(&input->extent) ? 0 : ec2t_extent_size(&input->extent),
+                has_one_layout(&output->extent) ? 0 : ec2t_extent_size(&output->extent)};
             for (int side = 0; side < 2; side++) {
                 largest[side] = sizes[side] > largest[side] ? sizes[side] : largest[side];
             }
         }
     }
     partition->scratch_size = (partition->scratch_size + 63) / 64 * 64;
+    partition->needs[EC2T_REARRANGED_INPUT] = largest[0];
+    partition->needs[EC2T_REARRANGED_OUTPUT] = largest[1];
     const int threads = partition->options->threads > 0 ? partition->options->threads
                                                         : context->recommended_num_threads;
     ec2t_workspace *workspace = partition->workspace;
     const ec2t_team *team = ec2t_workspace_team(workspace, threads);
-    if (team == NULL ||
-        !ec2t_workspace_reserve(workspace, EC2T_SCRATCH,
-                                partition->scratch_size * (size_t)ec2t_team_size(team)) ||
-        !ec2t_workspace_reserve(workspace, EC2T_REARRANGED_INPUT, largest[0]) ||
-        !ec2t_workspace_reserve(workspace, EC2T_REARRANGED_OUTPUT, largest[1])) {
-        context->ReportError(context, "EC2T: out of memory");
-        return kTfLiteError;
+    bool has_memory = team != NULL;
+    if (has_memory) {
+        partition->needs[EC2T_SCRATCH] =
+            (uint64_t)partition->scratch_size * (uint64_t)ec2t_team_size(team);
     }
-    return kTfLiteOk;
+    for (int buffer = EC2T_REARRANGED_INPUT; buffer <= EC2T_SCRATCH; buffer++) {
+        has_memory = has_memory && ec2t_workspace_reserve(workspace, (ec2t_buffer)buffer,
+                                                          partition->needs[buffer]);
+    }
+    if (!has_memory) {
+        context->ReportError(context, "EC2T: out of memory");
+    }
+    return has_memory ? kTfLiteOk : kTfLiteError;
 }
 
 static TfLiteStatus partition_prepare(TfLiteContext *context, TfLiteNode *node) {
@@ -277,6 +340,7 @@ static TfLiteStatus partition_prepare(TfLiteContext *context, TfLiteNode *node) 
                              partition == NULL ? "out of memory" : partition->damage.text);
         return kTfLiteError;
     }
+    partition->is_prepared = false;
     if (propagate_extents(context, partition) != kTfLiteOk ||
         prepare_steps(context, partition) != kTfLiteOk) {
         return kTfLiteError;
@@ -291,6 +355,7 @@ static TfLiteStatus partition_prepare(TfLiteContext *context, TfLiteNode *node) 
         context->ReportError(context, "EC2T: out of memory");
         return kTfLiteError;
     }
+    partition->is_prepared = true;
     return kTfLiteOk;
 }
 
@@ -299,6 +364,29 @@ static int8_t *bytes_of(const TfLiteContext *context, const ec2t_partition *part
                         const ec2t_value *value) {
     return value->in_arena ? (int8_t *)partition->workspace->bytes[EC2T_ARENA] + value->offset
                            : context->tensors[value->tensor].data;
+}
+
+/* Whether the runtime comes back with what was prepared: tensors of the same sizes, and a workspace
+ * that no other partition has lost. */
+static bool can_run(const TfLiteContext *context, const ec2t_partition *partition) {
+    if (partition == NULL || !partition->is_prepared) {
+        return false;
+    }
+    for (int buffer = 0; buffer < EC2T_BUFFERS; buffer++) {
+        if (!ec2t_workspace_has(partition->workspace, (ec2t_buffer)buffer,
+                                partition->needs[buffer])) {
+            return false;
+        }
+    }
+    for (int i = 0; i < partition->value_count; i++) {
+        const ec2t_value *value = &partition->values[i];
+        const TfLiteTensor *tensor = &context->tensors[value->tensor];
+        if ((value->is_input || value->is_output) &&
+            (tensor->data == NULL || !holds(tensor, &value->extent))) {
+            return false;
+        }
+    }
+    return true;
 }
 
 typedef struct {
@@ -324,13 +412,15 @@ static void run_part(void *argument, int part, int parts) {
 }
 
 static ec2t_status run_step(const TfLiteContext *context, const ec2t_partition *partition,
-                            const ec2t_step *step) {
+                            int number) {
+    const ec2t_step *step = &partition->steps[number];
+    const ec2t_uses *uses = &partition->uses[number];
     ec2t_job job = {.partition = partition, .step = step};
-    job.input = find_value(partition, step->inputs[0]);
-    job.output = find_value(partition, step->output);
+    job.input = uses->inputs[0];
+    job.output = uses->output;
     job.sources[0] = bytes_of(context, partition, job.input);
-    if (step->inputs[1] >= 0) {
-        job.sources[1] = bytes_of(context, partition, find_value(partition, step->inputs[1]));
+    if (uses->inputs[1] != NULL) {
+        job.sources[1] = bytes_of(context, partition, uses->inputs[1]);
     }
     job.target = bytes_of(context, partition, job.output);
     const bool foreign = step->kind == EC2T_STEP_LAYER && !ec2t_step_is_planar(step) &&
@@ -364,22 +454,27 @@ static void keep_shortest(uint64_t *shortest, uint64_t time) {
 
 static TfLiteStatus partition_invoke(TfLiteContext *context, TfLiteNode *node) {
     ec2t_partition *partition = node->user_data;
+    if (!can_run(context, partition)) {
+        context->ReportError(context, "EC2T: a layer is run without being prepared. Call "
+                                      "allocate_tensors (AllocateTensors) first");
+        return kTfLiteError;
+    }
     partition->runs++;
     for (int i = 0; i < partition->step_count; i++) {
-        const ec2t_step *step = &partition->steps[i];
+        const ec2t_uses *uses = &partition->uses[i];
         const bool timed = partition->times != NULL;
         const uint64_t begin = timed ? nanoseconds() : 0;
-        for (int place = 0; place < 2 && step->inputs[place] >= 0; place++) {
-            const ec2t_value *value = find_value(partition, step->inputs[place]);
+        for (int place = 0; place < 2 && uses->inputs[place] != NULL; place++) {
+            const ec2t_value *value = uses->inputs[place];
             if (value->is_input && value->in_arena && value->first == i) {
                 ec2t_to_planar(&value->extent, context->tensors[value->tensor].data,
                                bytes_of(context, partition, value));
             }
         }
         const uint64_t turned = timed ? nanoseconds() : 0;
-        const ec2t_status status = run_step(context, partition, step);
+        const ec2t_status status = run_step(context, partition, i);
         const uint64_t done = timed ? nanoseconds() : 0;
-        const ec2t_value *output = find_value(partition, step->output);
+        const ec2t_value *output = uses->output;
         if (status != EC2T_OK) {
             context->ReportError(context, "EC2T: the layer of tensor %d: %s", output->tensor,
                                  ec2t_status_text(status));

@@ -4,7 +4,7 @@
 #ifndef EC2T_RESTORE_H
 #define EC2T_RESTORE_H
 
-#include "step.h"
+#include "claim.h"
 
 /* What a restored operator's tensors point into; a list. */
 typedef struct ec2t_restored ec2t_restored;

@@ -39,50 +39,139 @@ void ec2t_choice_from_step(ec2t_choice *choice, const ec2t_costs *costs, const e
     }
 }
 
-static bool reads(const ec2t_choice *reader, int tensor) {
-    return reader->inputs[0] == tensor || reader->inputs[1] == tensor;
+/* What the choices have to do with each other, once for all of them: a change of one is then judged
+ * by its neighbours alone, however large the graph. */
+typedef struct {
+    int writers[2];     /* choices that write the inputs; -1: none of ours does */
+    int first, readers; /* choices that read the output: a run of ec2t_links.readers */
+    int taken_readers;  /* how many of those are taken */
+} ec2t_link;
+
+typedef struct {
+    const ec2t_costs *costs;
+    ec2t_choice *choices;
+    int count;
+    ec2t_link *links;
+    int *readers;
+} ec2t_links;
+
+static int largest_tensor(const ec2t_choice *choices, int count) {
+    int largest = -1;
+    for (int n = 0; n < count; n++) {
+        largest = choices[n].output > largest ? choices[n].output : largest;
+    }
+    return largest;
+}
+
+/* Every tensor has one writer, which comes before its readers: ec2t_check_order. */
+static bool link_choices(ec2t_links *all) {
+    const int tensors = largest_tensor(all->choices, all->count) + 1;
+    int *writers = malloc(((size_t)tensors + 1) * sizeof *writers);
+    all->links = calloc((size_t)all->count + 1, sizeof *all->links);
+    all->readers = malloc((2 * (size_t)all->count + 1) * sizeof *all->readers);
+    const bool has_memory = writers != NULL && all->links != NULL && all->readers != NULL;
+    for (int t = 0; t < tensors && has_memory; t++) {
+        writers[t] = -1;
+    }
+    for (int n = 0; n < all->count && has_memory; n++) {
+        const ec2t_choice *choice = &all->choices[n];
+        ec2t_link *link = &all->links[n];
+        for (int place = 0; place < 2; place++) {
+            const int tensor = choice->inputs[place];
+            link->writers[place] = tensor >= 0 && tensor < tensors ? writers[tensor] : -1;
+            if (link->writers[place] >= 0 && (place == 0 || link->writers[1] != link->writers[0])) {
+                all->links[link->writers[place]].readers++;
+            }
+        }
+        if (choice->class != EC2T_NODE_FOREIGN && choice->output >= 0) {
+            writers[choice->output] = n;
+        }
+    }
+    free(writers);
+    int first = 0;
+    for (int n = 0; n < all->count && has_memory; n++) {
+        all->links[n].first = first;
+        first += all->links[n].readers;
+        all->links[n].readers = 0;
+    }
+    for (int n = 0; n < all->count && has_memory; n++) {
+        for (int place = 0; place < 2; place++) {
+            const int writer = all->links[n].writers[place];
+            if (writer >= 0 && (place == 0 || writer != all->links[n].writers[0])) {
+                ec2t_link *link = &all->links[writer];
+                all->readers[link->first + link->readers++] = n;
+            }
+        }
+    }
+    return has_memory;
 }
 
 /* What changing the layout of node `n`'s output costs: once if it goes to any node elsewhere or out
  * of the graph when taken, once if any taken node reads it when not. */
-static float output_crossing(const ec2t_choice *choices, int count, int n) {
-    const ec2t_choice *writer = &choices[n];
-    bool read = false, crosses = false;
-    for (int i = n + 1; i < count; i++) {
-        if (reads(&choices[i], writer->output)) {
-            read = true;
-            crosses = crosses || choices[i].taken != writer->taken;
-        }
-    }
-    return crosses || (!read && writer->taken) ? writer->turn_output : 0.0f;
+static float output_crossing(const ec2t_links *all, int n) {
+    const ec2t_choice *writer = &all->choices[n];
+    const ec2t_link *link = &all->links[n];
+    const bool crosses = writer->taken ? link->readers == 0 || link->taken_readers < link->readers
+                                       : link->taken_readers > 0;
+    return crosses ? writer->turn_output : 0.0f;
 }
 
-/* The cost of the whole graph as it is chosen now. Inputs from foreign nodes and from outside count
- * where they are read. */
-static float total_cost(const ec2t_costs *costs, const ec2t_choice *choices, int count) {
-    float total = 0.0f;
-    for (int n = 0; n < count; n++) {
-        const ec2t_choice *node = &choices[n];
-        if (node->class == EC2T_NODE_FOREIGN) {
-            continue;
-        }
-        total += node->taken ? node->own : node->foreign;
-        total += output_crossing(choices, count, n);
-        bool joined = false;
-        for (int place = 0; place < 2 && node->taken; place++) {
-            bool inside = node->inputs[place] < 0;
-            for (int i = 0; i < n && !inside; i++) {
-                if (choices[i].class != EC2T_NODE_FOREIGN &&
-                    choices[i].output == node->inputs[place]) {
-                    inside = true; /* counted at its writer */
-                    joined = joined || choices[i].taken;
-                }
-            }
-            total += inside ? 0.0f : node->turn_input[place];
-        }
-        total += node->taken && !joined ? costs->partition : 0.0f;
+/* What the partition that node `n` starts costs. */
+static float partition_cost(const ec2t_links *all, int n) {
+    bool joined = !all->choices[n].taken;
+    for (int place = 0; place < 2; place++) {
+        const int writer = all->links[n].writers[place];
+        joined = joined || (writer >= 0 && all->choices[writer].taken);
     }
-    return total;
+    return joined ? 0.0f : all->costs->partition;
+}
+
+/* What node `n` costs as it is chosen now. Inputs from foreign nodes and from outside count where
+ * they are read, others at their writer. */
+static float node_cost(const ec2t_links *all, int n) {
+    const ec2t_choice *node = &all->choices[n];
+    if (node->class == EC2T_NODE_FOREIGN) {
+        return 0.0f;
+    }
+    float cost = output_crossing(all, n) + partition_cost(all, n);
+    if (!node->taken) {
+        return cost + node->foreign;
+    }
+    for (int place = 0; place < 2; place++) {
+        if (node->inputs[place] >= 0 && all->links[n].writers[place] < 0) {
+            cost += node->turn_input[place];
+        }
+    }
+    return cost + node->own;
+}
+
+/* The costs that a change of node `n` changes: its own, its writers' and its readers'. */
+static float cost_around(const ec2t_links *all, int n) {
+    const ec2t_link *link = &all->links[n];
+    float cost = node_cost(all, n);
+    for (int place = 0; place < 2; place++) {
+        if (link->writers[place] >= 0 && (place == 0 || link->writers[1] != link->writers[0])) {
+            cost += output_crossing(all, link->writers[place]);
+        }
+    }
+    for (int i = 0; i < link->readers; i++) {
+        cost += partition_cost(all, all->readers[link->first + i]);
+    }
+    return cost;
+}
+
+static void set_taken(ec2t_links *all, int n, bool taken) {
+    ec2t_choice *choice = &all->choices[n];
+    const ec2t_link *link = &all->links[n];
+    if (choice->taken == taken) {
+        return;
+    }
+    choice->taken = taken;
+    for (int place = 0; place < 2; place++) {
+        if (link->writers[place] >= 0 && (place == 0 || link->writers[1] != link->writers[0])) {
+            all->links[link->writers[place]].taken_readers += taken ? 1 : -1;
+        }
+    }
 }
 
 static bool is_free(const ec2t_choice *choice) {
@@ -90,46 +179,53 @@ static bool is_free(const ec2t_choice *choice) {
            choice->is_restorable;
 }
 
-/* Changes one node at a time while that helps; the total at the end. */
-static float descend(const ec2t_costs *costs, ec2t_choice *choices, int count) {
-    float best = total_cost(costs, choices, count);
+/* Changes one node at a time while that helps; the cost of the whole graph at the end. */
+static double descend(ec2t_links *all) {
     bool changed = true;
     for (int round = 0; changed && round < MOST_ROUNDS; round++) {
         changed = false;
-        for (int n = 0; n < count; n++) {
-            if (!is_free(&choices[n])) {
+        for (int n = 0; n < all->count; n++) {
+            if (!is_free(&all->choices[n])) {
                 continue;
             }
-            choices[n].taken = !choices[n].taken;
-            const float total = total_cost(costs, choices, count);
-            if (total < best) {
-                best = total;
+            const float before = cost_around(all, n);
+            set_taken(all, n, !all->choices[n].taken);
+            if (cost_around(all, n) < before) {
                 changed = true;
             } else {
-                choices[n].taken = !choices[n].taken;
+                set_taken(all, n, !all->choices[n].taken);
             }
         }
     }
-    return best;
+    double total = 0.0;
+    for (int n = 0; n < all->count; n++) {
+        total += (double)node_cost(all, n);
+    }
+    return total;
 }
 
-void ec2t_choose_nodes(const ec2t_costs *costs, ec2t_choice *choices, int count) {
+bool ec2t_choose_nodes(const ec2t_costs *costs, ec2t_choice *choices, int count) {
+    ec2t_links all = {.costs = costs, .choices = choices, .count = count};
     bool *from_all = malloc((size_t)count + 1);
-    for (int n = 0; n < count; n++) {
-        choices[n].taken = choices[n].class != EC2T_NODE_FOREIGN;
-    }
-    const float all = descend(costs, choices, count);
-    for (int n = 0; n < count && from_all != NULL; n++) {
-        from_all[n] = choices[n].taken;
-    }
-    for (int n = 0; n < count; n++) {
-        choices[n].taken = choices[n].class == EC2T_NODE_OWN && !choices[n].is_restorable;
-    }
-    const float none = descend(costs, choices, count);
-    if (from_all != NULL && all < none) {
+    const bool has_memory = link_choices(&all) && from_all != NULL;
+    if (has_memory) {
         for (int n = 0; n < count; n++) {
+            set_taken(&all, n, choices[n].class != EC2T_NODE_FOREIGN);
+        }
+        const double cost_from_all = descend(&all);
+        for (int n = 0; n < count; n++) {
+            from_all[n] = choices[n].taken;
+        }
+        for (int n = 0; n < count; n++) {
+            set_taken(&all, n, choices[n].class == EC2T_NODE_OWN && !choices[n].is_restorable);
+        }
+        const double cost_from_none = descend(&all);
+        for (int n = 0; n < count && cost_from_all < cost_from_none; n++) {
             choices[n].taken = from_all[n];
         }
     }
     free(from_all);
+    free(all.links);
+    free(all.readers);
+    return has_memory;
 }

@@ -3,8 +3,8 @@
 #ifndef EC2T_SELECT_H
 #define EC2T_SELECT_H
 
+#include "claim.h"
 #include "cost.h"
-#include "step.h"
 
 /* One node in execution order; its inputs and outputs are numbers of tensors. */
 typedef struct {
@@ -21,7 +21,8 @@ typedef struct {
 void ec2t_choice_from_step(ec2t_choice *choice, const ec2t_costs *costs, const ec2t_step *step,
                            const ec2t_extent inputs[2], const ec2t_extent *output);
 
-/* Sets `taken` of each node. Foreign nodes stay out, own ones in unless they can be restored. */
-void ec2t_choose_nodes(const ec2t_costs *costs, ec2t_choice *choices, int count);
+/* Sets `taken` of each node. Foreign nodes stay out, own ones in unless they can be restored. False
+ * without memory. */
+bool ec2t_choose_nodes(const ec2t_costs *costs, ec2t_choice *choices, int count);
 
 #endif

@@ -5,22 +5,6 @@
 #include "ec2t_planar.h"
 #include "ec2t_reference.h"
 #include "elementwise.h"
-#include "partition.h"
-
-/* EC2T_LEFT is no error, EC2T_DAMAGED is. */
-typedef enum { EC2T_CLAIMED, EC2T_LEFT, EC2T_DAMAGED } ec2t_claim;
-
-/* Why a node was left or is damaged, in words. */
-typedef struct {
-    char text[160];
-} ec2t_reason;
-
-typedef enum {
-    EC2T_NODE_FOREIGN, /* not for us */
-    EC2T_NODE_OWN,     /* an EC2T operator: nobody else can run it */
-    EC2T_NODE_PLAIN,   /* a plain int8 layer, perhaps ternary */
-    EC2T_NODE_JOINER,  /* an addition or a pooling */
-} ec2t_node_class;
 
 typedef enum { EC2T_STEP_LAYER, EC2T_STEP_ADD, EC2T_STEP_MAX_POOL } ec2t_step_kind;
 
@@ -46,31 +30,10 @@ typedef struct {
     ec2t_pool pool;
 } ec2t_step;
 
-/* What a node is by its operator alone. */
-ec2t_node_class ec2t_class_of_node(const TfLiteRegistration *registration,
-                                   const ec2t_delegate_options *options);
-
-/* The extent of an NHWC tensor, or of [batch, features]; false for other shapes. */
-bool ec2t_extent_of_tensor(const TfLiteTensor *tensor, ec2t_extent *extent);
-
-/* Gives an int8 output its shape; vectors stay vectors. */
-TfLiteStatus ec2t_resize_tensor(TfLiteContext *context, TfLiteTensor *tensor,
-                                const ec2t_extent *extent);
-
-/* TensorFlow Lite's CalculateActivationRangeQuantized; false for an activation that is no clip. */
-bool ec2t_activation_range(int activation, const TfLiteTensor *output, int32_t *smallest,
-                           int32_t *largest);
-
-/* Builds the step of a node, if the delegate can execute it. On any result but EC2T_CLAIMED the
- * step holds nothing. */
-ec2t_claim ec2t_step_create(TfLiteContext *context, const TfLiteNode *node,
-                            const TfLiteRegistration *registration,
-                            const ec2t_delegate_options *options, ec2t_step *step,
-                            ec2t_reason *reason);
-
 void ec2t_step_destroy(ec2t_step *step);
 
-/* The extent of the output for inputs of this extent; EC2T_ERROR_ARGUMENT if they do not fit. */
+/* The extent of the output for inputs of this extent; EC2T_ERROR_ARGUMENT if they do not fit, or
+ * if the output is more than the kernels can count. */
 ec2t_status ec2t_step_output_extent(const ec2t_step *step, const ec2t_extent inputs[2],
                                     ec2t_extent *output);
 

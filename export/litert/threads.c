@@ -16,6 +16,7 @@ typedef struct {
 
 struct ec2t_team {
     int size;
+    unsigned forks; /* of this process when the threads started */
     void (*work)(void *, int, int);
     void *argument;
     atomic_uint job; /* counts jobs; a worker waits until it changes */
@@ -25,6 +26,23 @@ struct ec2t_team {
     pthread_cond_t changed, done;
     ec2t_worker workers[];
 };
+
+/* A child of fork() has its parent's memory, but only the thread that called fork(): it counts one
+ * more than the teams that it finds. */
+static atomic_uint forks;
+static pthread_once_t forks_are_watched = PTHREAD_ONCE_INIT;
+
+static void count_fork(void) {
+    atomic_fetch_add(&forks, 1);
+}
+
+static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
+static bool is_orphaned(const ec2t_team *team) {
+    return team->forks != atomic_load_explicit(&forks, memory_order_relaxed);
+}
 
 static unsigned next_job(ec2t_team *team, unsigned seen) {
     for (int i = 0; i < SPINS; i++) {
@@ -66,26 +84,35 @@ static void *worker_main(void *argument) {
     }
 }
 
-ec2t_team *ec2t_team_create(int size) {
-    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    size = processors > 0 && size > processors ? (int)processors : size;
-    const int wanted = size > 1 ? size - 1 : 0;
-    ec2t_team *team = calloc(1, sizeof *team + (size_t)wanted * sizeof team->workers[0]);
-    if (team == NULL) {
-        return NULL;
-    }
+/* Starts the threads of a team of at most `most`, whatever state its locks are in. */
+static void start(ec2t_team *team, int most) {
     team->size = 1;
+    team->forks = atomic_load(&forks);
+    atomic_init(&team->job, 0);
+    atomic_init(&team->busy, 0);
+    atomic_init(&team->ended, false);
     pthread_mutex_init(&team->lock, NULL);
     pthread_cond_init(&team->changed, NULL);
     pthread_cond_init(&team->done, NULL);
-    for (int i = 0; i < wanted; i++) {
-        ec2t_worker *worker = &team->workers[i];
+    for (int part = 1; part < most; part++) {
+        ec2t_worker *worker = &team->workers[part - 1];
         worker->team = team;
-        worker->part = i + 1;
+        worker->part = part;
         if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
             break;
         }
         team->size++;
+    }
+}
+
+ec2t_team *ec2t_team_create(int size) {
+    pthread_once(&forks_are_watched, watch_forks);
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    size = processors > 0 && size > processors ? (int)processors : size;
+    const int workers = size > 1 ? size - 1 : 0;
+    ec2t_team *team = calloc(1, sizeof *team + (size_t)workers * sizeof team->workers[0]);
+    if (team != NULL) {
+        start(team, size);
     }
     return team;
 }
@@ -94,14 +121,16 @@ void ec2t_team_destroy(ec2t_team *team) {
     if (team == NULL) {
         return;
     }
-    atomic_store(&team->ended, true);
-    announce(team);
-    for (int i = 0; i + 1 < team->size; i++) {
-        pthread_join(team->workers[i].thread, NULL);
+    if (!is_orphaned(team)) {
+        atomic_store(&team->ended, true);
+        announce(team);
+        for (int i = 0; i + 1 < team->size; i++) {
+            pthread_join(team->workers[i].thread, NULL);
+        }
+        pthread_cond_destroy(&team->changed);
+        pthread_cond_destroy(&team->done);
+        pthread_mutex_destroy(&team->lock);
     }
-    pthread_cond_destroy(&team->changed);
-    pthread_cond_destroy(&team->done);
-    pthread_mutex_destroy(&team->lock);
     free(team);
 }
 
@@ -111,6 +140,9 @@ int ec2t_team_size(const ec2t_team *team) {
 
 void ec2t_team_run(ec2t_team *team, void (*work)(void *argument, int part, int parts),
                    void *argument) {
+    if (is_orphaned(team)) {
+        start(team, team->size); /* no more than before: memory was counted by it */
+    }
     if (team->size > 1) {
         team->work = work;
         team->argument = argument;

@@ -5,7 +5,8 @@
 typedef struct ec2t_team ec2t_team;
 
 /* A team of `size` threads, the caller's included; NULL if there is no memory for it. Where the
- * system has fewer processors or grants fewer threads, the team is smaller. */
+ * system has fewer processors or grants fewer threads, the team is smaller. After a fork() the
+ * child may use and destroy it too: it gets threads of its own when it runs. */
 ec2t_team *ec2t_team_create(int size);
 void ec2t_team_destroy(ec2t_team *team);
 

@@ -25,13 +25,18 @@ void ec2t_workspace_leave(ec2t_workspace *workspace) {
     free(workspace);
 }
 
-bool ec2t_workspace_reserve(ec2t_workspace *workspace, ec2t_buffer buffer, size_t size) {
-    if (workspace->bytes[buffer] != NULL && size <= workspace->sizes[buffer]) {
+bool ec2t_workspace_has(const ec2t_workspace *workspace, ec2t_buffer buffer, uint64_t size) {
+    return workspace->bytes[buffer] != NULL && size <= workspace->sizes[buffer];
+}
+
+bool ec2t_workspace_reserve(ec2t_workspace *workspace, ec2t_buffer buffer, uint64_t size) {
+    if (ec2t_workspace_has(workspace, buffer, size)) {
         return true;
     }
     free(workspace->bytes[buffer]);
-    workspace->bytes[buffer] = malloc(size + 1);
-    workspace->sizes[buffer] = workspace->bytes[buffer] != NULL ? size : 0;
+    /* 32-bit systems: the sum of sizes that fit one by one may not. */
+    workspace->bytes[buffer] = size < PTRDIFF_MAX ? malloc((size_t)size + 1) : NULL;
+    workspace->sizes[buffer] = workspace->bytes[buffer] != NULL ? (size_t)size : 0;
     return workspace->bytes[buffer] != NULL;
 }
 

@@ -31,8 +31,10 @@ ec2t_workspace *ec2t_workspace_create(void);
 ec2t_workspace *ec2t_workspace_join(ec2t_workspace *workspace);
 void ec2t_workspace_leave(ec2t_workspace *workspace);
 
-/* Makes a buffer at least `size` bytes large; its contents may go. */
-bool ec2t_workspace_reserve(ec2t_workspace *workspace, ec2t_buffer buffer, size_t size);
+/* Makes a buffer at least `size` bytes large; its contents may go. False without memory: the buffer
+ * is then empty. */
+bool ec2t_workspace_reserve(ec2t_workspace *workspace, ec2t_buffer buffer, uint64_t size);
+bool ec2t_workspace_has(const ec2t_workspace *workspace, ec2t_buffer buffer, uint64_t size);
 
 /* The team, of `threads` if there is none yet; NULL without memory. */
 ec2t_team *ec2t_workspace_team(ec2t_workspace *workspace, int threads);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ec2t_tf.export.formats import (
     Layer,
     Operator,
     Scales,
+    choose_encoding,
     first_order_entropy_bytes,
     pack,
     quantize_multiplier,
@@ -214,6 +216,38 @@ def test_hostile_blobs_raise_blob_error(encoding: Encoding) -> None:
         except BlobError:
             refused += 1
     assert refused > 50
+
+
+def claiming(blob: bytes, outputs: int, inputs: int) -> bytes:
+    """`blob` with another geometry in its header, its checksum right."""
+    return with_checksum(blob[:16] + struct.pack("<II", outputs, inputs) + blob[24:])
+
+
+@pytest.mark.parametrize("encoding", TERNARY, ids=lambda e: e.name.lower())
+@pytest.mark.parametrize(("outputs", "inputs"), [(1 << 20, 256), (4096, 1024), (4, 65000)])
+def test_few_bytes_do_not_claim_many_weights(encoding: Encoding, outputs: int, inputs: int) -> None:
+    """84 bytes of zeros, whatever they claim, cost next to nothing."""
+    one = Scales(0.1, 0.1, np.float32([0.01]))
+    layer = make_layer(np.zeros((2, 1, 1, 1), np.int8), bias=None, requantisation=one)
+    blob = claiming(pack(layer, encoding=encoding), outputs, inputs)
+    assert len(blob) < 100
+    start = time.process_time()
+    with pytest.raises(BlobError, match=r"number of weights|takes .* bytes"):
+        unpack(blob)
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize("optimize", ["size", "speed", "download"])
+def test_a_large_layer_of_zeros_still_fits(optimize: str) -> None:
+    """Its shortest stream has no bytes at all, which readers do not believe."""
+    layer = make_layer(np.zeros((300, 1, 1, 300), np.int8), bias=None)
+    layer = dataclasses.replace(layer, requantisation=Scales(0.1, 0.1, np.float32([0.01])))
+    with pytest.raises(ValueError, match="at most 237568 weights"):
+        pack(dataclasses.replace(layer, weights=np.zeros((1000, 1, 1, 300), np.int8)))
+    choice = choose_encoding(np.zeros((1000, 1, 1, 300), np.int8), optimize=optimize)
+    large = dataclasses.replace(layer, weights=np.zeros((1000, 1, 1, 300), np.int8))
+    assert_same(unpack(pack(large, encoding=choice.encoding)), large)
+    assert len(pack(layer)) < 100
 
 
 def test_multiplier_of_known_values() -> None:

@@ -1,5 +1,7 @@
 """`Interpreter` and the delegate's options, wrong use and damaged files."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import load_delegate
@@ -87,6 +89,10 @@ def test_damaged_blobs_are_errors_not_crashes(int8_nets):
 def test_a_blob_of_another_layer_is_an_error(int8_nets):
     file = packed(int8_nets["lenet5"])
     other = formats.unpack(first_blob(packed(int8_nets["resnet8"])))
+    with pytest.raises(RuntimeError, match="for 16 to 16 channels, its tensors have others"):
+        Interpreter(model_content=with_blob(file, formats.pack(other)))
+    own = formats.unpack(first_blob(file))
+    other = dataclasses.replace(own, input_zero_point=own.input_zero_point ^ 1)
     with pytest.raises(RuntimeError, match="quantisation of its input"):
         Interpreter(model_content=with_blob(file, formats.pack(other)))
 

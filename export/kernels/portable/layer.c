@@ -13,6 +13,8 @@ enum {
     LARGEST_EXTENT = 4095,
     LARGEST_TAPS = 65535,
     LARGEST_WEIGHTS = 1 << 28,
+    FREE_WEIGHTS = 1 << 16,  /* what any blob may hold */
+    WEIGHTS_PER_BYTE = 2048, /* and what it may hold on top, so that work follows from size */
     LARGEST_RICE_PARAMETER = 15,
 };
 
@@ -37,7 +39,7 @@ static int is_extent(int32_t value) {
     return value >= 1 && value <= LARGEST_EXTENT;
 }
 
-static ec2t_status parse_geometry(const uint8_t *header, ec2t_layer *layer) {
+static ec2t_status parse_geometry(const uint8_t *header, size_t size, ec2t_layer *layer) {
     const uint32_t outputs = load_u32(header + 16), inputs = load_u32(header + 20);
     const uint32_t groups = load_u32(header + 48);
     if (outputs < 1 || outputs > LARGEST_CHANNELS || inputs < 1 || inputs > LARGEST_CHANNELS ||
@@ -61,7 +63,8 @@ static ec2t_status parse_geometry(const uint8_t *header, ec2t_layer *layer) {
     /* At most 4095^2 * 2^20, so 64 bits are needed, and enough. */
     const uint64_t taps =
         (uint64_t)layer->kernel_height * (uint64_t)layer->kernel_width * (inputs / groups);
-    if (taps > LARGEST_TAPS || taps * outputs > LARGEST_WEIGHTS) {
+    const uint64_t most = FREE_WEIGHTS + (uint64_t)WEIGHTS_PER_BYTE * size;
+    if (taps > LARGEST_TAPS || taps * outputs > LARGEST_WEIGHTS || taps * outputs > most) {
         return EC2T_ERROR_HEADER;
     }
     layer->taps = (int32_t)taps;
@@ -224,7 +227,7 @@ ec2t_status ec2t_layer_parse(const void *blob, size_t size, ec2t_layer *layer) {
         (header[7] == EC2T_ENCODING_INT8 && (flags & both_values) != 0)) {
         return EC2T_ERROR_HEADER;
     }
-    ec2t_status status = parse_geometry(header, layer);
+    ec2t_status status = parse_geometry(header, size, layer);
     if (status == EC2T_OK) {
         status = parse_numbers(header, flags, layer);
     }
