@@ -1,14 +1,24 @@
 """Sparse ternary networks for Keras.
 
 >>> model = ec2t_tf.apply(float_model)  # then compile and fit as usual
+
+Names load their module when first used: `import ec2t_tf` loads neither TensorFlow nor Keras.
 """
 
-from ec2t_tf import callbacks, methods
-from ec2t_tf.apply import UnsupportedLayerError, apply
-from ec2t_tf.policy import ApplyReport, Policy, Rule, Treatment
-from ec2t_tf.saving import load_model
-from ec2t_tf.strip import strip
-from ec2t_tf.summary import LayerSummary, Summary, summary
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ec2t_tf import lazy
+
+if TYPE_CHECKING:
+    from ec2t_tf import callbacks, export, methods, train
+    from ec2t_tf.apply import UnsupportedLayerError, apply
+    from ec2t_tf.policy import ApplyReport, Policy, Rule, Treatment
+    from ec2t_tf.saving import load_model
+    from ec2t_tf.strip import strip
+    from ec2t_tf.summary import LayerSummary, Summary, summary
+
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "ApplyReport",
@@ -20,8 +30,32 @@ __all__ = [
     "UnsupportedLayerError",
     "apply",
     "callbacks",
+    "export",
     "load_model",
     "methods",
     "strip",
     "summary",
+    "train",
 ]
+
+# In a checkout `train/` and `export/` lie beside this folder, which hides an installed package.
+if (Path(__file__).parents[1] / "export" / "__init__.py").is_file():
+    __path__.append(str(Path(__file__).parents[1]))
+
+lazy.names(
+    __name__,
+    {
+        "ApplyReport": "ec2t_tf.policy",
+        "LayerSummary": "ec2t_tf.summary",
+        "Policy": "ec2t_tf.policy",
+        "Rule": "ec2t_tf.policy",
+        "Summary": "ec2t_tf.summary",
+        "Treatment": "ec2t_tf.policy",
+        "UnsupportedLayerError": "ec2t_tf.apply",
+        "apply": "ec2t_tf.apply",
+        "load_model": "ec2t_tf.saving",
+        "strip": "ec2t_tf.strip",
+        "summary": "ec2t_tf.summary",
+    },
+    rooms=("callbacks", "export", "methods", "train"),
+)

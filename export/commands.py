@@ -22,7 +22,7 @@ WRITERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from .report import report
+    from .reports import report
 
     for file in arguments.files:
         print(report(file))
@@ -51,7 +51,7 @@ def _sizes(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     import numpy as np
 
-    from .verify import verify_files
+    from .verification import verify_files
 
     reference = arguments.reference
     if reference.suffix != ".tflite":

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
-import tf_keras
 
-from ec2t_tf import scheme
+from ec2t_tf import lazy
 from ec2t_tf.export.tflite_file import ConversionError, Operator, TFLiteFile
-from ec2t_tf.quantize_config import constant_weights, ternary_layers
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras
+
     from ec2t_tf.export.c import Report
 
 FORMATS = ("int8", "sparse", "int4", "packed", "download", "tflm")
 FLOAT_DTYPES = ("FLOAT32", "FLOAT16", "FLOAT64")
-IO_DTYPES = {"float32": tf.float32, "int8": tf.int8}
+IO_DTYPES = ("float32", "int8")
 
 RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
 
@@ -66,7 +66,12 @@ def to_tflite(
     if format not in FORMATS:
         raise ValueError(f"format must be one of {FORMATS}. Received: format='{format}'.")
     if io_dtype not in IO_DTYPES:
-        raise ValueError(f"io_dtype must be one of {tuple(IO_DTYPES)}. Received: '{io_dtype}'.")
+        raise ValueError(f"io_dtype must be one of {IO_DTYPES}. Received: '{io_dtype}'.")
+    with lazy.needed_by("ec2t_tf.export.to_tflite"):
+        import tf_keras
+
+        from ec2t_tf import scheme
+        from ec2t_tf.quantize_config import ternary_layers
     if not isinstance(model, tf_keras.Model) or not model.built:
         raise ValueError(
             f"to_tflite requires a built tf_keras model. Received: {type(model).__name__}."
@@ -83,7 +88,7 @@ def to_tflite(
         raise FileNotFoundError(
             f"path must lie in an existing folder. Received: '{path}'. Create '{path.parent}'."
         )
-    content = _convert(model, representative_data, IO_DTYPES[io_dtype])
+    content = _convert(model, representative_data, io_dtype)
     ternary = [layer for layer in ternary_layers(model) if layer.assign().levels.shape[-1] <= 3]
     left_float = scheme.left_float(model) if allow_float else []
     check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)
@@ -119,7 +124,7 @@ def to_c(
     """
     from ec2t_tf.export import c
 
-    if isinstance(model, tf_keras.Model):
+    if not isinstance(model, bytes | str | os.PathLike):
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch, "int8.tflite")
             to_tflite(model, file, representative_data=representative_data, io_dtype="int8")
@@ -151,8 +156,13 @@ def _rewritten(int8_file: bytes, format: str) -> bytes:
 
 
 def _convert(
-    model: tf_keras.Model, representative_data: RepresentativeData | None, io: tf.DType
+    model: tf_keras.Model, representative_data: RepresentativeData | None, io_dtype: str
 ) -> bytes:
+    import tensorflow as tf
+
+    from ec2t_tf import scheme
+    from ec2t_tf.quantize_config import constant_weights
+
     model = scheme.in_float32(model)
     signature = [tf.TensorSpec((1, *x.shape[1:]), x.dtype, name=x.name) for x in model.inputs]
     if any(None in spec.shape for spec in signature):
@@ -172,7 +182,7 @@ def _convert(
     variables.held = model.variables
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], variables)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.inference_input_type = converter.inference_output_type = io
+    converter.inference_input_type = converter.inference_output_type = getattr(tf, io_dtype)
     if representative_data is not None:
         converter.representative_dataset = lambda: _batches_of_one(representative_data, signature)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

@@ -9,16 +9,14 @@ from pathlib import Path
 
 from absl import app, flags
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if __name__ == "__main__":
+    # oneDNN's convolutions train faster (README); TensorFlow turns them on only where a CPU has
+    # more than AVX2. It looks when it is imported, which comes next.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 from ec2t_tf import methods
 from ec2t_tf.policy import Policy
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-if __name__ == "__main__" and "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
-    # oneDNN's convolutions train faster (README); TensorFlow turns them on only where a CPU has
-    # more than AVX2. It looks when it is imported, which the package of this script has done by
-    # now: so the script starts once more. 0 in the environment turns them off.
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
-    os.execv(sys.executable, sys.orig_argv)
 
 FLAGS = flags.FLAGS
 

@@ -8,7 +8,7 @@ import numpy as np
 import tf_keras
 
 from ec2t_tf import export
-from ec2t_tf.export.verify import run as run_file
+from ec2t_tf.export.verification import run as run_file
 from ec2t_tf.quantize_config import ternary_layers
 from ec2t_tf.summary import summary
 from ec2t_tf.train import plots, recipe

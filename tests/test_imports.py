@@ -1,0 +1,178 @@
+"""The file side starts without TensorFlow; lazy names are what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import ec2t_tf
+from ec2t_tf import export, lazy
+from tests.bench import file_side
+
+SMALL = Path(__file__).parent / "fixtures" / "v0_1_0"
+HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "keras", "jax", "torch")
+LOADED = f"""
+import json, sys
+def loaded():
+    return sorted({{name.partition(".")[0] for name in sys.modules}} & {set(HEAVY)!r})
+"""
+
+
+def loaded_by(code: str, *arguments: str) -> list[str]:
+    """Which of the heavy packages a process has loaded at its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{LOADED}\n{code}\nprint(json.dumps(loaded()))", *arguments],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import ec2t_tf",
+        "import ec2t_tf.export",
+        "import ec2t_tf.export; [getattr(ec2t_tf.export, name) for name in ec2t_tf.export.__all__]",
+        "import ec2t_tf.export.__main__",
+    ],
+)
+def test_import_is_light(code: str) -> None:
+    assert loaded_by(code) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "report INT8",
+        "sizes INT8",
+        "verify INT8 PACKED",
+        "rewrite INT8 --format=sparse --output=OUT",
+        "rewrite INT8 --format=int4 --output=OUT",
+        "rewrite INT8 --format=packed --output=OUT",
+        "rewrite INT8 --format=download --output=OUT",
+        "rewrite INT8 --format=tflm --output=OUT",
+        "rewrite INT8 --format=c --output=OUT",
+        "unpack DOWNLOAD --output=OUT",
+        "benchmark INT8 --packed=PACKED --rounds=1 --no_layers",
+    ],
+)
+def test_commands_on_files_are_light(tmp_path: Path, command: str) -> None:
+    places = {
+        "INT8": SMALL / "small_int8.tflite",
+        "PACKED": SMALL / "small_packed.tflite",
+        "DOWNLOAD": SMALL / "small_download.ec2d",
+        "OUT": tmp_path / "out",
+    }
+    for name, place in places.items():
+        command = command.replace(name, str(place))
+    code = "from ec2t_tf.export import commands; assert commands.main(sys.argv[1:]) == 0"
+    assert loaded_by(code, *command.split()) == []
+
+
+def test_python_functions_on_files_are_light(tmp_path: Path) -> None:
+    code = (
+        "from ec2t_tf import export; small, folder = sys.argv[1:]; export.report(small); "
+        "export.to_c(small, folder); export.Interpreter(small)"
+    )
+    assert loaded_by(code, str(SMALL / "small_int8.tflite"), str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("package", [ec2t_tf, export], ids=lambda package: package.__name__)
+class TestNames:
+    def test_all_are_there(self, package: types.ModuleType) -> None:
+        assert set(package.__all__) == {*package._homes, *package._rooms}
+        assert set(package.__all__) <= set(dir(package))
+        for name in package.__all__:
+            assert getattr(package, name) is not None
+
+    def test_type_checker_sees_the_same(self, package: types.ModuleType) -> None:
+        text = Path(str(package.__file__)).read_text()
+        block = text.split("if TYPE_CHECKING:\n")[1].split("\n\n")[0]
+        seen = {
+            name.strip()
+            for line in block.splitlines()
+            for name in line.partition(" import ")[2].split(",")
+        }
+        assert seen == set(package.__all__)
+
+    def test_a_function_is_not_hidden_by_the_module_that_holds_it(
+        self, package: types.ModuleType
+    ) -> None:
+        for name, home in package._homes.items():
+            __import__(home)
+            assert not isinstance(getattr(package, name), types.ModuleType), name
+
+    def test_unknown_name(self, package: types.ModuleType) -> None:
+        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+            package.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("ec2t_tf.export.report", "ec2t_tf.export.reports", "Report"),
+        ("ec2t_tf.export.verify", "ec2t_tf.export.verification", "Verification"),
+    ],
+)
+def test_former_paths_warn(old: str, new: str, name: str) -> None:
+    code = (
+        "import warnings, importlib; warnings.simplefilter('error')\n"
+        f"old, new = importlib.import_module({old!r}), importlib.import_module({new!r})\n"
+        f"try:\n    old.{name}\nexcept DeprecationWarning as w:\n    assert {new!r} in str(w)\n"
+        f"else:\n    raise AssertionError\n"
+        f"warnings.simplefilter('ignore'); assert old.{name} is new.{name}"
+    )
+    assert loaded_by(code) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "extra"),
+    [
+        ("ec2t_tf.apply", "tfmot"),
+        ("ec2t_tf.load_model", "tfmot"),
+        ("ec2t_tf.methods", "tfmot"),
+        ("export.to_tflite(object(), sys.argv[1] + '/m.tflite')", "tfmot"),
+        ("export.to_c(object(), sys.argv[1])", "tfmot"),
+    ],
+)
+def test_a_missing_extra_is_named_with_its_pip_line(tmp_path: Path, code: str, extra: str) -> None:
+    hide = (
+        "class Hide:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {HEAVY!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hide())\n"
+        "import ec2t_tf\nfrom ec2t_tf import export\n"
+        f"try:\n    {code}\n"
+        f"except ImportError as e:\n    assert \"pip install 'ec2t_tf[{extra}]'\" in str(e), e\n"
+        f"else:\n    raise AssertionError"
+    )
+    assert loaded_by(hide, str(tmp_path)) == []
+
+
+def test_other_missing_modules_keep_their_error() -> None:
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"), lazy.needed_by("name"):
+        import no_such_module  # noqa: F401
+
+
+def test_start_is_quick() -> None:
+    """Processor time; `python -m tests.bench.file_side` prints the figures."""
+    done = subprocess.run(
+        [sys.executable, file_side.__file__, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    costs = json.loads(done.stdout)
+    assert costs["help"]["seconds"] <= 1.0
+    assert costs["to_c"]["seconds"] <= 1.5
+    assert costs["to_c"]["megabytes"] <= 100
