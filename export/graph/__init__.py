@@ -3,7 +3,20 @@
 Every reader, lowering, writer, kernel exporter and report of `ec2t_tf.export` goes through it.
 """
 
+from .checking import check
+from .edit import prune
 from .errors import FileError
-from .graph import Graph, Operator, Signature, Tensor
+from .folding import fold
+from .graph import Graph, Operator, Signature, Sparsity, Tensor
 
-__all__ = ["FileError", "Graph", "Operator", "Signature", "Tensor"]
+__all__ = [
+    "FileError",
+    "Graph",
+    "Operator",
+    "Signature",
+    "Sparsity",
+    "Tensor",
+    "check",
+    "fold",
+    "prune",
+]

@@ -10,6 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 
+@dataclasses.dataclass(frozen=True)
+class Sparsity:
+    """How a sparse tensor is laid out (TensorFlow Lite's SparsityParameters).
+
+    Attributes:
+      order: the axes as they are stored, those of blocks (counted from the rank) among them.
+      compressed: for each stored axis, whether it is compressed (CSR) or dense.
+      block_map: which axis each axis of blocks divides.
+      block_sizes: sizes of the axes of blocks.
+    """
+
+    order: tuple[int, ...]
+    compressed: tuple[bool, ...]
+    block_map: tuple[int, ...] = ()
+    block_sizes: tuple[int, ...] = ()
+
+
 @dataclasses.dataclass
 class Tensor:
     """One tensor of a net.
@@ -24,7 +41,8 @@ class Tensor:
       data: the values of a constant, in `shape`; None for a tensor that is computed. 4-bit weights
         are held as int8.
       variable: state that is kept from one run to the next; it begins at its zero point.
-      storage: how a file holds `data`: "dense", "sparse" or "int4".
+      storage: how a file holds `data`: "dense", "sparse", "int4" or "int2".
+      sparsity: how a sparse tensor is laid out; None for the smallest layout.
     """
 
     name: str
@@ -36,6 +54,7 @@ class Tensor:
     data: npt.NDArray[Any] | None = None
     variable: bool = False
     storage: str = "dense"
+    sparsity: Sparsity | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -53,6 +72,7 @@ class Operator:
         (height, width). An option that is not listed here has the schema's name in snake case.
       intermediates: tensors that only hold the ranges of values inside (LSTM).
       custom: the options of a custom operator, as bytes; None for a builtin one.
+      version: of the builtin operator in the file; None for what int8 files usually have.
     """
 
     kind: str
@@ -61,6 +81,7 @@ class Operator:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     intermediates: tuple[int, ...] = ()
     custom: bytes | None = None
+    version: int | None = None
 
 
 @dataclasses.dataclass
@@ -80,7 +101,8 @@ class Graph:
       inputs, outputs: tensors of the net, in the model's order.
       signatures: perhaps none.
       metadata: name -> bytes, carried from file to file.
-      initial: what runs once before the first run (it sets state), or None.
+      initial: what runs once before the first run (it sets state), or None; CALL_ONCE calls it.
+      description: of the file.
     """
 
     tensors: list[Tensor] = dataclasses.field(default_factory=list)
@@ -91,6 +113,7 @@ class Graph:
     signatures: list[Signature] = dataclasses.field(default_factory=list)
     metadata: dict[str, bytes] = dataclasses.field(default_factory=dict)
     initial: Graph | None = None
+    description: str = ""
 
     def add(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 
@@ -33,6 +35,51 @@ _RENAMED = {"activation": "fusedActivationFunction"}
 _GIVEN = {field for fields in _MERGED.values() for field in fields} | set(_RENAMED.values())
 
 
+# Operators whose table is not named after them.
+_SHARED_TABLES = {
+    "AVERAGE_POOL_2D": "Pool2DOptions",
+    "MAX_POOL_2D": "Pool2DOptions",
+    "L2_POOL_2D": "Pool2DOptions",
+    **dict.fromkeys(
+        ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL"),
+        "ReducerOptions",
+    ),
+    "MAXIMUM": "MaximumMinimumOptions",
+    "MINIMUM": "MaximumMinimumOptions",
+    "L2_NORMALIZATION": "L2NormOptions",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
+    "UNIDIRECTIONAL_SEQUENCE_RNN": "SequenceRNNOptions",
+    "BIDIRECTIONAL_SEQUENCE_LSTM": "BidirectionalSequenceLSTMOptions",
+    "BIDIRECTIONAL_SEQUENCE_RNN": "BidirectionalSequenceRNNOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "RNN": "RNNOptions",
+    "CONV_3D_TRANSPOSE": "Conv3DOptions",
+    **dict.fromkeys(("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL"), "RandomOptions"),
+    "LSTM": "LSTMOptions",
+    "SVDF": "SVDFOptions",
+    "LOCAL_RESPONSE_NORMALIZATION": "LocalResponseNormalizationOptions",
+    "EMBEDDING_LOOKUP_SPARSE": "EmbeddingLookupSparseOptions",
+}
+
+
+@functools.cache
+def table_of(kind: str) -> str | None:
+    """The options table of a builtin operator, or None if it has none (LOGISTIC, TANH)."""
+    name = _SHARED_TABLES.get(kind) or "".join(part.capitalize() for part in kind.split("_"))
+    spelt = {candidate.lower(): candidate for candidate in vars(schema.BuiltinOptions)}
+    for candidate in (name, name + "Options"):
+        if candidate.lower() in spelt:
+            return spelt[candidate.lower()]
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """A field's value without the schema's types: text, tuples of numbers."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
+
+
 def _snake(field: str) -> str:
     return re.sub(r"([A-Z])", r"_\1", field).lower()
 
@@ -41,7 +88,7 @@ def read_options(table: Any) -> dict[str, Any]:
     """The options of a `schema.…OptionsT` in words."""
     if table is None:
         return {}
-    fields = vars(table)
+    fields = {name: _plain(value) for name, value in vars(table).items()}
     options: dict[str, Any] = {}
     for option, names in _MERGED.items():
         if all(name in fields for name in names):
@@ -74,5 +121,6 @@ def write_options(options: dict[str, Any], table: Any) -> Any:
                     f"Received: {option}={value!r}."
                 )
             words = {word: number for number, word in _WORDS.get(name, {}).items()}
-            setattr(table, name, words[one] if isinstance(one, str) and name in _WORDS else one)
+            one = words[one] if isinstance(one, str) and name in _WORDS else one
+            setattr(table, name, one.encode() if isinstance(one, str) else one)
     return table

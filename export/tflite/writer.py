@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flatbuffers
@@ -10,48 +11,188 @@ from ai_edge_litert import schema_py_generated as schema
 
 from ec2t_tf.export.graph import Graph, Operator, Tensor
 
-from .flatbuffer import AlignedBufferT
-from .options import DTYPES, write_options
+from . import nibbles, sparsity
+from .options import DTYPES, table_of, write_options
 
+ALIGNMENT = 16  # bytes; what a kernel that reads weights in place would like
 _TYPES = {name: value for value, name in DTYPES.items()}
 # What TensorFlow's converter writes for int8; older runtimes refuse a version they do not know.
 _VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "TRANSPOSE_CONV": 3}
-_VERSION_1 = ("RESHAPE", "QUANTIZE", "UNIDIRECTIONAL_SEQUENCE_LSTM")
-# Operators whose table is not named after them.
-_SHARED_TABLES = {
-    "AVERAGE_POOL_2D": "Pool2DOptions",
-    "MAX_POOL_2D": "Pool2DOptions",
-    "MEAN": "ReducerOptions",
-    "SUM": "ReducerOptions",
-    "REDUCE_MAX": "ReducerOptions",
-    "REDUCE_MIN": "ReducerOptions",
-    "MAXIMUM": "MaximumMinimumOptions",
-    "MINIMUM": "MaximumMinimumOptions",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
-    "BATCH_MATMUL": "BatchMatMulOptions",
-}
+_VERSION_1 = (
+    *("RESHAPE", "QUANTIZE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "DENSIFY", "SHAPE"),
+    *("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"),
+)
+_BITS = {"int4": 4, "int2": 2}
+
+
+class _AlignedBuffer(schema.BufferT):
+    """A buffer whose data start at a multiple of `ALIGNMENT` bytes in the file."""
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:
+        vector = None
+        if self.data is not None:
+            data = np.asarray(self.data, np.uint8).tobytes()
+            builder.StartVector(1, len(data), ALIGNMENT)
+            builder.head -= len(data)
+            builder.Bytes[builder.head : builder.head + len(data)] = data
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if vector is not None:
+            schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)
+
+
+class _SharingBuilder(flatbuffers.Builder):
+    """Equal vectors and names are in the file once."""
+
+    def __init__(self) -> None:
+        super().__init__(1 << 16)
+        self._vectors: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        key = x.dtype.str, x.tobytes()
+        if key not in self._vectors:
+            self._vectors[key] = super().CreateNumpyVector(x)
+        return self._vectors[key]
+
+    def CreateString(self, s: bytes, *rest: str) -> int:
+        key = "name", bytes(s)
+        if key not in self._vectors:
+            self._vectors[key] = super().CreateString(s, *rest)
+        return self._vectors[key]
 
 
 def write(graph: Graph) -> bytes:
-    """The bytes of a .tflite file with `graph` as its only subgraph."""
-    model, subgraph = schema.ModelT(), schema.SubGraphT()
-    model.version = 3
-    model.subgraphs, model.operatorCodes, model.buffers = [subgraph], [], [schema.BufferT()]
-    subgraph.inputs, subgraph.outputs = list(graph.inputs), list(graph.outputs)
-    subgraph.name = graph.name.encode()
-    stored: dict[bytes, int] = {}
-    subgraph.tensors = [_tensor(model, stored, tensor) for tensor in graph.tensors]
-    subgraph.operators = [_operator(model, operator) for operator in graph.operators]
-    model.signatureDefs = [] if graph.signatures else None
-    for signature in graph.signatures:
-        table = schema.SignatureDefT()
-        table.signatureKey, table.subgraphIndex = signature.key.encode(), 0
-        table.inputs = [_entry(name, index) for name, index in signature.inputs.items()]
-        table.outputs = [_entry(name, index) for name, index in signature.outputs.items()]
-        model.signatureDefs.append(table)
-    builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    """The bytes of a .tflite file with `graph` as its main subgraph.
+
+    Equal constants share a buffer, equal names and lists of numbers their bytes; buffers start at
+    multiples of 16 bytes.
+
+    Raises:
+      ValueError: an operator has an option that TensorFlow Lite does not know.
+    """
+    return _Writer().write(graph)
+
+
+class _Writer:
+    """One file being written."""
+
+    def __init__(self) -> None:
+        self.model = schema.ModelT()
+        self.model.version = 3
+        self.model.subgraphs, self.model.operatorCodes = [], []
+        self.model.buffers = [schema.BufferT()]
+        self._stored: dict[bytes, int] = {}
+        self._codes: dict[tuple[int, bytes | None, int], int] = {}
+
+    def write(self, graph: Graph) -> bytes:
+        model = self.model
+        model.subgraphs = [self._subgraph(graph)]
+        if graph.initial is not None:
+            model.subgraphs.append(self._subgraph(graph.initial))
+        model.description = graph.description.encode() or None
+        model.metadata = [
+            self._metadata(name, data) for name, data in graph.metadata.items()
+        ] or None
+        model.signatureDefs = [] if graph.signatures else None
+        for signature in graph.signatures:
+            table = schema.SignatureDefT()
+            table.signatureKey, table.subgraphIndex = signature.key.encode(), 0
+            table.inputs = [_entry(name, index) for name, index in signature.inputs.items()]
+            table.outputs = [_entry(name, index) for name, index in signature.outputs.items()]
+            model.signatureDefs.append(table)
+        builder = _SharingBuilder()
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def _subgraph(self, graph: Graph) -> Any:
+        subgraph = schema.SubGraphT()
+        subgraph.inputs, subgraph.outputs = _vector(graph.inputs), _vector(graph.outputs)
+        subgraph.name = graph.name.encode()
+        subgraph.tensors = [self._tensor(tensor) for tensor in graph.tensors]
+        subgraph.operators = [self._operator(operator) for operator in graph.operators]
+        return subgraph
+
+    def _buffer(self, raw: bytes) -> int:
+        if raw not in self._stored:
+            buffer = _AlignedBuffer()
+            buffer.data = np.frombuffer(raw, np.uint8)
+            self.model.buffers.append(buffer)
+            self._stored[raw] = len(self.model.buffers) - 1
+        return self._stored[raw]
+
+    def _metadata(self, name: str, data: bytes) -> Any:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name.encode(), self._buffer(data)
+        return entry
+
+    def _tensor(self, tensor: Tensor) -> Any:
+        new = schema.TensorT()
+        narrow = tensor.storage in _BITS and tensor.data is not None
+        new.type = _TYPES[tensor.storage if narrow else tensor.dtype]
+        new.name, new.shape = tensor.name.encode() or None, _vector(tensor.shape)
+        if tensor.scale.size:
+            new.quantization = schema.QuantizationParametersT()
+            new.quantization.scale = np.asarray(tensor.scale, np.float32)
+            new.quantization.zeroPoint = np.asarray(tensor.zero_point, np.int64)
+            new.quantization.quantizedDimension = tensor.axis
+        new.isVariable = tensor.variable
+        if tensor.data is None:
+            return new
+        if (
+            tensor.storage == "sparse" and tensor.data.any()
+        ):  # a buffer without bytes is no constant
+            layout, values = tensor.sparsity, tensor.data
+            stored = sparsity.rows(values) if layout is None else sparsity.encode(values, layout)
+            new.sparsity = _sparsity_parameters(stored)
+            new.buffer = self._buffer(_little_endian(stored.values))
+        elif narrow:
+            packed = nibbles.packed(tensor.data, _BITS[tensor.storage])
+            new.buffer = self._buffer(packed.tobytes())
+        else:
+            new.buffer = self._buffer(_little_endian(tensor.data))
+        return new
+
+    def _operator(self, operator: Operator) -> Any:
+        new = schema.OperatorT()
+        new.inputs, new.outputs = _vector(operator.inputs), _vector(operator.outputs)
+        if operator.intermediates:
+            new.intermediates = _vector(operator.intermediates)
+        new.opcodeIndex = self._code(operator)
+        if operator.custom is not None:
+            if operator.custom:
+                new.customOptions = np.frombuffer(operator.custom, np.uint8)
+            return new
+        name = table_of(operator.kind)
+        if name is not None:
+            new.builtinOptionsType = getattr(schema.BuiltinOptions, name)
+            new.builtinOptions = write_options(operator.options, getattr(schema, name + "T")())
+            if operator.kind == "CALL_ONCE":
+                new.builtinOptions.initSubgraphIndex = 1
+        return new
+
+    def _code(self, operator: Operator) -> int:
+        """Index of the operator's code, appended where it is new."""
+        custom = operator.custom is not None
+        builtin = getattr(schema.BuiltinOperator, "CUSTOM" if custom else operator.kind)
+        name = operator.kind.encode() if custom else None
+        usual = 1 if custom or operator.kind in _VERSION_1 else _VERSIONS.get(operator.kind, 2)
+        key = builtin, name, operator.version or usual
+        if key not in self._codes:
+            code = schema.OperatorCodeT()
+            code.builtinCode, code.deprecatedBuiltinCode = builtin, min(builtin, 127)
+            code.customCode, code.version = name, key[2]
+            self.model.operatorCodes.append(code)
+            self._codes[key] = len(self.model.operatorCodes) - 1
+        return self._codes[key]
+
+
+def _vector(indices: Sequence[int]) -> np.ndarray:
+    return np.array(indices, np.int32)
+
+
+def _little_endian(values: np.ndarray) -> bytes:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
 
 
 def _entry(name: str, index: int) -> Any:
@@ -60,63 +201,27 @@ def _entry(name: str, index: int) -> Any:
     return entry
 
 
-def _tensor(model: Any, stored: dict[bytes, int], tensor: Tensor) -> Any:
-    new = schema.TensorT()
-    new.name, new.shape, new.type = tensor.name.encode(), list(tensor.shape), _TYPES[tensor.dtype]
-    if tensor.scale.size:
-        new.quantization = schema.QuantizationParametersT()
-        new.quantization.scale = tensor.scale
-        new.quantization.zeroPoint = tensor.zero_point
-        new.quantization.quantizedDimension = tensor.axis
-    new.isVariable = tensor.variable
-    if tensor.data is not None:
-        raw = np.ascontiguousarray(tensor.data).tobytes()
-        if raw not in stored:  # equal constants share a buffer
-            buffer = AlignedBufferT()
-            buffer.data = np.frombuffer(raw, np.uint8)
-            model.buffers.append(buffer)
-            stored[raw] = len(model.buffers) - 1
-        new.buffer = stored[raw]
-    return new
+def _sparsity_parameters(stored: sparsity.Stored) -> Any:
+    layout = stored.layout
+    parameters = schema.SparsityParametersT()
+    parameters.traversalOrder = list(layout.order)
+    parameters.blockMap = list(layout.block_map) or None
+    parameters.dimMetadata = []
+    for level in stored.levels:
+        dimension = schema.DimensionMetadataT()
+        if level.segments is None or level.indices is None:
+            dimension.format, dimension.denseSize = schema.DimensionType.DENSE, level.size
+        else:
+            dimension.format = schema.DimensionType.SPARSE_CSR
+            dimension.arraySegmentsType, dimension.arraySegments = _index_vector(level.segments)
+            dimension.arrayIndicesType, dimension.arrayIndices = _index_vector(level.indices)
+        parameters.dimMetadata.append(dimension)
+    return parameters
 
 
-def _table_of(kind: str) -> str | None:
-    """The options table of a builtin operator, or None if it has none (LOGISTIC, TANH)."""
-    name = _SHARED_TABLES.get(kind) or "".join(part.capitalize() for part in kind.split("_"))
-    for candidate in (name, name + "Options", name.replace("2d", "2D") + "Options"):
-        if hasattr(schema.BuiltinOptions, candidate):
-            return candidate
-    return None
-
-
-def _operator(model: Any, operator: Operator) -> Any:
-    new = schema.OperatorT()
-    new.inputs, new.outputs = list(operator.inputs), list(operator.outputs)
-    new.intermediates = list(operator.intermediates) or None
-    new.opcodeIndex = _code(model, operator)
-    if operator.custom is not None:
-        new.customOptions = np.frombuffer(operator.custom, np.uint8)
-        return new
-    table = _table_of(operator.kind)
-    if table is not None:
-        new.builtinOptionsType = getattr(schema.BuiltinOptions, table)
-        new.builtinOptions = write_options(operator.options, getattr(schema, table + "T")())
-    return new
-
-
-def _code(model: Any, operator: Operator) -> int:
-    """Index of the operator's code, appended where it is new."""
-    custom = operator.custom is not None
-    kind = "CUSTOM" if custom else operator.kind
-    builtin = getattr(schema.BuiltinOperator, kind)
-    name = operator.kind.encode() if custom else None
-    for index, code in enumerate(model.operatorCodes):
-        if (code.builtinCode, code.customCode) == (builtin, name):
-            return index
-    code = schema.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode = builtin, min(builtin, 127)
-    code.customCode = name
-    one = custom or operator.kind in _VERSION_1
-    code.version = 1 if one else _VERSIONS.get(operator.kind, 2)
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
+def _index_vector(values: np.ndarray) -> tuple[int, Any]:
+    """`values` as a member of the schema's union of index vectors."""
+    kind = {1: "Uint8Vector", 2: "Uint16Vector", 4: "Int32Vector"}[values.itemsize]
+    vector = getattr(schema, f"{kind}T")()
+    vector.values = values
+    return getattr(schema.SparseIndexVector, kind), vector
