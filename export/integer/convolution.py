@@ -1,0 +1,153 @@
+"""Sums of products with a constant kernel: convolutions and the fully connected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ec2t_tf.export.graph import Tensor
+from ec2t_tf.export.graph.multipliers import Halves
+from ec2t_tf.export.graph.padding import same_padding
+
+from . import xnnpack
+from .node import Node, Step, limits, rule, scale_of, zero_of
+from .rounding import Finish, blocks, fixed_point, half_even
+
+Kernel = npt.NDArray[Any]
+
+
+@rule("CONV_2D")
+def conv_2d(node: Node) -> Step:
+    xp, entry, out = node.xp, node.input(0), node.output
+    weights = node.constant(1).transpose(1, 2, 3, 0)  # (height, width, in, out)
+    stride, dilation = node.options["stride"], node.options.get("dilation", (1, 1))
+    groups = entry.shape[3] // weights.shape[2]
+    parts = [xp.constant(w) for w in np.split(weights, groups, axis=3)]
+    largest = largest_sum(entry, weights)
+    pad = padded(node, weights.shape[:2], stride, dilation)
+    finish = finished(node, weights)
+    add_bias = biased(node, 2)
+
+    def run(x: Any, *_: Any) -> Any:
+        x = pad(xp.reshape(x, (-1, *entry.shape[1:])))
+        xs = xp.split(x, groups, axis=-1) if groups > 1 else [x]
+        sums = [
+            xp.convolve(part, w, stride, dilation, largest)
+            for part, w in zip(xs, parts, strict=True)
+        ]
+        total = xp.concatenate(sums, axis=-1) if groups > 1 else sums[0]
+        return xp.reshape(finish(add_bias(total)), (-1, *out.shape))
+
+    return run
+
+
+@rule("DEPTHWISE_CONV_2D")
+def depthwise_conv_2d(node: Node) -> Step:
+    xp, entry, out = node.xp, node.input(0), node.output
+    weights = node.constant(1)[0]  # (height, width, out)
+    stride, dilation = node.options["stride"], node.options.get("dilation", (1, 1))
+    multiplier = weights.shape[2] // entry.shape[3]
+    pad = padded(node, weights.shape[:2], stride, dilation)
+    finish = finished(node, weights)
+    add_bias = biased(node, 2)
+    taps = xp.constant(weights.astype(np.int32))
+    rows, columns = out.shape[1:3]
+
+    def run(x: Any, *_: Any) -> Any:
+        x = pad(xp.reshape(x, (-1, *entry.shape[1:])))
+        if multiplier > 1:
+            x = xp.repeat(x, multiplier, axis=-1)
+        total = 0
+        for i in range(weights.shape[0]):
+            for j in range(weights.shape[1]):
+                top, left = i * dilation[0], j * dilation[1]
+                part = x[
+                    :,
+                    top : top + (rows - 1) * stride[0] + 1 : stride[0],
+                    left : left + (columns - 1) * stride[1] + 1 : stride[1],
+                ]
+                total = total + part * taps[i, j]
+        return xp.reshape(finish(add_bias(total)), (-1, *out.shape))
+
+    return run
+
+
+@rule("FULLY_CONNECTED")
+def fully_connected(node: Node) -> Step:
+    xp, entry, out = node.xp, node.input(0), node.output
+    weights = node.constant(1).T  # (in, out)
+    held, zero, largest = xp.constant(weights), zero_of(entry), largest_sum(entry, weights)
+    finish = finished(node, weights)
+    add_bias = biased(node, 2)
+
+    def run(x: Any, *_: Any) -> Any:
+        x = xp.reshape(x, (-1, weights.shape[0])) - zero
+        return xp.reshape(finish(add_bias(xp.matmul(x, held, largest))), (-1, *out.shape))
+
+    return run
+
+
+def largest_sum(entry: Tensor, weights: Kernel) -> int:
+    """Bound of every partial sum over all axes of `weights` but the last."""
+    low, high = limits(entry.dtype)
+    code = max(zero_of(entry) - low, high - zero_of(entry))
+    axes = tuple(range(weights.ndim - 1))
+    return int(code * np.abs(weights.astype(np.int64)).sum(axis=axes).max(initial=0))
+
+
+def padded(
+    node: Node, size: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]
+) -> Any:
+    """int32 codes (n, h, w, c) less their zero point, with a border where padding is "same"."""
+    xp, entry, out = node.xp, node.input(0), node.output
+    zero = zero_of(entry)
+    border = [(0, 0)] * 4
+    if node.options["padding"] == "same":
+        for axis in (0, 1):
+            border[axis + 1] = same_padding(
+                entry.shape[axis + 1],
+                out.shape[axis + 1],
+                size[axis],
+                stride[axis],
+                dilation[axis],
+            )
+    if not any(map(any, border)):
+        return lambda x: x - zero
+    return lambda x: xp.pad(x - zero, border)
+
+
+def biased(node: Node, place: int) -> Any:
+    """Adds the bias, an input that may be missing."""
+    given = node.inputs[place] if place < len(node.inputs) else None
+    if given is None:
+        return lambda sums: sums
+    bias = node.xp.constant(node.constant(place))
+    return lambda sums: sums + bias
+
+
+def finished(node: Node, weights: Kernel) -> Finish:
+    """Sums with bias (output channels last) -> codes."""
+    entry, kernel, out = node.input(0), node.input(1), node.output
+    if np.any(kernel.zero_point):
+        raise node.refused("its kernel has a zero point")
+    scales = np.asarray(kernel.scale, np.float32)
+    if scales.size not in (1, weights.shape[-1]):
+        raise node.refused(f"its kernel has {scales.size} scales")
+    s_in, s_out = scale_of(entry), scale_of(out)
+    channels = (weights.shape[-1],)
+    if xnnpack.takes(node):
+        return half_even(node, np.broadcast_to(s_in * scales / s_out, channels))
+    connected = node.kind == "FULLY_CONNECTED"
+    if connected and scales.size == 1 and node.rounding != "micro":
+        real = (s_in * scales).astype(np.float64) / s_out
+    else:
+        real = s_in.astype(np.float64) * scales / s_out
+    halves: Halves = "away"
+    if node.optimised and node.kind == "DEPTHWISE_CONV_2D":
+        halves = blocks(channels[0], 8)
+    elif node.optimised:
+        halves = "up"  # ruy
+    elif connected and node.rounding != "micro":
+        halves = "once"
+    return fixed_point(node, np.broadcast_to(real, channels), halves=halves)

@@ -1,0 +1,172 @@
+"""Sums and products of two tensors, element by element."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ec2t_tf.export.graph import Tensor
+from ec2t_tf.export.graph.multipliers import multiplied, quantised_multiplier
+
+from . import xnnpack
+from .node import Node, Step, codes_of, limits, rule, scale_of, zero_of
+from .rounding import activation_range, blocks, by_pairs, fixed_point, half_even, table
+
+LEFT = 20  # bits of fraction that ADD and SUB of int8 give their inputs
+
+
+@rule("ADD", "SUB")
+def add(node: Node) -> Step:
+    if xnnpack.takes(node):
+        return _add_xnnpack(node)
+    exact = _add_scalar(node)
+    shapes = [node.input(place).shape for place in (0, 1)]
+    loop = vector_loop(*shapes) if node.optimised and node.kind == "ADD" else None
+    if loop is None:
+        return exact
+    vector = _add_vector(node, elementwise=loop.elementwise)
+    xp, out = node.xp, node.output
+    inside = xp.constant(loop.inside(math.prod(out.shape)).reshape(out.shape))
+    return lambda *given: xp.where(inside == 1, vector(*given), exact(*given))
+
+
+def _scales(node: Node) -> tuple[list[Tensor], list[float], float]:
+    """The two inputs, their scales, and twice the larger scale."""
+    pair = [node.input(0), node.input(1)]
+    scales = [float(scale_of(tensor)) for tensor in pair]
+    return pair, scales, 2 * max(scales)
+
+
+def _add_scalar(node: Node) -> Step:
+    """TensorFlow Lite's, one element after the other."""
+    pair, scales, twice = _scales(node)
+    signs = (1, -1 if node.kind == "SUB" else 1)
+    terms = [
+        table(
+            node,
+            tensor,
+            sign
+            * multiplied(
+                (codes_of(tensor) - zero_of(tensor)) << LEFT, *quantised_multiplier(scale / twice)
+            ),
+        )
+        for tensor, scale, sign in zip(pair, scales, signs, strict=True)
+    ]
+    finish = fixed_point(node, twice / ((1 << LEFT) * float(scale_of(node.output))))
+
+    def run(*given: Any) -> Any:
+        first, second = node.filled(given)
+        return finish(terms[0](first) + terms[1](second))
+
+    return run
+
+
+def _add_vector(node: Node, *, elementwise: bool) -> Step:
+    """LiteRT's vectors of 16: the shift of an input is part of its shift to the left, and where one
+    number is added to many, vectors of 8, whose inputs are shifted without rounding."""
+    xp, out = node.xp, node.output
+    pair, scales, twice = _scales(node)
+    terms = []
+    for tensor, scale in zip(pair, scales, strict=True):
+        codes = codes_of(tensor) - zero_of(tensor)
+        multiplier, shift = quantised_multiplier(scale / twice)
+        if elementwise:
+            term = multiplied(codes << (LEFT + shift), multiplier, 0)
+        else:
+            term = multiplied(codes << LEFT, multiplier, 0) >> -shift
+        terms.append(table(node, tensor, term))
+    multiplier, shift = quantised_multiplier(twice / ((1 << LEFT) * float(scale_of(out))))
+    least = limits("int16")[0]
+    wide = by_pairs(node, [(multiplier, shift)], bounds=(-(1 << 31), (1 << 31) - 1), zero=0)
+    low, high = activation_range(node)
+    zero = zero_of(out)
+
+    def run(*given: Any) -> Any:
+        first, second = node.filled(given)
+        sums = wide(terms[0](first) + terms[1](second))
+        narrow = (sums - least) % (1 << 16) + least + zero  # the vector keeps 16 bits
+        return xp.clip((narrow - least) % (1 << 16) + least, low, high)
+
+    return run
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorLoop:
+    """How LiteRT's optimised kernels go through two tensors: runs of `row` elements.
+
+    Attributes:
+      elementwise: both tensors go on within a run; else one number meets `row` others.
+    """
+
+    row: int
+    elementwise: bool
+
+    def inside(self, size: int) -> npt.NDArray[np.bool_]:
+        """Which of `size` results lie in vectors, not in the rest of a run."""
+        width = 16 if self.elementwise else 8
+        return np.tile(blocks(self.row, width), size // self.row)
+
+
+def vector_loop(first: Sequence[int], second: Sequence[int]) -> VectorLoop | None:
+    """None where the shapes broadcast in a way that only the reference's loop does."""
+    rank = max(len(first), len(second))
+    a, b = ([1] * (rank - len(s)) + list(s) for s in (first, second))
+    if a == b:
+        return VectorLoop(math.prod(a), True)
+    last = max(axis for axis in range(rank) if a[axis] != b[axis])
+    if a[last] != 1:
+        a, b = b, a
+    runs = [1, 1, 1]  # elements both have, those of b only, ...
+    axis = rank - 1
+    for place, kind in enumerate(("same", "first", "same", "second", "same")):
+        while axis >= 0 and {
+            "same": a[axis] == b[axis],
+            "first": a[axis] == 1,
+            "second": b[axis] == 1,
+        }[kind]:
+            if place < 2:
+                runs[place] *= b[axis]
+            axis -= 1
+    if axis >= 0:
+        return None
+    return VectorLoop(runs[0], True) if runs[0] > 1 else VectorLoop(runs[1], False)
+
+
+def _add_xnnpack(node: Node) -> Step:
+    xp, pair = node.xp, (node.input(0), node.input(1))
+    ratios = [scale_of(tensor) / scale_of(node.output) for tensor in pair]
+    _, exponent = math.frexp(float(max(ratios)))
+    shift = 20 - (exponent - 1)  # the larger multiplier lies in [2^20, 2^21)
+    whole = [int(np.rint(float(ratio) * 2.0**shift)) for ratio in ratios]
+    if node.kind == "SUB":
+        whole[1] = -whole[1]
+    start = (1 << (shift - 1)) - sum(
+        zero_of(tensor) * factor for tensor, factor in zip(pair, whole, strict=True)
+    )
+    low, high = activation_range(node)
+    zero = zero_of(node.output)
+
+    def run(*given: Any) -> Any:
+        first, second = node.filled(given)
+        sums = first * whole[0] + second * whole[1] + start
+        return xp.clip(xp.right_shift(sums, shift) + zero, low, high)
+
+    return run
+
+
+@rule("MUL")
+def mul(node: Node) -> Step:
+    pair = (node.input(0), node.input(1))
+    zeros = [zero_of(tensor) for tensor in pair]
+    real = scale_of(pair[0]) * scale_of(pair[1]) / scale_of(node.output)
+    finish = (half_even if xnnpack.takes(node) else fixed_point)(node, real)
+
+    def run(*given: Any) -> Any:
+        first, second = node.filled(given)
+        return finish((first - zeros[0]) * (second - zeros[1]))
+
+    return run

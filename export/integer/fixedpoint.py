@@ -1,0 +1,159 @@
+"""gemmlowp's fixed point, which LiteRT's integer LSTM and reference softmax use.
+
+Q(k) is an integer of 16 or 32 bits with k integer bits. Sigmoid and tanh of 16 bits are tables over
+all 65,536 codes; `coarse_*` are those of TensorFlow Lite Micro and of the int16 LOGISTIC and TANH.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ec2t_tf.export.graph.multipliers import quantised_multiplier, shifted_right
+
+Integers = npt.NDArray[np.int64]
+
+LEAST, MOST = -(1 << 15), (1 << 15) - 1
+_CODES = np.arange(LEAST, MOST + 1, dtype=np.int64)
+# Entries of the runtimes' coarse sigmoid table that lie one above the rounded value.
+_ONE_MORE = [
+    *(4, 8, 12, 14, 15, 16, 17, 19, 20, 21, 22, 25, 27, 28, 29, 30, 31, 33, 34, 35, 37, 39, 40, 41),
+    *(43, 44, 45, 46, 49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112, 116, 135, 255),
+]
+
+
+class Fixed:
+    """Arithmetic of integers of 16 or 32 bits, held as int64."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits, self.least, self.most = bits, -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+    def left(self, x: npt.ArrayLike, bits: Any) -> Integers:
+        """x * 2^bits, saturated."""
+        return np.clip(np.asarray(x, np.int64) << bits, self.least, self.most)
+
+    def times(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Integers:
+        """a * b / 2^(bits - 1), halves up, -1 * -1 just below 1."""
+        shift = self.bits - 1
+        product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
+        return np.minimum((product + (1 << (shift - 1))) >> shift, self.most)
+
+    def constant(self, q31: int) -> int:
+        """A constant of 32 bits in this many."""
+        return int(shifted_right(q31, 32 - self.bits))
+
+    def exponential(self, a: Integers, integer_bits: int) -> Integers:
+        """exp of a <= 0 in Q(integer_bits); Q0."""
+        fraction = self.bits - 1 - integer_bits
+        quarter = 1 << (fraction - 2)
+        inside = (a & (quarter - 1)) - quarter  # [-1/4, 0)
+        x = self.left(inside, integer_bits) + (1 << (self.bits - 4))  # around -1/8
+        x2 = self.times(x, x)
+        x3, x4 = self.times(x2, x), self.times(x2, x2)
+        third, centre = self.constant(715827883), self.constant(1895147668)
+        series = shifted_right(self.times(shifted_right(x4, 2) + x3, third) + x2, 1)
+        result = np.clip(centre + self.times(centre, x + series), self.least, self.most)
+        rest = inside - a
+        powers = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+        for exponent, power in enumerate(powers, -2):
+            if integer_bits > exponent:
+                has = (rest >> (fraction + exponent)) & 1
+                result = np.where(has == 1, self.times(result, self.constant(power)), result)
+        if integer_bits > 5:
+            result = np.where(a < -(32 << fraction), 0, result)
+        return np.where(a == 0, self.most, result)
+
+    def newton(self, a: Integers) -> Integers:
+        """2 / (1 + a) in Q2 for a in Q0."""
+        half, one = (a + self.most + 1) >> 1, 1 << (self.bits - 3)
+        x = self.constant(1515870810) + self.times(half, self.constant(-1010580540))
+        for _ in range(3):
+            x = x + self.left(self.times(x, one - self.times(half, x)), 2)
+        return x
+
+
+@functools.cache
+def sigmoid_table() -> npt.NDArray[np.int32]:
+    """LiteRT's LSTM's, of code + 32768 in Q3.12; Q0.15."""
+    fixed = Fixed(16)
+    positive = fixed.left(fixed.newton(fixed.exponential(-np.abs(_CODES), 3)), 1)
+    result = np.where(_CODES > 0, positive, MOST - positive)
+    return np.where(_CODES == 0, 1 << 14, result).astype(np.int32)
+
+
+@functools.cache
+def tanh_table(integer_bits: int) -> npt.NDArray[np.int32]:
+    """LiteRT's LSTM's, of code + 32768 in Q(integer_bits); Q0.15."""
+    fixed = Fixed(16)
+    positive = fixed.newton(fixed.exponential(-np.abs(_CODES), integer_bits + 1)) - (1 << 13)
+    return (np.sign(_CODES) * fixed.left(positive, 2)).astype(np.int32)
+
+
+# -- softmax -----------------------------------------------------------------------------------
+
+
+@functools.cache
+def softmax_table(scale: np.float32, beta: float) -> tuple[npt.NDArray[np.int64], int]:
+    """BUILTIN_REF's exponential of the differences -255 to 0; and the least difference that
+    counts."""
+    real = min(float(np.float32(beta)) * float(scale) * (1 << 26), (1 << 31) - 1.0)
+    multiplier, left = quantised_multiplier(real)
+    fixed = Fixed(32)
+    differences = np.arange(-255, 1, dtype=np.int64)
+    scaled = fixed.times(differences << left, multiplier)
+    least = -int(np.floor(31 * (1 << 26) / (1 << left)))
+    table = fixed.exponential(np.maximum(scaled, -(1 << 31)), 5)
+    return np.where(differences >= least, table, 0), least
+
+
+def softmax(codes: npt.NDArray[Any], scale: np.float32, beta: float) -> Integers:
+    """BUILTIN_REF's of int8 codes along the last axis, scale 1/256 and zero point -128."""
+    fixed = Fixed(32)
+    table, least = softmax_table(scale, beta)
+    differences = np.asarray(codes, np.int64) - codes.max(axis=-1, keepdims=True)
+    exps = table[differences + 255]
+    total = np.sum(shifted_right(exps, 12), axis=-1, keepdims=True)
+    room = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)  # leading zeros
+    reciprocal = fixed.left(fixed.newton((total << room) - (1 << 31)), 1)
+    result = shifted_right(fixed.times(reciprocal, exps), 12 - room + 31 - 8) - 128
+    return np.where(differences >= least, np.clip(result, -128, 127), -128)
+
+
+# -- TensorFlow Lite Micro ---------------------------------------------------------------------
+
+
+@functools.cache
+def _coarse() -> npt.NDArray[np.int64]:
+    """sigmoid(i / 24) in 16 bits."""
+    table = np.floor(65536 / (1 + np.exp(-np.arange(256) / 24)) + 0.5).astype(np.int64)
+    table[_ONE_MORE] += 1
+    return table
+
+
+def coarse_sigmoid() -> npt.NDArray[np.int32]:
+    """Of code + 32768 in Q3.12; Q0.15."""
+    return _interpolated(0, 9)
+
+
+def coarse_tanh(integer_bits: int) -> npt.NDArray[np.int32]:
+    """Of code + 32768 in Q(integer_bits); Q0.15."""
+    return _interpolated(integer_bits - 3, 8)
+
+
+@functools.cache
+def _interpolated(left: int, bits: int) -> npt.NDArray[np.int32]:
+    """`bits` of the code lie between two entries: 9 for sigmoid, 8 for tanh."""
+    half = 1 << (-left - 1) if left < 0 else 0
+    x = (_CODES * 3 << left) if left >= 0 else (_CODES * 3 + half) >> -left
+    high, low = np.abs(x) >> bits, np.abs(x) & ((1 << bits) - 1)
+    table, place = _coarse(), np.minimum(high, 254)
+    value = (table[place] << bits) + low * (table[place + 1] - table[place])
+    if bits == 9:
+        value = np.where(high >= 255, 0x7FFF << 10, value)
+        value = np.where(x >= 0, value + (1 << 9), (1 << 25) - value + (1 << 9) - 1)
+        return (value >> 10).astype(np.int32)
+    value = np.where(high >= 255, 0xFFFF << 8, value)
+    value = np.where(x >= 0, value - (1 << 23), (1 << 23) - value - 1) + (1 << 7)
+    return (value >> 8).astype(np.int32)

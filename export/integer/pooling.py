@@ -1,0 +1,124 @@
+"""Pools, and sums over whole axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from ec2t_tf.export.graph.multipliers import mean_multiplier, quantised_multiplier
+from ec2t_tf.export.graph.padding import same_padding
+
+from . import xnnpack
+from .node import Node, Step, limits, rule, scale_of, zero_of
+from .rounding import Finish, activation_range, blocks, by_pairs
+
+
+def _windows(node: Node, fill: int) -> Any:
+    """Cuts (n, h, w, c) into what each place of a window sees, a border of `fill` around it."""
+    xp, entry, out = node.xp, node.input(0), node.output
+    size, stride = node.options["size"], node.options["stride"]
+    border = [(0, 0)] * 4
+    if node.options["padding"] == "same":
+        for axis in (0, 1):
+            border[axis + 1] = same_padding(
+                entry.shape[axis + 1], out.shape[axis + 1], size[axis], stride[axis], 1
+            )
+    rows, columns = out.shape[1:3]
+
+    def cut(x: Any) -> list[Any]:
+        x = xp.reshape(x, (-1, *entry.shape[1:]))
+        if any(map(any, border)):
+            x = xp.pad(x, border, constant_values=fill)
+        return [
+            x[
+                :,
+                i : i + (rows - 1) * stride[0] + 1 : stride[0],
+                j : j + (columns - 1) * stride[1] + 1 : stride[1],
+            ]
+            for i in range(size[0])
+            for j in range(size[1])
+        ]
+
+    return cut
+
+
+@rule("MAX_POOL_2D")
+def max_pool_2d(node: Node) -> Step:
+    xp, out = node.xp, node.output
+    cut = _windows(node, limits(out.dtype)[0])
+    low, high = activation_range(node)
+
+    def run(x: Any) -> Any:
+        first, *rest = cut(x)
+        for part in rest:
+            first = xp.maximum(first, part)
+        return xp.reshape(xp.clip(first, low, high), (-1, *out.shape))
+
+    return run
+
+
+@rule("AVERAGE_POOL_2D")
+def average_pool_2d(node: Node) -> Step:
+    xp, entry, out = node.xp, node.input(0), node.output
+    cut = _windows(node, 0)
+    low, high = activation_range(node)
+    places = Node(node.graph, node.operator, node.number, node.rounding, _NUMPY)
+    seen = _windows(places, 0)(np.ones((1, *entry.shape[1:3], 1), np.int32))
+    count = xp.constant(sum(seen))  # the border is not counted
+    half = xp.constant(sum(seen) // 2)
+
+    def run(x: Any) -> Any:
+        total = sum(cut(x))
+        # Halves away from zero: the quotient of whole numbers, truncated.
+        near = xp.floor_divide(xp.abs(total) + half, count) * xp.sign(total)
+        return xp.reshape(xp.clip(near, low, high), (-1, *out.shape))
+
+    return run
+
+
+class _NumPyShape:
+    """What `_windows` needs of NumPy, for constants."""
+
+    reshape = staticmethod(lambda x, shape: x)
+    pad = staticmethod(np.pad)
+
+
+_NUMPY = _NumPyShape()
+
+
+def axes_of(node: Node) -> tuple[int, ...]:
+    """Axes of the input's shape that an operator goes over, without repeats."""
+    rank = len(node.input(0).shape)
+    return tuple(sorted({int(axis) % rank for axis in node.constant(1).reshape(-1)}))
+
+
+@rule("MEAN")
+def mean(node: Node) -> Step:
+    xp, entry, out = node.xp, node.input(0), node.output
+    axes = axes_of(node)
+    count = math.prod(entry.shape[axis] for axis in axes)
+    zero, over = zero_of(entry), tuple(axis + 1 for axis in axes)
+    s_in, s_out = scale_of(entry), scale_of(out)
+    if xnnpack.takes(node):
+        finish = _affine(node, s_in / s_out * (np.float32(1) / np.float32(count)), count)
+        zero = 0
+    elif node.optimised and node.option("keep_dims") and len(entry.shape) == 4 and axes == (1, 2):
+        offset = np.float32(zero) * s_in / s_out
+        offset += np.float32(0.5 if offset > 0 else -0.5)
+        pair = quantised_multiplier(float(s_in / (np.float32(count) * s_out)))
+        up = blocks(out.shape[3], 16)
+        finish = by_pairs(node, [pair], halves=up, zero=zero_of(out) - int(offset))
+        zero = 0
+    else:
+        finish = by_pairs(node, [mean_multiplier(float(s_in) / float(s_out), count)])
+    return lambda x, *_: xp.reshape(finish(xp.sum(x - zero, axis=over)), (-1, *out.shape))
+
+
+def _affine(node: Node, scale: np.float32, count: int) -> Finish:
+    """XNNPACK's float32 line through sums of codes with their zero points."""
+    xp = node.xp
+    low, high = limits(node.output.dtype)
+    shift = np.float32(count * zero_of(node.input(0))) * scale
+    factor, offset = xp.constant(scale), xp.constant(np.float32(zero_of(node.output)) - shift)
+    return lambda sums: xp.integers(xp.clip(xp.round(xp.floats(sums) * factor + offset), low, high))

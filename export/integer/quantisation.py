@@ -1,0 +1,85 @@
+"""QUANTIZE and DEQUANTIZE."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from ec2t_tf.export.graph.multipliers import Halves
+
+from . import xnnpack
+from .node import Node, Step, codes_of, limits, rule, scale_of, zero_of
+from .rounding import blocks, fixed_point, table
+
+_MICRO = {
+    ("float32", "int8"),
+    ("float32", "int16"),
+    ("int8", "int8"),
+    ("int8", "uint8"),
+    ("uint8", "int8"),
+    ("int16", "int8"),
+    ("int8", "int16"),
+    ("int16", "int16"),
+}
+
+
+@rule("QUANTIZE", types=("int8", "uint8", "int16"))
+def quantize(node: Node) -> Step:
+    entry, out = node.input(0), node.output
+    if node.rounding == "micro" and (entry.dtype, out.dtype) not in _MICRO:
+        raise node.refused(f"it does not turn {entry.dtype} into {out.dtype}")
+    if entry.dtype == "float32":
+        return _from_floats(node)
+    if entry.dtype not in ("int8", "uint8", "int16"):
+        raise node.refused(f"its input is {entry.dtype}")
+    s_in, s_out = scale_of(entry), scale_of(out)
+    if xnnpack.takes(node):  # 8 bits of fraction
+        codes = codes_of(entry) - zero_of(entry)
+        whole = int(np.rint(np.float32(256.0) * (s_in / s_out)))
+        result = ((codes * whole + 128) >> 8) + zero_of(out)
+        return table(node, entry, np.clip(result, *limits(out.dtype)))
+    halves: Halves = "away"
+    if node.optimised and "int16" not in (entry.dtype, out.dtype):
+        halves = blocks(math.prod(out.shape), 16).reshape(out.shape)
+    finish = fixed_point(node, float(s_in) / float(s_out), halves=halves)
+    zero = zero_of(entry)
+    return lambda x: finish(x - zero)
+
+
+def _from_floats(node: Node) -> Step:
+    xp, out = node.xp, node.output
+    low, high = limits(out.dtype)
+    scale, zero = scale_of(out), zero_of(out)
+    inverse, divisor = xp.constant(np.float32(1) / scale), xp.constant(scale)
+
+    def even(x: Any) -> Any:
+        whole = xp.round(xp.clip(x * inverse, low - zero, high - zero))
+        return xp.integers(whole) + zero
+
+    def away(x: Any) -> Any:
+        ratio = xp.clip(x / divisor, low - zero - 1, high - zero + 1)
+        near = xp.sign(ratio) * xp.floor(xp.abs(ratio) + 0.5)
+        return xp.clip(xp.integers(near) + zero, low, high)
+
+    if xnnpack.takes(node):
+        return even
+    if not node.optimised:
+        return away
+    vector = xp.constant(blocks(math.prod(out.shape), 8).reshape(out.shape))
+    return lambda x: xp.where(vector == 1, even(x), away(x))
+
+
+@rule("DEQUANTIZE", types=("float32",))
+def dequantize(node: Node) -> Step:
+    xp, entry = node.xp, node.input(0)
+    if entry.dtype not in ("int8", "uint8", "int16"):
+        raise node.refused(f"its input is {entry.dtype}")
+    scale, zero = xp.constant(scale_of(entry)), zero_of(entry)
+    if xnnpack.takes(node) or not node.optimised:
+        return lambda x: xp.floats(x - zero) * scale
+    offset = xp.constant(np.float32(-zero * float(scale_of(entry))))
+    vector = xp.constant(blocks(math.prod(entry.shape), 8).reshape(entry.shape))
+    return lambda x: xp.where(
+        vector == 1, xp.floats(x) * scale + offset, xp.floats(x - zero) * scale
+    )
