@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from ec2t_tf.export.graph import Tensor
 from ec2t_tf.export.graph.multipliers import multiplied, quantised_multiplier
 
@@ -123,11 +124,14 @@ def vector_loop(first: Sequence[int], second: Sequence[int]) -> VectorLoop | Non
     runs = [1, 1, 1]  # elements both have, those of b only, ...
     axis = rank - 1
     for place, kind in enumerate(("same", "first", "same", "second", "same")):
-        while axis >= 0 and {
-            "same": a[axis] == b[axis],
-            "first": a[axis] == 1,
-            "second": b[axis] == 1,
-        }[kind]:
+        while (
+            axis >= 0
+            and {
+                "same": a[axis] == b[axis],
+                "first": a[axis] == 1,
+                "second": b[axis] == 1,
+            }[kind]
+        ):
             if place < 2:
                 runs[place] *= b[axis]
             axis -= 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from ec2t_tf.export.graph.multipliers import quantised_multiplier, shifted_right
 
 Integers = npt.NDArray[np.int64]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from ec2t_tf.export.graph import Graph, Tensor
 
 from .node import ROUNDINGS, Node, prepare

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from ec2t_tf.export.graph import Graph, Operator, Tensor
 
 ROUNDINGS = ("reference", "xnnpack", "builtin", "micro")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from ec2t_tf.export.graph.multipliers import Halves, multiplied
 
 Array = npt.NDArray[Any]

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+
 from ec2t_tf.export.graph.multipliers import mean_multiplier, quantised_multiplier
 from ec2t_tf.export.graph.padding import same_padding
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+
 from ec2t_tf.export.graph.multipliers import Halves
 
 from . import xnnpack

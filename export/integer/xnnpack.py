@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+
 from ec2t_tf.export.graph import Tensor
 
 from .node import Node, scale_of

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from ec2t_tf.export.graph import Graph
 
 Make = Callable[[np.random.Generator], Graph]

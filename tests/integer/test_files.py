@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export import tflite
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.integer import Interpreter

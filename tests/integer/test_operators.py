@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+
 from ec2t_tf.export import tflite
 from ec2t_tf.export.integer import ROUNDINGS, Interpreter, NotExactError
 
