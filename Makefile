@@ -49,7 +49,7 @@ test-slow: setup ## the slow tests
 lint: setup ## ruff, mypy, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy ec2t_tf train export
+	$(BIN)/python -m tests.type_check
 	git ls-files '*.c' '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
 format: setup ## rewrite the sources in the house style

@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -45,15 +46,31 @@ class BuildRuntime(build_ext):
             )
 
 
+KERAS = ["keras>=3.10"]
+TFMOT = [
+    "keras>=3.10",
+    "tensorflow>=2.21,<2.22",
+    "tensorflow-model-optimization==0.8.*",
+    "tf_keras>=2.21,<2.22",
+]
+REPORT = ["matplotlib"]
+
+
+def version() -> str:
+    text = Path(__file__).with_name("ec2t_tf").joinpath("__init__.py").read_text()
+    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+
+
 setup(
     name="ec2t_tf",
-    version="0.1.0",
+    version=version(),
     description="Sparse ternary networks for Keras: trained, exported, run on small devices",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=[package for name, folder in ROOMS.items() for package in packages_of(name, folder)],
     package_dir=ROOMS,
     package_data={
+        "ec2t_tf": ["py.typed"],
         "ec2t_tf.export.c": ["board/*"],
         "ec2t_tf.export.formats": ["FORMAT.md"],
         "ec2t_tf.export.kernels": ["*/*.c", "*/*.h"],
@@ -63,19 +80,22 @@ setup(
     # `sources` is empty: export/kernels/build.py knows them.
     ext_modules=[Extension("ec2t_tf.export.litert.library_native", sources=[], optional=True)],
     cmdclass={"build_ext": BuildRuntime},
+    # The file side: reports, file formats, C, the runtime. ec2t_tf/lazy.py names the extras.
     install_requires=[
         "absl-py",
         "ai-edge-litert>=2.0",
-        "keras>=3.10",
+        "flatbuffers",
         "numpy",
-        "tensorflow>=2.21,<2.22",
-        "tensorflow-model-optimization==0.8.*",
-        "tf_keras>=2.21,<2.22",
+        "tqdm",
     ],
     extras_require={
+        "keras": KERAS,
+        "tfmot": TFMOT,
+        "report": REPORT,
         "train": [
+            *TFMOT,
+            *REPORT,
             "importlib_resources",  # tensorflow-datasets needs it and does not declare it
-            "matplotlib",
             "scikit-learn",
             "tensorflow-datasets",
         ],

@@ -126,6 +126,7 @@ def report(path: str | os.PathLike) -> Report:
         return size
 
     for kernel in file.kernels:
+        assert kernel.tensor.data is not None
         bias = kernel.operator.inputs[2] if len(kernel.operator.inputs) > 2 else None
         tensors = [kernel.tensor] + ([bias] if bias is not None else [])
         tables = sum(t.scales.nbytes + t.zero_points.nbytes for t in tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -50,8 +51,8 @@ class Report:
 
 
 def to_c(
-    model: bytes | str | Path,
-    folder: str | Path,
+    model: bytes | str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     *,
     core: str = "generic",
     name: str = "model",
@@ -91,7 +92,7 @@ def to_c(
         raise ValueError(f"optimize must be one of {', '.join(OPTIMIZE)}. Received: {optimize!r}.")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
         raise ValueError(f"name must be a lower-case C identifier. Received: {name!r}.")
-    if isinstance(model, (str, Path)):
+    if not isinstance(model, bytes):
         model = Path(model).read_bytes()
     net = Lowering(graph_module.read(model), model, core=core, optimize=optimize)
     folder = Path(folder)

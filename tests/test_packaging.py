@@ -1,0 +1,116 @@
+"""What an ordinary installation holds and needs, and that a checkout works beside it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ec2t_tf
+from ec2t_tf import lazy
+from tests import type_check
+
+ROOT = Path(__file__).resolve().parents[1]
+FILE_SIDE = {"absl-py", "ai-edge-litert", "flatbuffers", "numpy", "tqdm"}
+# Without `site`, and so without an editable installation's finder.
+PLAIN = "import sys; sys.path[:0] = [{folder!r}, {packages!r}]; {code}"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package's files as an ordinary installation has them, but for the native library."""
+    folder = tmp_path_factory.mktemp("installed")
+    setup(folder, "build_py", "--build-lib", str(folder))
+    setup(folder, "dist_info", "--output-dir", str(folder))
+    return folder
+
+
+def setup(scratch: Path, *arguments: str) -> None:
+    """`setup.py` in a copy of what it reads: it writes beside itself."""
+    source = scratch / "source"
+    if not source.exists():
+        source.mkdir()
+        for name in ("ec2t_tf", "train", "export", "setup.py", "pyproject.toml"):
+            source.joinpath(name).symlink_to(ROOT / name)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", *arguments],
+        cwd=source,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def run(code: str, *, folder: str, cwd: Path) -> str:
+    packages = str(Path(np.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", PLAIN.format(folder=folder, packages=packages, code=code)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def requirements(installed: Path) -> dict[str, set[str]]:
+    """Names of packages by extra; "" for what is always needed."""
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    found: dict[str, set[str]] = {}
+    for line in metadata.read_text().splitlines():
+        if line.startswith("Requires-Dist: "):
+            name = re.findall(r"[\w.-]+", line.removeprefix("Requires-Dist: "))[0]
+            extra = re.findall(r'extra == ["\'](\w+)["\']', line)
+            found.setdefault(extra[0] if extra else "", set()).add(name)
+    return found
+
+
+def test_plain_installation_brings_the_file_side_only(installed: Path) -> None:
+    found = requirements(installed)
+    assert found[""] == FILE_SIDE
+    assert set(found) == {"", "keras", "tfmot", "report", "train", "dev"}
+    assert found["keras"] == {"keras"}
+    assert {"tensorflow", "tf_keras", "tensorflow-model-optimization"} <= found["tfmot"]
+    assert found["keras"] | found["tfmot"] | found["report"] <= found["train"]
+
+
+def test_advice_names_extras_that_bring_the_package(installed: Path) -> None:
+    found = {
+        extra: {name.replace("-", "_") for name in names}
+        for extra, names in requirements(installed).items()
+    }
+    for package, extra in lazy.EXTRAS.items():
+        name = {"sklearn": "scikit_learn"}.get(package, package)
+        assert name in found[extra], package
+
+
+def test_installed_package(installed: Path, tmp_path: Path) -> None:
+    for name in ("py.typed", "train/__main__.py", "export/c/board/startup.c"):
+        assert (installed / "ec2t_tf" / name).is_file()
+    for source in set(ROOT.glob("export/**/*.[ch]")) - set(ROOT.glob("export/android/**/*")):
+        assert (installed / "ec2t_tf" / source.relative_to(ROOT)).is_file()
+    code = "import ec2t_tf.export; print(ec2t_tf.export.__file__, ec2t_tf.__version__)"
+    file, version = run(code, folder=str(installed), cwd=tmp_path).split()
+    assert file == str(installed / "ec2t_tf" / "export" / "__init__.py")
+    assert version == ec2t_tf.__version__
+    assert list(installed.glob(f"ec2t_tf-{version}.dist-info"))
+
+
+def test_checkout_beside_an_ordinary_installation(installed: Path) -> None:
+    """`python -c` in the checkout's root: its folder `ec2t_tf/` hides the installed package."""
+    code = f"sys.path.append({str(installed)!r}); import ec2t_tf.export, ec2t_tf.train; "
+    code += "ec2t_tf.export.report; print(ec2t_tf.export.__file__)"
+    assert run(code, folder="", cwd=ROOT) == str(ROOT / "export" / "__init__.py")
+
+
+def test_types_are_known_across_rooms() -> None:
+    code = "from ec2t_tf import export; reveal_type(export.report); reveal_type(export.to_c)"
+    done = type_check.run(["--follow-imports=silent", "-c", code])
+    revealed = re.findall(r'Revealed type is "(.*)"', done.stdout)
+    assert len(revealed) == 2, done.stdout + done.stderr
+    assert "ec2t_tf.export.reports.Report" in revealed[0]
+    assert revealed[1].endswith("-> ec2t_tf.export.c.emit.Report")
