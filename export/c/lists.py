@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ec2t_tf.export.graph.ternary import is_ternary
+
 LARGEST_DISTANCE = 0xFFFF
 LONGEST_CODE = 25  # bits the decoder sees at once, whatever the bit position
 READ_AHEAD = 4  # bytes it may read behind the stream
@@ -29,12 +31,11 @@ class Ternary:
 def as_ternary(weights: npt.NDArray[np.int8]) -> Ternary | None:
     """Int8 weights [channel, tap] as ternary, or None if a channel holds two values of one sign."""
     rows = weights.astype(np.int64)
-    if rows.min(initial=0) < -127:
+    if rows.min(initial=0) < -127 or not is_ternary(rows):
         return None
     plus = np.maximum(rows, 0).max(axis=1, initial=0)
     minus = np.maximum(-rows, 0).max(axis=1, initial=0)
-    allowed = (rows == 0) | (rows == plus[:, None]) | (rows == -minus[:, None])
-    return Ternary(np.sign(rows).astype(np.int8), minus, plus) if allowed.all() else None
+    return Ternary(np.sign(rows).astype(np.int8), minus, plus)
 
 
 def distances(

@@ -1,12 +1,13 @@
 """The layer blob: a self-describing, versioned file format for one ternary layer (FORMAT.md)."""
 
+from ec2t_tf.export.graph.multipliers import quantised_multiplier as quantize_multiplier
+
 from .blob import (
     FixedPoint,
     Layer,
     Operator,
     Scales,
     pack,
-    quantize_multiplier,
     stream_size,
     unpack,
 )

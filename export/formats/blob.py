@@ -155,24 +155,6 @@ def most_weights(size: int) -> int:
     return min(LARGEST_WEIGHTS, _FREE_WEIGHTS + _WEIGHTS_PER_BYTE * size)
 
 
-def quantize_multiplier(real: float) -> tuple[int, int]:
-    """TensorFlow Lite's `QuantizeMultiplier`: real ~ multiplier * 2^(shift - 31).
-
-    Returns multiplier (0 to 2^31 - 1) and shift (-31 to 30).
-    """
-    if real == 0:
-        return 0, 0
-    fraction, shift = math.frexp(real)
-    multiplier = math.floor(fraction * (1 << 31) + 0.5)
-    if multiplier == 1 << 31:
-        multiplier, shift = multiplier // 2, shift + 1
-    if shift < -31:
-        return 0, 0
-    if shift > 30:
-        return (1 << 31) - 1, 30
-    return multiplier, shift
-
-
 def _check(condition: bool, required: str, received: str, advice: str) -> None:
     if not condition:
         raise ValueError(f"{required}. Received: {received}. {advice}.")

@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from ec2t_tf.export.graph.ternary import entropy, is_ternary
+
 Int8Array = npt.NDArray[np.int8]
 
 
@@ -28,21 +30,6 @@ class TernaryCodes:
     flips: npt.NDArray[np.bool_]
 
 
-def _values_of_channel(channel: Int8Array, index: int) -> tuple[int, int]:
-    """The positive and the negative value of one channel; 0 for one that does not occur."""
-    positive, negative = np.unique(channel[channel > 0]), np.unique(channel[channel < 0])
-    if len(positive) > 1 or len(negative) > 1:
-        raise ValueError(
-            "ternary weights have at most one positive and one negative value per output channel. "
-            f"Received: output channel {index} with values {np.unique(channel).tolist()}. "
-            'Train the layer with `ec2t_tf.apply`, or store it with encoding="int8".'
-        )
-    return (
-        int(positive[0]) if len(positive) else 0,
-        int(negative[0]) if len(negative) else 0,
-    )
-
-
 def ternary_codes(weights: Int8Array) -> TernaryCodes:
     """Split int8 weights of shape [channels, ...] into symbols and values.
 
@@ -50,7 +37,15 @@ def ternary_codes(weights: Int8Array) -> TernaryCodes:
         ValueError: if a channel has more than one positive or more than one negative value.
     """
     flat = np.asarray(weights, np.int8).reshape(len(weights), -1)
-    pairs = [_values_of_channel(channel, i) for i, channel in enumerate(flat)]
+    if not is_ternary(flat):
+        index = next(i for i, channel in enumerate(flat) if not is_ternary(channel[None]))
+        raise ValueError(
+            "ternary weights have at most one positive and one negative value per output channel. "
+            f"Received: output channel {index} with values {np.unique(flat[index]).tolist()}. "
+            'Train the layer with `ec2t_tf.apply`, or store it with encoding="int8".'
+        )
+    highest, lowest = flat.max(axis=1, initial=0), flat.min(axis=1, initial=0)
+    pairs = list(zip(highest.tolist(), lowest.tolist(), strict=True))
 
     def fits(pair: tuple[int, int], plus: int, minus: int) -> bool:
         return pair[0] in (0, plus) and pair[1] in (0, minus)
@@ -84,6 +79,4 @@ def ternary_codes(weights: Int8Array) -> TernaryCodes:
 
 def first_order_entropy_bytes(symbols: Int8Array) -> float:
     """Bytes of an ideal memoryless code for this tensor: n * H / 8, H from its own frequencies."""
-    _, counts = np.unique(symbols, return_counts=True)
-    shares = counts / counts.sum()
-    return float(-(counts * np.log2(shares)).sum() / 8)
+    return symbols.size * entropy(symbols) / 8

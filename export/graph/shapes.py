@@ -14,12 +14,6 @@ class ShapeError(ValueError):
     """The inputs of an operator do not fit each other or its options."""
 
 
-def same_padding(size: int, out: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Border (before, after) of TensorFlow's SAME padding, in elements."""
-    total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
-    return total // 2, total - total // 2
-
-
 def window_count(size: int, kernel: int, *, padding: str, stride: int, dilation: int = 1) -> int:
     """How many windows of a convolution or a pool lie along an axis of `size` elements.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ec2t_tf.export.graph import Tensor
+from ec2t_tf.export.graph import Tensor, activations
 from ec2t_tf.export.graph.multipliers import Halves, quantised_multiplier
 
 from .node import Node, limits, scale_of, zero_of
@@ -27,27 +27,12 @@ def rounded_away(x: npt.ArrayLike) -> npt.NDArray[Any]:
 def activation_range(node: Node, tensor: Tensor | None = None) -> tuple[int, int]:
     """Least and largest code of the operator's output after its fused activation."""
     tensor = node.output if tensor is None else tensor
-    low, high = limits(tensor.dtype)
     activation = node.option("activation", "none")
-    bounds = {
-        "none": (None, None),
-        "relu": (0.0, None),
-        "relu6": (0.0, 6.0),
-        "relu_n1_to_1": (-1.0, 1.0),
-    }
-    if activation not in bounds:
+    if activation not in activations.BOUNDS:
         raise node.refused(f"its fused activation is {activation!r}")
-
-    def quantised(value: float) -> int:
-        # The runtimes divide in float32.
-        return zero_of(tensor) + int(rounded_away(np.float32(value) / scale_of(tensor)))
-
-    least, most = bounds[activation]
-    if least is not None:
-        low = max(low, quantised(least))
-    if most is not None:
-        high = min(high, quantised(most))
-    return low, high
+    return activations.activation_range(
+        activation, scale_of(tensor), zero_of(tensor), limits(tensor.dtype)
+    )
 
 
 def fixed_point(node: Node, real: npt.ArrayLike, *, halves: Halves = "away") -> Finish:
