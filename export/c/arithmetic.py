@@ -12,9 +12,12 @@ from ec2t_tf.export.graph.padding import same_padding
 __all__ = [
     "Multiplier",
     "activation_range",
+    "add_multipliers",
+    "added",
     "exact_multiplier",
     "mean_multiplier",
     "quantised_multiplier",
+    "requantised",
     "rounded_away",
     "same_padding",
     "softmax_powers",
@@ -28,6 +31,15 @@ class Multiplier:
     multiplier: int
     shift: int
     low: int = 0
+
+
+def requantised(total: int, m: Multiplier) -> int:
+    """TensorFlow Lite's MultiplyByQuantizedMultiplier with two roundings; the C twin is
+    ec2t_mcu_requantise."""
+    high = ((total << max(m.shift, 0)) * m.multiplier + (1 << 30)) >> 31
+    right = max(-m.shift, 0)
+    mask = (1 << right) - 1
+    return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
 
 
 def rounded_away(value: float) -> int:
@@ -86,6 +98,23 @@ def _first_above(step: int, real: float, bound: int) -> int:
     while a > -bound and rounded_away((a - 1) * real) > step:
         a -= 1
     return a
+
+
+def added(a: int, b: int, terms: tuple[Multiplier, Multiplier], last: Multiplier) -> int:
+    """TensorFlow Lite's int8 ADD of two inputs less their zero points, before the output's zero
+    point and limits."""
+    total = sum(requantised(v << 20, m) for v, m in zip((a, b), terms, strict=True))
+    return requantised(total, last)
+
+
+def add_multipliers(
+    scale_a: float, scale_b: float, scale_out: float
+) -> tuple[tuple[Multiplier, Multiplier], Multiplier]:
+    """Of the two inputs and of the sum of an int8 ADD."""
+    twice = 2.0 * max(scale_a, scale_b)
+    terms = tuple(Multiplier(*quantised_multiplier(scale / twice)) for scale in (scale_a, scale_b))
+    last = Multiplier(*quantised_multiplier(twice / ((1 << 20) * scale_out)))
+    return (terms[0], terms[1]), last
 
 
 def softmax_powers(scale: float, beta: float) -> list[int]:

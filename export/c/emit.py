@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import numpy as np
 from .. import kernels
 from . import graph as graph_module
 from .boards import BOARDS
+from .code import Names
+from .dead_channels import without_dead_channels
 from .example import run_example, write_example
-from .lower import CORES, OPTIMIZE, SWAR_CORES, Lowering, Names
+from .lower import CORES, OPTIMIZE, SWAR_CORES, Lowering
 from .packages import write_packages
 from .plan import ALIGNMENT, Block, Layout, place
 
@@ -94,7 +97,8 @@ def to_c(
         raise ValueError(f"name must be a lower-case C identifier. Received: {name!r}.")
     if not isinstance(model, bytes):
         model = Path(model).read_bytes()
-    net = Lowering(graph_module.read(model), model, core=core, optimize=optimize)
+    graph = without_dead_channels(graph_module.read(model))
+    net = Lowering(graph, model, core=core, optimize=optimize)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     addresses, scratch, arena = _memory(net)
@@ -133,8 +137,7 @@ def to_c(
 
     write(report)
     headers = [header for header, macro in TILES.items() if any(t.startswith(macro) for t in tiles)]
-    copied = ["planar.h", "requantise.h", *headers, *sorted(sources)]
-    for file in copied:
+    for file in _with_headers(["planar.h", *headers, *sorted(sources)]):
         shutil.copyfile(KERNELS / file, folder / file)
     files = [f"{name}.c", *sorted(sources)]
     write_packages(folder, name, core, files, swar=core in SWAR_CORES)
@@ -144,6 +147,19 @@ def to_c(
         report = replace(report, instructions=run_example(folder))
         write(report)
     return report
+
+
+def _with_headers(files: Sequence[str]) -> list[str]:
+    """Kernel files and all they include of each other."""
+    found: list[str] = []
+    left = list(files)
+    while left:
+        file = left.pop()
+        if file not in found:
+            found.append(file)
+            text = (KERNELS / file).read_text()
+            left += re.findall(r'^#include "([^"]+)"', text, re.M)
+    return found
 
 
 def _uses(source: str, text: str) -> bool:

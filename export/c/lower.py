@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
+from . import dsp_conv
 from .arithmetic import (
     Multiplier,
     activation_range,
+    add_multipliers,
     exact_multiplier,
     mean_multiplier,
     quantised_multiplier,
     same_padding,
     softmax_powers,
 )
+from .code import Code, Names, array, channel_table, int8_channel_table
 from .graph import ACTIVATIONS, Graph, ModelError, Operator, Tensor
+from .int8_conv import Int8Conv
 from .lists import as_ternary, best_rice_parameter, distances, rice
 from .lookup import lookup_table
 from .plan import Layout
@@ -52,6 +57,10 @@ _ELEMENTWISE = (
 )
 
 
+# C type, values, encoding, Rice parameter, bits of the stream, note.
+_Lists = tuple[str, npt.NDArray, str, int, int, str]
+
+
 @dataclass
 class Step:
     """One kernel call.
@@ -69,28 +78,7 @@ class Step:
     in_place: bool = False
     reads: Callable[[], int] = lambda: 0  # how far behind row 0, column 0 of the input it reads
     flat: bool = False  # may treat planes as one row if input and output have one pitch
-    tiling: Callable[[int], Tiling] | None = None  # of a convolution, for groups of that size
-
-
-@dataclass(frozen=True)
-class Names:
-    """C expressions of the addresses a step works on (row 0, column 0) and its number."""
-
-    index: int
-    inputs: tuple[str, ...]
-    output: str
-    scratch: str
-
-
-@dataclass
-class Code:
-    """C of one step; `flash` counts the bytes of its constants, `note` says what was chosen."""
-
-    declarations: list[str] = field(default_factory=list)
-    statements: list[str] = field(default_factory=list)
-    flash: int = 0
-    note: str = ""
-    tile: str = ""  # the tile shape this step uses
+    extent: Callable[[], int] = lambda: 0  # bytes from a plane's first that it may write
 
 
 class Lowering:
@@ -363,93 +351,71 @@ class Lowering:
         if use_lists and ternary is not None:
             counts = [int((ternary.symbols == s).sum(axis=1).max(initial=0)) for s in (-1, 1)]
             use_lists = max(counts) < 1 << 16
-        unit = all(s == 1 for s in strides) and sizes == outs
+        conv = Int8Conv(
+            weights.reshape(count, depth, kernel_h, kernel_w),
+            biases,
+            multipliers,
+            strides,
+            dilation,
+            multiplier,
+            layout,
+            out,
+            self._quantisation(tensors[target])[1],
+            self._output_range(op, tensors[target]),
+        ).simplified()
+        unit = conv.unit
+
+        @cache
+        def parts() -> _Lists | None:
+            """The lists of a ternary layer, once layouts are settled."""
+            if not use_lists or ternary is None:
+                return None
+            offsets = [y * layout.pitch + x for y, x in taps]
+            return self._lists(ternary, offsets, layout, depth, out)
 
         def emit(names: Names) -> Code:
             n = names.index
             offsets = [y * layout.pitch + x for y, x in taps]
             shift = top * layout.pitch + left
             entry = f"{names.inputs[0]} - {shift}" if shift else names.inputs[0]
-            code = Code()
-            code.declarations.append(_array("uint16_t", f"taps_{n}", offsets))
-            code.flash += 2 * len(offsets)
-            parts = None
-            if use_lists and ternary is not None:
-                parts = self._lists(ternary, offsets, layout, depth, out)
-            if parts is None:
-                minus = plus = minus_count = plus_count = np.zeros(count, np.int64)
-            else:
-                assert ternary is not None
-                minus, plus = ternary.minus, ternary.plus
-                minus_count = (ternary.symbols == -1).sum(axis=1)
-                plus_count = (ternary.symbols == 1).sum(axis=1)
-            code.declarations.append(
-                _channel_table(n, biases, multipliers, minus_count, plus_count, minus, plus)
-            )
-            code.flash += 16 * count
-            if parts is None:
-                if strides[1] > 2:
-                    raise ModelError(
-                        f"{name}: an int8 convolution with a horizontal stride over 2 is not "
-                        "supported. Use a stride of 1 or 2, or make its weights ternary."
-                    )
-                grid = weights.reshape(count, depth, kernel_h, kernel_w)
-                if self.core in DSP_CORES:
-                    function, where, rows = self._dense(grid, dilation, layout)
-                    kind, tail = "dense", f"{strides[0]}, {strides[1]}, {multiplier}, {clamp}"
-                else:
-                    function = "ec2t_mcu_tiled_conv_run"
-                    kind = "tiled"
-                    where, rows, code.tile, after = self._tiles(
-                        grid, dilation, layout, out, strides, unit
-                    )
-                    tail = f"{strides[1]}, {multiplier}, {clamp}, {after}"
-                if max(where) > 0xFFFF:
-                    raise ModelError(
-                        f"{name}: an int8 convolution this large is not supported. Make its input "
-                        "smaller, or ternary."
-                    )
-                stored = self._stored_biases(biases, weights)
-                code.declarations = [
-                    _array("uint16_t", f"taps_{n}", where),
-                    _channel_table(n, stored, multipliers, *[np.zeros(count, np.int64)] * 4),
-                    _array("int8_t", f"weights_{n}", rows),
-                    f"static const ec2t_mcu_{kind}_conv layer_{n} = {{{layout.c()}, {out.c()}, "
-                    f"channels_{n}, weights_{n}, taps_{n}, {rows.shape[1]}, {tail}}};",
-                ]
-                code.flash = 2 * len(where) + rows.size + 16 * count
-                code.statements.append(f"{function}(&layer_{n}, {entry}, {names.output});")
-                code.note = "int8"
-                return code
-            type_name, values, encoding, k, bits, note = parts
-            code.declarations.append(_array(type_name, f"weights_{n}", values))
-            code.flash += values.nbytes
+            lists = parts()
+            if lists is None or ternary is None:
+                return self._int8(conv, name, names, entry)
+            minus, plus = ternary.minus, ternary.plus
+            minus_count = (ternary.symbols == -1).sum(axis=1)
+            plus_count = (ternary.symbols == 1).sum(axis=1)
+            type_name, values, encoding, k, bits, note = lists
             tiling = self._tiling(layout, out, strides, unit)
             numbers = [*tiling.in_group[1:], strides[1], *tiling.out_group[1:]]
             tile = "tile_" + "_".join(map(str, numbers))
-            code.tile = f"EC2T_MCU_TILE({tile}, {', '.join(map(str, numbers))})"
             groups = ", ".join(map(str, tiling.out_group))
-            code.declarations.append(
-                f"static const ec2t_mcu_list_conv layer_{n} = {{{layout.c()}, {out.c()}, "
-                f"channels_{n}, weights_{n}, taps_{n}, {len(offsets)}, "
-                f"{int((minus_count + plus_count).max(initial=0))}, "
-                f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.count}, "
-                f"{tiling.across}, {tiling.in_row_step}, {tiling.in_tile_step}, "
-                f"{tiling.out_row_step}, {tiling.out_tile_step}, {clamp}, "
-                f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile})}};"
+            zeros = float((ternary.symbols == 0).mean())
+            return Code(
+                [
+                    array("uint16_t", f"taps_{n}", offsets),
+                    channel_table(n, biases, multipliers, minus_count, plus_count, minus, plus),
+                    array(type_name, f"weights_{n}", values),
+                    f"static const ec2t_mcu_list_conv layer_{n} = {{{layout.c()}, {out.c()}, "
+                    f"channels_{n}, weights_{n}, taps_{n}, {len(offsets)}, "
+                    f"{int((minus_count + plus_count).max(initial=0))}, "
+                    f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.count}, "
+                    f"{tiling.across}, {tiling.in_row_step}, {tiling.in_tile_step}, "
+                    f"{tiling.out_row_step}, {tiling.out_tile_step}, {clamp}, "
+                    f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile})}};",
+                ],
+                [
+                    f"status = ec2t_mcu_list_conv_run(&layer_{n}, {entry}, {names.output}, "
+                    f"{names.scratch});",
+                    "if (status != EC2T_MCU_OK) return status;",
+                ],
+                2 * len(offsets) + 16 * count + values.nbytes,
+                f"ternary, {100 * zeros:.0f} % zeros, {note}",
+                f"EC2T_MCU_TILE({tile}, {', '.join(map(str, numbers))})",
             )
-            code.statements += [
-                f"status = ec2t_mcu_list_conv_run(&layer_{n}, {entry}, {names.output}, "
-                f"{names.scratch});",
-                "if (status != EC2T_MCU_OK) return status;",
-            ]
-            zeros = float((ternary.symbols == 0).mean()) if ternary is not None else 0.0
-            code.note = f"ternary, {100 * zeros:.0f} % zeros, {note}"
-            return code
 
         def scratch() -> int:
-            if not use_lists or ternary is None:
-                return 0
+            if parts() is None or ternary is None:
+                return dsp_conv.scratch(conv) if self.core in DSP_CORES else 0
             if self._plain(out):
                 return 0
             most = int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
@@ -469,24 +435,66 @@ class Lowering:
             of_dense = (out.height - 1) * strides[0] * layout.pitch + (out.width + 8) * strides[1]
             return planes + last_tap + max(of_lists, of_dense) + 16
 
-        sources = ("list_conv.c", "dense_conv.c", "gather_conv.c", "tiled_conv.c", "layout.c")
-        flat = unit and (use_lists or self.core == "m55")
+        def extent() -> int:
+            of_int8 = dsp_conv.extent(conv) if self.core in DSP_CORES else 0
+            if not use_lists and self.core in DSP_CORES:
+                return of_int8
+            groups = {self.group, INT8_GROUP}
+            tilings = [(self._tiling(layout, out, strides, unit, g), g) for g in groups]
+            return max(of_int8, *(tiling.extent(g) for tiling, g in tilings))
 
-        def tiling(group: int) -> Tiling:
-            return self._tiling(layout, out, strides, unit, group)
-
+        planes = self.core in DSP_CORES and dsp_conv.by_planes(conv)
         self.steps.append(
             Step(
                 name,
-                sources,
+                ("list_conv.c", "tiled_conv.c", *dsp_conv.SOURCES, "layout.c"),
                 (source,),
                 target,
                 emit,
                 scratch,
                 reads=reads,
-                flat=flat,
-                tiling=tiling,
+                flat=unit and (use_lists or self.core == "m55" or planes),
+                extent=extent,
             )
+        )
+
+    def _int8(self, conv: Int8Conv, name: str, names: Names, entry: str) -> Code:
+        """The kernel call of an int8 convolution; `entry` is the address of the first tap under the
+        first output pixel."""
+        if self.core in DSP_CORES:
+            code = dsp_conv.code(conv, names, entry)
+        else:
+            code = self._tiled(conv, names, entry) if conv.strides[1] <= 2 else None
+        if code is None:
+            raise ModelError(
+                f"{name}: an int8 convolution this large, or with a horizontal stride of "
+                f"{conv.strides[1]}, is not supported. Make its input smaller, use a stride of 1 "
+                "or 2, or make its weights ternary."
+            )
+        return code
+
+    def _tiled(self, conv: Int8Conv, names: Names, entry: str) -> Code | None:
+        n = names.index
+        count = len(conv.weights)
+        where, rows, tile, after = self._tiles(
+            conv.weights, conv.dilation, conv.source, conv.out, conv.strides, conv.unit
+        )
+        if max(where) > 0xFFFF:
+            return None
+        stored = self._stored_biases(conv.biases, conv.weights.reshape(count, -1))
+        return Code(
+            [
+                array("uint16_t", f"taps_{n}", where),
+                int8_channel_table(n, stored, conv.multipliers),
+                array("int8_t", f"weights_{n}", rows),
+                f"static const ec2t_mcu_tiled_conv layer_{n} = {{{conv.source.c()}, "
+                f"{conv.out.c()}, channels_{n}, weights_{n}, taps_{n}, {rows.shape[1]}, "
+                f"{conv.strides[1]}, {conv.depth_multiplier}, {conv.clamp}, {after}}};",
+            ],
+            [f"ec2t_mcu_tiled_conv_run(&layer_{n}, {entry}, {names.output});"],
+            2 * len(where) + rows.size + 16 * count,
+            "int8",
+            tile,
         )
 
     def _stored_biases(self, biases: list[int], weights: npt.NDArray[np.int8]) -> list[int]:
@@ -497,21 +505,6 @@ class Lowering:
         if np.abs(stored).max(initial=0) > 0x7FFFFFFF:
             raise ModelError("a bias does not fit 32 bits.")
         return [int(v) for v in stored]
-
-    def _dense(
-        self, grid: npt.NDArray[np.int8], dilation: tuple[int, int], layout: Layout
-    ) -> tuple[str, list[int], npt.NDArray[np.int8]]:
-        """Kernel function, tap offsets and weights of an int8 convolution on a DSP core; `grid` is
-        [out, depth, rows, columns]."""
-        count, kernel_w = grid.shape[0], grid.shape[3]
-        if kernel_w > 1 and dilation[1] == 1:
-            where, rows = _runs(grid, dilation[0], layout, 4)
-            return "ec2t_mcu_dense_conv_run", where, rows
-        where = _offsets(grid.shape, dilation, layout)
-        where += [where[-1]] * (-len(where) % 4)
-        rows = np.zeros((count, len(where)), np.int8)
-        rows[:, : grid[0].size] = grid.reshape(count, -1)
-        return "ec2t_mcu_gather_conv_run", where, rows
 
     def _tiles(
         self,
@@ -569,7 +562,7 @@ class Lowering:
         layout: Layout,
         depth: int,
         out: Layout,
-    ) -> tuple[str, npt.NDArray, str, int, int, str] | None:
+    ) -> _Lists | None:
         symbols = ternary.symbols  # type: ignore[attr-defined]
         planes = np.arange(depth)[:, None] * layout.plane
         where = (planes + np.array(offsets)[None]).reshape(-1)
@@ -684,16 +677,16 @@ class Lowering:
                 plus_count = (ternary.symbols == 1).sum(axis=1)
                 rows = [np.flatnonzero(r == s) for r in ternary.symbols for s in (-1, 1)]
                 values = np.concatenate(rows).astype(np.uint16)
-                code.declarations.append(_array("uint16_t", f"weights_{n}", values))
+                code.declarations.append(array("uint16_t", f"weights_{n}", values))
                 code.note = "ternary, index lists"
             else:
                 values = np.ascontiguousarray(weights.reshape(-1))
-                code.declarations.append(_array("int8_t", f"weights_{n}", values))
+                code.declarations.append(array("int8_t", f"weights_{n}", values))
                 code.note = "int8"
             code.flash += values.nbytes + 16 * count
             stored = biases if lists else self._stored_biases(biases, weights)
             code.declarations.append(
-                _channel_table(n, stored, multipliers, minus_count, plus_count, minus, plus)
+                channel_table(n, stored, multipliers, minus_count, plus_count, minus, plus)
             )
             code.declarations.append(
                 f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
@@ -771,12 +764,9 @@ class Lowering:
         tensors = self.graph.tensors
         (scale_a, zero_a), (scale_b, zero_b) = (self._quantisation(tensors[i]) for i in (a, b))
         scale_out, _ = self._quantisation(tensors[target])
-        twice = 2.0 * max(float(scale_a), float(scale_b))
-        ma, sa = quantised_multiplier(float(scale_a) / twice)
-        mb, sb = quantised_multiplier(float(scale_b) / twice)
-        mo, so = quantised_multiplier(twice / ((1 << 20) * float(scale_out)))
+        (ma, mb), mo = add_multipliers(float(scale_a), float(scale_b), float(scale_out))
         clamp = self._clamp(op, tensors[target])
-        if min(sa, sb) < -29:
+        if min(ma.shift, mb.shift) < -29:
             raise ModelError(f"ADD {tensors[target].name!r}: scales too far apart to add.")
 
         def emit(names: Names) -> Code:
@@ -785,7 +775,8 @@ class Lowering:
                 [
                     f"static const ec2t_mcu_add layer_{n} = {{{la.c()}, {lb.c()}, {lo.c()}, "
                     f"{zero_a}, "
-                    f"{zero_b}, {ma}, {mb}, {mo}, {sa}, {sb}, {so}, {clamp}}};"
+                    f"{zero_b}, {ma.multiplier}, {mb.multiplier}, {mo.multiplier}, "
+                    f"{ma.shift}, {mb.shift}, {mo.shift}, {clamp}}};"
                 ],
                 [
                     f"ec2t_mcu_add_run(&layer_{n}, {names.inputs[0]}, {names.inputs[1]}, "
@@ -978,7 +969,7 @@ class Lowering:
             n = names.index
             return Code(
                 [
-                    _array("int8_t", f"table_{n}", table),
+                    array("int8_t", f"table_{n}", table),
                     f"static const ec2t_mcu_planar in_{n} = {layout.c()};",
                     f"static const ec2t_mcu_planar out_{n} = {out.c()};",
                 ],
@@ -1024,7 +1015,7 @@ class Lowering:
             n = names.index
             return Code(
                 [
-                    _array("uint32_t", f"powers_{n}", powers),
+                    array("uint32_t", f"powers_{n}", powers),
                     f"static const ec2t_mcu_softmax layer_{n} = {{{layout.c()}, {out.c()}, "
                     f"powers_{n}}};",
                 ],
@@ -1088,16 +1079,7 @@ class Lowering:
 
     def _slack(self, step: Step) -> int:
         """Bytes a convolution's last tiles may write behind the last plane."""
-        if not step.tiling:
-            return 0
-        out = self.layouts[step.output]
-        slack = 0
-        for group in {self.group, INT8_GROUP}:
-            tiling = step.tiling(group)
-            extent = (tiling.count - 1) * tiling.out_row_step
-            extent += (tiling.across - 1) * tiling.out_tile_step + tiling.out_group[-1] + group
-            slack = max(slack, extent - out.plane)
-        return slack
+        return max(step.extent() - self.layouts[step.output].plane, 0)
 
 
 @dataclass(frozen=True)
@@ -1118,6 +1100,11 @@ class Tiling:
     def count(self) -> int:
         """Tiles down a plane."""
         return -(-self.cover // self.rows)
+
+    def extent(self, group: int) -> int:
+        """Bytes from a plane's first that tiles of `group` pixels a group write."""
+        down, across = (self.count - 1) * self.out_row_step, (self.across - 1) * self.out_tile_step
+        return down + across + self.out_group[-1] + group
 
 
 def _offsets(shape: tuple[int, ...], dilation: tuple[int, int], layout: Layout) -> list[int]:
@@ -1155,41 +1142,3 @@ def _spread(code: Code, out: Layout, names: Names) -> None:
         code.declarations.append(f"static const ec2t_mcu_planar out_{names.index} = {out.c()};")
         code.statements.append(f"ec2t_mcu_spread(&out_{names.index}, {names.output});")
         code.flash += 16
-
-
-def _array(type_name: str, name: str, values: npt.ArrayLike) -> str:
-    flat = np.asarray(values).reshape(-1).tolist()
-    suffix = "u" if type_name.startswith("u") else ""
-    lines, line = [], ""
-    for value in flat or [0]:
-        item = f"{value}{suffix}, "
-        if len(line) + len(item) > 96:
-            lines.append(line.rstrip())
-            line = ""
-        line += item
-    lines.append(line.rstrip())
-    return f"static const {type_name} {name}[] = {{\n    " + "\n    ".join(lines) + "};"
-
-
-def _channel_table(
-    n: int,
-    biases: Sequence[int],
-    multipliers: Sequence[Multiplier],
-    minus_count: npt.NDArray,
-    plus_count: npt.NDArray,
-    minus: npt.NDArray,
-    plus: npt.NDArray,
-) -> str:
-    rows = [
-        f"    {{{b}, {m.multiplier}, {mc}, {pc}, {m.shift}, {mv}, {pv}, {m.low}}},"
-        for b, m, mc, pc, mv, pv in zip(
-            biases,
-            multipliers,
-            minus_count.tolist(),
-            plus_count.tolist(),
-            minus.tolist(),
-            plus.tolist(),
-            strict=True,
-        )
-    ]
-    return f"static const ec2t_mcu_channel channels_{n}[] = {{\n" + "\n".join(rows) + "\n};"

@@ -1,174 +1,57 @@
-#include "requantise.h"
+#include "dsp.h"
 
 #if defined(EC2T_MCU_DSP)
 
-static inline uint32_t word_at(const uint8_t *p) {
-    uint32_t word;
-    __builtin_memcpy(&word, p, 4);
-    return word;
-}
-
-/* Sums of four neighbouring pixels of one or two output channels: `count` taps, a multiple of four,
- * at `offsets`; the second channel's weights follow the first's. */
 typedef struct {
     uint32_t p0, p1, p2, p3; /* one pixel's input at two taps, 16 bits each */
 } Pairs;
 
-static inline uint32_t even_bytes(uint32_t word) {
-    uint32_t r;
-    __asm("sxtb16 %0,%1" : "=r"(r) : "r"(word));
-    return r;
-}
-static inline uint32_t odd_bytes(uint32_t word) {
-    uint32_t r;
-    __asm("sxtb16 %0,%1,ror #8" : "=r"(r) : "r"(word));
-    return r;
-}
-static inline uint32_t low_halves(uint32_t a, uint32_t b) {
-    uint32_t r;
-    __asm("pkhbt %0,%1,%2,lsl #16" : "=r"(r) : "r"(a), "r"(b));
-    return r;
-}
-static inline uint32_t high_halves(uint32_t a, uint32_t b) {
-    uint32_t r;
-    __asm("pkhtb %0,%1,%2,asr #16" : "=r"(r) : "r"(b), "r"(a));
-    return r;
-}
-static inline int32_t multiply_add(uint32_t a, uint32_t b, int32_t sum) {
-    int32_t r;
-    __asm("smlad %0,%1,%2,%3" : "=r"(r) : "r"(a), "r"(b), "r"(sum));
-    return r;
-}
-
 static inline Pairs pairs(const uint8_t *a, const uint8_t *b, uint32_t stride) {
-    const uint32_t ua = word_at(a), ub = word_at(b);
+    const uint32_t ua = ec2t_mcu_word_at(a), ub = ec2t_mcu_word_at(b);
+    const uint32_t ea = ec2t_mcu_even_bytes(ua), eb = ec2t_mcu_even_bytes(ub);
     if (stride == 1) {
-        const uint32_t ea = even_bytes(ua), oa = odd_bytes(ua), eb = even_bytes(ub),
-                       ob = odd_bytes(ub);
-        return (Pairs){low_halves(ea, eb), low_halves(oa, ob), high_halves(ea, eb),
-                       high_halves(oa, ob)};
+        const uint32_t oa = ec2t_mcu_odd_bytes(ua), ob = ec2t_mcu_odd_bytes(ub);
+        return (Pairs){ec2t_mcu_low_halves(ea, eb), ec2t_mcu_low_halves(oa, ob),
+                       ec2t_mcu_high_halves(ea, eb), ec2t_mcu_high_halves(oa, ob)};
     }
-    const uint32_t ea = even_bytes(ua), eb = even_bytes(ub);
-    const uint32_t fa = even_bytes(word_at(a + 4)), fb = even_bytes(word_at(b + 4));
-    return (Pairs){low_halves(ea, eb), high_halves(ea, eb), low_halves(fa, fb),
-                   high_halves(fa, fb)};
+    const uint32_t fa = ec2t_mcu_even_bytes(ec2t_mcu_word_at(a + 4));
+    const uint32_t fb = ec2t_mcu_even_bytes(ec2t_mcu_word_at(b + 4));
+    return (Pairs){ec2t_mcu_low_halves(ea, eb), ec2t_mcu_high_halves(ea, eb),
+                   ec2t_mcu_low_halves(fa, fb), ec2t_mcu_high_halves(fa, fb)};
 }
 
-static inline __attribute__((always_inline)) void
-four_pixels(const uint8_t *input, const uint16_t *offsets, uint32_t count, const int8_t *weights,
-            uint32_t channels, uint32_t stride, int32_t *sums) {
-    int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
-    const int8_t *second = weights + count;
-    for (const uint16_t *end = offsets + count; offsets != end; offsets += 4) {
-        const uint32_t w = word_at((const uint8_t *)weights);
-        weights += 4;
-        const uint32_t v = channels == 2 ? word_at((const uint8_t *)second) : 0u;
-        second += 4;
+/* Sums of four neighbouring pixels: `count` taps, a multiple of four, at `offsets`. */
+static inline __attribute__((always_inline)) void four_pixels(const uint8_t *input,
+                                                              const uint16_t *offsets,
+                                                              uint32_t count, const int8_t *weights,
+                                                              uint32_t stride, int32_t *sums) {
+    int32_t a0 = sums[0], a1 = sums[1], a2 = sums[2], a3 = sums[3];
+    for (const uint16_t *end = offsets + count; offsets != end; offsets += 4, weights += 4) {
+        const uint32_t w = ec2t_mcu_word_at((const uint8_t *)weights);
         Pairs p = pairs(input + offsets[0], input + offsets[2], stride);
-        uint32_t pair = even_bytes(w);
-        a0 = multiply_add(p.p0, pair, a0), a1 = multiply_add(p.p1, pair, a1);
-        a2 = multiply_add(p.p2, pair, a2), a3 = multiply_add(p.p3, pair, a3);
-        if (channels == 2) {
-            pair = even_bytes(v);
-            b0 = multiply_add(p.p0, pair, b0), b1 = multiply_add(p.p1, pair, b1);
-            b2 = multiply_add(p.p2, pair, b2), b3 = multiply_add(p.p3, pair, b3);
-        }
+        uint32_t pair = ec2t_mcu_even_bytes(w);
+        a0 = ec2t_mcu_multiply_add(p.p0, pair, a0), a1 = ec2t_mcu_multiply_add(p.p1, pair, a1);
+        a2 = ec2t_mcu_multiply_add(p.p2, pair, a2), a3 = ec2t_mcu_multiply_add(p.p3, pair, a3);
         p = pairs(input + offsets[1], input + offsets[3], stride);
-        pair = odd_bytes(w);
-        a0 = multiply_add(p.p0, pair, a0), a1 = multiply_add(p.p1, pair, a1);
-        a2 = multiply_add(p.p2, pair, a2), a3 = multiply_add(p.p3, pair, a3);
-        if (channels == 2) {
-            pair = odd_bytes(v);
-            b0 = multiply_add(p.p0, pair, b0), b1 = multiply_add(p.p1, pair, b1);
-            b2 = multiply_add(p.p2, pair, b2), b3 = multiply_add(p.p3, pair, b3);
-        }
+        pair = ec2t_mcu_odd_bytes(w);
+        a0 = ec2t_mcu_multiply_add(p.p0, pair, a0), a1 = ec2t_mcu_multiply_add(p.p1, pair, a1);
+        a2 = ec2t_mcu_multiply_add(p.p2, pair, a2), a3 = ec2t_mcu_multiply_add(p.p3, pair, a3);
     }
-    sums[0] += a0, sums[1] += a1, sums[2] += a2, sums[3] += a3;
-    if (channels == 2)
-        sums[4] += b0, sums[5] += b1, sums[6] += b2, sums[7] += b3;
+    sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
 }
 
-#define SHAPE(name, channels, stride)                                                              \
+#define SHAPE(name, stride)                                                                        \
     static __attribute__((noinline)) void name(const uint8_t *input, const uint16_t *offsets,      \
                                                uint32_t count, const int8_t *weights,              \
                                                int32_t *sums) {                                    \
-        four_pixels(input, offsets, count, weights, channels, stride, sums);                       \
+        four_pixels(input, offsets, count, weights, stride, sums);                                 \
     }
-SHAPE(four_pixels_1_1, 1, 1)
-SHAPE(four_pixels_1_2, 1, 2)
-SHAPE(four_pixels_2_1, 2, 1)
-SHAPE(four_pixels_2_2, 2, 2)
-typedef void (*Sums)(const uint8_t *, const uint16_t *, uint32_t, const int8_t *, int32_t *);
-
-static inline void put(uint8_t *to, uint32_t count, const int32_t *sums,
-                       const ec2t_mcu_channel *channel, const ec2t_mcu_constants *c,
-                       const ec2t_mcu_clamp *clamp) {
-    if (c->exact) {
-        const ec2t_mcu_constants constants = *c; /* in registers: the stores might alias *c */
-        if (count == 4u) {
-#pragma GCC unroll 4
-            for (uint32_t i = 0; i < 4u; ++i)
-                to[i] = ec2t_mcu_to_byte(sums[i], &constants);
-            return;
-        }
-#pragma GCC unroll 1
-        for (uint32_t i = 0; i < count; ++i)
-            to[i] = ec2t_mcu_to_byte(sums[i], &constants);
-        return;
-    }
-    for (uint32_t i = 0; i < count; ++i) {
-        const int32_t value = ec2t_mcu_requantise(sums[i], channel->multiplier, channel->shift);
-        to[i] = ec2t_mcu_byte(ec2t_mcu_clamped(value, clamp));
-    }
-}
+SHAPE(stride_1, 1)
+SHAPE(stride_2, 2)
 
 void ec2t_mcu_gather_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
                               uint8_t *output) {
-    const ec2t_mcu_planar *in = &layer->in, *out = &layer->out;
-    const int8_t *weights = layer->weights;
-    const uint32_t taps = layer->tap_count;
-    const uint32_t row_step = (uint32_t)layer->stride_y * in->pitch;
-    const uint32_t tile_step = 4u * layer->stride_x;
-    ec2t_mcu_lead(out, output);
-    for (uint32_t o = 0; o < out->channels;) {
-        const uint32_t both = !layer->depth_multiplier && o + 1u < out->channels;
-        const Sums sums_of = both ? (layer->stride_x == 1 ? four_pixels_2_1 : four_pixels_2_2)
-                                  : (layer->stride_x == 1 ? four_pixels_1_1 : four_pixels_1_2);
-        const ec2t_mcu_channel *channel = &layer->channel[o];
-        const uint8_t *row =
-            layer->depth_multiplier ? input + o / layer->depth_multiplier * in->plane : input;
-        uint8_t *to = output + o * out->plane;
-        ec2t_mcu_constants constants[2];
-        for (uint32_t i = 0; i <= both; ++i) {
-            const int32_t bias = channel[i].bias;
-            const uint32_t bound =
-                (bias < 0 ? 0u - (uint32_t)bias : (uint32_t)bias) + 16384u * taps;
-            constants[i] = ec2t_mcu_constants_of(channel[i].multiplier, channel[i].shift, bound,
-                                                 &layer->clamp);
-        }
-        for (uint32_t y = 0; y < out->height; ++y, row += row_step, to += out->pitch) {
-            const uint8_t *from = row;
-            for (uint32_t x = 0; x < out->width; x += 4u, from += tile_step) {
-                int32_t sums[8];
-                for (uint32_t i = 0; i < 4; ++i) {
-                    sums[i] = channel[0].bias;
-                    sums[4 + i] = channel[both].bias;
-                }
-                sums_of(from, layer->taps, taps, weights, sums);
-                const uint32_t count = out->width - x < 4u ? out->width - x : 4u;
-                put(to + x, count, sums, &channel[0], &constants[0], &layer->clamp);
-                if (both) {
-                    put(to + out->plane + x, count, sums + 4, &channel[1], &constants[1],
-                        &layer->clamp);
-                }
-            }
-        }
-        for (uint32_t i = 0; i <= both; ++i, ++o) {
-            ec2t_mcu_limit(out, output + o * out->plane, &layer->clamp);
-            ec2t_mcu_border(out, output, o);
-            weights += taps;
-        }
-    }
+    ec2t_mcu_depthwise_planes(layer, input, output, layer->stride_x == 1 ? stride_1 : stride_2);
 }
 
 #endif

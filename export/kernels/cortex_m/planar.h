@@ -117,17 +117,63 @@ typedef struct {
 ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const uint8_t *input,
                                        uint8_t *output, uint16_t *scratch);
 
-/* Int8 convolutions on cores with DSP instructions: weights [out][tap], the number of taps a
- * multiple of four, some with weight 0. Horizontal stride 1 or 2. Dense: taps come in runs of four
- * neighbours of a row, `taps` is the byte offset of each run. Gather: `taps` is the byte offset of
- * each tap. */
+/* Int8 convolutions on cores with DSP instructions, any kernel and stride. `taps`: byte offsets of
+ * `runs` runs of four neighbours in a row, of 2 * `doubles` runs of three and of 2 * `pairs` single
+ * taps. `stream` holds an entry for every two output channels, some for one alone: the sums to
+ * start from (bias 0, bias 0 + 256 * bias 1), a word a step (two taps of both channels, see
+ * panel_conv.c; a run has two steps, a double three, a pair one; at least two steps), then
+ * multiplier, rounding (2^(right-1) + zero point * 2^right) and right shift of each channel. */
+enum {
+    EC2T_MCU_PANEL_PAIRS = 0, /* right shifts of 1 to 20, sums within 30 bits */
+    EC2T_MCU_PANEL_ALONE = 1, /* one channel, twice */
+    EC2T_MCU_PANEL_EXACT = 2, /* any sums and multipliers; in place of the right shift the shift */
+};
+typedef struct {
+    uint16_t entries; /* 0 behind the last part */
+    uint16_t kind;
+} ec2t_mcu_panel_part;
+typedef struct {
+    ec2t_mcu_planar in, out;
+    const uint32_t *stream;
+    const uint16_t *taps;
+    const ec2t_mcu_panel_part *parts;
+    uint16_t runs, doubles, pairs;
+    uint8_t stride_y, stride_x;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_panel_conv;
+/* `panel`: scratch, four words a step. */
+void ec2t_mcu_panel_conv_run(const ec2t_mcu_panel_conv *layer, const uint8_t *input,
+                             uint8_t *output, uint32_t *panel);
+
+/* Depthwise 3x3 convolutions of int8 weights on cores with DSP instructions, horizontal stride 1 or
+ * 2, sums within 30 bits after a left shift. `_run`: every shift from -20 to -1. `_run_any`: -20 to
+ * 29. */
+typedef struct {
+    int32_t bias, multiplier;
+    int8_t weights[12]; /* a row: three weights and a byte; the first such byte is the shift */
+} ec2t_mcu_depthwise_channel;
+typedef struct {
+    ec2t_mcu_planar in, out;
+    const ec2t_mcu_depthwise_channel *channel;
+    uint8_t stride_y, stride_x, depth_multiplier;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_depthwise_conv;
+void ec2t_mcu_depthwise_conv_run(const ec2t_mcu_depthwise_conv *layer, const uint8_t *input,
+                                 uint8_t *output);
+void ec2t_mcu_depthwise_conv_run_any(const ec2t_mcu_depthwise_conv *layer, const uint8_t *input,
+                                     uint8_t *output);
+
+/* Other depthwise convolutions of int8 weights on cores with DSP instructions: weights [out][tap],
+ * the number of taps a multiple of four, some with weight 0. Horizontal stride 1 or 2. Dense: taps
+ * come in runs of four neighbours of a row, `taps` is the byte offset of each run. Gather: `taps`
+ * is the byte offset of each tap. */
 typedef struct {
     ec2t_mcu_planar in, out;
     const ec2t_mcu_channel *channel;
     const int8_t *weights;
     const uint16_t *taps;
     uint16_t tap_count;
-    uint8_t stride_y, stride_x, depth_multiplier; /* depth_multiplier 0: an ordinary convolution */
+    uint8_t stride_y, stride_x, depth_multiplier;
     ec2t_mcu_clamp clamp;
 } ec2t_mcu_dense_conv;
 void ec2t_mcu_dense_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,

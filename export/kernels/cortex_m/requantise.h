@@ -113,4 +113,14 @@ static inline void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane,
         }
     }
 }
+
+/* The same to a plane whose border is written afterwards: rows of any length in one go. */
+static inline void ec2t_mcu_limit_whole(const ec2t_mcu_planar *layout, uint8_t *plane,
+                                        const ec2t_mcu_clamp *clamp) {
+    const uint32_t bytes = (uint32_t)layout->height * layout->pitch;
+    ec2t_mcu_planar row = *layout;
+    if (bytes <= 0xffffu)
+        row.height = 1, row.width = (uint16_t)bytes;
+    ec2t_mcu_limit(&row, plane, clamp);
+}
 #endif

@@ -1,0 +1,78 @@
+"""C text of one kernel call: arrays, tables of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .arithmetic import Multiplier
+
+
+@dataclass
+class Code:
+    """C of one step; `flash` counts the bytes of its constants, `note` says what was chosen."""
+
+    declarations: list[str] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list)
+    flash: int = 0
+    note: str = ""
+    tile: str = ""  # the tile shape this step uses
+
+
+@dataclass(frozen=True)
+class Names:
+    """C expressions of the addresses a step works on (row 0, column 0) and its number."""
+
+    index: int
+    inputs: tuple[str, ...]
+    output: str
+    scratch: str
+
+
+def array(type_name: str, name: str, values: npt.ArrayLike) -> str:
+    """A constant array; one 0 where there are no values."""
+    flat = np.asarray(values).reshape(-1).tolist()
+    suffix = "u" if type_name.startswith("u") else ""
+    lines, line = [], ""
+    for value in flat or [0]:
+        item = f"{value}{suffix}, "
+        if len(line) + len(item) > 96:
+            lines.append(line.rstrip())
+            line = ""
+        line += item
+    lines.append(line.rstrip())
+    return f"static const {type_name} {name}[] = {{\n    " + "\n    ".join(lines) + "};"
+
+
+def channel_table(
+    n: int,
+    biases: Sequence[int],
+    multipliers: Sequence[Multiplier],
+    minus_count: npt.NDArray,
+    plus_count: npt.NDArray,
+    minus: npt.NDArray,
+    plus: npt.NDArray,
+) -> str:
+    """The ec2t_mcu_channel table of step `n`."""
+    rows = [
+        f"    {{{b}, {m.multiplier}, {mc}, {pc}, {m.shift}, {mv}, {pv}, {m.low}}},"
+        for b, m, mc, pc, mv, pv in zip(
+            biases,
+            multipliers,
+            minus_count.tolist(),
+            plus_count.tolist(),
+            minus.tolist(),
+            plus.tolist(),
+            strict=True,
+        )
+    ]
+    return f"static const ec2t_mcu_channel channels_{n}[] = {{\n" + "\n".join(rows) + "\n};"
+
+
+def int8_channel_table(n: int, biases: Sequence[int], multipliers: Sequence[Multiplier]) -> str:
+    """The same of a layer without lists."""
+    none = np.zeros(len(biases), np.int64)
+    return channel_table(n, biases, multipliers, none, none, none, none)

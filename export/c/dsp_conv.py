@@ -1,0 +1,102 @@
+"""Int8 convolutions on M4, M7 and M33: which kernel, and its constants."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .code import Code, Names, array, int8_channel_table
+from .int8_conv import Int8Conv, fits_any, fits_fast
+from .panels import panel_code, taps_of
+
+SOURCES = ("panel_conv.c", "depthwise_conv.c", "dense_conv.c", "gather_conv.c")
+
+
+def by_panels(conv: Int8Conv) -> bool:
+    """Whether a panel's patches are worth their packing: a depthwise convolution of one channel is
+    an ordinary one."""
+    return not conv.depth_multiplier or conv.source.channels == 1
+
+
+def by_planes(conv: Int8Conv) -> bool:
+    """Whether the depthwise kernel by planes fits."""
+    fits = [fits_any(b, m) for b, m in zip(conv.bounds().tolist(), conv.multipliers, strict=True)]
+    shape = conv.kernel == (3, 3) and conv.dilation == (1, 1) and conv.strides[1] <= 2
+    return bool(conv.depth_multiplier) and shape and all(fits)
+
+
+def scratch(conv: Int8Conv) -> int:
+    """Bytes of scratch."""
+    return taps_of(conv).scratch if by_panels(conv) else 0
+
+
+def extent(conv: Int8Conv) -> int:
+    """Bytes from a plane's first that a kernel may write."""
+    if by_panels(conv) or not by_planes(conv):
+        return 0
+    pixels = 4 if conv.strides[1] == 1 else 2
+    return (conv.out.height - 1) * conv.out.pitch + conv.out.width + -conv.out.width % pixels + 3
+
+
+def code(conv: Int8Conv, names: Names, entry: str) -> Code | None:
+    """The kernel call; None where no kernel can. `entry` is the address of the first tap under the
+    first output pixel."""
+    if by_panels(conv):
+        return panel_code(conv, names, entry)
+    if conv.strides[1] > 2:
+        return None
+    return _planes(conv, names, entry) if by_planes(conv) else _four_pixels(conv, names, entry)
+
+
+def _planes(conv: Int8Conv, names: Names, entry: str) -> Code:
+    n = names.index
+    bounds = conv.bounds().tolist()
+    fast = all(fits_fast(b, m) for b, m in zip(bounds, conv.multipliers, strict=True))
+    table = []
+    for bias, m, w in zip(conv.biases, conv.multipliers, conv.weights, strict=True):
+        rows = w.reshape(3, 3).tolist()
+        rest = (m.shift, 0, 0)
+        taps = ", ".join(str(v) for row, r in zip(rows, rest, strict=True) for v in (*row, r))
+        table.append(f"    {{{bias}, {m.multiplier}, {{{taps}}}}},")
+    declarations = [
+        f"static const ec2t_mcu_depthwise_channel channels_{n}[] = {{",
+        *table,
+        "};",
+        f"static const ec2t_mcu_depthwise_conv layer_{n} = {{{conv.source.c()}, {conv.out.c()}, "
+        f"channels_{n}, {conv.strides[0]}, {conv.strides[1]}, {conv.depth_multiplier}, "
+        f"{conv.clamp}}};",
+    ]
+    function = f"ec2t_mcu_depthwise_conv_run{'' if fast else '_any'}"
+    call = f"{function}(&layer_{n}, {entry}, {names.output});"
+    return Code(declarations, [call], 20 * len(conv.biases), "int8")
+
+
+def _four_pixels(conv: Int8Conv, names: Names, entry: str) -> Code | None:
+    """Four neighbouring pixels at a time, taps in runs of four neighbours or anywhere."""
+    n = names.index
+    count, _, rows, columns = conv.weights.shape
+    if columns > 1 and conv.dilation[1] == 1:
+        function = "ec2t_mcu_dense_conv_run"
+        wide = columns + -columns % 4
+        weights = np.zeros((count, rows, wide), np.int8)
+        weights[..., :columns] = conv.weights[:, 0]
+        where = [conv.offset(0, y, x) for y in range(rows) for x in range(0, wide, 4)]
+        weights = weights.reshape(count, -1)
+    else:
+        function = "ec2t_mcu_gather_conv_run"
+        where = [conv.offset(0, y, x) for y in range(rows) for x in range(columns)]
+        where += [where[-1]] * (-len(where) % 4)
+        weights = np.zeros((count, len(where)), np.int8)
+        weights[:, : rows * columns] = conv.weights.reshape(count, -1)
+    if max(where) > 0xFFFF:
+        return None
+    declarations = [
+        array("uint16_t", f"taps_{n}", where),
+        int8_channel_table(n, conv.biases, conv.multipliers),
+        array("int8_t", f"weights_{n}", weights),
+        f"static const ec2t_mcu_dense_conv layer_{n} = {{{conv.source.c()}, {conv.out.c()}, "
+        f"channels_{n}, weights_{n}, taps_{n}, {weights.shape[1]}, {conv.strides[0]}, "
+        f"{conv.strides[1]}, {conv.depth_multiplier}, {conv.clamp}}};",
+    ]
+    call = f"{function}(&layer_{n}, {entry}, {names.output});"
+    flash = 2 * len(where) + weights.size + 16 * count
+    return Code(declarations, [call], flash, "int8")
