@@ -1,0 +1,136 @@
+"""Int8 layers of every shape on the cores with kernels of their own, against LiteRT's reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ec2t_tf.export.c import graph, to_c
+from tests import nets
+from tests.bench import qemu
+from tests.c import random_graphs
+from tests.c.test_dead_channels import deadened
+
+pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
+CORES = ["m4", "m33", "m55"]
+
+Shape = tuple[tuple[int, int, int], int, tuple[int, int], tuple[int, int]]
+# Input, output channels, kernel, strides.
+CONVOLUTIONS: list[Shape] = [
+    ((11, 9, 1), 6, (10, 4), (2, 2)),
+    ((8, 9, 3), 5, (3, 3), (1, 1)),
+    ((5, 5, 6), 1, (1, 1), (1, 1)),
+    ((13, 1, 6), 8, (5, 1), (1, 1)),
+    ((13, 1, 3), 7, (3, 3), (2, 1)),
+    ((1, 13, 3), 4, (3, 5), (1, 2)),
+    ((7, 9, 3), 6, (2, 7), (3, 3)),
+    ((1, 1, 2), 2, (1, 1), (1, 1)),
+    ((3, 3, 1), 2, (3, 3), (1, 1)),
+    ((5, 6, 5), 4, (3, 5), (1, 2)),
+    ((11, 3, 2), 9, (3, 6), (2, 1)),
+    ((4, 4, 40), 7, (3, 3), (1, 1)),
+    ((6, 6, 16), 16, (5, 5), (1, 1)),
+]
+DEPTHWISE: list[Shape] = [
+    ((12, 12, 4), 4, (3, 3), (1, 1)),
+    ((25, 5, 3), 3, (3, 3), (1, 1)),
+    ((7, 5, 3), 6, (3, 3), (2, 1)),
+    ((9, 11, 4), 4, (3, 3), (2, 2)),
+    ((9, 1, 4), 4, (3, 3), (1, 2)),
+    ((1, 13, 2), 2, (3, 3), (1, 1)),
+    ((10, 8, 3), 3, (5, 5), (1, 1)),
+    ((10, 9, 3), 3, (7, 7), (2, 2)),
+    ((9, 4, 3), 3, (3, 1), (1, 1)),
+    ((21, 1, 5), 5, (9, 1), (1, 1)),
+    ((6, 7, 1), 5, (3, 3), (1, 1)),
+]
+
+
+def _same(core: str, models: list[bytes], folder: Path) -> None:
+    values = [nets.inputs(m, 3, seed=i) for i, m in enumerate(models)]
+    want = [nets.reference(m, v).reshape(3, -1) for m, v in zip(models, values, strict=True)]
+    got = random_graphs.on_core(core, models, values, folder)
+    assert not random_graphs.differences(list(range(len(models))), got, want)
+
+
+def _layer(shape: Shape, seed: int, *, depthwise: bool, change: Callable | None = None) -> bytes:
+    size, channels, kernel, stride = shape
+    net = nets.NetBuilder((1, *size), seed=seed)
+    x = net.conv(
+        *(net.input, channels, kernel, stride),
+        zeros=None,
+        depthwise=depthwise,
+        same=seed % 3 > 0 or kernel[0] > size[0] or kernel[1] > size[1],
+        activation=["NONE", "RELU", "RELU6", "RELU_N1_TO_1"][seed % 4],
+    )
+    if change is not None:
+        change(net, x)
+    if seed % 2:  # something that wants a border
+        x = net.conv(x, net.shape(x)[3], (3, 3), depthwise=True)
+    return net.finish(x)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_shapes(tmp_path: Path, core: str) -> None:
+    shapes = [s for s in CONVOLUTIONS * 2 if core != "m55" or s[3][1] <= 2]
+    models = [_layer(s, i, depthwise=False) for i, s in enumerate(shapes)]
+    models += [_layer(s, i, depthwise=True) for i, s in enumerate(DEPTHWISE * 2)]
+    _same(core, models, tmp_path)
+
+
+def _factor(factor: float) -> Callable[[nets.NetBuilder, int], None]:
+    """Makes the multipliers of the last layer about `factor`, from channel to channel different."""
+
+    def change(net: nets.NetBuilder, x: int) -> None:
+        op = net.graph.operators[-1]
+        filters = net.graph.tensors[op.inputs[1]]
+        spread = net.random.uniform(0.3, 1.5, len(filters.quantization.scale))
+        scale_in, scale_out = net.quantisation(op.inputs[0])[0], net.quantisation(x)[0]
+        scales = (factor * spread * scale_out / scale_in).astype(np.float32)
+        filters.quantization.scale = scales.tolist()
+        net.graph.tensors[op.inputs[2]].quantization.scale = (scales * scale_in).tolist()
+        weights = net.model.buffers[filters.buffer]
+        weights.data = np.sign(np.array(weights.data, np.uint8).view(np.int8)).view(np.uint8)
+
+    return change
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_multipliers_around_and_above_a_half(tmp_path: Path, core: str) -> None:
+    models = []
+    for i, factor in enumerate([0.3, 0.5, 1.0, 5.0, 40.0]):
+        change = _factor(factor)
+        models.append(_layer(CONVOLUTIONS[1], i, depthwise=False, change=change))
+        models.append(_layer(CONVOLUTIONS[4], i, depthwise=False, change=change))
+        models.append(_layer(DEPTHWISE[0], i, depthwise=True, change=change))
+        models.append(_layer(DEPTHWISE[3], i, depthwise=True, change=change))
+        models.append(_layer(DEPTHWISE[6], i, depthwise=True, change=change))
+    _same(core, models, tmp_path)
+
+
+def _least(net: nets.NetBuilder, _: int) -> None:
+    """Some weights of -128, which TensorFlow Lite's converter never writes."""
+    buffer = net.model.buffers[net.graph.tensors[net.graph.operators[-1].inputs[1]].buffer]
+    values = np.array(buffer.data, np.uint8).view(np.int8)
+    buffer.data = np.where(values < -110, -128, values).astype(np.int8).view(np.uint8)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_wide_sums_and_the_least_weight(tmp_path: Path, core: str) -> None:
+    models = [_layer(s, i, depthwise=False, change=_least) for i, s in enumerate(CONVOLUTIONS[:9])]
+    models += [_layer(s, i, depthwise=True, change=_least) for i, s in enumerate(DEPTHWISE)]
+    net = nets.NetBuilder((1, 4, 4, 130), seed=5)  # 1,170 taps
+    models.append(net.finish(net.conv(net.input, 5, zeros=None)))
+    _same(core, models, tmp_path)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_dead_channels_of_a_net_of_int8_layers(tmp_path: Path, core: str) -> None:
+    model = deadened(nets.mobilenet(zeros=None), 7, share=0.3)
+    report = to_c(model, tmp_path / "c", core=core)
+    assert report.flash < 0.9 * to_c(nets.mobilenet(zeros=None), tmp_path / "c", core=core).flash
+    assert graph.read(model).operators
+    _same(core, [model], tmp_path)
