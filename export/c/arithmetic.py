@@ -6,7 +6,11 @@ import math
 from dataclasses import dataclass
 
 from ec2t_tf.export.graph.activations import activation_range
-from ec2t_tf.export.graph.multipliers import mean_multiplier, quantised_multiplier
+from ec2t_tf.export.graph.multipliers import (
+    mean_multiplier,
+    multiplied,
+    quantised_multiplier,
+)
 from ec2t_tf.export.graph.padding import same_padding
 
 __all__ = [
@@ -36,10 +40,7 @@ class Multiplier:
 def requantised(total: int, m: Multiplier) -> int:
     """TensorFlow Lite's MultiplyByQuantizedMultiplier with two roundings; the C twin is
     ec2t_mcu_requantise."""
-    high = ((total << max(m.shift, 0)) * m.multiplier + (1 << 30)) >> 31
-    right = max(-m.shift, 0)
-    mask = (1 << right) - 1
-    return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
+    return int(multiplied(total, m.multiplier, m.shift))
 
 
 def rounded_away(value: float) -> int:

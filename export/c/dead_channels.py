@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from ec2t_tf.export.graph.multipliers import multiplied
+
 from .arithmetic import (
     Multiplier,
     activation_range,
@@ -51,16 +53,14 @@ def constant_outputs(
     bias = np.array(biases, np.int64)
     least = bias + np.where(wide > 0, -128 * wide, 127 * wide).sum(axis=1)
     most = bias + np.where(wide > 0, 127 * wide, -128 * wide).sum(axis=1)
-    found: Constants = {}
-    ends = zip(least.tolist(), most.tolist(), multipliers, strict=True)
-    for channel, (low, high, multiplier) in enumerate(ends):
-        if max(-low, high) > LARGEST >> max(multiplier.shift, 0):
-            continue
-        outputs = {requantised(total, multiplier) + zero_point for total in (low, high)}
-        outputs = {min(max(v, limits[0]), limits[1]) for v in outputs}
-        if len(outputs) == 1:
-            found[channel] = outputs.pop()
-    return found
+    factors = np.array([m.multiplier for m in multipliers], np.int64)
+    shifts = np.array([m.shift for m in multipliers], np.int64)
+    fits = np.maximum(-least, most) <= LARGEST >> np.maximum(shifts, 0)
+    first, last = (
+        np.clip(multiplied(np.where(fits, sums, 0), factors, shifts) + zero_point, *limits)
+        for sums in (least, most)
+    )
+    return {int(c): int(first[c]) for c in np.flatnonzero(fits & (first == last))}
 
 
 def without_dead_channels(graph: Graph) -> Graph:
