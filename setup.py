@@ -97,6 +97,7 @@ setup(
             *REPORT,
             "importlib_resources",  # tensorflow-datasets needs it and does not declare it
             "scikit-learn",
+            "seglearn",  # sensor data
             "tensorflow-datasets",
         ],
         "dev": [

@@ -21,13 +21,35 @@ from ec2t_tf.policy import Policy
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string(
-    "dataset", "digits", "'digits' (inside scikit-learn) or a TFDS image classification set"
+    "dataset",
+    "digits",
+    "'digits' (inside scikit-learn), 'spoken_digit', 'speech_commands' or an image set of TFDS, "
+    "'watch' (gestures, inside the pip package seglearn), or your own in --data_dir: 'folder' "
+    "(images) or 'recordings' (sensors)",
+)
+flags.DEFINE_string("data_dir", None, "--dataset=folder, recordings: a folder with one a class")
+flags.DEFINE_list("image_size", None, "--dataset=folder: height,width to resize every image to")
+flags.DEFINE_enum(
+    "split",
+    "random",
+    ["random", "speaker"],
+    "sounds: tested clips are drawn at random, or of speakers that training has never heard",
 )
 flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
 flags.DEFINE_enum(
     "model",
     "resnet8",
-    ["efficientnet_b1", "lenet5", "micronet", "resnet8", "resnet18", "resnet20"],
+    [
+        "ds_cnn",
+        "efficientnet_b1",
+        "lenet5",
+        "micronet",
+        "mobilenet",
+        "resnet8",
+        "resnet18",
+        "resnet20",
+        "sensor_cnn",
+    ],
     "network",
 )
 flags.DEFINE_float("depth", 1.0, "compound scaling: blocks grow by depth^phi", lower_bound=0.0)
@@ -189,6 +211,9 @@ METHOD_FLAGS: dict[str, dict[str, str]] = {
 # What must not change between a run and its resumption.
 IDENTITY = (
     "dataset",
+    "data_dir",
+    "image_size",
+    "split",
     "model",
     "depth",
     "width",
@@ -302,12 +327,28 @@ def build_policy() -> Policy | None:
         ) from error
 
 
+def image_size() -> tuple[int, int] | None:
+    if FLAGS.image_size is None:
+        return None
+    try:
+        height, width = (int(size) for size in FLAGS.image_size)
+        if min(height, width) < 1:
+            raise ValueError
+    except ValueError as error:
+        raise app.UsageError(
+            "--image_size must be height,width in pixels, such as 64,64. "
+            f"Received: {','.join(FLAGS.image_size)}."
+        ) from error
+    return height, width
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"No arguments but flags are taken. Received: {argv[1:]}.")
     folder = Path(FLAGS.output_dir)
     method = build_method()
     policy = build_policy()
+    size = image_size()
     if FLAGS.supernet == "phi" and FLAGS.target_accuracy is None:
         raise app.UsageError("--supernet=phi requires --target_accuracy. Received none.")
     if FLAGS.supernet and FLAGS.distribute:
@@ -321,6 +362,7 @@ def main(argv: list[str]) -> None:
     prepare_output(folder)
     settings = run.Settings(
         **{name: FLAGS[name].value for name in run.SETTINGS},
+        image_size=size,
         method=method,
         policy=policy,
         output_dir=folder,

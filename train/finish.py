@@ -12,11 +12,11 @@ from ec2t_tf.export.verification import run as run_file
 from ec2t_tf.quantize_config import ternary_layers
 from ec2t_tf.summary import summary
 from ec2t_tf.train import plots, recipe
-from ec2t_tf.train.data import ImageData
+from ec2t_tf.train.tasks import TaskData
 
 
 def finish(
-    model: tf_keras.Model, data: ImageData, metrics: dict, *, title: str, folder: Path
+    model: tf_keras.Model, data: TaskData, metrics: dict, *, title: str, folder: Path
 ) -> dict:
     """Export to `folder`/model.tflite, verify it on all test images and write the report.
 

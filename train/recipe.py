@@ -14,8 +14,8 @@ import tf_keras
 
 from ec2t_tf.summary import summary
 from ec2t_tf.train import distillation
-from ec2t_tf.train.data import ImageData
 from ec2t_tf.train.distillation import Distillation
+from ec2t_tf.train.tasks import TaskData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Checkpoints(tf_keras.callbacks.Callback):
 
 def train(
     model: tf_keras.Model,
-    data: ImageData,
+    data: TaskData,
     phase: Phase,
     *,
     batch_size: int,

@@ -12,8 +12,7 @@ import ec2t_tf
 from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.supernet import compound_scale
-from ec2t_tf.train import data as image_data
-from ec2t_tf.train import distribute, recipe, zoo
+from ec2t_tf.train import distribute, recipe, tasks, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.finish import finish
 from ec2t_tf.train.warm_start import begin_from
@@ -26,6 +25,9 @@ class Settings:
 
     dataset: str
     tfds_dir: str | None
+    data_dir: str | None
+    image_size: tuple[int, int] | None
+    split: str
     model: str
     depth: float
     width: float
@@ -52,7 +54,7 @@ class Settings:
     policy: ec2t_tf.Policy | None = None
 
 
-BUILT = ("method", "output_dir", "policy")  # from flags, but not flags themselves
+BUILT = ("image_size", "method", "output_dir", "policy")  # made of flags
 SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in BUILT]
 
 
@@ -69,11 +71,7 @@ def run(settings: Settings) -> dict:
     strategy = distribute.strategy(settings.distribute)
     print(f"seed {settings.seed}")
     tf_keras.utils.set_random_seed(settings.seed)
-    data = image_data.load(
-        settings.dataset,
-        tfds_dir=settings.tfds_dir,
-        validation_fraction=settings.validation_fraction,
-    )
+    data = load_data(settings)
     with strategy.scope():
         metrics = _train_both(settings, data)
     # A model of its own: the weights of a distributed one live on several devices.
@@ -86,7 +84,19 @@ def run(settings: Settings) -> dict:
     return finish(model, data, metrics, title=title, folder=settings.output_dir)
 
 
-def _train_both(settings: Settings, data: image_data.ImageData) -> dict:
+def load_data(settings: Settings) -> tasks.TaskData:
+    """The data set of --dataset and of the flags that belong to it."""
+    return tasks.load(
+        settings.dataset,
+        tfds_dir=settings.tfds_dir,
+        data_dir=settings.data_dir,
+        image_size=settings.image_size,
+        split=settings.split,
+        validation_fraction=settings.validation_fraction,
+    )
+
+
+def _train_both(settings: Settings, data: tasks.TaskData) -> dict:
     """The float phase, the ternary phase and what they came to; leaves model.keras."""
     float_model = build(settings, data)
     if settings.float_weights:
@@ -118,19 +128,19 @@ def _train_both(settings: Settings, data: image_data.ImageData) -> dict:
     return metrics
 
 
-def build(settings: Settings, data: image_data.ImageData) -> tf_keras.Model:
+def build(settings: Settings, data: tasks.TaskData) -> tf_keras.Model:
     """The network of --model, scaled by --depth, --width and --phi."""
     return compound_scale(
         functools.partial(zoo.build, settings.model),
         depth=settings.depth,
         width=settings.width,
         phi=settings.phi,
-        input_shape=data.image_shape,
+        input_shape=data.input_shape,
         classes=data.classes,
     )
 
 
-def method_for(settings: Settings, data: image_data.ImageData) -> TernaryMethod:
+def method_for(settings: Settings, data: tasks.TaskData) -> TernaryMethod:
     """The method, told how many steps it has; a target sparsity rises over --sparsity_ramp."""
     config = settings.method.get_config()
     steps = settings.epochs * steps_per_epoch(settings, data)
@@ -149,7 +159,7 @@ def method_for(settings: Settings, data: image_data.ImageData) -> TernaryMethod:
     return type(settings.method)(**config)
 
 
-def steps_per_epoch(settings: Settings, data: image_data.ImageData) -> int:
+def steps_per_epoch(settings: Settings, data: tasks.TaskData) -> int:
     """Those of --steps_per_epoch, or of all training images.
 
     Raises:
@@ -158,9 +168,9 @@ def steps_per_epoch(settings: Settings, data: image_data.ImageData) -> int:
     every = data.steps_per_epoch(settings.batch_size)
     wanted = settings.steps_per_epoch or every
     if wanted > every:
-        raise image_data.DataError(
+        raise tasks.DataError(
             f"--steps_per_epoch must be at most {every}: so many batches of {settings.batch_size} "
-            f"the {len(data.train)} training images of '{data.name}' give. Received: {wanted}."
+            f"the {len(data.train)} training examples of '{data.name}' give. Received: {wanted}."
         )
     return wanted
 
@@ -181,7 +191,7 @@ def ternary_phase(settings: Settings) -> recipe.Phase:
 
 def train(
     model: tf_keras.Model,
-    data: image_data.ImageData,
+    data: tasks.TaskData,
     phase: recipe.Phase,
     settings: Settings,
     *,

@@ -8,7 +8,6 @@ import functools
 import tf_keras
 
 from ec2t_tf import supernet
-from ec2t_tf.train import data as image_data
 from ec2t_tf.train import run, zoo
 
 
@@ -32,11 +31,7 @@ def search(
     if not settings.float_epochs:
         raise ValueError("--supernet requires --float_epochs of at least 1. Received: 0.")
     print(f"seed {settings.seed}")
-    data = image_data.load(
-        settings.dataset,
-        tfds_dir=settings.tfds_dir,
-        validation_fraction=settings.validation_fraction,
-    )
+    data = run.load_data(settings)
     trained_as = ""
 
     def build(*, depth: float, width: float) -> tf_keras.Model:
@@ -45,7 +40,7 @@ def search(
         tf_keras.utils.set_random_seed(settings.seed)
         return zoo.build(
             settings.model,
-            input_shape=data.image_shape,
+            input_shape=data.input_shape,
             classes=data.classes,
             depth=depth,
             width=width,

@@ -100,6 +100,36 @@ def test_ternary_start(uninterrupted: Path, tmp_path: Path) -> None:
     assert metrics["zeros_at_start"] == earlier["zeros"]
 
 
+TASKS = {
+    "watch": (["--dataset=watch", "--model=sensor_cnn"], 0.3),
+    "spoken_digit": (["--dataset=spoken_digit", "--model=ds_cnn", "--width=0.5"], 0.2),
+    "folder": (["--dataset=folder", "--model=mobilenet", "--batch_size=64"], 0.0),
+}
+
+
+@pytest.mark.parametrize(
+    "task", ["watch", *(pytest.param(t, marks=pytest.mark.slow) for t in list(TASKS)[1:])]
+)
+def test_tasks(task: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Sensors, sounds and images of one's own: a short run to its end."""
+    flags, least = TASKS[task]
+    if task != "watch":
+        shared = request.getfixturevalue("shared")
+        place = {
+            "spoken_digit": f"--tfds_dir={shared}/tfds",
+            "folder": f"--data_dir={shared}/data/hand_signs",
+        }
+        flags = [*flags, place[task]]
+    short = ("--float_epochs=2", "--epochs=2", "--float_learning_rate=0.05")
+    done = subprocess.run(
+        command(tmp_path, *flags, *short), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["tflite_accuracy"] > least
+    assert metrics["top1_agreement"] >= 0.98
+
+
 def test_supernet(tmp_path: Path) -> None:
     """A search of phi that ends with its first net, and goes on from there for a higher target."""
     flags = ("--supernet=phi", "--model=resnet20", "--depth=0.3", "--phis=0.5,1")
@@ -150,6 +180,9 @@ def test_onednn_is_on_unless_turned_off(said: str | None, tmp_path: Path) -> Non
         (["--method=twn", "--entropy_gain=0.2"], "--entropy_gain belongs to --method=ec2t"),
         (["--ttq_threshold=0.2"], "--ttq_threshold belongs to --method=ttq"),
         (["--method=abs_mean", "--sparsity_ramp=0.2"], "which takes no flags of its own"),
+        (["--dataset=folder"], "--data_dir belongs to --dataset=folder"),
+        (["--dataset=watch"], "resnet8 requires inputs of 3 axes"),
+        (["--image_size=4"], "--image_size must be height,width"),
         (["--resume"], "--resume requires the folder of a run"),
         (["--dataset=mnist", "--tfds_dir={tmp}/none"], "must be a folder of TFDS data that exists"),
     ],

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ec2t_tf.policy import Policy
-from ec2t_tf.train import data as image_data
-from ec2t_tf.train import zoo
+from ec2t_tf.rewrite import rewrite
+from ec2t_tf.train import tasks, zoo
 from ec2t_tf.train.zoo.published import load_weights
 
 
@@ -28,9 +30,17 @@ def test_parameters(name: str, shape: tuple[int, int, int], parameters: int) -> 
     assert model.output_shape == (None, 10)
 
 
-@pytest.mark.parametrize("name", ["lenet5", "micronet", "resnet8", "resnet18", "resnet20"])
-def test_no_layer_stays_float(name: str) -> None:
-    report = Policy().decide(zoo.build(name, input_shape=(32, 32, 3), classes=10))
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *((n, (32, 32, 3)) for n in ("lenet5", "micronet", "resnet8", "resnet18", "resnet20")),
+        ("ds_cnn", (32, 48, 1)),
+        ("mobilenet", (64, 64, 3)),
+        ("sensor_cnn", (100, 6)),
+    ],
+)
+def test_no_layer_stays_float(name: str, shape: tuple[int, ...]) -> None:
+    report = Policy().decide(rewrite(zoo.build(name, input_shape=shape, classes=10)).model)
     assert not report.refused
     assert not report.of("float")
 
@@ -42,9 +52,41 @@ def test_unknown_network_and_small_images() -> None:
         zoo.build("lenet5", input_shape=(8, 8, 1), classes=10)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "kernels"),
+    [
+        # stem, then pairs of 3x3 and 1x1, then the classes: kernels without normalisations
+        ("ds_cnn", (32, 48, 1), 4 * 10 * 32 + 4 * (9 * 32 + 32 * 32) + 32 * 10),
+        ("sensor_cnn", (100, 6), 5 * (6 * 16 + 16 * 32 + 32 * 32) + 32 * 10),
+        (
+            "mobilenet",
+            (64, 64, 3),
+            9 * 3 * 4
+            + sum(
+                9 * a + a * b for a, b in pairwise((4, 8, 16, 16, 32, 32, 64, *[64] * 5, 128, 128))
+            )
+            + 128 * 10,
+        ),
+    ],
+)
+def test_half_the_width(name: str, shape: tuple[int, ...], kernels: int) -> None:
+    model = zoo.build(name, input_shape=shape, classes=10, width=0.5)
+    found = [w for w in model.weights if w.name.split("/")[-1].startswith(("kernel", "depthwise"))]
+    assert sum(math.prod(kernel.shape) for kernel in found) == kernels
+
+
+def test_a_net_for_other_inputs_is_refused() -> None:
+    with pytest.raises(ValueError, match="resnet8 requires inputs of 3 axes"):
+        zoo.build("resnet8", input_shape=(100, 6), classes=7)
+    with pytest.raises(ValueError, match="sensor_cnn requires inputs of 2 axes"):
+        zoo.build("sensor_cnn", input_shape=(8, 8, 1), classes=10)
+    with pytest.raises(ValueError, match="can be scaled"):
+        zoo.build("mobilenet", input_shape=(64, 64, 3), classes=10, depth=2.0)
+
+
 def test_lenet5_scores_99_20_on_mnist(shared: Path) -> None:
-    data = image_data.load("mnist", tfds_dir=str(shared / "tfds"))
-    model = zoo.build("lenet5", input_shape=data.image_shape, classes=10)
+    data = tasks.load("mnist", tfds_dir=str(shared / "tfds"))
+    model = zoo.build("lenet5", input_shape=data.input_shape, classes=10)
     load_weights(model, shared / "models" / "lenet5_fp.npz")
     model.compile(metrics=["sparse_categorical_accuracy"])
     _, accuracy = model.evaluate(data.evaluation(data.test), verbose=0)

@@ -9,29 +9,38 @@ from collections.abc import Callable
 
 import tf_keras
 
+from ec2t_tf.train.zoo.ds_cnn import ds_cnn
 from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
 from ec2t_tf.train.zoo.lenet5 import lenet5
 from ec2t_tf.train.zoo.micronet import micronet
+from ec2t_tf.train.zoo.mobilenet import mobilenet
 from ec2t_tf.train.zoo.resnet8 import resnet8
 from ec2t_tf.train.zoo.resnet18 import resnet18
 from ec2t_tf.train.zoo.resnet20 import resnet20
+from ec2t_tf.train.zoo.sensor_cnn import sensor_cnn
 
 Builder = Callable[..., tf_keras.Model]
 
 MODELS: dict[str, Builder] = {
+    "ds_cnn": ds_cnn,
     "efficientnet_b1": efficientnet_b1,
     "lenet5": lenet5,
     "micronet": micronet,
+    "mobilenet": mobilenet,
     "resnet8": resnet8,
     "resnet18": resnet18,
     "resnet20": resnet20,
+    "sensor_cnn": sensor_cnn,
 }
+
+# Axes of one input, where it is no image (height, width, channels).
+INPUT_RANKS = {"sensor_cnn": (2,)}
 
 
 def build(
     name: str,
     *,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     classes: int,
     depth: float = 1.0,
     width: float = 1.0,
@@ -40,7 +49,7 @@ def build(
 
     Args:
       name: one of `MODELS`.
-      input_shape: (height, width, channels) of the images.
+      input_shape: of one input without the batch, such as (height, width, channels).
       classes: number of logits.
       depth, width: multiply its blocks and channels.
 
@@ -49,12 +58,17 @@ def build(
     """
     if name not in MODELS:
         raise ValueError(f"model must be one of {sorted(MODELS)}. Received: model='{name}'.")
-    if (depth, width) == (1.0, 1.0):
-        return MODELS[name](input_shape=input_shape, classes=classes)
-    scalable = sorted(n for n in MODELS if "depth" in inspect.signature(MODELS[n]).parameters)
-    if name not in scalable:
+    if len(input_shape) not in INPUT_RANKS.get(name, (3,)):
+        raise ValueError(
+            f"{name} requires inputs of {INPUT_RANKS.get(name, (3,))[0]} axes. "
+            f"Received: input_shape={input_shape}. Choose another --model for this --dataset."
+        )
+    scale = {k: v for k, v in (("depth", depth), ("width", width)) if v != 1.0}
+    scalable = {n: inspect.signature(make).parameters for n, make in MODELS.items()}
+    if any(axis not in scalable[name] for axis in scale):
+        able = sorted(n for n, known in scalable.items() if all(axis in known for axis in scale))
         raise ValueError(
             f"A network that can be scaled is required. Received: '{name}' with depth={depth}, "
-            f"width={width}. Use one of {scalable}, or leave depth and width at 1."
+            f"width={width}. Use one of {able}, or leave depth and width at 1."
         )
-    return MODELS[name](input_shape=input_shape, classes=classes, depth=depth, width=width)
+    return MODELS[name](input_shape=input_shape, classes=classes, **scale)

@@ -1,0 +1,62 @@
+"""Data sets by name, as the script takes them: images, sounds, sensors."""
+
+from __future__ import annotations
+
+from ec2t_tf.train.tasks import images, sensors, speech
+from ec2t_tf.train.tasks.base import DataError, Split, TaskData
+
+__all__ = ["DataError", "Split", "TaskData", "load"]
+
+OWN = ("digits", "folder", "recordings", "watch")
+"""Names that are no data set of TFDS."""
+
+
+def load(
+    name: str,
+    *,
+    tfds_dir: str | None = None,
+    data_dir: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    split: str = "random",
+    validation_fraction: float = 0.1,
+) -> TaskData:
+    """Load a data set into memory.
+
+    Args:
+      name: "digits" (inside scikit-learn); "folder" (images of `data_dir`, one folder a class);
+        "recordings" (.csv or .npy of `data_dir`, one folder a class); "watch" (inside seglearn);
+        "spoken_digit", "speech_commands" or an image classification set of TFDS.
+      tfds_dir: TFDS data folder; None takes TFDS's own default.
+      data_dir: of "folder" and "recordings".
+      image_size: of "folder": (height, width) to resize to.
+      split: of sounds: "random", or "speaker" for test speakers that training has never heard.
+      validation_fraction: share of the training examples, chosen with a fixed seed, held out.
+
+    Raises:
+      DataError: the set cannot be used, or an option does not belong to it.
+    """
+    if (data_dir is None) != (name not in ("folder", "recordings")):
+        raise DataError(
+            "--data_dir belongs to --dataset=folder (images) and --dataset=recordings (sensors), "
+            f"and both require it. Received: --dataset={name}, --data_dir={data_dir}."
+        )
+    if split != "random" and name not in speech.RATES:
+        raise DataError(
+            f"--split=speaker belongs to sounds ({', '.join(speech.RATES)}). "
+            f"Received: --dataset={name}."
+        )
+    if image_size is not None and name != "folder":
+        raise DataError(f"--image_size belongs to --dataset=folder. Received: --dataset={name}.")
+    if name == "folder":
+        return images.load_folder(
+            str(data_dir), image_size=image_size, validation_fraction=validation_fraction
+        )
+    if name == "recordings":
+        return sensors.load_folder(str(data_dir), validation_fraction=validation_fraction)
+    if name == "watch":
+        return sensors.load_watch()
+    if name in speech.RATES:
+        return speech.load(
+            name, tfds_dir=tfds_dir, split=split, validation_fraction=validation_fraction
+        )
+    return images.load(name, tfds_dir=tfds_dir, validation_fraction=validation_fraction)
