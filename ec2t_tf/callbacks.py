@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from ec2t_tf import files
 from ec2t_tf.methods import EC2T
 from ec2t_tf.quantize_config import TernaryLayer, ternary_layers
 
@@ -85,14 +87,17 @@ class CSVLogger(_Watch):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         super().on_train_begin(logs)
-        with self.path.open("w", newline="") as file:
-            csv.writer(file).writerow(["epoch", "layer", *COLUMNS])
+        self._text = io.StringIO(newline="")
+        self._write([["epoch", "layer", *COLUMNS]])
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            for name, row in self.measure().items():
-                writer.writerow([epoch, name, *(row[column] for column in COLUMNS)])
+        rows = self.measure().items()
+        self._write([[epoch, name, *(row[column] for column in COLUMNS)] for name, row in rows])
+
+    def _write(self, rows: list[list]) -> None:
+        """The file anew with more rows: it is small, and so it is whole at any moment."""
+        csv.writer(self._text).writerows(rows)
+        files.write_text(self.path, self._text.getvalue())
 
 
 class TensorBoard(_Watch):

@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ec2t_tf import files
+
 Row = dict[str, str]
 
 
@@ -68,14 +70,11 @@ class RunTable:
             self._rewrite()
 
     def _rewrite(self) -> None:
-        fresh = self.path.with_name(self.path.name + ".new")
-        with open(fresh, "w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self.columns)
-            writer.writerows([[row[name] for name in self.columns] for row in self])
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, self.path)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([[row[name] for name in self.columns] for row in self])
+        files.write_text(self.path, text.getvalue())
 
     def _append(self, values: Sequence[object]) -> None:
         with open(self.path, "a", newline="") as file:

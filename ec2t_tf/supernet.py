@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ec2t_tf import files
 from ec2t_tf.run_table import RunTable
 
 BuildFunction = Callable[..., Any]
@@ -145,7 +146,8 @@ class SearchResult:
             axes.legend()
         axes.set_xlabel("parameters, millions")
         axes.set_ylabel("accuracy, %")
-        figure.savefig(path, dpi=120)
+        with files.replacing(path) as fresh:
+            figure.savefig(fresh, dpi=120)
 
 
 class _Search:

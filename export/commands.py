@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ec2t_tf import files
+
 from .c import CORES, OPTIMIZE, to_c
 from .tflite import align_to_int4, download, int4, packed, sparse, unpack
 from .tflm import to_tflm
@@ -79,13 +81,13 @@ def _rewrite(arguments: argparse.Namespace) -> None:
         print(to_c(content, arguments.output, **options))
         return
     written = WRITERS[arguments.format](content)
-    arguments.output.write_bytes(written)
+    files.write_bytes(arguments.output, written)
     print(f"{arguments.output}: {len(written):,} bytes ({arguments.file}: {len(content):,})")
 
 
 def _unpack(arguments: argparse.Namespace) -> None:
     written = unpack(arguments.file.read_bytes(), to=arguments.to)
-    arguments.output.write_bytes(written)
+    files.write_bytes(arguments.output, written)
     print(f"{arguments.output}: {len(written):,} bytes")
 
 

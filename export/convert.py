@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ec2t_tf import lazy
+from ec2t_tf import files, lazy
 from ec2t_tf.export.tflite_file import ConversionError, Operator, TFLiteFile
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def to_tflite(
     ternary = [layer for layer in ternary_layers(model) if layer.assign().levels.shape[-1] <= 3]
     left_float = scheme.left_float(model) if allow_float else []
     check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)
-    path.write_bytes(_rewritten(content, format))
+    files.write_bytes(path, _rewritten(content, format))
     return path
 
 

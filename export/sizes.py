@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ec2t_tf import files
+
 from . import formats
 from .tflite import download, flatbuffer, int4, packed, sparse
 from .tflite.download import stream_bytes
@@ -72,8 +74,8 @@ def _packed_stream_bytes(file: bytes) -> int:
 def _written(folder: Path, name: str, content: bytes) -> tuple[int, int]:
     """Bytes on disk of a file, and of it through gzip."""
     path, zipped = folder / name, folder / f"{name}.gz"
-    path.write_bytes(content)
-    zipped.write_bytes(gzip.compress(content, 9, mtime=0))
+    files.write_bytes(path, content)
+    files.write_bytes(zipped, gzip.compress(content, 9, mtime=0))
     return path.stat().st_size, zipped.stat().st_size
 
 

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     # more than AVX2. It looks when it is imported, which comes next.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-from ec2t_tf import methods
+from ec2t_tf import files, methods
 from ec2t_tf.policy import Policy
 
 FLAGS = flags.FLAGS
@@ -269,7 +269,7 @@ def prepare_output(folder: Path) -> None:
                 f"--output_dir must not hold another run. Received: '{folder}', which does. "
                 "Pass --resume to continue it, or name another folder."
             )
-        path.write_text(json.dumps(settings, indent=2) + "\n")
+        files.write_text(path, json.dumps(settings, indent=2) + "\n")
         return
     before = json.loads(path.read_text())
     changed = [name for name in identity if before.get(name) != settings[name]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tf_keras
 
-from ec2t_tf import export
+from ec2t_tf import export, files
 from ec2t_tf.export.verification import run as run_file
 from ec2t_tf.quantize_config import ternary_layers
 from ec2t_tf.summary import summary
@@ -43,7 +43,7 @@ def finish(
     }
     recipe.write_json(folder / "metrics.json", metrics)
     text = report_text(title, metrics, str(summary(model)), str(file), str(check))
-    (folder / "report.txt").write_text(text + "\n")
+    files.write_text(folder / "report.txt", text + "\n")
     history = recipe.read_history(folder / "history.csv")
     plots.history(history, folder / "history.png")
     plots.layers(ternary_layers(model), folder / "layers.png")

@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot
 
+from ec2t_tf import files
 from ec2t_tf.quantize_config import TernaryLayer
 from ec2t_tf.summary import Summary
 
@@ -20,7 +21,8 @@ BLUE, ORANGE, GREY = "#2563a8", "#d97706", "#6b7280"
 
 def _save(figure: pyplot.Figure, path: Path) -> None:
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with files.replacing(path) as fresh:
+        figure.savefig(fresh, dpi=110)
     pyplot.close(figure)
 
 

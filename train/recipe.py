@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 import tf_keras
 
+from ec2t_tf import files
 from ec2t_tf.summary import summary
 from ec2t_tf.train import distillation
 from ec2t_tf.train.distillation import Distillation
@@ -66,12 +67,11 @@ class History(tf_keras.callbacks.Callback):
         row = {"phase": self.phase.name, "epoch": str(epoch + 1), **values}
         row["zeros"] = f"{self.zeros():.6f}" if self.zeros else ""
         rows = [r for r in read_history(self.path) if not self._is_later(r, epoch + 1)] + [row]
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        files.write_text(self.path, text.getvalue())
 
     def _is_later(self, row: dict[str, str], epoch: int) -> bool:
         return row["phase"] == self.phase.name and int(row["epoch"]) >= epoch
@@ -160,6 +160,4 @@ def train(
 
 
 def write_json(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    files.write_text(path, json.dumps(content, indent=2) + "\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 import tf_keras
 
 import ec2t_tf
+from ec2t_tf import files
 from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.supernet import compound_scale
@@ -103,7 +104,8 @@ def _train_both(settings: Settings, data: tasks.TaskData) -> dict:
         load_weights(float_model, settings.float_weights)
     if settings.float_epochs:
         train(float_model, data, float_phase(settings), settings, ternary=False)
-    float_model.save_weights(str(settings.output_dir / "float.weights.h5"))
+    with files.replacing(settings.output_dir / "float.weights.h5") as fresh:
+        float_model.save_weights(str(fresh))
 
     model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
     if settings.ternary_start:
@@ -124,7 +126,8 @@ def _train_both(settings: Settings, data: tasks.TaskData) -> dict:
         "zeros_at_start": zeros_at_start,
         **measures(summary(model)),
     }
-    model.save(settings.output_dir / "model.keras")
+    with files.replacing(settings.output_dir / "model.keras") as fresh:
+        model.save(fresh)
     return metrics
 
 

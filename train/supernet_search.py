@@ -7,7 +7,7 @@ import functools
 
 import tf_keras
 
-from ec2t_tf import supernet
+from ec2t_tf import files, supernet
 from ec2t_tf.train import run, zoo
 
 
@@ -78,7 +78,7 @@ def search(
             f"\nno net reached {100 * (target_accuracy or 0):.2f} %; the most accurate: {flags}. "
             "Try larger --phis or more --float_epochs."
         )
-    (settings.output_dir / "supernet.txt").write_text(text + "\n")
+    files.write_text(settings.output_dir / "supernet.txt", text + "\n")
     result.plot(settings.output_dir / "supernet.png")
     print(text)
     return result

@@ -24,6 +24,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # for the runs; see train/_
 
 from absl import app, flags
 
+from ec2t_tf import files
 from ec2t_tf.run_table import RunTable
 
 FLAGS = flags.FLAGS
@@ -112,7 +113,7 @@ def _float_net(folder: Path, run: Run) -> list[str]:
     own = folder / run.folder / "settings.json"
     note = folder / f"float_net_seed{run.seed}.json"
     if not note.exists():
-        note.write_text(json.dumps({"run": run.folder}))
+        files.write_text(note, json.dumps({"run": run.folder}))
     first = json.loads(note.read_text())["run"]
     if first == run.folder or (own.exists() and json.loads(own.read_text())["float_epochs"]):
         return []
@@ -159,7 +160,8 @@ def plot(rows: Iterable[Mapping[str, str]], folder: Path) -> list[Path]:
         axes.set_ylabel("test accuracy, %")
         axes.legend(fontsize=8)
         written.append(folder / f"accuracy_{'zeros' if larger else 'bytes'}.png")
-        figure.savefig(written[-1], dpi=120)
+        with files.replacing(written[-1]) as fresh:
+            figure.savefig(fresh, dpi=120)
     return written
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ec2t_tf import files
+
 from .. import kernels
 from . import graph as graph_module
 from .boards import BOARDS
@@ -100,7 +102,6 @@ def to_c(
     graph = without_dead_channels(graph_module.read(model))
     net = Lowering(graph, model, core=core, optimize=optimize)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     addresses, scratch, arena = _memory(net)
 
     def pointer(layout: Layout) -> str:
@@ -130,22 +131,24 @@ def to_c(
     first, last = net.layouts[net.input], net.layouts[net.output]
     report = Report(folder, sum(x.flash for x in layers), arena, tuple(layers))
 
-    def write(report: Report) -> None:
+    def write(written: Path, report: Report) -> None:
         ends = (pointer(first), pointer(last))
-        _write_model(folder, name, net, [*tiles, "", *declarations], body, ends, report)
-        _write_readme(folder, name, core, report)
+        _write_model(written, name, net, [*tiles, "", *declarations], body, ends, report)
+        _write_readme(written, name, core, report)
 
-    write(report)
     headers = [header for header, macro in TILES.items() if any(t.startswith(macro) for t in tiles)]
-    for file in _with_headers(["planar.h", *headers, *sorted(sources)]):
-        shutil.copyfile(KERNELS / file, folder / file)
-    files = [f"{name}.c", *sorted(sources)]
-    write_packages(folder, name, core, files, swar=core in SWAR_CORES)
-    if example:
-        write_example(folder, name, core)
-    if measure:
-        report = replace(report, instructions=run_example(folder))
-        write(report)
+    copied = _with_headers(["planar.h", *headers, *sorted(sources)])
+    with files.folder(folder) as written:
+        write(written, report)
+        for file in copied:
+            shutil.copyfile(KERNELS / file, written / file)
+        compiled = [f"{name}.c", *sorted(sources)]
+        write_packages(written, name, core, compiled, swar=core in SWAR_CORES)
+        if example:
+            write_example(written, name, core)
+        if measure:
+            report = replace(report, instructions=run_example(written))
+            write(written, report)
     return report
 
 

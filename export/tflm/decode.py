@@ -13,6 +13,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from ec2t_tf import files
+
 from ..c import graph as graph_module
 from .signs import negate_mirrored
 from .streams import Stream, StreamError, huffman, look_up
@@ -133,7 +135,7 @@ def to_tflm(
     builder.Finish(parsed.Pack(builder), b"TFL3")
     result = bytes(builder.Output())
     if path is not None:
-        Path(path).write_bytes(result)
+        files.write_bytes(path, result)
     return result, TflmReport(size_before, len(result), tuple(reports.values()))
 
 

@@ -1,0 +1,102 @@
+"""Files appear whole or not at all: a full disk, an error or a kill leaves what was there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """A name in the same folder to write to; what was written there becomes `path` at the end.
+
+    The name has the suffix of `path`. If the body raises, nothing of it stays. A device or a pipe
+    is written to directly.
+
+    Raises:
+      FileNotFoundError: the folder does not exist.
+      OSError: the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))  # a link stays, what it names is replaced
+    if target.exists() and not target.is_file():
+        if target.is_dir():
+            raise IsADirectoryError(f"A file to write is required. Received: '{path}', a folder.")
+        yield target
+        return
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"A file in an existing folder is required. Received: '{path}'. "
+            f"Create '{target.parent}'."
+        )
+    stem = target.name.removesuffix(target.suffix)[:100]
+    fresh = target.with_name(f".{stem}-{secrets.token_hex(4)}{target.suffix}")
+    try:
+        yield fresh
+        with fresh.open("rb+") as file:
+            os.fsync(file.fileno())
+        if target.exists():
+            fresh.chmod(stat.S_IMODE(target.stat().st_mode))
+        os.replace(fresh, target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """`Path.write_bytes`, whole or not at all."""
+    with replacing(path) as fresh:
+        fresh.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """`Path.write_text` in UTF-8 without translation of newlines, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+@contextlib.contextmanager
+def folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A scratch folder; its files appear in the folder `path` at the end, and none if it raises.
+
+    Files of the same name are replaced, each in one step; others stay. A new folder appears in one
+    step.
+
+    Raises:
+      NotADirectoryError: `path` is a file, or a file stands where a folder is needed.
+      OSError: a file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"A folder to write is required. Received: '{path}', a file.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        staged = Path(scratch, "files")
+        staged.mkdir()
+        yield staged
+        for source in staged.rglob("*"):
+            if source.is_file():
+                with source.open("rb+") as file:
+                    os.fsync(file.fileno())
+        if not target.exists():
+            staged.rename(target)
+        else:
+            _merge(staged, target)
+
+
+def _merge(staged: Path, target: Path) -> None:
+    found = sorted(staged.rglob("*"))
+    pairs = [(source, target / source.relative_to(staged)) for source in found]
+    for source, place in pairs:
+        if place.exists() and place.is_dir() != source.is_dir():
+            raise NotADirectoryError(
+                f"A {'folder' if source.is_dir() else 'file'} is written to '{place}'. "
+                "Received: something else of that name. Move it away."
+            )
+    for source, place in pairs:
+        if source.is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            os.replace(source, place)
