@@ -5,6 +5,7 @@ It is the oracle of the tests (C, delegate, lowering) and computes where a runti
 
 # The rules enter themselves into the table.
 from . import (  # noqa: F401
+    activations,
     convolution,
     elementwise,
     movement,

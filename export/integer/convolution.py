@@ -89,6 +89,68 @@ def fully_connected(node: Node) -> Step:
     return run
 
 
+@rule("TRANSPOSE_CONV")
+def transpose_conv(node: Node) -> Step:
+    """A convolution, its kernel turned round, of the input with zeros between its values."""
+    xp, entry, out = node.xp, node.input(2), node.output
+    weights = node.constant(1).transpose(1, 2, 3, 0)  # (height, width, in, out)
+    turned = xp.constant(weights[::-1, ::-1])
+    stride = node.options["stride"]
+    spread, border, crop = [], [(0, 0)], [slice(None)]
+    for axis in (0, 1):
+        size, k, wanted = entry.shape[axis + 1], weights.shape[axis], out.shape[axis + 1]
+        inside = (size - 1) * stride[axis] + 1
+        before, after = k - 1, wanted - inside
+        if node.options["padding"] == "same":
+            cut = same_padding(wanted, -(-wanted // stride[axis]), k, stride[axis], 1)[0]
+            before, after = before - cut, after + cut
+        spread.append(inside)
+        border.append((max(before, 0), max(after, 0)))
+        crop.append(slice(max(-before, 0), None))
+    border.append((0, 0))
+    finish, add_bias, zero = finished(node, weights), biased(node, 3), zero_of(entry)
+    largest = largest_sum(entry, weights)
+    rows, columns, channels = entry.shape[1:]
+
+    def run(*given: Any) -> Any:
+        x = xp.reshape(given[2], (-1, rows, 1, columns, 1, channels)) - zero
+        gaps = [(0, 0), (0, 0), (0, stride[0] - 1), (0, 0), (0, stride[1] - 1), (0, 0)]
+        x = xp.reshape(xp.pad(x, gaps), (-1, rows * stride[0], columns * stride[1], channels))
+        x = xp.pad(x[:, : spread[0], : spread[1]], border)[tuple(crop)]
+        sums = xp.convolve(x, turned, (1, 1), (1, 1), largest)
+        sums = sums[:, : out.shape[1], : out.shape[2]]
+        return xp.reshape(finish(add_bias(sums)), (-1, *out.shape))
+
+    return run
+
+
+@rule("BATCH_MATMUL")
+def batch_matmul(node: Node) -> Step:
+    xp, out = node.xp, node.output
+    pair = (node.input(0), node.input(1))
+    zeros = [zero_of(tensor) for tensor in pair]
+    adjoint = node.option("adjoint", (False, False))
+    depth = pair[0].shape[-2 if adjoint[0] else -1]
+    largest = depth * 255 * 255
+    ranks = [len(tensor.shape) for tensor in pair]
+    real = scale_of(pair[0]) * scale_of(pair[1])
+    if xnnpack.takes(node):
+        finish = half_even(node, real / scale_of(out))
+    else:
+        finish = fixed_point(node, float(real) / float(scale_of(out)))
+
+    def run(*given: Any) -> Any:
+        factors = []
+        for x, zero, rank, turn in zip(node.filled(given), zeros, ranks, adjoint, strict=True):
+            x = x - zero
+            for _ in range(max(ranks) - rank):
+                x = xp.expand_dims(x, 1)
+            factors.append(xp.swapaxes(x, -1, -2) if turn else x)
+        return xp.reshape(finish(xp.matmul(*factors, largest)), (-1, *out.shape))
+
+    return run
+
+
 def largest_sum(entry: Tensor, weights: Kernel) -> int:
     """Bound of every partial sum over all axes of `weights` but the last."""
     low, high = limits(entry.dtype)
@@ -129,7 +191,8 @@ def biased(node: Node, place: int) -> Any:
 
 def finished(node: Node, weights: Kernel) -> Finish:
     """Sums with bias (output channels last) -> codes."""
-    entry, kernel, out = node.input(0), node.input(1), node.output
+    transposed = node.kind == "TRANSPOSE_CONV"
+    entry, kernel, out = node.input(2 * transposed), node.input(1), node.output
     if np.any(kernel.zero_point):
         raise node.refused("its kernel has a zero point")
     scales = np.asarray(kernel.scale, np.float32)
@@ -140,14 +203,15 @@ def finished(node: Node, weights: Kernel) -> Finish:
     if xnnpack.takes(node):
         return half_even(node, np.broadcast_to(s_in * scales / s_out, channels))
     connected = node.kind == "FULLY_CONNECTED"
+    grouped = node.kind == "CONV_2D" and entry.shape[3] != weights.shape[2]
     if connected and scales.size == 1 and node.rounding != "micro":
         real = (s_in * scales).astype(np.float64) / s_out
     else:
         real = s_in.astype(np.float64) * scales / s_out
     halves: Halves = "away"
-    if node.optimised and node.kind == "DEPTHWISE_CONV_2D":
+    if node.optimised and (transposed or node.kind == "DEPTHWISE_CONV_2D"):
         halves = blocks(channels[0], 8)
-    elif node.optimised:
+    elif node.optimised and not grouped:
         halves = "up"  # ruy
     elif connected and node.rounding != "micro":
         halves = "once"

@@ -174,3 +174,33 @@ def mul(node: Node) -> Step:
         return finish((first - zeros[0]) * (second - zeros[1]))
 
     return run
+
+
+@rule("MAXIMUM", "MINIMUM", types=("int8", "uint8", "int16", "int32"), micro=("int8", "int32"))
+def extreme(node: Node) -> Step:
+    choose = node.xp.maximum if node.kind == "MAXIMUM" else node.xp.minimum
+    return lambda *given: choose(*node.filled(given))
+
+
+@rule("SQUARED_DIFFERENCE")
+def squared_difference(node: Node) -> Step:
+    left = 7
+    pair, scales, twice = _scales(node)
+    terms = [
+        table(
+            node,
+            tensor,
+            multiplied(
+                (codes_of(tensor) - zero_of(tensor)) << left, *quantised_multiplier(scale / twice)
+            ),
+        )
+        for tensor, scale in zip(pair, scales, strict=True)
+    ]
+    finish = fixed_point(node, twice * twice / ((1 << 2 * left) * float(scale_of(node.output))))
+
+    def run(*given: Any) -> Any:
+        first, second = node.filled(given)
+        difference = terms[0](first) - terms[1](second)
+        return finish(difference * difference)
+
+    return run

@@ -80,6 +80,14 @@ class Node:
             for value, tensor in zip(given, self.inputs, strict=True)
         ]
 
+    def alike(self, given: Sequence[Any]) -> list[Any]:
+        """`filled`, and a constant or a fresh state repeated for every sample."""
+        values = self.filled(given)
+        count = max(value.shape[0] for value in values) if not self.xp.traceable else None
+        if count is None or all(value.shape[0] == count for value in values):
+            return values
+        return [self.xp.broadcast_to(value, (count, *value.shape[1:])) for value in values]
+
     def option(self, name: str, default: Any = None) -> Any:
         value = self.options.get(name)
         return default if value is None else value

@@ -116,6 +116,45 @@ def mean(node: Node) -> Step:
     return lambda x, *_: xp.reshape(finish(xp.sum(x - zero, axis=over)), (-1, *out.shape))
 
 
+@rule("SUM")
+def total(node: Node) -> Step:
+    xp, entry, out = node.xp, node.input(0), node.output
+    axes = axes_of(node)
+    count = math.prod(entry.shape[axis] for axis in axes)
+    zero, over = zero_of(entry), tuple(axis + 1 for axis in axes)
+    s_in, s_out = scale_of(entry), scale_of(out)
+    if xnnpack.takes(node):
+        finish, zero = _affine(node, s_in / s_out, count), 0
+    elif node.optimised:
+        finish, zero = _rounded_line(node, s_in / s_out, count), 0
+    else:
+        finish = by_pairs(node, [quantised_multiplier(float(s_in) / float(s_out))])
+    return lambda x, *_: xp.reshape(finish(xp.sum(x - zero, axis=over)), (-1, *out.shape))
+
+
+@rule("REDUCE_MAX", "REDUCE_MIN", micro=("int8",))
+def extreme(node: Node) -> Step:
+    xp, out = node.xp, node.output
+    over = tuple(axis + 1 for axis in axes_of(node))
+    choose = xp.max if node.kind == "REDUCE_MAX" else xp.min
+    return lambda x, *_: xp.reshape(choose(x, axis=over), (-1, *out.shape))
+
+
+def _rounded_line(node: Node, scale: np.float32, count: int) -> Finish:
+    """LiteRT's optimised SUM: a float32 line, halves away from zero."""
+    xp, zero = node.xp, zero_of(node.output)
+    low, high = limits(node.output.dtype)
+    offset = np.float32(-zero_of(node.input(0))) * scale * np.float32(count)
+    factor, shift = xp.constant(scale), xp.constant(offset)
+
+    def finish(sums: Any) -> Any:
+        x = xp.clip(xp.floats(sums) * factor + shift, low - zero - 1, high - zero + 1)
+        whole = xp.sign(x) * xp.floor(xp.abs(x) + 0.5)
+        return xp.clip(xp.integers(whole) + zero, low, high)
+
+    return finish
+
+
 def _affine(node: Node, scale: np.float32, count: int) -> Finish:
     """XNNPACK's float32 line through sums of codes with their zero points."""
     xp = node.xp

@@ -1,7 +1,12 @@
-"""Functions of one tensor, element by element: tables of all codes."""
+"""Functions of float32, element by element, as tables of all 8-bit codes.
+
+The runtimes make their tables in the same way. Functions are computed in double precision and
+rounded to float32, as a good C library does.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,23 +18,75 @@ from .rounding import rounded_away, table
 
 Floats = npt.NDArray[np.float32]
 _ONE = np.float32(1)
+_MICRO_NONE: tuple[str, ...] = ()
 
 
-@rule("LOGISTIC")
+def single(
+    function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]], x: Floats
+) -> Floats:
+    """`function` of x in double precision, rounded to float32."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return function(x.astype(np.float64)).astype(np.float32)
+
+
+@rule("LOGISTIC", types=("int8", "uint8"), micro=("int8",))
 def logistic(node: Node) -> Step:
-    return _float_table(node, lambda v: _ONE / (_ONE + np.exp(-v)))
+    _output_is(node, np.float32(1 / 256))
+    if xnnpack.takes(node):
+        return _float_table(node, lambda v: single(lambda d: 1 / (1 + np.exp(-d)), v))
+    with np.errstate(over="ignore"):
+        return _float_table(node, lambda v: _ONE / (_ONE + single(np.exp, -v)))
 
 
-@rule("TANH")
+@rule("TANH", types=("int8", "uint8"), micro=("int8",))
 def tanh(node: Node) -> Step:
-    return _float_table(node, np.tanh)
+    _output_is(node, np.float32(1 / 128))
+    return _float_table(node, lambda v: single(np.tanh, v))
+
+
+@rule("ELU")
+def elu(node: Node) -> Step:
+    return _float_table(node, lambda v: np.where(v < 0, single(np.expm1, v), v))
+
+
+@rule("GELU", types=("int8", "uint8"), micro=_MICRO_NONE)
+def gelu(node: Node) -> Step:
+    half = np.float32(0.5)
+    if not node.option("approximate", False):
+        root = np.float32(-math.sqrt(0.5))
+        erfc = np.vectorize(math.erfc, otypes=[np.float64])
+        return _float_table(node, lambda v: half * v * single(erfc, v * root))
+    cubic, root = np.float32(0.044715), np.float32(math.sqrt(2 / math.pi))
+
+    def approximate(v: Floats) -> Floats:
+        return half * v * (_ONE + single(np.tanh, root * (v + cubic * v * v * v)))
+
+    return _float_table(node, approximate)
+
+
+@rule("EXP", micro=_MICRO_NONE)
+def exp(node: Node) -> Step:
+    return _float_table(node, lambda v: single(np.exp, v))
+
+
+@rule("LOG", micro=_MICRO_NONE)
+def log(node: Node) -> Step:
+    out = node.output
+    least = np.float32(limits(out.dtype)[0] - zero_of(out)) * scale_of(out)
+    return _float_table(node, lambda v: np.where(v <= 0, least, single(np.log, v)))
+
+
+def _output_is(node: Node, scale: np.float32) -> None:
+    """The runtimes take these functions with one scale of the output only."""
+    if scale_of(node.output) != scale and not xnnpack.takes(node):
+        raise node.refused(f"the scale of its output must be {scale}")
 
 
 def _float_table(node: Node, function: Callable[[Floats], Floats]) -> Step:
-    """A function of float32, its results rounded to codes."""
     entry, out = node.input(0), node.output
     real = scale_of(entry) * (codes_of(entry) - zero_of(entry)).astype(np.float32)
-    with np.errstate(over="ignore"):
+    zero = np.float32(zero_of(out))
+    with np.errstate(over="ignore", invalid="ignore"):
         scaled = function(real) * (_ONE / scale_of(out))
-    whole = np.rint(scaled) if xnnpack.takes(node) else rounded_away(scaled)
-    return table(node, entry, np.clip(whole + zero_of(out), *limits(out.dtype)).astype(np.int32))
+        whole = np.rint(scaled + zero) if xnnpack.takes(node) else rounded_away(scaled) + zero
+    return table(node, entry, np.clip(whole, *limits(out.dtype)).astype(np.int32))

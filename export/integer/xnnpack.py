@@ -137,8 +137,47 @@ def _reduce(node: Node) -> bool:
     return _one_scale(entry, node.output) and entry.dtype == node.output.dtype
 
 
+def _transposed(node: Node) -> bool:
+    inputs, out = node.inputs, node.output
+    entry, kernel = node.input(2), node.input(1)
+    bias = inputs[3] if len(inputs) > 3 else None
+    size, stride = kernel.shape[1:3], node.options["stride"]
+    if node.options["padding"] == "same":
+        fits = all(
+            entry.shape[a + 1] == -(-out.shape[a + 1] // stride[a]) and size[a] >= stride[a]
+            for a in (0, 1)
+        )
+    else:
+        fits = all(size[a] <= out.shape[a + 1] for a in (0, 1))
+    return bool(
+        fits
+        and _one_scale(entry, out)
+        and entry.dtype == kernel.dtype == out.dtype
+        and kernel.data is not None
+        and (kernel.scale.size == 1 or kernel.axis == 0)
+        and not np.any(kernel.zero_point)
+        and (bias is None or (bias.data is not None and bias.dtype == "int32"))
+        and _activated(node)
+    )
+
+
+def _matmul(node: Node) -> bool:
+    pair = (node.input(0), node.input(1))
+    return bool(
+        _one_scale(*pair, node.output)
+        and all(t.dtype == "int8" and 2 <= len(t.shape) <= _MOST_AXES for t in pair)
+        and not np.any(pair[1].zero_point)
+    )
+
+
+def _resize(node: Node) -> bool:
+    entry = node.input(0)
+    return _one_scale(entry, node.output) and len(entry.shape) == 4
+
+
 _CHECKS: dict[str, Callable[[Node], bool]] = {
     "ADD": _sum,
+    "BATCH_MATMUL": _matmul,
     "CONV_2D": _kernel(0),
     "DEPTHWISE_CONV_2D": _kernel(3),
     "DEQUANTIZE": _dequantise,
@@ -149,6 +188,9 @@ _CHECKS: dict[str, Callable[[Node], bool]] = {
     "MEAN": _reduce,
     "MUL": _product,
     "QUANTIZE": _quantise,
+    "RESIZE_BILINEAR": _resize,
     "SUB": _sum,
+    "SUM": _reduce,
     "TANH": _unary,
+    "TRANSPOSE_CONV": _transposed,
 }
