@@ -11,8 +11,10 @@ from . import (  # noqa: F401
     movement,
     pooling,
     quantisation,
+    recurrent,
     resize,
     softmax,
+    state,
     tables,
 )
 from .interpreter import Interpreter

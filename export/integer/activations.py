@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,7 @@ def rsqrt(node: Node) -> Step:
     return run
 
 
+@functools.cache
 def inverse_root(value: int) -> tuple[int, int]:
     """TensorFlow Lite's 1 / sqrt of a whole number from 1, as multiplier and shift."""
     if value <= 1:

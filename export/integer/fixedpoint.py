@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ec2t_tf.export.graph.multipliers import quantised_multiplier, shifted_right
+from ec2t_tf.export.graph.multipliers import multiplied, quantised_multiplier, shifted_right
 
 Integers = npt.NDArray[np.int64]
 
@@ -66,6 +66,17 @@ class Fixed:
             result = np.where(a < -(32 << fraction), 0, result)
         return np.where(a == 0, self.most, result)
 
+    def power(self, x: npt.ArrayLike, bits: Any) -> Integers:
+        """x * 2^bits, saturated to the left, halves away from zero to the right."""
+        bits = np.asarray(bits, np.int64)
+        return np.where(
+            bits >= 0, self.left(x, np.maximum(bits, 0)), shifted_right(x, np.maximum(-bits, 0))
+        )
+
+    def reciprocal(self, a: Integers) -> Integers:
+        """1 / (1 + a) for a in Q0; Q0."""
+        return self.left(self.newton(a), 1)
+
     def newton(self, a: Integers) -> Integers:
         """2 / (1 + a) in Q2 for a in Q0."""
         half, one = (a + self.most + 1) >> 1, 1 << (self.bits - 3)
@@ -116,10 +127,55 @@ def softmax(codes: npt.NDArray[Any], scale: np.float32, beta: float) -> Integers
     differences = np.asarray(codes, np.int64) - codes.max(axis=-1, keepdims=True)
     exps = table[differences + 255]
     total = np.sum(shifted_right(exps, 12), axis=-1, keepdims=True)
-    room = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)  # leading zeros
-    reciprocal = fixed.left(fixed.newton((total << room) - (1 << 31)), 1)
-    result = shifted_right(fixed.times(reciprocal, exps), 12 - room + 31 - 8) - 128
+    room = leading_zeros(total)
+    share = fixed.times(fixed.reciprocal((total << room) - (1 << 31)), exps)
+    result = shifted_right(share, 12 - room + 31 - 8) - 128
     return np.where(differences >= least, np.clip(result, -128, 127), -128)
+
+
+def leading_zeros(x: npt.NDArray[Any]) -> Integers:
+    """Of whole numbers from 0 in 32 bits."""
+    return 32 - np.frexp(np.asarray(x, np.float64))[1].astype(np.int64)
+
+
+def logarithm(x: Integers) -> Integers:
+    """log of x >= 1 in Q12; Q5, both 32 bits (TensorFlow Lite's, for LOG_SOFTMAX)."""
+    fixed = Fixed(32)
+    half_root, quarter_root = 1518500250, 1805811301  # sqrt(1/2) and its square root, Q0
+    quarter = int(shifted_right(1 << 29, 6))  # 1/4 in Q6
+    room = leading_zeros(x)
+    first = fixed.power(fixed.times(fixed.power(x, room - 1), half_root), 1)
+    first_power = np.clip(fixed.power(12 - room, 25) + quarter, fixed.least, fixed.most)
+    room = leading_zeros(fixed.times(x, half_root)) - 1
+    second = fixed.power(x, room)
+    second_power = np.clip(fixed.power(12 - room, 25) - quarter, fixed.least, fixed.most)
+    r, power = np.minimum(first, second), np.maximum(first_power, second_power)
+    total = r + quarter_root
+    p = np.trunc((total + np.where(total >= 0, 1, -1)) / 2).astype(np.int64)
+    q = 2 * (r - quarter_root)
+    square = fixed.times(q, q)
+    numerator = fixed.times(q, r) + fixed.times(fixed.times(q, square), 117049297)
+    inner = 1057819769 + q + fixed.times(127690142, square)
+    denominator = fixed.times(p, inner) + fixed.times(638450708, q)
+    share = fixed.times(shifted_right(numerator, 6), fixed.reciprocal(denominator))
+    return fixed.left(fixed.times(power, 1488522236) + share, 1)
+
+
+def log_softmax(codes: npt.NDArray[Any], scale: np.float32) -> Integers:
+    """BUILTIN_REF's of int8 codes along the last axis, scale 1/16 and zero point 127."""
+    fixed = Fixed(32)
+    multiplier, left = quantised_multiplier(min(float(scale) * (1 << 26), (1 << 31) - 1.0))
+    back = quantised_multiplier((1 << (31 - left)) / multiplier)
+    least = -int(np.floor(31 * (1 << 26) / (1 << left)))
+    differences = np.arange(-255, 1, dtype=np.int64)
+    scaled = np.maximum(fixed.times(differences << left, multiplier), fixed.least)
+    exps = shifted_right(fixed.exponential(scaled, 5), 12)
+    exps = np.where(differences >= least, exps, 0)
+    below = np.asarray(codes, np.int64) - codes.max(axis=-1, keepdims=True)
+    log = logarithm(exps[below + 255].sum(axis=-1, keepdims=True))
+    limit = np.maximum(least - 1, multiplied(log + fixed.least, *back))
+    result = shifted_right(scaled[below + 255] - log, 22) + 127
+    return np.where(below > limit, np.clip(result, -128, 127), -128)
 
 
 # -- TensorFlow Lite Micro ---------------------------------------------------------------------

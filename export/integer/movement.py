@@ -109,7 +109,7 @@ def unpack(node: Node) -> Step:
     return run
 
 
-@rule("GATHER", types=ANY)
+@rule("GATHER", types=ANY, micro=("int8", "float32"))
 def gather(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     axis = node.option("axis", 0) % len(entry.shape) + 1
@@ -226,7 +226,9 @@ def space_to_batch(node: Node) -> Step:
     shape += [math.prod(wide[1 + axes :])]
     inner = [3 + 2 * a for a in range(axes)]
     order = [0, *inner, 1, *(2 + 2 * a for a in range(axes)), 2 + 2 * axes]
-    fill = 0 if node.rounding == "micro" else zero_of(entry)
+    fill = zero_of(entry)
+    if node.rounding == "micro" and any(map(any, border)):
+        raise node.refused("it fills its border with whatever the memory holds")
 
     def run(x: Any, *_: Any) -> Any:
         x = xp.reshape(xp.pad(x, border, constant_values=fill), shape)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ec2t_tf.export.graph import Graph, Operator, Tensor
+
+if TYPE_CHECKING:
+    from .state import State
 
 ROUNDINGS = ("reference", "xnnpack", "builtin", "micro")
 INTEGERS = ("int8", "uint8", "int16", "int32", "int64", "bool")
@@ -32,6 +35,7 @@ class Node:
     number: int
     rounding: str
     xp: Any
+    state: State
 
     @property
     def kind(self) -> str:
@@ -113,22 +117,25 @@ class Rule:
     Attributes:
       prepare: what an operator needs once, before the first input.
       types: rounding -> types of the first output that are exact.
+      host: it is computed in NumPy whatever the array library.
     """
 
     prepare: Callable[[Node], Step]
     types: dict[str, tuple[str, ...]]
+    host: bool = False
 
 
 RULES: dict[str, Rule] = {}
 
 
 def rule(
-    *kinds: str, types: Sequence[str] = ("int8",), **others: Sequence[str]
+    *kinds: str, types: Sequence[str] = ("int8",), host: bool = False, **others: Sequence[str]
 ) -> Callable[[Callable[[Node], Step]], Callable[[Node], Step]]:
     """Enters a rule for operators of these kinds.
 
     Args:
       types: types that are exact in every rounding.
+      host: it is computed in NumPy whatever the array library.
       others: rounding -> types, where they differ.
     """
     unknown = set(others) - set(ROUNDINGS)
@@ -137,7 +144,8 @@ def rule(
 
     def enter(prepare: Callable[[Node], Step]) -> Callable[[Node], Step]:
         for kind in kinds:
-            RULES[kind] = Rule(prepare, {r: tuple(others.get(r, types)) for r in ROUNDINGS})
+            by_rounding = {r: tuple(others.get(r, types)) for r in ROUNDINGS}
+            RULES[kind] = Rule(prepare, by_rounding, host)
         return prepare
 
     return enter
@@ -152,8 +160,11 @@ def prepare(node: Node) -> Step:
     found = RULES.get(node.kind)
     if found is None:
         raise node.refused("there is no rule for it")
+    if node.operator.custom is not None:
+        raise node.refused("it is a custom operator")
     types = found.types[node.rounding]
-    dtype = node.output.dtype if node.operator.outputs else node.input(0).dtype
+    names = node.outputs or [tensor for tensor in node.inputs if tensor is not None]
+    dtype = names[0].dtype if names else "none"
     if dtype not in types:
         raise node.refused(f"its type must be among {', '.join(types) or 'none'}, not {dtype}")
     return found.prepare(node)

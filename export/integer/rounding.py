@@ -24,15 +24,12 @@ def rounded_away(x: npt.ArrayLike) -> npt.NDArray[Any]:
     return whole + ((x - whole) >= 0.5) - ((x - whole) <= -0.5)
 
 
-def activation_range(node: Node, tensor: Tensor | None = None) -> tuple[int, int]:
+def activation_range(node: Node) -> tuple[int, int]:
     """Least and largest code of the operator's output after its fused activation."""
-    tensor = node.output if tensor is None else tensor
-    activation = node.option("activation", "none")
+    out, activation = node.output, node.option("activation", "none")
     if activation not in activations.BOUNDS:
         raise node.refused(f"its fused activation is {activation!r}")
-    return activations.activation_range(
-        activation, scale_of(tensor), zero_of(tensor), limits(tensor.dtype)
-    )
+    return activations.activation_range(activation, scale_of(out), zero_of(out), limits(out.dtype))
 
 
 def fixed_point(node: Node, real: npt.ArrayLike, *, halves: Halves = "away") -> Finish:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import interpreter as litert
 
+from ec2t_tf.export.integer import Interpreter
+
 _RESOLVERS = {
     "reference": litert.OpResolverType.BUILTIN_REF,
     "xnnpack": litert.OpResolverType.AUTO,
@@ -31,6 +33,16 @@ def run(content: bytes, rounding: str, inputs: list[np.ndarray]) -> list[np.ndar
         net.invoke()
         found.append([net.get_tensor(exit["index"]).copy() for exit in exits])
     return [np.stack(one) for one in zip(*found, strict=True)]
+
+
+def compute(net: Interpreter, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """The same in exact integers: outputs (n, ...), one sample after the other if it has state."""
+    if not net.keeps_state:
+        found = net(*inputs)
+        return found if isinstance(found, list) else [found]
+    rows = [net(*(x[sample : sample + 1] for x in inputs)) for sample in range(len(inputs[0]))]
+    rows = [row if isinstance(row, list) else [row] for row in rows]
+    return [np.concatenate(one) for one in zip(*rows, strict=True)]
 
 
 def _micro(content: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:

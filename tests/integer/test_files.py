@@ -11,7 +11,7 @@ from ec2t_tf.export import tflite
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.integer import Interpreter
 
-from .runtimes import run
+from .runtimes import compute, run
 
 FILES = [
     "mlperf_tiny_ad01_int8.tflite",
@@ -21,11 +21,15 @@ FILES = [
     "mlperf_tiny_vww_96_int8.tflite",
     "real/arduino__magic_wand.tflite",
     "real/eiq-model-zoo__yolo_face_detect.tflite",
+    "real/mltk__anomaly_detection.tflite",
     "real/mltk__fingerprint_signature_generator.tflite",
     "real/mltk__image_example1.tflite",
     "real/tflm__hello_world_int8.tflite",
     "real/tflm__micro_speech_quantized.tflite",
     "real/tflm__simple_add_model.tflite",
+    "real/tflm__trained_lstm_int8.tflite",
+    "real/mww__v2_vad.tflite",
+    "real/tinyengine__vww.tflite",
 ]
 RUNTIMES = ("reference", "xnnpack", "builtin")
 
@@ -52,8 +56,7 @@ def differences(path: Path, rounding: str, rng: np.random.Generator, count: int)
     content = path.read_bytes()
     graph = tflite.read(content)
     inputs = input_codes(graph, rng, count)
-    found = Interpreter(graph, rounding=rounding)(*inputs)
-    found = found if isinstance(found, list) else [found]
+    found = compute(Interpreter(graph, rounding=rounding), inputs)
     wanted = run(content, rounding, inputs)
     return [
         int(np.count_nonzero(a.reshape(b.shape) != b)) for a, b in zip(found, wanted, strict=True)
