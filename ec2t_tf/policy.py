@@ -162,7 +162,7 @@ class Policy:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"A policy must be JSON. Received: {text[:60]!r}: {error}.") from error
         rules = data.get("rules") if isinstance(data, Mapping) else None
         if not isinstance(rules, list) or set(data) != {"rules"}:

@@ -103,7 +103,7 @@ class QuantizeInput(quantize_layer.QuantizeLayer):
 
     @classmethod
     def from_config(cls, config: dict) -> QuantizeInput:
-        with _loading():
+        with loading():
             return super().from_config(config)
 
     def build_from_config(self, config: dict) -> None:
@@ -207,7 +207,7 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
                 "Decorate it with tf_keras.saving.register_keras_serializable, and import its "
                 "module before loading."
             )
-        with _loading():
+        with loading():
             return super().from_config({**config, "layer": inner})
 
 
@@ -367,7 +367,7 @@ def plain_model(model: tf_keras.Model) -> tf_keras.Model:
         return twins[id(layer)](*arguments, **options)
 
     kept = [layer for layer in model.layers if not is_quantise_layer(layer)]
-    with _loading():
+    with loading():
         twins.update({id(layer): _plain_layer(layer) for layer in kept})
         if isinstance(model, tf_keras.Sequential):
             plain = graph.rebuild_chain(model, [twins[id(layer)] for layer in kept])
@@ -665,10 +665,10 @@ def _last_name(variable: tf.Variable) -> str:
     return variable.name.split("/")[-1].split(":")[0]
 
 
-def load(path: str) -> tf_keras.Model:
+def load(path: str, *, safe_mode: bool = True) -> tf_keras.Model:
     """A saved model of ours, with tfmot's classes and ours known to Keras."""
-    with _loading():
-        model = tf_keras.models.load_model(path)
+    with loading():
+        model = tf_keras.models.load_model(path, safe_mode=safe_mode)
     connect(model)
     return model
 
@@ -678,7 +678,7 @@ def in_float32(model: tf_keras.Model) -> tf_keras.Model:
     if not any(getattr(layer, "compute_dtype", None) in HALF for layer in model.layers):
         return model
     twins = {}
-    with _loading():
+    with loading():
         for layer in model.layers:
             config = _in_float32(layer.get_config())
             twins[id(layer)] = type(layer).from_config(config)
@@ -713,7 +713,7 @@ def _policy_name(dtype: Any) -> str:
 
 
 @contextlib.contextmanager
-def _loading() -> Iterator[None]:
+def loading() -> Iterator[None]:
     """Keras knows tfmot's classes and ours inside."""
     with (
         quantize.quantize_scope(),

@@ -34,6 +34,7 @@ flags.DEFINE_bool("example", False, "of --format=c: also a firmware that runs in
 flags.DEFINE_bool("measure", False, "of --format=c: run that firmware and count instructions")
 flags.DEFINE_enum("io_dtype", "float32", ["float32", "int8"], "type of the file's input and output")
 flags.DEFINE_bool("allow_float", False, "accept operators of layers that apply left float")
+flags.DEFINE_bool("safe_mode", True, "refuse a model that runs code which its file brings")
 flags.DEFINE_string(
     "verify", None, "optional .npy file, float32 (count, *input shape): compare Keras with the file"
 )
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
     from ec2t_tf import export
 
     try:
-        model = ec2t_tf.load_model(FLAGS.model)
+        model = ec2t_tf.load_model(FLAGS.model, safe_mode=FLAGS.safe_mode)
         if FLAGS.format == "c":
             if FLAGS.verify:
                 raise ValueError("--verify runs a .tflite file. Received: --format=c.")

@@ -59,7 +59,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     if reference.suffix != ".tflite":
         import ec2t_tf
 
-        reference = ec2t_tf.load_model(str(reference))
+        reference = ec2t_tf.load_model(reference, safe_mode=not arguments.no_safe_mode)
     data = None if arguments.data is None else np.load(arguments.data, allow_pickle=False)
     results = verify_files(reference, arguments.files, data, inputs=arguments.inputs)
     for name, result in results.items():
@@ -135,6 +135,11 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--data", type=Path, help=".npy file, float32 (count, *input shape); else random inputs"
+    )
+    one.add_argument(
+        "--no_safe_mode",
+        action="store_true",
+        help="run code that the model's file brings (Lambda layers): for a file that you trust",
     )
     one.add_argument("--inputs", type=int, default=64, help="number of random inputs (default 64)")
     one.add_argument(
