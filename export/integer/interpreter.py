@@ -48,7 +48,7 @@ class Interpreter:
     def reset(self) -> None:
         """Begins anew: every state has its initial value."""
         self._state.clear()
-        if self._initial is not None:
+        if isinstance(self._initial, Program):
             self._initial.run(())
 
     def __call__(self, *inputs: Any) -> Any:

@@ -80,7 +80,9 @@ class Node:
     def filled(self, given: Sequence[Any]) -> list[Any]:
         """`given` with constants (1, *shape) where nothing was computed."""
         return [
-            value if value is not None or tensor is None else self.xp.constant(tensor.data[None])
+            self.xp.constant(np.asarray(tensor.data)[None])
+            if value is None and tensor is not None
+            else value
             for value, tensor in zip(given, self.inputs, strict=True)
         ]
 
