@@ -7,6 +7,7 @@ channel of a convolution has its signs swapped, as a negative batch normalisatio
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import flatbuffers
 import numpy as np
@@ -58,22 +59,38 @@ class NetBuilder:
         return len(self.graph.tensors) - 1
 
     def operator(
-        self, kind: str, inputs: list[int], output: int, options: object = None, name: str = ""
+        self,
+        kind: str,
+        inputs: list[int],
+        output: int,
+        options: object = None,
+        more: Sequence[int] = (),
     ) -> int:
+        """`more` are the outputs after the first."""
         code = getattr(schema.BuiltinOperator, kind)
         known = [c.builtinCode for c in self.model.operatorCodes]
         if code not in known:
             c = schema.OperatorCodeT()
-            c.builtinCode, c.deprecatedBuiltinCode, c.version = code, min(code, 127), 1
+            c.builtinCode, c.deprecatedBuiltinCode = code, min(code, 127)
+            c.version = 2 if kind == "BROADCAST_TO" else 1
             self.model.operatorCodes.append(c)
             known.append(code)
         op = schema.OperatorT()
-        op.opcodeIndex, op.inputs, op.outputs = known.index(code), inputs, [output]
+        op.opcodeIndex, op.inputs, op.outputs = known.index(code), inputs, [output, *more]
         if options is not None:
             op.builtinOptions = options
             op.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__[:-1])
         self.graph.operators.append(op)
         return output
+
+    def constant(self, values: npt.ArrayLike) -> int:
+        """An int32 constant."""
+        data = np.asarray(values, np.int32)
+        return self.tensor(data.shape, None, 0, data)
+
+    def like(self, x: int, shape: Sequence[int]) -> int:
+        """A tensor to be computed, with another's scale and zero point."""
+        return self.tensor(tuple(int(n) for n in shape), *self.quantisation(x))
 
     def shape(self, index: int) -> list[int]:
         return list(self.graph.tensors[index].shape)
@@ -221,12 +238,12 @@ class NetBuilder:
         return self.operator("RESHAPE", [x, constant], out, options)
 
     def pad(self, x: int, amounts: list[list[int]]) -> int:
-        constant = self.tensor((4, 2), None, 0, np.array(amounts, np.int32))
+        constant = self.constant(amounts)
         shape = tuple(a + n + b for (a, b), n in zip(amounts, self.shape(x), strict=True))
         return self.operator("PAD", [x, constant], self.tensor(shape, *self.quantisation(x)))
 
     def pad_with(self, x: int, amounts: list[list[int]], code: int) -> int:
-        constant = self.tensor((4, 2), None, 0, np.array(amounts, np.int32))
+        constant = self.constant(amounts)
         scale, zero_point = self.quantisation(x)
         value = self.tensor((1,), scale, zero_point, np.array([code], np.int8))
         shape = tuple(a + n + b for (a, b), n in zip(amounts, self.shape(x), strict=True))
@@ -448,7 +465,8 @@ def inputs(model: bytes, count: int, *, seed: int = 0) -> npt.NDArray[np.int8]:
 
 
 def reference(model: bytes, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-    """Outputs of LiteRT's reference kernels, one image at a time."""
+    """Outputs of LiteRT's reference kernels, one image at a time (an output's first dimension is
+    dropped where it is 1)."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -461,5 +479,6 @@ def reference(model: bytes, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8
     for value in values:
         interpreter.set_tensor(source, value[None])
         interpreter.invoke()
-        outputs.append(interpreter.get_tensor(target)[0].copy())
+        output = interpreter.get_tensor(target).copy()
+        outputs.append(output[0] if output.shape[:1] == (1,) else output)
     return np.stack(outputs)

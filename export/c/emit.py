@@ -167,7 +167,8 @@ def _with_headers(files: Sequence[str]) -> list[str]:
 
 def _uses(source: str, text: str) -> bool:
     """Whether generated C calls into a kernel file."""
-    functions = re.findall(r"^[\w ]+?\b(ec2t_\w+)\(", (KERNELS / source).read_text(), re.M)
+    defined = r"^(?:WALK\(|[\w ]+?\b)(ec2t_\w+)[(,]"
+    functions = re.findall(defined, (KERNELS / source).read_text(), re.M)
     return any(f"{function}(" in text for function in functions)
 
 
@@ -205,8 +206,8 @@ def _memory(net: Lowering) -> tuple[dict[int, int], list[int], int]:
     arena = place([*blocks.values(), *(s for s in scratches if s.size)])
     addresses = {key: blocks[id(root(layout))].offset for key, layout in distinct.items()}
     for step in net.steps:
-        layout = net.layouts[step.inputs[0]]
-        arena = max(arena, addresses[id(layout)] + layout.lead + step.reads())
+        for layout in (net.layouts[i] for i in step.inputs[:1]):
+            arena = max(arena, addresses[id(layout)] + layout.lead + step.reads())
     arena += -arena % ALIGNMENT
     return addresses, [max(s.offset, 0) for s in scratches], arena
 

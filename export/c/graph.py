@@ -10,10 +10,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
+
+from ..tflite.options import TABLES, read_options
 
 
 class ModelError(ValueError):
@@ -41,7 +44,7 @@ class Operator:
     kind: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    options: dict[str, int | float] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -96,6 +99,8 @@ _OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "AVERAGE_POOL_2D": ("Pool2DOptions", _POOL),
     "MAX_POOL_2D": ("Pool2DOptions", _POOL),
     "ADD": ("AddOptions", {"activation": "FusedActivationFunction"}),
+    "SUB": ("SubOptions", {"activation": "FusedActivationFunction"}),
+    "MUL": ("MulOptions", {"activation": "FusedActivationFunction"}),
     "CONCATENATION": (
         "ConcatenationOptions",
         {"axis": "Axis", "activation": "FusedActivationFunction"},
@@ -258,7 +263,7 @@ def _operator(
     n_out = _bounded(operator.OutputsLength(), 4, limit, "outputs")
     inputs = _indices([operator.Inputs(i) for i in range(n_in)], tensors, smallest=-1)
     outputs = _indices([operator.Outputs(i) for i in range(n_out)], tensors, smallest=0)
-    options: dict[str, int | float] = {}
+    options: dict[str, Any] = {}
     if kind in _OPTIONS:
         class_name, fields = _OPTIONS[kind]
         table = operator.BuiltinOptions()
@@ -271,4 +276,19 @@ def _operator(
         for name, accessor in fields.items():
             value = getattr(reader, accessor)()
             options[name] = float(value) if name == "beta" else int(value)
+    elif operator.BuiltinOptions() is not None:
+        options = _in_words(operator)
     return Operator(kind, inputs, outputs, options)
+
+
+def _in_words(operator: schema.Operator) -> dict[str, Any]:
+    """Options as ec2t_tf.export.graph has them."""
+    name = TABLES.get(operator.BuiltinOptionsType())
+    if name is None:
+        raise ModelError("an operator has options of no known kind: the file is damaged.")
+    reader = getattr(schema, name)()
+    table = operator.BuiltinOptions()
+    reader.Init(table.Bytes, table.Pos)
+    options = read_options(getattr(schema, name + "T").InitFromObj(reader))
+    options.pop("activation", None)  # of operators that have none to be known by
+    return options

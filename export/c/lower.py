@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from . import dsp_conv
+from . import dsp_conv, walks
 from .arithmetic import (
     Multiplier,
     activation_range,
@@ -18,14 +18,16 @@ from .arithmetic import (
     mean_multiplier,
     quantised_multiplier,
     same_padding,
-    softmax_powers,
 )
 from .code import Code, Names, array, channel_table, int8_channel_table
 from .graph import ACTIVATIONS, Graph, ModelError, Operator, Tensor
 from .int8_conv import Int8Conv
 from .lists import as_ternary, best_rice_parameter, distances, rice
 from .lookup import lookup_table
+from .operators import MANY_OUTPUTS, OPERATORS
+from .operators.movement import add_constant, rearrange
 from .plan import Layout
+from .step import Step
 
 CORES = ("generic", "m0", "m3", "m4", "m7", "m33", "m55")
 GROUP = {"m55": 8}  # neighbouring pixels a tile handles at once; 4 elsewhere
@@ -36,49 +38,27 @@ FLIP = 128  # what SWAR cores add to stored activations
 INT8_GROUP = 4  # neighbouring pixels of a Helium tile of an int8 convolution
 # Neighbouring pixels a SWAR tile of an int8 convolution may have: as many sums as registers hold.
 INT8_PIXELS = {"m0": (4, 5), "m3": (4, 5, 6), "generic": (4, 5, 6)}
-MOST_SOFTMAX_CHANNELS = 4095  # their sum, 2^19 each at most, stays below 2^31
 FARTHEST = 127  # bytes a Helium load or store reaches
 # Below so many output pixels a decoded list is not used often enough to pay for its decoding.
 RICE_PIXELS = 16
 # Share of zeros from which index lists of a fully connected layer take fewer instructions than its
 # dense int8 kernel (make bench-mcu); never on M55.
 LISTS_PAY_FROM = {"m0": 0.06, "m3": 0.53, "m55": 2.0}
-_ELEMENTWISE = (
-    "RELU",
-    "RELU6",
-    "RELU_N1_TO_1",
-    "RELU_0_TO_1",
-    "LEAKY_RELU",
-    "ELU",
-    "HARD_SWISH",
-    "LOGISTIC",
-    "TANH",
-    "QUANTIZE",
+_IN_PLANES = (
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "AVERAGE_POOL_2D",
+    "MAX_POOL_2D",
 )
-
 
 # C type, values, encoding, Rice parameter, bits of the stream, note.
 _Lists = tuple[str, npt.NDArray, str, int, int, str]
 
 
-@dataclass
-class Step:
-    """One kernel call.
-
-    `emit` runs once all layouts are final and returns C declarations and C statements, given the
-    expressions of input, output and scratch addresses.
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    inputs: tuple[int, ...]
-    output: int
-    emit: Callable[[Names], Code]
-    scratch: Callable[[], int] = lambda: 0
-    in_place: bool = False
-    reads: Callable[[], int] = lambda: 0  # how far behind row 0, column 0 of the input it reads
-    flat: bool = False  # may treat planes as one row if input and output have one pitch
-    extent: Callable[[], int] = lambda: 0  # bytes from a plane's first that it may write
+def supported() -> list[str]:
+    """Names of the operators that can be lowered."""
+    return sorted({*OPERATORS, *_IN_PLANES})
 
 
 class Lowering:
@@ -92,6 +72,8 @@ class Lowering:
         self.group = GROUP.get(core, 4)
         self.layouts: dict[int, Layout] = {}
         self.steps: list[Step] = []
+        self.number = 0  # of the operator that is being lowered
+        self._plain_tensors: dict[int, int] = {}
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
             raise ModelError(
                 "a net with one input and one output is required. "
@@ -105,7 +87,7 @@ class Lowering:
             operators[-1][1], "DEQUANTIZE", np.dtype("<f4"), source=False
         ):
             self.output = operators.pop()[1].inputs[0]
-        self._define(self.input)
+        self.define(self.input)
         for number, operator in operators:
             self._lower(number, operator)
         if self.output not in self.layouts:
@@ -119,7 +101,7 @@ class Lowering:
 
     # --- tensors -----------------------------------------------------------------------------
 
-    def _quantisation(self, tensor: Tensor) -> tuple[np.float32, int]:
+    def quantisation(self, tensor: Tensor) -> tuple[np.float32, int]:
         if tensor.dtype != np.int8 or len(tensor.scale) != 1 or len(tensor.zero_point) != 1:
             raise ModelError(
                 f"activation {tensor.name!r} must be int8 with one scale and one zero point. "
@@ -131,31 +113,27 @@ class Lowering:
             raise ModelError(f"activation {tensor.name!r} has a scale or zero point out of range.")
         return tensor.scale[0], zero_point
 
-    def _dimensions(self, tensor: Tensor) -> tuple[int, int, int]:
+    def dimensions(self, tensor: Tensor) -> tuple[int, int, int]:
         """Rows, columns, channels."""
         shape = tensor.shape
-        if len(shape) not in (1, 2, 3, 4) or (len(shape) > 1 and shape[0] != 1) or 0 in shape:
-            raise ModelError(
-                f"activation {tensor.name!r} needs batch size 1 and at most 4 dimensions. "
-                f"Received: shape {shape}."
-            )
-        padded = (1, 1, 1, *shape[-3:]) if len(shape) == 4 else (1, 1, 1, *shape[1:])
-        if len(shape) == 1:
-            padded = (1, 1, shape[0])
-        rows, columns, channels = padded[-3:]
+        if 0 in shape:
+            raise ModelError(f"activation {tensor.name!r} is empty: shape {shape}.")
+        rows, columns, channels = walks.dimensions(shape)
         if max(rows, columns, channels) > 0xFFFF:
             raise ModelError(f"activation {tensor.name!r} is too large: shape {shape}.")
         return rows, columns, channels
 
-    def _define(self, index: int) -> Layout:
+    def define(self, index: int) -> Layout:
         tensor = self.graph.tensors[index]
-        rows, columns, channels = self._dimensions(tensor)
-        layout = Layout(channels, rows, columns, self._quantisation(tensor)[1])
+        rows, columns, channels = self.dimensions(tensor)
+        layout = Layout(channels, rows, columns, self.quantisation(tensor)[1])
         self.layouts[index] = layout
         return layout
 
-    def _activation(self, op: Operator, position: int) -> int:
+    def activation(self, op: Operator, position: int) -> int:
         index = op.inputs[position] if position < len(op.inputs) else -1
+        if index >= 0 and index not in self.layouts and self.graph.tensors[index].data is not None:
+            add_constant(self, index)
         if index not in self.layouts:
             raise ModelError(
                 f"input {position} of {op.kind} must be an activation computed before it. "
@@ -170,22 +148,32 @@ class Lowering:
             raise ModelError(f"input {position} of {op.kind} must be a constant of type {dtype}.")
         return tensor
 
-    def _output_range(self, op: Operator, out: Tensor) -> tuple[int, int]:
-        scale, zero_point = self._quantisation(out)
+    def constant_of(self, op: Operator, position: int, dtype: str = "<i4") -> npt.NDArray:
+        """The values of a constant input; int64 where int32 is asked for and the file has it."""
+        index = op.inputs[position] if position < len(op.inputs) else -1
+        tensor = self.graph.tensors[index] if index >= 0 else None
+        wide = tensor is not None and dtype == "<i4" and tensor.dtype == np.dtype("<i8")
+        data = self._constant(op, position, "<i8" if wide else dtype).data
+        assert data is not None
+        return data
+
+    def output_range(self, op: Operator, out: Tensor) -> tuple[int, int]:
+        scale, zero_point = self.quantisation(out)
         name = ACTIVATIONS.get(int(op.options.get("activation", 0)), "unknown")
         try:
             return activation_range(name, scale, zero_point)
         except ValueError as error:
             raise ModelError(str(error)) from error
 
-    def _clamp(self, op: Operator, out: Tensor) -> str:
-        low, high = self._output_range(op, out)
-        return f"{{{self._quantisation(out)[1]}, {low}, {high}}}"
+    def clamp(self, op: Operator, out: Tensor) -> str:
+        low, high = self.output_range(op, out)
+        return f"{{{self.quantisation(out)[1]}, {low}, {high}}}"
 
     # --- operators ---------------------------------------------------------------------------
 
     def _lower(self, number: int, op: Operator) -> None:
-        if len(op.outputs) != 1:
+        self.number = number
+        if len(op.outputs) != 1 and op.kind not in MANY_OUTPUTS:
             raise ModelError(f"operator {op.kind} must have one output. Received: {op.outputs}.")
         if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
             self._convolution(op)
@@ -193,27 +181,12 @@ class Lowering:
             self._fully_connected(op)
         elif op.kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
             self._pool(op)
-        elif op.kind == "ADD":
-            self._add(op)
-        elif op.kind == "MEAN":
-            self._mean(op)
-        elif op.kind == "CONCATENATION":
-            self._concatenation(op)
-        elif op.kind in ("PAD", "PADV2"):
-            self._pad(op)
-        elif op.kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"):
-            self._reshape(op)
-        elif op.kind == "SOFTMAX":
-            self._softmax(op)
-        elif op.kind in _ELEMENTWISE:
-            self._elementwise(number, op)
+        elif op.kind in OPERATORS:
+            OPERATORS[op.kind](self, op)
         else:
             raise ModelError(
                 f"operator {op.kind} (number {number}) is not supported by the C exporter. "
-                "Supported: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, AVERAGE_POOL_2D, "
-                "MAX_POOL_2D, ADD, MEAN, CONCATENATION, PAD, RESHAPE, SOFTMAX, "
-                + ", ".join(_ELEMENTWISE)
-                + "."
+                f"Supported: {', '.join(supported())}."
             )
 
     def _channels(
@@ -225,8 +198,8 @@ class Lowering:
         out: Tensor,
     ) -> tuple[list[int], list[Multiplier]]:
         """Biases with the zero point folded in, and multipliers; `weights` is [channel, tap]."""
-        scale_in, zero_in = self._quantisation(source)
-        scale_out, _ = self._quantisation(out)
+        scale_in, zero_in = self.quantisation(source)
+        scale_out, _ = self.quantisation(out)
         count = len(weights)
         if len(filters.scale) not in (1, count) or np.any(filters.zero_point != 0):
             raise ModelError(
@@ -260,8 +233,8 @@ class Lowering:
     ) -> list[Multiplier]:
         """TensorFlow Lite's reference rounds a fully connected layer's products in double
         precision: multipliers that give the same outputs, one a row, equal where `real` is."""
-        zero_point = self._quantisation(out)[1]
-        least, most = (limit - zero_point for limit in self._output_range(op, out))
+        zero_point = self.quantisation(out)[1]
+        least, most = (limit - zero_point for limit in self.output_range(op, out))
         largest = np.abs(np.array(biases)) + 128 * np.abs(weights.astype(np.int64)).sum(axis=1)
         bounds: dict[float, int] = {}
         for value, bound in zip(real.tolist(), largest.tolist(), strict=True):
@@ -281,7 +254,7 @@ class Lowering:
     def _convolution(self, op: Operator) -> None:
         graph = self.graph
         depthwise = op.kind == "DEPTHWISE_CONV_2D"
-        source, target = self._activation(op, 0), op.outputs[0]
+        source, target = self.activation(op, 0), op.outputs[0]
         filters = self._constant(op, 1, "i1")
         assert filters.data is not None
         layout = self.layouts[source]
@@ -307,7 +280,7 @@ class Lowering:
         dilation = int(o["dilation_h"]), int(o["dilation_w"])
         if min(*strides, *dilation) < 1 or max(*strides, *dilation) > 255 or not weights.size:
             raise ModelError(f"{op.kind}: strides {strides}, dilation {dilation} out of range.")
-        out = self._define(target)
+        out = self.define(target)
         pads = [(0, 0), (0, 0)]
         sizes = (layout.height, layout.width)
         kernels = (kernel_h, kernel_w)
@@ -334,7 +307,7 @@ class Lowering:
         )
         tensors = graph.tensors
         biases, multipliers = self._channels(op, weights, filters, tensors[source], tensors[target])
-        clamp = self._clamp(op, tensors[target])
+        clamp = self.clamp(op, tensors[target])
         name = f"{'depthwise' if depthwise else 'convolution'} {kernel_h}x{kernel_w}"
         name += f" {layout.channels} -> {count}"
         if kernels == sizes and outs == (1, 1) and not depthwise and max(map(max, pads)) == 0:
@@ -360,8 +333,8 @@ class Lowering:
             multiplier,
             layout,
             out,
-            self._quantisation(tensors[target])[1],
-            self._output_range(op, tensors[target]),
+            self.quantisation(tensors[target])[1],
+            self.output_range(op, tensors[target]),
         ).simplified()
         unit = conv.unit
 
@@ -611,7 +584,7 @@ class Lowering:
         return tiling
 
     def _fully_connected(self, op: Operator) -> None:
-        source, target = self._activation(op, 0), op.outputs[0]
+        source, target = self.activation(op, 0), op.outputs[0]
         filters = self._constant(op, 1, "i1")
         assert filters.data is not None
         layout = self.layouts[source]
@@ -623,7 +596,7 @@ class Lowering:
             )
         if size > 0xFFFF or filters.shape[0] > 0xFFFF:
             raise ModelError(f"FULLY_CONNECTED {filters.shape} is too large: at most 65535.")
-        out = self._define(target)
+        out = self.define(target)
         if (out.height, out.width, out.channels) != (1, 1, filters.shape[0]):
             raise ModelError(f"FULLY_CONNECTED: output shape does not fit {filters.shape}.")
         # Columns from rows-columns-channels order to plane order.
@@ -631,7 +604,7 @@ class Lowering:
         weights = filters.data[:, order.transpose(2, 0, 1).reshape(-1)]
         tensors = self.graph.tensors
         biases, multipliers = self._channels(op, weights, filters, tensors[source], tensors[target])
-        clamp = self._clamp(op, tensors[target])
+        clamp = self.clamp(op, tensors[target])
         name = f"fully connected {size} -> {len(weights)}"
         self._whole_input(name, source, target, weights, (biases, multipliers), clamp, once=True)
 
@@ -714,10 +687,10 @@ class Lowering:
         return float((symbols == 0).mean()) >= LISTS_PAY_FROM.get(self.core, 0.55)
 
     def _pool(self, op: Operator) -> None:
-        source, target = self._activation(op, 0), op.outputs[0]
+        source, target = self.activation(op, 0), op.outputs[0]
         layout = self.layouts[source]
         o = op.options
-        out = self._define(target)
+        out = self.define(target)
         sizes, outs = (layout.height, layout.width), (out.height, out.width)
         strides = int(o["stride_h"]), int(o["stride_w"])
         kernels = int(o["filter_h"]), int(o["filter_w"])
@@ -735,7 +708,7 @@ class Lowering:
                 pads.append((0, 0))
             if expected != outs[axis] or expected < 1 or out.channels != layout.channels:
                 raise ModelError(f"{op.kind}: output shape does not follow from the input's.")
-        clamp = self._clamp(op, self.graph.tensors[target])
+        clamp = self.clamp(op, self.graph.tensors[target])
         kind = int(op.kind == "MAX_POOL_2D")
 
         def emit(names: Names) -> Code:
@@ -754,18 +727,16 @@ class Lowering:
         name = f"{'max' if kind else 'average'} pool {kernels[0]}x{kernels[1]}"
         self.steps.append(Step(name, ("pool.c", "layout.c"), (source,), target, emit))
 
-    def _add(self, op: Operator) -> None:
-        a, b, target = self._activation(op, 0), self._activation(op, 1), op.outputs[0]
+    def add_maps(self, op: Operator) -> None:
+        """ADD of two maps of one layout."""
+        a, b, target = self.activation(op, 0), self.activation(op, 1), op.outputs[0]
         la, lb = self.layouts[a], self.layouts[b]
-        lo = self._define(target)
-        shapes = {(x.channels, x.height, x.width) for x in (la, lb, lo)}
-        if len(shapes) != 1:
-            raise ModelError(f"ADD of different shapes is not supported. Received: {shapes}.")
+        lo = self.define(target)
         tensors = self.graph.tensors
-        (scale_a, zero_a), (scale_b, zero_b) = (self._quantisation(tensors[i]) for i in (a, b))
-        scale_out, _ = self._quantisation(tensors[target])
+        (scale_a, zero_a), (scale_b, zero_b) = (self.quantisation(tensors[i]) for i in (a, b))
+        scale_out, _ = self.quantisation(tensors[target])
         (ma, mb), mo = add_multipliers(float(scale_a), float(scale_b), float(scale_out))
-        clamp = self._clamp(op, tensors[target])
+        clamp = self.clamp(op, tensors[target])
         if min(ma.shift, mb.shift) < -29:
             raise ModelError(f"ADD {tensors[target].name!r}: scales too far apart to add.")
 
@@ -797,22 +768,12 @@ class Lowering:
             )
         )
 
-    def _mean(self, op: Operator) -> None:
-        source, target = self._activation(op, 0), op.outputs[0]
-        axes = self._constant(op, 1, "<i4").data
-        assert axes is not None
-        layout = self.layouts[source]
-        tensors = self.graph.tensors
-        rank = len(tensors[source].shape)
-        if rank != 4 or sorted(int(v) % 4 for v in axes.reshape(-1)) != [1, 2]:
-            raise ModelError(
-                f"MEAN is supported over axes 1 and 2 (rows, columns). Received: {axes.tolist()}."
-            )
-        out = self._define(target)
-        if (out.height, out.width, out.channels) != (1, 1, layout.channels):
-            raise ModelError("MEAN: output shape does not follow from the input's.")
-        scale_in, zero_in = self._quantisation(tensors[source])
-        scale_out, zero_out = self._quantisation(tensors[target])
+    def mean_of_maps(self, op: Operator, source: int) -> None:
+        """MEAN over rows and columns."""
+        target, tensors = op.outputs[0], self.graph.tensors
+        layout, out = self.layouts[source], self.define(target)
+        scale_in, zero_in = self.quantisation(tensors[source])
+        scale_out, zero_out = self.quantisation(tensors[target])
         elements = layout.height * layout.width
         real = float(scale_in) / float(scale_out)
         multiplier, shift = mean_multiplier(real, elements)
@@ -833,137 +794,16 @@ class Lowering:
 
         self.steps.append(Step("mean", ("pool.c", "layout.c"), (source,), target, emit))
 
-    def _concatenation(self, op: Operator) -> None:
-        sources = [self._activation(op, i) for i in range(len(op.inputs))]
-        target = op.outputs[0]
-        tensors = self.graph.tensors
-        rank = len(tensors[target].shape)
-        axis = int(op.options["axis"]) % max(rank, 1)
-        out = self._define(target)
-        shapes = [self.layouts[s] for s in sources]
-        for s, x in zip(sources, shapes, strict=True):
-            same = self._quantisation(tensors[s]) == self._quantisation(tensors[target])
-            if not same or (x.height, x.width, x.channels) != self._dimensions(tensors[s]):
-                raise ModelError(
-                    "CONCATENATION needs inputs with the output's scale and zero point, not "
-                    f"flattened before. Received: {tensors[s].name!r}."
-                )
-        which = axis + (4 - rank)  # 1 rows, 2 columns, 3 channels
-        attribute = {1: "height", 2: "width", 3: "channels"}.get(which)
-        if attribute is None or sum(getattr(x, attribute) for x in shapes) != getattr(
-            out, attribute
-        ):
-            raise ModelError(f"CONCATENATION along axis {axis}: shapes do not add up.")
-
-        def emit(names: Names) -> Code:
-            n = names.index
-            code = Code([f"static const ec2t_mcu_planar out_{n} = {out.c()};"], [], 16)
-            code.statements.append(f"ec2t_mcu_fill(&out_{n}, {names.output}, {out.zero_point});")
-            place = {"height": 0, "width": 0, "channels": 0}
-            for i, x in enumerate(shapes):
-                code.declarations.append(f"static const ec2t_mcu_planar in_{n}_{i} = {x.c()};")
-                code.statements.append(
-                    f"ec2t_mcu_place(&in_{n}_{i}, {names.inputs[i]}, &out_{n}, {names.output}, "
-                    f"{place['height']}, {place['width']}, {place['channels']});"
-                )
-                place[attribute] += getattr(x, attribute)
-                code.flash += 16
-            return code
-
-        self.steps.append(Step("concatenation", ("layout.c",), tuple(sources), target, emit))
-
-    def _pad(self, op: Operator) -> None:
-        source, target = self._activation(op, 0), op.outputs[0]
-        amounts = self._constant(op, 1, "<i4").data
-        assert amounts is not None
-        layout, out = self.layouts[source], self._define(target)
-        tensors = self.graph.tensors
-        fill = out.zero_point
-        if op.kind == "PADV2":
-            value = self._constant(op, 2, "i1").data
-            assert value is not None
-            fill = int(value.reshape(-1)[0])
-        pads = amounts.reshape(-1, 2).tolist() if amounts.size % 2 == 0 else []
-        if len(pads) != 4 or pads[0] != [0, 0] or min(map(min, pads)) < 0:
-            raise ModelError(f"{op.kind} needs four pairs, batch 0. Received: {pads}.")
-        sizes = [a + s + b for (a, b), s in zip(pads, tensors[source].shape, strict=True)]
-        if sizes != list(tensors[target].shape):
-            raise ModelError(f"{op.kind}: output shape does not follow from the input's.")
-
-        def emit(names: Names) -> Code:
-            n = names.index
-            statements = [f"ec2t_mcu_fill(&out_{n}, {names.output}, {fill});"]
-            statements.append(
-                f"ec2t_mcu_place(&in_{n}, {names.inputs[0]}, &out_{n}, {names.output}, "
-                f"{pads[1][0]}, {pads[2][0]}, {pads[3][0]});"
-            )
-            if fill != out.zero_point:
-                statements.append(f"ec2t_mcu_lead(&out_{n}, {names.output});")
-                statements.append(
-                    f"for (uint32_t c = 0; c < {out.channels}u; ++c) "
-                    f"ec2t_mcu_border(&out_{n}, {names.output}, c);"
-                )
-            return Code(
-                [
-                    f"static const ec2t_mcu_planar in_{n} = {layout.c()};",
-                    f"static const ec2t_mcu_planar out_{n} = {out.c()};",
-                ],
-                statements,
-                32,
-            )
-
-        self.steps.append(Step("pad", ("layout.c",), (source,), target, emit))
-
-    def _reshape(self, op: Operator) -> None:
-        source, target = self._activation(op, 0), op.outputs[0]
-        tensors = self.graph.tensors
+    def add_table(self, op: Operator, position: int, table: npt.NDArray[np.int8]) -> None:
+        """Appends a step that looks up every element of an input."""
+        source, target = self.activation(op, position), op.outputs[0]
         layout = self.layouts[source]
-        rows, columns, channels = self._dimensions(tensors[target])
-        size = layout.height * layout.width * layout.channels
-        if rows * columns * channels != size:
-            raise ModelError(f"{op.kind}: {tensors[source].shape} to {tensors[target].shape}.")
-        if self._quantisation(tensors[source]) != self._quantisation(tensors[target]):
-            raise ModelError(f"{op.kind} must not change scale or zero point.")
-        flat = (rows, columns) == (1, 1) and len(tensors[target].shape) <= 2
-        if flat or (rows, columns, channels) == (layout.height, layout.width, layout.channels):
-            self.layouts[target] = layout  # the same bytes; see _fully_connected for the order
-            return
-        out = self._define(target)
-
-        def emit(names: Names) -> Code:
-            n = names.index
-            return Code(
-                [
-                    f"static const ec2t_mcu_planar in_{n} = {layout.c()};",
-                    f"static const ec2t_mcu_planar out_{n} = {out.c()};",
-                ],
-                [
-                    f"ec2t_mcu_to_nhwc(&in_{n}, {names.inputs[0]}, (int8_t *){names.scratch});",
-                    f"ec2t_mcu_from_nhwc((const int8_t *){names.scratch}, &out_{n}, "
-                    f"{names.output});",
-                ],
-                32,
-            )
-
-        self.steps.append(Step("reshape", ("layout.c",), (source,), target, emit, lambda: size))
-
-    def _elementwise(self, number: int, op: Operator) -> None:
-        source, target = self._activation(op, 0), op.outputs[0]
-        tensors = self.graph.tensors
-        layout = self.layouts[source]
-        self._quantisation(tensors[target])
-        out = self._define(target)
-        flattened = (layout.height, layout.width) != (out.height, out.width)
-        if flattened:
+        out = self.define(target)
+        if (out.height, out.width) != (layout.height, layout.width):  # flattened
             out = Layout(layout.channels, layout.height, layout.width, out.zero_point)
             self.layouts[target] = out
-        if (out.channels, out.height, out.width) != (
-            layout.channels,
-            layout.height,
-            layout.width,
-        ):
+        if out.channels != layout.channels:
             raise ModelError(f"{op.kind}: output shape differs from the input's.")
-        table = lookup_table(self.model, number)
 
         def emit(names: Names) -> Code:
             n = names.index
@@ -980,50 +820,43 @@ class Lowering:
                 288,
             )
 
-        self.steps.append(
-            Step(
-                op.kind.lower(),
-                ("elementwise.c", "layout.c"),
-                (source,),
-                target,
-                emit,
-                in_place=True,
-            )
-        )
+        name, sources = op.kind.lower(), ("elementwise.c", "layout.c")
+        self.steps.append(Step(name, sources, (source,), target, emit, in_place=True))
 
-    def _softmax(self, op: Operator) -> None:
-        source, target = self._activation(op, 0), op.outputs[0]
-        tensors = self.graph.tensors
-        layout = self.layouts[source]
-        scale_out, zero_out = self._quantisation(tensors[target])
-        shape = (layout.height, layout.width, layout.channels)
-        if (
-            shape != self._dimensions(tensors[target])
-            or layout.channels > MOST_SOFTMAX_CHANNELS
-            or (float(scale_out), zero_out) != (1 / 256, -128)
-        ):
-            raise ModelError(
-                "SOFTMAX needs an input that is not flattened just before, at most "
-                f"{MOST_SOFTMAX_CHANNELS} channels, output scale 1/256 and zero point -128. "
-                f"Received: shape {tensors[source].shape}, {scale_out}, {zero_out}."
-            )
-        scale_in, _ = self._quantisation(tensors[source])
-        powers = softmax_powers(float(scale_in), float(op.options["beta"]))
-        out = self._define(target)
+    def lookup(self, position: int = 0) -> npt.NDArray[np.int8]:
+        """The table of the operator that is being lowered, all its other inputs constant."""
+        return lookup_table(self.model, self.number, position)
 
-        def emit(names: Names) -> Code:
-            n = names.index
-            return Code(
-                [
-                    array("uint32_t", f"powers_{n}", powers),
-                    f"static const ec2t_mcu_softmax layer_{n} = {{{layout.c()}, {out.c()}, "
-                    f"powers_{n}}};",
-                ],
-                [f"ec2t_mcu_softmax_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
-                1024 + 36,
-            )
+    def add_tensor(self, name: str, shape: tuple[int, ...], *, like: int) -> int:
+        """A tensor that is not in the file, with the quantisation of another. Returns its index."""
+        self.graph.tensors.append(replace(self.graph.tensors[like], name=name, shape=shape))
+        return len(self.graph.tensors) - 1
 
-        self.steps.append(Step("softmax", ("softmax.c", "layout.c"), (source,), target, emit))
+    def plain(self, index: int) -> int:
+        """A tensor whose elements lie as its shape says: itself, or what a step makes of it where
+        it lies as it did before it was flattened."""
+        layout, shape = self.layouts[index], self.graph.tensors[index].shape
+        own = (layout.height, layout.width, layout.channels)
+        if own == walks.dimensions(shape):
+            return index
+        if index not in self._plain_tensors:
+            target = self.add_tensor("flattened", shape, like=index)
+            rearrange(self, "flatten", index, target, own)
+            self._plain_tensors[index] = target
+        return self._plain_tensors[index]
+
+    def stored(self, values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
+        """Constant activations as the core stores them."""
+        flip = FLIP if self.core in SWAR_CORES else 0
+        return np.ascontiguousarray(values).view(np.uint8) ^ np.uint8(flip)
+
+    @staticmethod
+    def frame(code: Code, out: Layout, names: Names) -> None:
+        """After a kernel that leaves the border alone."""
+        if not out.contiguous:
+            code.declarations.append(f"static const ec2t_mcu_planar out_{names.index} = {out.c()};")
+            code.statements.append(f"ec2t_mcu_frame(&out_{names.index}, {names.output});")
+            code.flash += 16
 
     # --- layouts -----------------------------------------------------------------------------
 

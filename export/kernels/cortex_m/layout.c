@@ -33,6 +33,12 @@ void ec2t_mcu_border(const ec2t_mcu_planar *layout, uint8_t *tensor, uint32_t ch
         *row = byte;
 }
 
+void ec2t_mcu_frame(const ec2t_mcu_planar *layout, uint8_t *tensor) {
+    ec2t_mcu_lead(layout, tensor);
+    for (uint32_t c = 0; c < layout->channels; ++c)
+        ec2t_mcu_border(layout, tensor, c);
+}
+
 void ec2t_mcu_spread(const ec2t_mcu_planar *layout, uint8_t *tensor) {
     for (uint32_t c = layout->channels; c--;) {
         tensor[c * layout->plane] = tensor[c];

@@ -261,14 +261,75 @@ typedef struct {
 } ec2t_mcu_mean;
 void ec2t_mcu_mean_run(const ec2t_mcu_mean *layer, const uint8_t *input, uint8_t *output);
 
-/* Over the channels of each pixel; the output has scale 1/256 and zero point -128. Fixed point, as
- * TensorFlow Lite's reference. */
+/* Over the channels of each pixel, border left alone; the output has scale 1/256 and zero point
+ * -128. Fixed point, as TensorFlow Lite's reference. */
 typedef struct {
     ec2t_mcu_planar in, out;
     const uint32_t
         *powers; /* exp(-d * input scale * beta) * 2^31 for the differences d = 0 to 255 */
 } ec2t_mcu_softmax;
 void ec2t_mcu_softmax_run(const ec2t_mcu_softmax *layer, const uint8_t *input, uint8_t *output);
+
+/* One axis of a walk over tensors: elements, and bytes from one to the next in each tensor. */
+typedef struct {
+    uint32_t size;
+    int32_t step[3];
+} ec2t_mcu_axis;
+enum { EC2T_MCU_AXES = 8 };
+
+/* Copies elements; steps are those of input and output. */
+typedef struct {
+    const ec2t_mcu_axis *axes; /* the outermost first */
+    uint32_t count;            /* 1 to EC2T_MCU_AXES */
+    int32_t from, to;          /* where the first element is */
+} ec2t_mcu_move;
+void ec2t_mcu_move_run(const ec2t_mcu_move *move, const uint8_t *input, uint8_t *output);
+
+/* out[c][y][x] = in[c][rows[y]][columns[x]], border included. */
+typedef struct {
+    ec2t_mcu_planar in, out;
+    const uint16_t *rows, *columns;
+} ec2t_mcu_sample;
+void ec2t_mcu_sample_run(const ec2t_mcu_sample *layer, const uint8_t *input, uint8_t *output);
+
+/* Between two rows or columns: `part` 1024ths of the second. */
+typedef struct {
+    uint16_t first, second;
+    int16_t part;
+} ec2t_mcu_between;
+typedef struct {
+    ec2t_mcu_planar in, out;
+    const ec2t_mcu_between *rows, *columns;
+} ec2t_mcu_bilinear;
+void ec2t_mcu_bilinear_run(const ec2t_mcu_bilinear *layer, const uint8_t *input, uint8_t *output);
+
+/* Two operands element by element, in any layouts, either of them repeated along any axis. Steps
+ * are those of a, b and the output. TensorFlow Lite's arithmetic of each operator. */
+typedef struct {
+    const ec2t_mcu_axis *axes;
+    uint32_t count;
+    int32_t zero_point_a, zero_point_b;
+    int32_t multiplier_a, multiplier_b, multiplier_out;
+    int32_t shift_a, shift_b, shift_out;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_binary;
+typedef void ec2t_mcu_binary_run(const ec2t_mcu_binary *layer, const uint8_t *a, const uint8_t *b,
+                                 uint8_t *output);
+ec2t_mcu_binary_run ec2t_mcu_sum_run, ec2t_mcu_difference_run, ec2t_mcu_product_run;
+ec2t_mcu_binary_run ec2t_mcu_squared_difference_run, ec2t_mcu_maximum_run, ec2t_mcu_minimum_run;
+ec2t_mcu_binary_run ec2t_mcu_prelu_run;
+
+/* Sum (and mean), greatest or least along some axes. Steps: `outer` input and output, `inner`
+ * input.
+ */
+enum { EC2T_MCU_REDUCE_SUM, EC2T_MCU_REDUCE_MAXIMUM, EC2T_MCU_REDUCE_MINIMUM };
+typedef struct {
+    const ec2t_mcu_axis *outer, *inner;
+    uint32_t outer_count, inner_count;
+    int32_t kind, bias, multiplier, shift;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_reduce;
+void ec2t_mcu_reduce_run(const ec2t_mcu_reduce *layer, const uint8_t *input, uint8_t *output);
 
 /* table[value + 128], element by element. */
 void ec2t_mcu_lookup_run(const int8_t *table, const ec2t_mcu_planar *layout_in,
@@ -286,6 +347,8 @@ void ec2t_mcu_border(const ec2t_mcu_planar *layout, uint8_t *tensor, uint32_t ch
 void ec2t_mcu_lead(const ec2t_mcu_planar *layout, uint8_t *tensor);
 /* One row and column: channels that lie back to back to their planes, in place, with borders. */
 void ec2t_mcu_spread(const ec2t_mcu_planar *layout, uint8_t *tensor);
+/* All of a tensor's border: before the first row, behind rows and behind planes. */
+void ec2t_mcu_frame(const ec2t_mcu_planar *layout, uint8_t *tensor);
 /* Rows, columns, channels (as TensorFlow Lite has them) to planes and back. */
 void ec2t_mcu_from_nhwc(const int8_t *nhwc, const ec2t_mcu_planar *layout, uint8_t *tensor);
 void ec2t_mcu_to_nhwc(const ec2t_mcu_planar *layout, const uint8_t *tensor, int8_t *nhwc);

@@ -21,7 +21,6 @@ static int32_t reciprocal(int32_t a) {
 
 void ec2t_mcu_softmax_run(const ec2t_mcu_softmax *layer, const uint8_t *input, uint8_t *output) {
     const ec2t_mcu_planar *in = &layer->in, *out = &layer->out;
-    ec2t_mcu_lead(out, output);
     for (uint32_t y = 0; y < in->height; ++y) {
         for (uint32_t x = 0; x < in->width; ++x) {
             const uint8_t *from = input + y * in->pitch + x;
@@ -48,6 +47,4 @@ void ec2t_mcu_softmax_run(const ec2t_mcu_softmax *layer, const uint8_t *input, u
             }
         }
     }
-    for (uint32_t c = 0; c < out->channels; ++c)
-        ec2t_mcu_border(out, output, c);
 }

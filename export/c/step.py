@@ -1,0 +1,28 @@
+"""One kernel call of a generated net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .code import Code, Names
+
+
+@dataclass
+class Step:
+    """One kernel call.
+
+    `emit` runs once all layouts are final and returns C declarations and C statements, given the
+    expressions of input, output and scratch addresses.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    inputs: tuple[int, ...]
+    output: int
+    emit: Callable[[Names], Code]
+    scratch: Callable[[], int] = lambda: 0
+    in_place: bool = False
+    reads: Callable[[], int] = lambda: 0  # how far behind row 0, column 0 of the input it reads
+    flat: bool = False  # may treat planes as one row if input and output have one pitch
+    extent: Callable[[], int] = lambda: 0  # bytes from a plane's first that it may write
