@@ -73,8 +73,8 @@ setup(
         "ec2t_tf": ["py.typed"],
         "ec2t_tf.export.c": ["board/*"],
         "ec2t_tf.export.formats": ["FORMAT.md"],
-        "ec2t_tf.export.kernels": ["*/*.c", "*/*.h"],
-        "ec2t_tf.export.litert": ["*.c", "*.h"],
+        "ec2t_tf.export.kernels": ["*/*.c", "*/*.h", "flags.txt"],
+        "ec2t_tf.export.litert": ["*.c", "*.h", "flags.txt"],
         "ec2t_tf.export.tflm": ["*.c", "*.h", "*.cc"],
     },
     # `sources` is empty: export/kernels/build.py knows them.

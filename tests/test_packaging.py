@@ -89,7 +89,13 @@ def test_advice_names_extras_that_bring_the_package(installed: Path) -> None:
 
 
 def test_installed_package(installed: Path, tmp_path: Path) -> None:
-    for name in ("py.typed", "train/__main__.py", "export/c/board/startup.c"):
+    for name in (
+        "export/kernels/flags.txt",
+        "export/litert/flags.txt",
+        "py.typed",
+        "train/__main__.py",
+        "export/c/board/startup.c",
+    ):
         assert (installed / "ec2t_tf" / name).is_file()
     for source in set(ROOT.glob("export/**/*.[ch]")) - set(ROOT.glob("export/android/**/*")):
         assert (installed / "ec2t_tf" / source.relative_to(ROOT)).is_file()

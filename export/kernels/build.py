@@ -23,10 +23,16 @@ from pathlib import Path
 
 ROOM = Path(__file__).resolve().parent
 INCLUDE = ROOM / "include"
-# No fused multiply-adds: requantisation is exact to the last bit.
-COMPILE_FLAGS = ("-std=c11", "-O3", "-fno-math-errno", "-ffp-contract=off")
 STRICT_FLAGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
 ARCHITECTURE_ROOMS = {"x86_64": "x86", "aarch64": "arm64"}
+
+
+def flags_in(file: Path) -> tuple[str, ...]:
+    """A file of flags, one a line; CMake reads it too."""
+    return tuple(line for line in file.read_text().splitlines() if line.startswith("-"))
+
+
+COMPILE_FLAGS = flags_in(ROOM / "flags.txt")
 
 
 class CompilerMissing(RuntimeError):

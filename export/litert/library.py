@@ -16,7 +16,6 @@ from typing import Any
 ROOM = Path(__file__).resolve().parent
 NAME = "libec2t_litert.dylib" if sys.platform == "darwin" else "libec2t_litert.so"
 VARIABLE = "EC2T_LITERT_LIBRARY"
-FLAGS = ("-fvisibility=hidden", "-pthread", f"-I{ROOM}")
 LIBRARIES = ("-lm",)
 
 
@@ -48,11 +47,13 @@ def build(output: Path, *, target: Any = None, flags: Sequence[str] = ()) -> Pat
     Raises:
         CompilerMissing, CompileError: see export/kernels/build.py.
     """
-    return _kernels().build(
+    kernels = _kernels()
+    own = (*kernels.flags_in(ROOM / "flags.txt"), f"-I{ROOM}")
+    return kernels.build(
         output,
         target=target,
         extra_sources=sources(),
-        flags=(*FLAGS, *flags, *LIBRARIES),
+        flags=(*own, *flags, *LIBRARIES),
         shared=True,
     )
 

@@ -1,6 +1,8 @@
 """The shape of the native library, also for Android, and its Java class on a desktop JVM."""
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,15 +39,60 @@ def test_exports_its_entry_points_only_and_needs_libc_only(native_library):
     assert not re.search(r"TfLite|LiteRt|Py", undefined)
 
 
-def test_aarch64_library_is_fit_for_android(tmp_path):
-    """16 KiB segments and no text relocations; built with glibc's compiler, not the NDK's."""
+@pytest.fixture(scope="module")
+def android(tmp_path_factory):
+    """A folder with the library that Android's CMake builds, with glibc's compiler for aarch64."""
+    tool("cmake", "make", "aarch64-linux-gnu-gcc")
+    folder = tmp_path_factory.mktemp("android")
+    options = {
+        "CMAKE_SYSTEM_NAME": "Linux",
+        "CMAKE_SYSTEM_PROCESSOR": "aarch64",
+        "CMAKE_C_COMPILER": "aarch64-linux-gnu-gcc",
+        "CMAKE_C_FLAGS": " ".join(kernels.STRICT_FLAGS),
+        "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
+    }
+    definitions = [f"-D{name}={value}" for name, value in options.items()]
+    output_of("cmake", "-S", str(ANDROID), "-B", str(folder), *definitions)
+    output_of("cmake", "--build", str(folder))
+    return folder
+
+
+def test_android_compiles_what_build_py_compiles_with_the_same_flags(android):
+    commands = json.loads((android / "compile_commands.json").read_text())
+    compiled = {Path(entry["file"]).resolve() for entry in commands}
+    assert compiled == {*kernels.sources("aarch64"), *library.sources()}
+    flags = {*kernels.COMPILE_FLAGS, *kernels.flags_in(library.ROOM / "flags.txt")}
+    assert "-ffp-contract=off" in flags
+    for entry in commands:
+        words = shlex.split(entry["command"])
+        assert flags <= set(words), entry["file"]
+        assert [word for word in words if word.startswith(("-std", "-O"))] == ["-std=c11", "-O3"]
+
+
+def fused(file):
+    """Fused multiply-adds of floating point in an aarch64 file."""
+    return [
+        line
+        for line in output_of("aarch64-linux-gnu-objdump", "-d", str(file)).splitlines()
+        if re.search(r"\tf(?:n?madd|n?msub|mla|mls)\s", line)
+    ]
+
+
+def test_android_library_fuses_no_multiply_add(android, tmp_path):
+    """It would round otherwise than x86: the same sources without the flag do fuse."""
+    tool("aarch64-linux-gnu-objdump")
+    assert fused(android / "libec2t_litert.so") == []
     target = kernels.Target("aarch64", ("aarch64-linux-gnu-gcc",))
-    tool(*target.missing_tools(), "aarch64-linux-gnu-readelf")
-    file = library.build(
-        tmp_path / "libec2t_litert.so",
-        target=target,
-        flags=(*kernels.STRICT_FLAGS, "-Wl,-z,max-page-size=16384"),
+    other = kernels.build(
+        tmp_path / "fused.so", target=target, flags=["-ffp-contract=fast"], shared=True
     )
+    assert fused(other)
+
+
+def test_aarch64_library_is_fit_for_android(android):
+    """16 KiB segments and no text relocations."""
+    tool("aarch64-linux-gnu-readelf")
+    file = android / "libec2t_litert.so"
     headers = output_of("aarch64-linux-gnu-readelf", "-lW", str(file))
     alignments = re.findall(r"^\s+LOAD.*\s(0x[0-9a-f]+)$", headers, re.M)
     assert alignments
