@@ -24,7 +24,11 @@ from .packages import write_packages
 from .plan import ALIGNMENT, Block, Layout, place
 
 KERNELS = Path(kernels.__file__).parent / "cortex_m"
-TILES = {"list_tile.h": "EC2T_MCU_TILE", "dense_tile.h": "EC2T_MCU_DENSE_TILE"}
+TILES = {
+    "list_tile.h": "EC2T_MCU_TILE",
+    "dense_tile.h": "EC2T_MCU_DENSE_TILE",
+    "dot_conv.h": "EC2T_MCU_DOT_TILE",
+}
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def _uses(source: str, text: str) -> bool:
     """Whether generated C calls into a kernel file."""
     defined = r"^(?:WALK\(|[\w ]+?\b)(ec2t_\w+)[(,]"
     functions = re.findall(defined, (KERNELS / source).read_text(), re.M)
-    return any(f"{function}(" in text for function in functions)
+    return any(re.search(rf"\b{function}\b", text) for function in functions)
 
 
 def _memory(net: Lowering) -> tuple[dict[int, int], list[int], int]:
@@ -206,8 +210,8 @@ def _memory(net: Lowering) -> tuple[dict[int, int], list[int], int]:
     arena = place([*blocks.values(), *(s for s in scratches if s.size)])
     addresses = {key: blocks[id(root(layout))].offset for key, layout in distinct.items()}
     for step in net.steps:
-        for layout in (net.layouts[i] for i in step.inputs[:1]):
-            arena = max(arena, addresses[id(layout)] + layout.lead + step.reads())
+        for position, layout in enumerate(net.layouts[t] for t in step.inputs):
+            arena = max(arena, addresses[id(layout)] + layout.lead + step.reads(position))
     arena += -arena % ALIGNMENT
     return addresses, [max(s.offset, 0) for s in scratches], arena
 

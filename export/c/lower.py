@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from . import dsp_conv, walks
+from . import dot_conv, dsp_conv, walks
 from .arithmetic import (
     Multiplier,
     activation_range,
@@ -22,7 +23,7 @@ from .arithmetic import (
 from .code import Code, Names, array, channel_table, int8_channel_table
 from .graph import ACTIVATIONS, Graph, ModelError, Operator, Tensor
 from .int8_conv import Int8Conv
-from .lists import as_ternary, best_rice_parameter, distances, rice
+from .lists import Ternary, as_ternary, best_rice_parameter, distances, rice
 from .lookup import lookup_table
 from .operators import MANY_OUTPUTS, OPERATORS
 from .operators.movement import add_constant, rearrange
@@ -44,6 +45,12 @@ RICE_PIXELS = 16
 # Share of zeros from which index lists of a fully connected layer take fewer instructions than its
 # dense int8 kernel (make bench-mcu); never on M55.
 LISTS_PAY_FROM = {"m0": 0.06, "m3": 0.53, "m55": 2.0}
+# A ternary convolution on M55 is dense int8, at its flash, where that takes less than so much of
+# the instructions of its lists.
+DOT_PAYS_BELOW = {"size": 0.0, "balanced": 0.8, "speed": 1.0}
+LARGEST_GAP = 0xFF  # taps from a weight to the next that a byte holds
+MOST_GAP_TAPS = 0xF000  # the running sum of gaps has 16 bits
+MOST_VECTOR_MEAN = 22  # values whose mean Helium takes by a reciprocal
 _IN_PLANES = (
     "CONV_2D",
     "DEPTHWISE_CONV_2D",
@@ -337,6 +344,8 @@ class Lowering:
             self.output_range(op, tensors[target]),
         ).simplified()
         unit = conv.unit
+        dot = self._dot(conv, ternary if use_lists else None)
+        use_lists = use_lists and dot is None
 
         @cache
         def parts() -> _Lists | None:
@@ -353,7 +362,7 @@ class Lowering:
             entry = f"{names.inputs[0]} - {shift}" if shift else names.inputs[0]
             lists = parts()
             if lists is None or ternary is None:
-                return self._int8(conv, name, names, entry)
+                return self._int8(conv, dot, name, names, entry)
             minus, plus = ternary.minus, ternary.plus
             minus_count = (ternary.symbols == -1).sum(axis=1)
             plus_count = (ternary.symbols == 1).sum(axis=1)
@@ -363,6 +372,9 @@ class Lowering:
             tile = "tile_" + "_".join(map(str, numbers))
             groups = ", ".join(map(str, tiling.out_group))
             zeros = float((ternary.symbols == 0).mean())
+            decoder = ", ec2t_mcu_gap_list" if encoding == "EC2T_MCU_ENCODING_GAPS" else ""
+            if self.core == "m55" and not decoder:
+                decoder = ", 0"
             return Code(
                 [
                     array("uint16_t", f"taps_{n}", offsets),
@@ -374,7 +386,7 @@ class Lowering:
                     f"{encoding}, {k}, {multiplier if depthwise else 0}, {bits}, {tiling.count}, "
                     f"{tiling.across}, {tiling.in_row_step}, {tiling.in_tile_step}, "
                     f"{tiling.out_row_step}, {tiling.out_tile_step}, {clamp}, "
-                    f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile})}};",
+                    f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile}){decoder}}};",
                 ],
                 [
                     f"status = ec2t_mcu_list_conv_run(&layer_{n}, {entry}, {names.output}, "
@@ -387,14 +399,19 @@ class Lowering:
             )
 
         def scratch() -> int:
-            if parts() is None or ternary is None:
+            lists = parts()
+            if lists is None or ternary is None:
+                if dot is not None:
+                    return dot.scratch
                 return dsp_conv.scratch(conv) if self.core in DSP_CORES else 0
-            if self._plain(out):
+            if lists[2] == "EC2T_MCU_ENCODING_DISTANCES":
                 return 0
             most = int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
+            if lists[2] == "EC2T_MCU_ENCODING_GAPS":  # both lists are written eight at a time
+                return 2 * (most + 14) + 2 * weights.shape[1]
             return 4 * most + 2 * weights.shape[1]
 
-        def reads() -> int:
+        def reads(_: int) -> int:
             """Tiles at the end of a row, or below the last, read on; what they get is not used."""
             planes = (layout.channels - 1) * layout.plane
             last_tap = taps[-1][0] * layout.pitch + taps[-1][1] - top * layout.pitch - left
@@ -405,7 +422,7 @@ class Lowering:
                 last += (tiling.across - 1) * tiling.in_tile_step
                 last += tiling.in_group[-1] + group * strides[1]
                 of_lists = max(of_lists, last)
-            of_dense = (out.height - 1) * strides[0] * layout.pitch + (out.width + 8) * strides[1]
+            of_dense = (out.height - 1) * strides[0] * layout.pitch + (out.width + 15) * strides[1]
             return planes + last_tap + max(of_lists, of_dense) + 16
 
         def extent() -> int:
@@ -420,20 +437,49 @@ class Lowering:
         self.steps.append(
             Step(
                 name,
-                ("list_conv.c", "tiled_conv.c", *dsp_conv.SOURCES, "layout.c"),
+                (
+                    "list_conv.c",
+                    "gap_list.c",
+                    "tiled_conv.c",
+                    "dot_conv.c",
+                    *dsp_conv.SOURCES,
+                    "layout.c",
+                ),
                 (source,),
                 target,
                 emit,
                 scratch,
                 reads=reads,
-                flat=unit and (use_lists or self.core == "m55" or planes),
+                flat=unit and (use_lists or planes or (self.core == "m55" and dot is None)),
                 extent=extent,
             )
         )
 
-    def _int8(self, conv: Int8Conv, name: str, names: Names, entry: str) -> Code:
+    def _dot(self, conv: Int8Conv, ternary: Ternary | None) -> dot_conv.Plan | None:
+        """The plan of a convolution by dot products, where that is what it should be."""
+        if self.core != "m55":
+            return None
+        plan = dot_conv.plan(conv)
+        if plan is None or ternary is None:
+            return plan
+        out = conv.out
+        tiling = self._tiling(conv.source, out, conv.strides, conv.unit)
+        tiles = tiling.count * tiling.across
+        if conv.unit:  # perhaps as one row, with a border of one column
+            length = (out.height - 1) * (out.width + 1) + out.width
+            tiles = min(tiles, -(-length // (4 * self.group)))
+        gaps = self.optimize == "balanced"
+        lists = dot_conv.list_cost(ternary.symbols, tiles, gaps=gaps)
+        return plan if plan.cost < DOT_PAYS_BELOW[self.optimize] * lists else None
+
+    def _int8(
+        self, conv: Int8Conv, dot: dot_conv.Plan | None, name: str, names: Names, entry: str
+    ) -> Code:
         """The kernel call of an int8 convolution; `entry` is the address of the first tap under the
         first output pixel."""
+        code = dot_conv.dot_code(conv, dot, names, entry) if dot is not None else None
+        if code is not None:
+            return code
         if self.core in DSP_CORES:
             code = dsp_conv.code(conv, names, entry)
         else:
@@ -547,6 +593,12 @@ class Lowering:
             return None
         if self._plain(out):
             return "uint16_t", plain, "EC2T_MCU_ENCODING_DISTANCES", 0, 0, "distances"
+        if self.core == "m55" and self.optimize == "balanced" and symbols[0].size < MOST_GAP_TAPS:
+            gaps = [np.diff(np.flatnonzero(r == v), prepend=0) for r in symbols for v in (-1, 1)]
+            flat = np.concatenate(gaps)
+            if flat.max(initial=0) <= LARGEST_GAP:
+                encoding = "EC2T_MCU_ENCODING_GAPS"
+                return "uint8_t", flat.astype(np.uint8), encoding, 0, 8 * flat.size, "gaps"
         k = best_rice_parameter(symbols)
         stream, bits = rice(symbols, k)
         return "uint8_t", stream, "EC2T_MCU_ENCODING_RICE", k, bits, f"Rice k={k}"
@@ -710,6 +762,17 @@ class Lowering:
                 raise ModelError(f"{op.kind}: output shape does not follow from the input's.")
         clamp = self.clamp(op, self.graph.tensors[target])
         kind = int(op.kind == "MAX_POOL_2D")
+        inside = all(
+            pad == (0, 0) and (o - 1) * stride + k <= size
+            for pad, o, stride, k, size in zip(pads, outs, strides, kernels, sizes, strict=True)
+        )
+        vectors = inside and (kind or kernels == sizes or 2 <= prod(kernels) <= MOST_VECTOR_MEAN)
+        helium = self.core == "m55" and vectors
+
+        def reads(_: int) -> int:
+            """Eight windows are read at once, whatever is left of a row."""
+            last = (layout.channels - 1) * layout.plane + (sizes[0] - 1) * layout.pitch
+            return last + (outs[1] + 7) * strides[1] + kernels[1] if helium else 0
 
         def emit(names: Names) -> Code:
             n = names.index
@@ -720,12 +783,16 @@ class Lowering:
                     f"{kernels[1]}, {strides[0]}, {strides[1]}, {pads[0][0]}, {pads[1][0]}, "
                     f"{kind}, {clamp}}};"
                 ],
-                [f"ec2t_mcu_pool_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+                [
+                    f"ec2t_mcu_pool_{'helium_' if helium else ''}run(&layer_{n}, "
+                    f"{names.inputs[0]}, {names.output});"
+                ],
                 60,
             )
 
         name = f"{'max' if kind else 'average'} pool {kernels[0]}x{kernels[1]}"
-        self.steps.append(Step(name, ("pool.c", "layout.c"), (source,), target, emit))
+        sources = ("pool.c", "pool_helium.c", "layout.c")
+        self.steps.append(Step(name, sources, (source,), target, emit, reads=reads))
 
     def add_maps(self, op: Operator) -> None:
         """ADD of two maps of one layout."""
@@ -739,6 +806,14 @@ class Lowering:
         clamp = self.clamp(op, tensors[target])
         if min(ma.shift, mb.shift) < -29:
             raise ModelError(f"ADD {tensors[target].name!r}: scales too far apart to add.")
+        helium = self.core == "m55" and max(ma.shift, mb.shift) <= 0 and mo.shift < 0
+        function = f"ec2t_mcu_add_{'helium_' if helium else ''}run"
+
+        def reads(position: int) -> int:
+            """Eight are read at once, whatever is left of a row."""
+            x = (la, lb)[position]
+            last = (x.channels - 1) * x.plane + (x.height - 1) * x.pitch + x.width
+            return last + 7 if helium else 0
 
         def emit(names: Names) -> Code:
             n = names.index
@@ -750,7 +825,7 @@ class Lowering:
                     f"{ma.shift}, {mb.shift}, {mo.shift}, {clamp}}};"
                 ],
                 [
-                    f"ec2t_mcu_add_run(&layer_{n}, {names.inputs[0]}, {names.inputs[1]}, "
+                    f"{function}(&layer_{n}, {names.inputs[0]}, {names.inputs[1]}, "
                     f"{names.output}, (int32_t *)(void *){names.scratch});"
                 ],
                 84,
@@ -759,12 +834,13 @@ class Lowering:
         self.steps.append(
             Step(
                 "add",
-                ("elementwise.c", "layout.c"),
+                ("elementwise.c", "add_helium.c", "layout.c"),
                 (a, b),
                 target,
                 emit,
                 lambda: 2048,
                 in_place=True,
+                reads=reads,
             )
         )
 
@@ -777,6 +853,7 @@ class Lowering:
         elements = layout.height * layout.width
         real = float(scale_in) / float(scale_out)
         multiplier, shift = mean_multiplier(real, elements)
+        function = f"ec2t_mcu_mean_{'helium_' if self.core == 'm55' else ''}run"
 
         def emit(names: Names) -> Code:
             n = names.index
@@ -786,13 +863,14 @@ class Lowering:
                     f"{-zero_in * elements}, "
                     f"{multiplier}, {shift}, {{{zero_out}, -128, 127}}}};"
                 ],
-                [f"ec2t_mcu_mean_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+                [f"{function}(&layer_{n}, {names.inputs[0]}, {names.output});"],
                 40,
             )
             _spread(code, out, names)
             return code
 
-        self.steps.append(Step("mean", ("pool.c", "layout.c"), (source,), target, emit))
+        sources = ("pool.c", "pool_helium.c", "layout.c")
+        self.steps.append(Step("mean", sources, (source,), target, emit))
 
     def add_table(self, op: Operator, position: int, table: npt.NDArray[np.int8]) -> None:
         """Appends a step that looks up every element of an input."""

@@ -23,6 +23,7 @@ class Step:
     emit: Callable[[Names], Code]
     scratch: Callable[[], int] = lambda: 0
     in_place: bool = False
-    reads: Callable[[], int] = lambda: 0  # how far behind row 0, column 0 of the input it reads
+    # How far behind row 0, column 0 of an input it reads.
+    reads: Callable[[int], int] = lambda _: 0
     flat: bool = False  # may treat planes as one row if input and output have one pitch
     extent: Callable[[], int] = lambda: 0  # bytes from a plane's first that it may write

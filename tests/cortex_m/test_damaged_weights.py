@@ -79,10 +79,14 @@ def _statuses(
     return statuses
 
 
-@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
-def test_generated_net(tmp_path: Path, core: str) -> None:
+@pytest.mark.parametrize(
+    ("core", "optimize"), [("m0", "size"), ("m4", "size"), ("m55", "size"), ("m55", "balanced")]
+)
+def test_generated_net(tmp_path: Path, core: str, optimize: str) -> None:
+    """Rice streams, and the gaps of "balanced" on M55."""
     net = nets.NetBuilder((1, 8, 9, 6), seed=4)
-    to_c(net.finish(net.conv(net.input, 12, zeros=0.6)), tmp_path, core=core, optimize="size")
+    to_c(net.finish(net.conv(net.input, 12, zeros=0.8)), tmp_path, core=core, optimize=optimize)
+    assert ("ENCODING_GAPS" in (tmp_path / "model.c").read_text()) == (optimize == "balanced")
     model = tmp_path / "model.c"
     source = model.read_text()
     model.write_text(

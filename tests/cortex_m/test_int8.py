@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ec2t_tf.export.c import graph, to_c
+from ec2t_tf.export.c import OPTIMIZE, dot_conv, graph, to_c
+from ec2t_tf.export.c.arithmetic import Multiplier
+from ec2t_tf.export.c.int8_conv import Int8Conv
+from ec2t_tf.export.c.plan import Layout
 from tests import nets
-from tests.bench import qemu
+from tests.bench import mcu, qemu
 from tests.c import random_graphs
 from tests.c.test_dead_channels import deadened
 
@@ -33,6 +36,13 @@ CONVOLUTIONS: list[Shape] = [
     ((11, 3, 2), 9, (3, 6), (2, 1)),
     ((4, 4, 40), 7, (3, 3), (1, 1)),
     ((6, 6, 16), 16, (5, 5), (1, 1)),
+    # On M55 windows in several chunks, one with channels that pad it; patches of several strips.
+    ((4, 5, 180), 3, (3, 3), (1, 1)),
+    ((3, 9, 94), 2, (2, 2), (1, 2)),
+    ((3, 4, 550), 4, (1, 1), (1, 1)),
+    ((5, 6, 12), 6, (4, 3), (1, 1)),
+    ((9, 17, 2), 3, (2, 3), (1, 20)),
+    ((2, 3, 70), 5, (3, 3), (1, 1)),
 ]
 DEPTHWISE: list[Shape] = [
     ((12, 12, 4), 4, (3, 3), (1, 1)),
@@ -75,10 +85,49 @@ def _layer(shape: Shape, seed: int, *, depthwise: bool, change: Callable | None 
 
 @pytest.mark.parametrize("core", CORES)
 def test_shapes(tmp_path: Path, core: str) -> None:
-    shapes = [s for s in CONVOLUTIONS * 2 if core != "m55" or s[3][1] <= 2]
-    models = [_layer(s, i, depthwise=False) for i, s in enumerate(shapes)]
+    models = [_layer(s, i, depthwise=False) for i, s in enumerate(CONVOLUTIONS * 2)]
     models += [_layer(s, i, depthwise=True) for i, s in enumerate(DEPTHWISE * 2)]
     _same(core, models, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "kernel"),
+    [((16, 16, 32), 32, (3, 3)), ((49, 10, 1), 64, (10, 4)), ((25, 5, 64), 64, (1, 1))],
+)
+def test_the_cost_of_dot_products_is_what_they_take(
+    tmp_path: Path, size: tuple[int, int, int], channels: int, kernel: tuple[int, int]
+) -> None:
+    """Within a tenth: ternary layers are dense where the estimate says so."""
+    net = nets.NetBuilder((1, *size), seed=1)
+    stride = (2, 2) if kernel == (10, 4) else (1, 1)
+    x = net.conv(net.input, channels, kernel, stride, zeros=None)
+    rows, columns = net.shape(x)[1:3]
+    plan = dot_conv.plan(
+        Int8Conv(
+            np.ones((channels, size[2], *kernel), np.int8),
+            [0] * channels,
+            [Multiplier(1 << 30, -9)] * channels,
+            stride,
+            (1, 1),
+            0,
+            Layout(size[2], size[0], size[1], 0),
+            Layout(channels, rows, columns, 0),
+            0,
+            (-128, 127),
+        )
+    )
+    assert plan is not None
+    taken = mcu.layer(net.finish(x), "m55", tmp_path, optimize="speed")
+    assert plan.cost == pytest.approx(taken, rel=0.1)
+
+
+def test_ternary_layers_are_dense_where_that_is_cheaper(tmp_path: Path) -> None:
+    for zeros, dense in ((0.3, True), (0.5, True), (0.9, False)):
+        net = nets.NetBuilder((1, 16, 16, 32), seed=1)
+        model = net.finish(net.conv(net.input, 32, zeros=zeros))
+        for optimize in OPTIMIZE:
+            note = to_c(model, tmp_path, core="m55", optimize=optimize).layers[0].note
+            assert ("dot products" in note) == (dense and optimize != "size"), (zeros, optimize)
 
 
 def _factor(factor: float) -> Callable[[nets.NetBuilder, int], None]:

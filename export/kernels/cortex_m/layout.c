@@ -1,5 +1,9 @@
 #include "planar.h"
 
+#if defined(EC2T_MCU_HELIUM)
+#include <arm_mve.h>
+#endif
+
 void ec2t_mcu_fill(const ec2t_mcu_planar *layout, uint8_t *tensor, int32_t value) {
     const uint8_t byte = ec2t_mcu_byte(value);
     const uint8_t *end = tensor + layout->channels * layout->plane;
@@ -20,6 +24,26 @@ void ec2t_mcu_border(const ec2t_mcu_planar *layout, uint8_t *tensor, uint32_t ch
         return;
     uint8_t *row = tensor + channel * plane;
     uint8_t *const end = row + plane;
+#if defined(EC2T_MCU_HELIUM)
+    /* Scattered stores down the columns, eight rows each; then whole rows. */
+    const uint16x8_t bytes = vdupq_n_u16(byte);
+    const uint16x8_t places = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)pitch);
+    if (pitch <= 0xffffu / 7u) {
+        for (uint32_t x = width; x < pitch; ++x) {
+            uint8_t *p = row + x;
+            for (uint32_t y = 0; y < layout->height; y += 8u, p += 8u * pitch)
+                vstrbq_scatter_offset_p_u16(p, places, bytes, vctp16q(layout->height - y));
+        }
+    } else {
+        for (uint32_t y = 0; y < layout->height; ++y) {
+            for (uint32_t x = width; x < pitch; ++x)
+                row[y * pitch + x] = byte;
+        }
+    }
+    row += (uint32_t)layout->height * pitch;
+    for (; row < end; row += 16)
+        vstrbq_p_u8(row, vdupq_n_u8(byte), vctp8q((uint32_t)(end - row)));
+#else
     if (pitch - width == 1) {
         for (uint32_t y = layout->height; y; --y, row += pitch)
             row[width] = byte;
@@ -31,6 +55,7 @@ void ec2t_mcu_border(const ec2t_mcu_planar *layout, uint8_t *tensor, uint32_t ch
     }
     for (; row < end; ++row)
         *row = byte;
+#endif
 }
 
 void ec2t_mcu_frame(const ec2t_mcu_planar *layout, uint8_t *tensor) {

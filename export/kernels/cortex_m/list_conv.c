@@ -119,6 +119,28 @@ static ec2t_mcu_status decode(const ec2t_mcu_list_conv *layer, const ec2t_mcu_ch
     return EC2T_MCU_OK;
 }
 
+/* The lists of one channel of a stream, in `to`; `position` is that of the next channel. */
+static ec2t_mcu_status lists(const ec2t_mcu_list_conv *layer, const ec2t_mcu_channel *channel,
+                             uint32_t *position, const uint16_t *where, uint32_t taps, uint16_t *to,
+                             ec2t_mcu_fast *fast) {
+    fast->minus_list = to;
+#if defined(EC2T_MCU_HELIUM)
+    if (layer->encoding == EC2T_MCU_ENCODING_GAPS) {
+        const uint8_t *gaps = (const uint8_t *)layer->weights + *position;
+        uint16_t *const plus = to + (channel->minus_count + 7u) / 8u * 8u;
+        fast->plus_list = plus;
+        *position += (uint32_t)channel->minus_count + channel->plus_count;
+        return layer->gap_list(gaps, channel->minus_count, where, taps, to) &&
+                       layer->gap_list(gaps + channel->minus_count, channel->plus_count, where,
+                                       taps, plus)
+                   ? EC2T_MCU_OK
+                   : EC2T_MCU_CORRUPT;
+    }
+#endif
+    fast->plus_list = to + layer->most;
+    return decode(layer, channel, position, where, taps, to, to + layer->most);
+}
+
 /* A list of any length: lanes are emptied into the sums before they overflow. */
 static void long_list(const ec2t_mcu_list_conv *layer, const uint8_t *input, const uint16_t *list,
                       uint32_t count, int32_t value, int32_t *sums) {
@@ -218,26 +240,23 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
         rows = 1;
     }
     const uint32_t taps =
-        layer->encoding == EC2T_MCU_ENCODING_RICE ? tap_offsets(layer, scratch) : 0u;
+        layer->encoding == EC2T_MCU_ENCODING_DISTANCES ? 0u : tap_offsets(layer, scratch);
+    uint16_t *const decoded = scratch + taps;
     ec2t_mcu_lead(&layer->out, output);
     for (uint32_t o = 0; o < layer->out.channels; ++o) {
         const ec2t_mcu_channel *channel = &layer->channel[o];
         ec2t_mcu_fast fast;
-        if (layer->encoding == EC2T_MCU_ENCODING_RICE) {
-            if ((uint32_t)channel->minus_count + channel->plus_count > layer->most) {
-                return EC2T_MCU_CORRUPT;
-            }
-            uint16_t *minus = scratch + taps, *plus = minus + layer->most;
-            const ec2t_mcu_status status =
-                decode(layer, channel, &position, scratch, taps, minus, plus);
-            if (status != EC2T_MCU_OK)
-                return status;
-            fast.minus_list = minus;
-            fast.plus_list = plus;
-        } else {
+        if (layer->encoding == EC2T_MCU_ENCODING_DISTANCES) {
             fast.minus_list = stored;
             fast.plus_list = stored + channel->minus_count;
             stored = fast.plus_list + channel->plus_count;
+        } else if ((uint32_t)channel->minus_count + channel->plus_count > layer->most) {
+            return EC2T_MCU_CORRUPT;
+        } else {
+            const ec2t_mcu_status status =
+                lists(layer, channel, &position, scratch, taps, decoded, &fast);
+            if (status != EC2T_MCU_OK)
+                return status;
         }
         const int is_fast = tile && prepare(channel, layer->clamp.zero_point, &fast);
         const uint8_t *in =

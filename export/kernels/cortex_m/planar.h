@@ -88,14 +88,26 @@ typedef struct {
 typedef void (*ec2t_mcu_tile_fast)(const uint8_t *input, const ec2t_mcu_fast *channel,
                                    uint8_t *output);
 
-enum { EC2T_MCU_ENCODING_DISTANCES = 0, EC2T_MCU_ENCODING_RICE = 1 };
+enum {
+    EC2T_MCU_ENCODING_DISTANCES = 0,
+    EC2T_MCU_ENCODING_RICE = 1,
+    EC2T_MCU_ENCODING_GAPS = 2 /* Helium: a byte each; see ec2t_mcu_gap_list */
+};
+
+#if defined(EC2T_MCU_HELIUM)
+/* One list from gaps: per weight the number of taps from the one before, the first from tap 0.
+ * Writes byte distances; `where` is the byte offset of each of `taps` taps. `list` has room for
+ * `count` rounded up to 8. Returns 0 where a gap leads outside. */
+int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
+                      uint16_t *list);
+#endif
 
 /* A convolution whose weights are lists. Tiles cover an output plane row by row, or the plane taken
  * as one long row; `taps` are the byte offsets of one channel's kernel positions. */
 typedef struct {
     ec2t_mcu_planar in, out;
     const ec2t_mcu_channel *channel;
-    const void *weights; /* uint16_t distances, or the bytes of a Rice stream and 4 more */
+    const void *weights; /* uint16_t distances, the bytes of a Rice stream and 4 more, or gaps */
     const uint16_t *taps;
     uint16_t tap_count;
     uint16_t most; /* weights other than 0 of any channel: the room of a list in scratch */
@@ -110,10 +122,14 @@ typedef struct {
     uint16_t out_group[4]; /* bytes from a tile's first pixel to each group, in the output */
     ec2t_mcu_tile_sums sums;
     ec2t_mcu_tile_fast fast; /* or none */
+#if defined(EC2T_MCU_HELIUM)
+    int (*gap_list)(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
+                    uint16_t *list); /* ec2t_mcu_gap_list for gaps */
+#endif
 } ec2t_mcu_list_conv;
 
-/* `scratch`: 4 * most bytes and 2 for every tap of a channel for a Rice stream, none for
- * distances. */
+/* `scratch`: none for distances; else 2 bytes for every tap of a channel, and 4 * most for a Rice
+ * stream or 2 * (most + 14) for gaps. */
 ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const uint8_t *input,
                                        uint8_t *output, uint16_t *scratch);
 
@@ -245,6 +261,9 @@ typedef struct {
 /* `tables`: scratch for 512 int32. */
 void ec2t_mcu_add_run(const ec2t_mcu_add *layer, const uint8_t *a, const uint8_t *b,
                       uint8_t *output, int32_t *tables);
+/* The same on Helium; shifts of the inputs at most 0, of the output less. */
+void ec2t_mcu_add_helium_run(const ec2t_mcu_add *layer, const uint8_t *a, const uint8_t *b,
+                             uint8_t *output, int32_t *tables);
 
 typedef struct {
     ec2t_mcu_planar in, out;
@@ -252,6 +271,9 @@ typedef struct {
     ec2t_mcu_clamp clamp;
 } ec2t_mcu_pool;
 void ec2t_mcu_pool_run(const ec2t_mcu_pool *layer, const uint8_t *input, uint8_t *output);
+/* The same on Helium, no window beyond the input. The mean of a window that does not cover the
+ * input is of at least 2 and at most 22 values. */
+void ec2t_mcu_pool_helium_run(const ec2t_mcu_pool *layer, const uint8_t *input, uint8_t *output);
 
 /* Mean over rows and columns. */
 typedef struct {
@@ -260,6 +282,7 @@ typedef struct {
     ec2t_mcu_clamp clamp;
 } ec2t_mcu_mean;
 void ec2t_mcu_mean_run(const ec2t_mcu_mean *layer, const uint8_t *input, uint8_t *output);
+void ec2t_mcu_mean_helium_run(const ec2t_mcu_mean *layer, const uint8_t *input, uint8_t *output);
 
 /* Over the channels of each pixel, border left alone; the output has scale 1/256 and zero point
  * -128. Fixed point, as TensorFlow Lite's reference. */
