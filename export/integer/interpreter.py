@@ -26,6 +26,9 @@ class Interpreter:
         on x86-64, with the builtin kernel where XNNPACK leaves an operator; "builtin" is LiteRT
         without its default delegate, one thread; "micro" is TensorFlow Lite Micro.
 
+    Attributes:
+      state: what is kept from call to call.
+
     Raises:
       NotExactError: an operator is not known bit for bit in this rounding.
     """
@@ -34,10 +37,10 @@ class Interpreter:
         if rounding not in ROUNDINGS:
             raise ValueError(f"rounding must be among {ROUNDINGS}. Received: {rounding!r}.")
         self.graph, self.rounding = graph, rounding
-        self._xp, self._state = NumPyArrays(), State()
-        self._program = Program(graph, rounding, self._xp, self._state)
+        self._xp, self.state = NumPyArrays(), State()
+        self._program = Program(graph, rounding, self._xp, self.state)
         start = graph.initial
-        self._initial = start and Program(start, rounding, self._xp, self._state)
+        self._initial = None if start is None else Program(start, rounding, self._xp, self.state)
         self.reset()
 
     @property
@@ -47,8 +50,8 @@ class Interpreter:
 
     def reset(self) -> None:
         """Begins anew: every state has its initial value."""
-        self._state.clear()
-        if isinstance(self._initial, Program):
+        self.state.clear()
+        if self._initial is not None:
             self._initial.run(())
 
     def __call__(self, *inputs: Any) -> Any:
@@ -63,7 +66,7 @@ class Interpreter:
             the call before.
         """
         values = self._entered(inputs)
-        self._state.begin(len(values[0]) if values else 1)
+        self.state.begin(len(values[0]) if values else 1)
         found = self._program.run(values)
         outputs = [
             _left(value, self.graph.tensors[index])

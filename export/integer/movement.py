@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from .node import INTEGERS, Node, Step, rule, zero_of
 
@@ -33,10 +34,9 @@ def transpose(node: Node) -> Step:
 
 @rule("REVERSE_V2", types=ANY, micro=())
 def reverse(node: Node) -> Step:
-    rank = len(node.output.shape)
-    axes = {int(axis) % rank for axis in node.constant(1).reshape(-1)}
-    place = (slice(None), *(slice(None, None, -1 if a in axes else 1) for a in range(rank)))
-    return lambda x, *_: x[place]
+    xp, rank = node.xp, len(node.output.shape)
+    axes = tuple(int(axis) % rank + 1 for axis in node.constant(1).reshape(-1))
+    return lambda x, *_: xp.flip(x, axis=axes)
 
 
 # -- parts -------------------------------------------------------------------------------------
@@ -50,6 +50,7 @@ def strided_slice(node: Node) -> Step:
     if ellipsis or new:
         raise node.refused("its ellipsis and new-axis masks are not known")
     place: list[Any] = [slice(None)]
+    turned = []
     for axis, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
         size = entry.shape[axis]
         if shrink >> axis & 1:
@@ -58,11 +59,18 @@ def strided_slice(node: Node) -> Step:
             continue
         first = None if begin_mask >> axis & 1 else int(begin)
         last = None if end_mask >> axis & 1 else int(end)
-        place.append(slice(*slice(first, last, int(stride)).indices(size)))
-        if stride < 0 and place[-1].stop < 0:
-            place[-1] = slice(place[-1].start, None, int(stride))
-    where = tuple(place)
-    return lambda x, *_: xp.reshape(x[where], (-1, *out.shape))
+        places = range(*slice(first, last, int(stride)).indices(size))
+        if stride < 0:
+            turned.append(axis + 1)
+            places = places[::-1]
+        place.append(slice(places.start, places.stop, places.step))
+    where, over = tuple(place), tuple(turned)
+
+    def run(x: Any, *_: Any) -> Any:
+        x = x[where]
+        return xp.reshape(xp.flip(x, axis=over) if over else x, (-1, *out.shape))
+
+    return run
 
 
 @rule("SLICE", types=ANY)
@@ -175,12 +183,27 @@ def pad(node: Node) -> Step:
     return lambda x, *_: xp.pad(x, border, constant_values=fill)
 
 
+def _mirrored(
+    size: int, before: int, after: int, mode: Literal["reflect", "symmetric"]
+) -> npt.NDArray[np.int64]:
+    """Which element each place along a padded axis takes."""
+    return np.pad(np.arange(size), (before, after), mode=mode)
+
+
 @rule("MIRROR_PAD", types=ANY)
 def mirror_pad(node: Node) -> Step:
-    xp = node.xp
-    border = [(0, 0), *((int(a), int(b)) for a, b in node.constant(1))]
-    mode = "symmetric" if node.option("mode", 0) in (1, "symmetric") else "reflect"
-    return lambda x, *_: xp.pad(x, border, mode=mode)
+    xp, reflect = node.xp, node.option("mode", 0) in (0, "reflect")
+    places = [
+        xp.constant(_mirrored(size, int(before), int(after), "reflect" if reflect else "symmetric"))
+        for size, (before, after) in zip(node.input(0).shape, node.constant(1), strict=True)
+    ]
+
+    def run(x: Any, _: Any) -> Any:
+        for axis, place in enumerate(places, 1):
+            x = xp.take(x, place, axis=axis)
+        return x
+
+    return run
 
 
 # -- depth and space ---------------------------------------------------------------------------

@@ -87,12 +87,12 @@ class Node:
         ]
 
     def alike(self, given: Sequence[Any]) -> list[Any]:
-        """`filled`, and a constant or a fresh state repeated for every sample."""
-        values = self.filled(given)
-        count = max(value.shape[0] for value in values) if not self.xp.traceable else None
-        if count is None or all(value.shape[0] == count for value in values):
-            return values
-        return [self.xp.broadcast_to(value, (count, *value.shape[1:])) for value in values]
+        """`filled`, the constants repeated for every sample."""
+        xp, count = self.xp, self.state.samples
+        return [
+            value if held is not None else xp.broadcast_to(value, (count, *value.shape[1:]))
+            for held, value in zip(given, self.filled(given), strict=True)
+        ]
 
     def option(self, name: str, default: Any = None) -> Any:
         value = self.options.get(name)

@@ -6,6 +6,7 @@ numbers, and whole numbers below 2^24 (float32) or 2^53 (float64) are exact in a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,17 +79,15 @@ class NumPyArrays:
 
     @staticmethod
     def fixed_point(
-        sums: Array,
-        multiplier: Array,
-        shift: Array,
-        halves: Halves,
-        zero: int,
-        low: int,
-        high: int,
-    ) -> Array:
-        """int32 codes: `multiplied` sums plus `zero`, limited to low to high."""
-        codes = multiplied(sums, multiplier, shift, halves=halves)
-        return np.clip(codes + zero, low, high).astype(np.int32)
+        multiplier: Array, shift: Array, halves: Halves, zero: int, low: int, high: int
+    ) -> Callable[[Array], Array]:
+        """int32 sums to int32 codes: `multiplied`, plus `zero`, limited to low to high."""
+
+        def finish(sums: Array) -> Array:
+            codes = multiplied(sums, multiplier, shift, halves=halves)
+            return np.clip(codes + zero, low, high).astype(np.int32)
+
+        return finish
 
 
 def _wide(largest: int) -> type:

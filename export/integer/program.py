@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ec2t_tf.export.graph import Graph
 
-from .node import Node, prepare
+from .node import Node, Step, prepare
 from .state import State
 
 
@@ -17,12 +17,21 @@ class Program:
     Args:
       xp: the array library, such as `NumPyArrays`.
       state: what is kept between runs.
+      prepare: makes the step of an operator.
 
     Raises:
       NotExactError: an operator is not known bit for bit in this rounding.
     """
 
-    def __init__(self, graph: Graph, rounding: str, xp: Any, state: State) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        rounding: str,
+        xp: Any,
+        state: State,
+        *,
+        prepare: Callable[[Node], Step] = prepare,
+    ) -> None:
         self.graph = graph
         self._steps = [
             (operator, prepare(Node(graph, operator, number, rounding, xp, state)))

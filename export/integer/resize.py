@@ -66,14 +66,15 @@ def resize_bilinear(node: Node) -> Step:
         def between(row: Any) -> Any:
             line = xp.take(x, row, axis=2)
             first, second = xp.take(line, lefts, axis=3), xp.take(line, rights, axis=3)
-            return (first << bits) + (second - first) * across
+            return first * (1 << bits) + (second - first) * across
 
         top, bottom = between(tops), between(bottoms)
-        total = (top << bits) + (bottom - top) * down
+        total = top * (1 << bits) + (bottom - top) * down
         half = 1 << (2 * bits - 1)
         if fast:
-            return (total + half) >> (2 * bits)
-        return xp.sign(total) * ((xp.abs(total) + half) >> (2 * bits))  # halves away from zero
+            return xp.right_shift(total + half, 2 * bits)
+        away = xp.right_shift(xp.abs(total) + half, 2 * bits)  # halves away from zero
+        return xp.sign(total) * away
 
     return run
 

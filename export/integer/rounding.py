@@ -56,7 +56,8 @@ def by_pairs(
     multiplier, shift = np.array(pairs, np.int64).T
     low, high = activation_range(node) if bounds is None else bounds
     offset = zero_of(node.output) if zero is None else zero
-    return lambda sums: node.xp.fixed_point(sums, multiplier, shift, halves, offset, low, high)
+    finish: Finish = node.xp.fixed_point(multiplier, shift, halves, offset, low, high)
+    return finish
 
 
 def half_even(node: Node, real: npt.ArrayLike) -> Finish:

@@ -6,17 +6,16 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .node import INTEGERS, Node, Step, rule
+from .node import INTEGERS, Node, Step, rule, zero_of
 
 
 class State:
     """Values by key, one for each of `samples` streams."""
 
     def __init__(self) -> None:
-        self.samples = 1
-        self.values: dict[Hashable, npt.NDArray[Any]] = {}
+        self.samples: Any = 1
+        self.values: dict[Hashable, Any] = {}
 
     def clear(self) -> None:
         self.values.clear()
@@ -35,16 +34,16 @@ class State:
                 )
         self.samples = samples
 
-    def read(self, key: Hashable, start: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def read(self, key: Hashable, start: Any, xp: Any = np) -> Any:
         """The value (samples, ...), from `start` (1, ...) where nothing was written."""
         value = self.values.get(key, start)
-        return np.broadcast_to(value, (self.samples, *value.shape[1:]))
+        return xp.broadcast_to(value, (self.samples, *value.shape[1:]))
 
 
 # -- variables ---------------------------------------------------------------------------------
 
 
-@rule("VAR_HANDLE", types=("resource",), host=True)
+@rule("VAR_HANDLE", types=("resource",))
 def var_handle(node: Node) -> Step:
     """A variable's handle: its name, as an array of one object."""
     name = (node.option("container", ""), node.option("shared_name", ""))
@@ -53,15 +52,15 @@ def var_handle(node: Node) -> Step:
     return lambda: handle
 
 
-@rule("READ_VARIABLE", types=(*INTEGERS, "float32"), host=True)
+@rule("READ_VARIABLE", types=(*INTEGERS, "float32"))
 def read_variable(node: Node) -> Step:
-    state, out = node.state, node.output
-    start = np.full((1, *out.shape), int(out.zero_point[0]) if out.zero_point.size else 0)
-    start = start.astype(np.float32 if out.dtype == "float32" else np.int32)
-    return lambda handle: state.read(handle[0], start)
+    xp, out = node.xp, node.output
+    filled = np.full((1, *out.shape), zero_of(out), np.dtype(out.dtype))
+    start = xp.constant(filled)
+    return lambda handle: node.state.read(handle[0], start, xp)
 
 
-@rule("ASSIGN_VARIABLE", types=("resource",), host=True)
+@rule("ASSIGN_VARIABLE", types=("resource",))
 def assign_variable(node: Node) -> Step:
     def run(*given: Any) -> Any:
         handle, value = node.filled(given)
@@ -71,7 +70,7 @@ def assign_variable(node: Node) -> Step:
     return run
 
 
-@rule("CALL_ONCE", types=("none",), host=True)
+@rule("CALL_ONCE", types=("none",))
 def call_once(_: Node) -> Step:
     """The interpreter has run the graph's `initial` already."""
     return lambda: ()

@@ -58,6 +58,11 @@ def strided_slice(rng: np.random.Generator) -> Graph:
             begin, stride = shown[0] % size, 1
         else:
             kept.append(len(range(begin, end, stride)))
+        if rng.integers(5) == 0 and not masks[4] >> axis & 1 and size > 1:  # backwards
+            begin, end, stride = size - 1, net.size(0, size - 2), -stride
+            shown = [begin, end]
+            masks[0], masks[1] = masks[0] & ~(1 << axis), masks[1] & ~(1 << axis)
+            kept[-1] = len(range(begin, end, stride))
         begins.append(shown[0])
         ends.append(shown[1])
         strides.append(stride)

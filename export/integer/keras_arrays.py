@@ -1,0 +1,191 @@
+"""The array library of the rules: `keras.ops`, traceable on TensorFlow, JAX and PyTorch.
+
+Everything fits 32 bits. Sums of products are float32 products of whole numbers, exact below 2^24
+whatever the order and also in TensorFloat-32; where they could be larger, one factor is split in
+two. The runtimes' fixed point, which multiplies in 64 bits, is a guess in float32 that a table of
+the least sum of each code corrects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from ec2t_tf.export.graph.multipliers import Halves, multiplied
+
+_EXACT = 1 << 24
+_SPLIT = 16
+_MOST_CODES = 1 << 10  # of an output whose thresholds are tabled
+
+
+class NotTraceableError(ValueError):
+    """An operator that `keras.ops` does not compute here; NumPy does."""
+
+
+class KerasArrays:
+    """The names of `keras.ops`, and what the rules want besides."""
+
+    traceable = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(ops, name)
+
+    @staticmethod
+    def constant(values: npt.ArrayLike) -> Any:
+        values = np.asarray(values)
+        return ops.convert_to_tensor(
+            values.astype(np.float32 if values.dtype.kind == "f" else np.int32)
+        )
+
+    @staticmethod
+    def integers(x: Any) -> Any:
+        return ops.cast(x, "int32")
+
+    @staticmethod
+    def floats(x: Any) -> Any:
+        return ops.cast(x, "float32")
+
+    @staticmethod
+    def look_up(table: Any, place: Any) -> Any:
+        # While a model is built, backends feed arbitrary numbers.
+        return ops.take(table, ops.clip(place, 0, table.shape[0] - 1), axis=0)
+
+    def _exact(self, product: Callable[[Any], Any], x: Any, largest: int) -> Any:
+        """int32 of a product that is linear in x, |x| <= 255."""
+        if largest < _EXACT:
+            return self.integers(ops.round(product(self.floats(x))))
+        if largest * (_SPLIT + 1) // 255 >= _EXACT:
+            raise NotTraceableError(f"sums up to {largest} need more than two parts")
+        high = ops.floor_divide(x, _SPLIT)
+        low = x - high * _SPLIT
+        parts = [self.integers(ops.round(product(self.floats(part)))) for part in (high, low)]
+        return parts[0] * _SPLIT + parts[1]
+
+    def matmul(self, x: Any, weights: Any, largest: int) -> Any:
+        factor = self.floats(weights)
+        return self._exact(lambda part: ops.matmul(part, factor), x, largest)
+
+    def convolve(
+        self,
+        x: Any,
+        weights: Any,
+        stride: tuple[int, int],
+        dilation: tuple[int, int],
+        largest: int,
+    ) -> Any:
+        kernel = self.floats(weights)
+        both = max(stride) > 1 and max(dilation) > 1  # the backends do one of the two
+        moved = (1, 1) if both else tuple(stride)
+
+        def product(part: Any) -> Any:
+            return ops.conv(part, kernel, moved, "valid", "channels_last", tuple(dilation))
+
+        sums = self._exact(product, x, largest)
+        return sums[:, :: stride[0], :: stride[1]] if both else sums
+
+    def fixed_point(
+        self,
+        multiplier: npt.NDArray[np.int64],
+        shift: npt.NDArray[np.int64],
+        halves: Halves,
+        zero: int,
+        low: int,
+        high: int,
+    ) -> Callable[[Any], Any]:
+        """int32 sums to int32 codes, in 32 bits.
+
+        float32 is at most one code off; the least sum of each code, found here in 64 bits, corrects
+        it.
+        """
+        if high - low > _MOST_CODES:
+            raise NotTraceableError(f"an output of {high - low + 1} codes is not tabled")
+        if not isinstance(halves, str) and halves.ndim > 1:  # by place, not by channel
+            up, away = (
+                self.fixed_point(multiplier, shift, how, zero, low, high) for how in ("up", "away")
+            )
+            where = self.constant(halves.astype(np.int32))
+            return lambda sums: ops.where(where == 1, up(sums), away(sums))
+        if not isinstance(halves, str):
+            multiplier, shift = (np.broadcast_to(v, halves.shape) for v in (multiplier, shift))
+            halves = halves[:, None]
+        least = _least(multiplier[:, None], shift[:, None], halves, zero, low, high)
+        channels, width = least.shape
+        table = self.constant(least.reshape(-1))
+        rows = self.constant(width * np.arange(channels))
+        factor = self.constant((multiplier * 2.0 ** (shift - 31.0)).astype(np.float32))
+
+        def finish(sums: Any) -> Any:
+            near = ops.clip(ops.round(self.floats(sums) * factor) + zero, low, high)
+            near = self.integers(near) - low
+            place = near + rows
+            below = self.integers(sums < self.look_up(table, place))
+            above = self.integers(sums >= self.look_up(table, place + 1))
+            return near + low - below + above
+
+        return finish
+
+    @staticmethod
+    def host(
+        function: Callable[..., Any], given: Sequence[Any], shapes: Sequence[tuple[Any, ...]]
+    ) -> Any:
+        """int32 results, (samples, *shape) each, that NumPy computes from int32 values."""
+        backend = keras.backend.backend()
+        place = [i for i, value in enumerate(given) if value is not None]
+        values = [given[i] for i in place]
+
+        def call(*arrays: Any) -> list[npt.NDArray[np.int32]]:
+            full: list[Any] = [None] * len(given)
+            for i, array in zip(place, arrays, strict=True):
+                full[i] = np.asarray(array)
+            found = function(*full)
+            parts = found if isinstance(found, tuple) else (found,)
+            return [np.ascontiguousarray(part, np.int32) for part in parts]
+
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            results = tf.numpy_function(call, values, [tf.int32] * len(shapes))
+            results = results if isinstance(results, list) else [results]
+            for result, shape in zip(results, shapes, strict=True):
+                result.set_shape((values[0].shape[0], *shape))
+        elif backend == "jax":
+            import jax
+
+            count = values[0].shape[0]
+            wanted = [jax.ShapeDtypeStruct((count, *shape), np.int32) for shape in shapes]
+            results = jax.pure_callback(call, wanted, *values)
+        else:
+            arrays = [ops.convert_to_numpy(value) for value in values]
+            results = [ops.convert_to_tensor(part) for part in call(*arrays)]
+        return tuple(results) if len(shapes) > 1 else results[0]
+
+
+def _least(
+    multiplier: npt.NDArray[np.int64],
+    shift: npt.NDArray[np.int64],
+    halves: Halves,
+    zero: int,
+    low: int,
+    high: int,
+) -> npt.NDArray[np.int32]:
+    """The least int32 sum that becomes each code or more, for the codes low to high + 1; one row a
+    channel."""
+    codes = np.arange(low + 1, high + 1)
+    channels = multiplier.shape[0]
+    # A factor above 1 shifts the sum to the left, in 64 bits here.
+    bound = np.int64(1 << 31) >> np.maximum(shift, 0)
+    bottom = np.broadcast_to(-bound, (channels, codes.size))
+    top = np.broadcast_to(bound - 1, (channels, codes.size))
+    for _ in range(32):
+        middle = (bottom + top) >> 1
+        reached = multiplied(middle, multiplier, shift, halves=halves) + zero >= codes
+        bottom, top = np.where(reached, bottom, middle + 1), np.where(reached, middle, top)
+    ends = ((0, 0), (1, 1))
+    return np.pad(bottom, ends, constant_values=((0, 0), (-(1 << 31), (1 << 31) - 1))).astype(
+        np.int32
+    )
