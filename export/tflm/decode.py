@@ -5,17 +5,17 @@ Runs on the unmodified library: no operator of ours, only MicroMutableOpResolver
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass, replace
+import dataclasses
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from ec2t_tf import files
 
-from ..c import graph as graph_module
+from ..graph import Graph, Operator, Tensor
+from ..graph.ternary import kernel_of
+from ..tflite.reader import read
+from ..tflite.writer import write
 from .signs import negate_mirrored
 from .streams import Stream, StreamError, huffman, look_up
 
@@ -25,7 +25,7 @@ _TARGETS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 HUFFMAN_PIXELS = 16
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class LayerStream:
     """One weight tensor: `kind` "huffman", "lut" or "int8" with `reason`; bytes in the file."""
 
@@ -39,7 +39,7 @@ class LayerStream:
     negated: int = 0  # channels that became like the others, see signs.py
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class TflmReport:
     """What `to_tflm` did; sizes in bytes."""
 
@@ -83,64 +83,54 @@ def to_tflm(
         the int8 file computes.
 
     Raises:
-        ModelError: The file is damaged.
+        FileError: The file is damaged.
         ValueError: `streams` is none of the three.
     """
     if streams not in ("auto", "huffman", "lut"):
         raise ValueError(f"streams must be auto, huffman or lut. Received: {streams!r}.")
-    if isinstance(model, (str, Path)):
-        model = Path(model).read_bytes()
-    size_before = len(model)
-    negated: dict[str, int] = {}
+    content = model if isinstance(model, bytes) else Path(model).read_bytes()
+    graph = read(content)
+    negated: dict[int, int] = {}
     if negative_scales and streams != "lut":
-        model, negated = negate_mirrored(model)
-    checked = graph_module.read(model, negative_scales=True)
-    try:
-        parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise graph_module.ModelError(f"the .tflite file is damaged ({error}).") from error
-    graph = parsed.subgraphs[0]
-    if len(parsed.subgraphs) != 1:
-        raise graph_module.ModelError(
-            f"one subgraph is required. Received: {len(parsed.subgraphs)}."
-        )
-    chosen: dict[int, tuple[Stream, int]] = {}  # weight tensor -> stream, ancillary tensor
+        graph, negated = negate_mirrored(graph)
+    graph = dataclasses.replace(graph, tensors=list(graph.tensors))
+    chosen: dict[int, Stream | None] = {}
+    tables: dict[int, int] = {}  # weight tensor -> ancillary tensor
     reports: dict[int, LayerStream] = {}
-    operators = []
-    code: int | None = None
-    for number, op in enumerate(graph.operators):
-        op.inputs = [int(i) for i in op.inputs]
-        kind = checked.operators[number].kind
-        index = op.inputs[1] if kind in _TARGETS and len(op.inputs) > 1 else -1
-        tensor = checked.tensors[index] if index >= 0 else None
-        if tensor is not None and tensor.data is not None and tensor.dtype == np.int8:
-            if index not in reports:
-                output = checked.tensors[checked.operators[number].outputs[0]].shape
-                stream, reports[index] = _choose(tensor, kind, output, streams)
-                reports[index] = replace(reports[index], negated=negated.get(tensor.name, 0))
-                if stream is not None:
-                    chosen[index] = (stream, _replace(parsed, index, stream))
-            if index in chosen:
-                if code is None:
-                    code = _operator_code(parsed)
-                decoded = _decoded(graph, index, tensor)
-                decode = schema.OperatorT()
-                decode.opcodeIndex = code
-                decode.inputs, decode.outputs = [index, chosen[index][1]], [decoded]
-                operators.append(decode)
-                op.inputs[1] = decoded
-        operators.append(op)
-    graph.operators = operators
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(parsed.Pack(builder), b"TFL3")
-    result = bytes(builder.Output())
+    operators: list[Operator] = []
+    weights: dict[int, Tensor] = {}
+    for operator in graph.operators:
+        kernel = kernel_of(graph, operator) if operator.kind in _TARGETS else None
+        index = kernel[0] if kernel is not None else -1
+        if kernel is not None and kernel[1].dtype == "int8" and kernel[1].storage == "dense":
+            if index not in chosen:
+                output = graph.tensors[operator.outputs[0]].shape
+                chosen[index], report = _choose(kernel[1], operator.kind, output, streams)
+                reports[index] = dataclasses.replace(report, negated=negated.get(index, 0))
+                weights[index] = kernel[1]
+            stream = chosen[index]
+            if stream is not None:
+                if index not in tables:
+                    tables[index] = _ancillary(graph, weights[index], stream)
+                decoded = _decoded(graph, weights[index])
+                operators.append(
+                    Operator("TFLM_DECODE", (index, tables[index]), (decoded,), custom=b"")
+                )
+                inputs = (operator.inputs[0], decoded, *operator.inputs[2:])
+                operator = dataclasses.replace(operator, inputs=inputs)  # noqa: PLW2901
+        operators.append(operator)
+    for index in tables:
+        stream = chosen[index]
+        assert stream is not None
+        graph.tensors[index] = _bytes(weights[index].name or "weights", stream.encoded)
+    result = write(dataclasses.replace(graph, operators=operators))
     if path is not None:
         files.write_bytes(path, result)
-    return result, TflmReport(size_before, len(result), tuple(reports.values()))
+    return result, TflmReport(len(content), len(result), tuple(reports.values()))
 
 
 def _choose(
-    tensor: graph_module.Tensor, kind: str, output: tuple[int, ...], streams: str
+    tensor: Tensor, kind: str, output: tuple[int, ...], streams: str
 ) -> tuple[Stream | None, LayerStream]:
     weights = tensor.data
     assert weights is not None
@@ -179,44 +169,20 @@ def _unchanged(name: str, size: int, reason: str) -> LayerStream:
     return LayerStream(name, "int8", size, size, size, 8.0, f"({reason})")
 
 
-def _replace(model: schema.ModelT, index: int, stream: Stream) -> int:
-    """Puts the stream in the weight tensor's place; returns the new ancillary tensor."""
-    graph = model.subgraphs[0]
-    tensor = graph.tensors[index]
-    name = tensor.name or b"weights"
-    for data in (stream.encoded, stream.ancillary):
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(data, np.uint8)
-        model.buffers.append(buffer)
-    used = [t.buffer for t in graph.tensors]
-    if used.count(tensor.buffer) == 1:
-        model.buffers[tensor.buffer].data = None
-    quantisation, shape = tensor.quantization, list(tensor.shape)
-    graph.tensors.append(_tensor([len(stream.ancillary)], len(model.buffers) - 1, name + b"_table"))
-    graph.tensors[index] = _tensor([len(stream.encoded)], len(model.buffers) - 2, name)
-    graph.tensors[index].decoded = (quantisation, shape)
+def _bytes(name: str, content: bytes) -> Tensor:
+    """A constant of bytes, without scales."""
+    data = np.frombuffer(content, np.uint8)
+    return Tensor(
+        name, data.shape, "uint8", np.zeros(0, np.float32), np.zeros(0, np.int64), data=data
+    )
+
+
+def _ancillary(graph: Graph, weights: Tensor, stream: Stream) -> int:
+    graph.tensors.append(_bytes((weights.name or "weights") + "_table", stream.ancillary))
     return len(graph.tensors) - 1
 
 
-def _decoded(graph: schema.SubGraphT, index: int, tensor: graph_module.Tensor) -> int:
-    quantisation, shape = graph.tensors[index].decoded
-    decoded = _tensor(shape, 0, (graph.tensors[index].name or b"") + b"_decoded")
-    decoded.type = schema.TensorType.INT8
-    decoded.quantization = quantisation
-    graph.tensors.append(decoded)
+def _decoded(graph: Graph, weights: Tensor) -> int:
+    """What a DECODE operator writes: the weights, as a tensor that is computed."""
+    graph.tensors.append(dataclasses.replace(weights, name=weights.name + "_decoded", data=None))
     return len(graph.tensors) - 1
-
-
-def _tensor(shape: list[int], buffer: int, name: bytes) -> schema.TensorT:
-    tensor = schema.TensorT()
-    tensor.shape, tensor.buffer, tensor.name = shape, buffer, name
-    tensor.type = schema.TensorType.UINT8
-    return tensor
-
-
-def _operator_code(model: schema.ModelT) -> int:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-    code.customCode, code.version = b"TFLM_DECODE", 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1

@@ -8,16 +8,15 @@ nor, hence, any bit of its output.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import struct
 from collections import Counter
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 
-from ..c import graph as graph_module
+from ..graph import Graph
+from ..graph.ternary import channels_of
 
 STREAM_COST = 240  # bytes of a stream's operator, tensors and table in the file
 _KINDS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}  # and the axis of their output channels
@@ -38,39 +37,27 @@ def mirrored_channels(rows: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
     )
 
 
-def negate_mirrored(model: bytes) -> tuple[bytes, dict[str, int]]:
-    """The same int8 net with mirrored channels negated, and how many, by weight tensor's name.
-
-    Raises:
-        ModelError: The file is damaged.
-    """
-    checked = graph_module.read(model)
-    try:
-        parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise graph_module.ModelError(f"the .tflite file is damaged ({error}).") from error
-    tensors = parsed.subgraphs[0].tensors
-    uses = Counter(i for op in checked.operators for i in op.inputs)
-    buffers = Counter(t.buffer for t in tensors)
-    negated: dict[str, int] = {}
-    for op in checked.operators:
-        if op.kind not in _KINDS or len(op.inputs) != 3:
+def negate_mirrored(graph: Graph) -> tuple[Graph, dict[int, int]]:
+    """The same int8 net with mirrored channels negated, and how many, by weight tensor."""
+    uses = Counter(index for operator in graph.operators for index in operator.inputs)
+    graph = dataclasses.replace(graph, tensors=list(graph.tensors))
+    negated: dict[int, int] = {}
+    for operator in graph.operators:
+        if operator.kind not in _KINDS or len(operator.inputs) != 3 or min(operator.inputs) < 0:
             continue
-        source, weights, bias = op.inputs
-        constants = [checked.tensors[i] for i in (weights, bias) if i >= 0]
-        shared = any(uses[i] > 1 or buffers[tensors[i].buffer] > 1 for i in (weights, bias))
-        if len(constants) != 2 or shared or any(t.data is None for t in constants):
+        source, weights, bias = operator.inputs
+        if uses[weights] > 1 or uses[bias] > 1:
             continue
-        filters, offsets = constants
-        axis, count = _KINDS[op.kind], len(filters.scale)
-        assert filters.data is not None
-        assert offsets.data is not None
-        whole = filters.dtype == np.int8 and offsets.dtype == np.int32 and len(filters.shape) == 4
+        filters, offsets = graph.tensors[weights], graph.tensors[bias]
+        axis, count = _KINDS[operator.kind], len(filters.scale)
+        if filters.data is None or offsets.data is None or filters.storage != "dense":
+            continue
+        whole = filters.dtype == "int8" and offsets.dtype == "int32"
         if not whole or count < 2 or filters.shape[axis] != count or offsets.data.size != count:
             continue
-        rows = np.moveaxis(filters.data, axis, 0).reshape(count, -1)
+        rows = channels_of(filters.data, axis)
         change = mirrored_channels(rows) & (offsets.data.reshape(-1) != np.iinfo(np.int32).min)
-        ends = [checked.tensors[i].scale for i in (source, op.outputs[0])]
+        ends = [graph.tensors[i].scale for i in (source, operator.outputs[0])]
         if any(len(scale) != 1 or not scale[0] > 0 for scale in ends):
             continue
         ratio = float(ends[0][0]) / float(ends[1][0])
@@ -81,20 +68,15 @@ def negate_mirrored(model: bytes) -> tuple[bytes, dict[str, int]]:
         sign = np.where(change, -1, 1)
         shape = [1, 1, 1, 1]
         shape[axis] = count
-        data = (filters.data * sign.reshape(shape)).astype(np.int8)
-        moved = (offsets.data * sign).astype("<i4")
-        for index, values in ((weights, data), (bias, moved)):
-            tensor = tensors[index]
-            parsed.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
-            scale = tensor.quantization.scale if tensor.quantization is not None else None
-            if scale is not None and len(scale) == count:
-                tensor.quantization.scale = (np.asarray(scale, np.float32) * sign).tolist()
-        negated[filters.name] = int(change.sum())
-    if not negated:
-        return model, negated
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(parsed.Pack(builder), b"TFL3")
-    return bytes(builder.Output()), negated
+        for index, values in (
+            (weights, (filters.data * sign.reshape(shape)).astype(np.int8)),
+            (bias, (offsets.data * sign.reshape(offsets.shape)).astype(np.int32)),
+        ):
+            old = graph.tensors[index]
+            scale = old.scale * sign.astype(np.float32) if len(old.scale) == count else old.scale
+            graph.tensors[index] = dataclasses.replace(old, data=values, scale=scale)
+        negated[weights] = int(change.sum())
+    return graph, negated
 
 
 def _symmetric(real: float) -> bool:

@@ -1,0 +1,173 @@
+"""`format="packed"`: ternary layers as `EC2T.*` custom operators with self-describing blobs.
+
+Each ternary layer's weights, bias, scales and geometry become one blob (formats/FORMAT.md) in a
+constant uint8 tensor, the operator's second and last input; the operator has no options. The
+tensors that the blob makes redundant go, and so do the names of inner tensors. The runtime in
+`export/litert` executes these operators; a stock interpreter reports an unresolved custom op.
+
+A net without ternary layers has no blob; its names and notes go all the same.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from .. import formats
+from ..formats.choose import Goal
+from ..graph import Graph, Operator, prune
+from ..graph.activations import BOUNDS, activation_range
+from ..graph.ternary import channels_of
+from .layers import (
+    CONV_2D,
+    DEPTHWISE_CONV_2D,
+    FULLY_CONNECTED,
+    OtherLayer,
+    TernaryLayer,
+    copied,
+    find_layers,
+)
+
+CUSTOM_CODES = {
+    CONV_2D: "EC2T.Conv2D",
+    DEPTHWISE_CONV_2D: "EC2T.DepthwiseConv2D",
+    FULLY_CONNECTED: "EC2T.FullyConnected",
+}
+OPERATORS = {
+    CONV_2D: formats.Operator.CONV_2D,
+    DEPTHWISE_CONV_2D: formats.Operator.DEPTHWISE_CONV_2D,
+    FULLY_CONNECTED: formats.Operator.FULLY_CONNECTED,
+}
+CONVERSION_METADATA = "CONVERSION_METADATA"  # says which converter made the int8 file
+
+
+class NotRepresentable(ValueError):
+    """A ternary layer that a blob cannot hold."""
+
+
+def blob_layer(layer: TernaryLayer) -> formats.Layer:
+    """`layer` in the terms of the blob.
+
+    Raises:
+        NotRepresentable: the blob has no field for something the layer uses.
+    """
+    options, source, target, bias = (
+        layer.operator.options,
+        layer.input,
+        layer.output,
+        layer.bias,
+    )
+    strides = dilations = (1, 1)
+    padding: Literal["VALID", "SAME"] = "VALID"
+    groups = 1
+    channels = layer.codes.shape[layer.channel_axis]
+    if (layer.codes == -128).any():
+        raise NotRepresentable("it has the code -128, which has no negative")
+    if (layer.weights.scale < 0).any():
+        raise NotRepresentable("its weights have scales below 0")
+    if layer.kind == FULLY_CONNECTED:
+        if options.get("weights_format"):
+            raise NotRepresentable("its weights are shuffled")
+        if len(target.shape) != 2:
+            raise NotRepresentable("its output has more than two axes")
+        weights = layer.codes.reshape(channels, 1, 1, -1)
+    else:
+        strides, dilations = options["stride"], options.get("dilation", (1, 1))
+        padding = "SAME" if options["padding"] == "same" else "VALID"
+        inputs = source.shape[3]
+        if layer.kind == DEPTHWISE_CONV_2D:
+            weights = channels_of(layer.codes, 3).reshape(channels, *layer.codes.shape[1:3], 1)
+            groups = inputs
+        else:
+            weights = layer.codes
+            groups = inputs // weights.shape[3]
+    activation = options.get("activation", "none")
+    if activation not in BOUNDS:
+        raise NotRepresentable(f"its fused activation ({activation}) is no clipping")
+    tiny = np.finfo(np.float32).tiny
+    return formats.Layer(
+        operator=OPERATORS[layer.kind],
+        weights=np.ascontiguousarray(weights),
+        requantisation=formats.Scales(
+            float(source.scale[0]),
+            float(target.scale[0]),
+            np.where(layer.weights.scale < tiny, np.float32(0), layer.weights.scale),
+        ),
+        bias=None if bias is None or bias.data is None else bias.data.reshape(-1).astype(np.int32),
+        strides=strides,
+        dilations=dilations,
+        padding=padding,
+        groups=groups,
+        input_zero_point=int(source.zero_point[0]),
+        output_zero_point=int(target.zero_point[0]),
+        output_range=activation_range(
+            activation, target.scale[0], int(target.zero_point[0])
+        ),
+    )
+
+
+def packable_layers(
+    graph: Graph,
+) -> tuple[list[tuple[TernaryLayer, formats.Layer]], list[OtherLayer]]:
+    """The layers of `graph` that become custom operators, and the others, with why."""
+    ternary, others = find_layers(graph)
+    packable = []
+    for layer in ternary:
+        try:
+            packable.append((layer, blob_layer(layer)))
+        except NotRepresentable as error:
+            others.append(OtherLayer(layer.name, layer.kind, str(error)))
+    return packable, others
+
+
+def to_packed(graph: Graph, *, optimize: Goal = "size") -> Graph:
+    """An int8 net with its ternary layers as `EC2T.*` operators.
+
+    Args:
+      graph: the net.
+      optimize: what the encoding of each layer's weights is chosen for: the smallest file ("size"),
+        the fastest start ("speed") or the smallest download ("download").
+
+    Raises:
+      ValueError: `optimize` is another word.
+    """
+    result = copied(graph)
+    blobs: dict[tuple[int, bytes], int] = {}
+    for layer, contents in packable_layers(graph)[0]:
+        choice = formats.choose_encoding(contents.weights, optimize=optimize)
+        blob = formats.pack(contents, encoding=choice.encoding)
+        key = len(blob), blob
+        if key not in blobs:
+            data = np.frombuffer(blob, np.uint8)
+            blobs[key] = result.add("", data.shape, "uint8", data=data)
+        result.operators[layer.number] = Operator(
+            CUSTOM_CODES[layer.kind],
+            (layer.operator.inputs[0], blobs[key]),
+            layer.operator.outputs,
+            custom=b"",
+        )
+    return prune(_without_notes(result))
+
+
+def _without_notes(graph: Graph) -> Graph:
+    """Names of inner tensors and what a converter says about itself go."""
+    outer = {*graph.inputs, *graph.outputs}
+    for index, tensor in enumerate(graph.tensors):
+        if index not in outer:
+            tensor.name = ""
+    graph.description = ""
+    graph.metadata = {
+        name: data for name, data in graph.metadata.items() if name != CONVERSION_METADATA
+    }
+    return graph
+
+
+def encoding_choices(
+    graph: Graph, *, optimize: Goal = "size"
+) -> list[tuple[TernaryLayer, formats.Choice]]:
+    """The encoding that `to_packed` chooses for each layer, its size, and the reason."""
+    return [
+        (layer, formats.choose_encoding(contents.weights, optimize=optimize))
+        for layer, contents in packable_layers(graph)[0]
+    ]

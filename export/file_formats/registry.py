@@ -1,0 +1,164 @@
+"""The file formats: one list that `to_tflite`, `rewrite`, `sizes`, `verify`, the command line and
+the docs read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from ..graph import FileError, Graph
+from ..tflite.reader import read
+from ..tflite.writer import write
+from ..tflm import to_tflm
+from .download import from_download, header_goal, is_download, to_download
+from .int4 import align_to_int4, to_int4
+from .layers import find_layers, summary
+from .packed import CUSTOM_CODES, packable_layers, to_packed
+from .sparse import to_sparse
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFormat:
+    """One way to store an int8 net.
+
+    Attributes:
+      name: what `format=` takes.
+      summary: one line for people.
+      runtimes: which run its files: "LiteRT" (any TensorFlow Lite), "ec2t_tf" (our `Interpreter`)
+        and "TFLM" (TensorFlow Lite Micro); none for a file that must be turned back first.
+      exact: whether its files compute what the int8 file computes, bit for bit.
+      write: an int8 .tflite file -> the format's file and notes for people; keyword options.
+      suffix: of the file's name.
+    """
+
+    name: str
+    summary: str
+    runtimes: tuple[str, ...]
+    exact: bool
+    write: Callable[..., tuple[bytes, list[str]]]
+    suffix: str = ".tflite"
+
+
+def _graph_to_graph(change: Callable[[Graph], Graph]) -> Callable[..., tuple[bytes, list[str]]]:
+    return lambda content: (write(change(read(content))), [])
+
+
+def _int8(content: bytes) -> tuple[bytes, list[str]]:
+    return _smaller(content, write(read(content)))
+
+
+def _smaller(content: bytes, written: bytes) -> tuple[bytes, list[str]]:
+    """What is written, or the file as it was where that is larger."""
+    return (written, []) if len(written) <= len(content) else (content, [])
+
+
+def _packed(content: bytes, *, optimize: Any = "size") -> tuple[bytes, list[str]]:
+    graph = read(content)
+    written = write(to_packed(graph, optimize=optimize))
+    packable, others = packable_layers(graph)
+    if packable:
+        return written, []
+    if len(written) >= len(content):
+        raise FileError(
+            f'format="packed" would not make this file smaller. Received: {summary(others)}.'
+        )
+    return written, [f"nothing to pack, only names and notes went: {summary(others)}"]
+
+
+def _download(content: bytes, *, optimize: Any = "size") -> tuple[bytes, list[str]]:
+    ternary, others = find_layers(read(content))
+    notes = [] if ternary else [f"compressed as it is: {summary(others)}"]
+    return to_download(content, optimize=optimize), notes
+
+
+def _tflm(content: bytes, **options: Any) -> tuple[bytes, list[str]]:
+    written, report = to_tflm(content, **options)
+    if any(layer.kind != "int8" for layer in report.layers):
+        return written, []
+    return _smaller(content, written)[0], ["no weights of few values: nothing to pack for DECODE"]
+
+
+_STOCK = ("LiteRT", "ec2t_tf", "TFLM")
+FORMATS: dict[str, FileFormat] = {
+    form.name: form
+    for form in (
+        FileFormat("int8", "plain int8, equal tables of the file shared", _STOCK, True, _int8),
+        FileFormat(
+            "sparse",
+            "TensorFlow Lite's sparse tensors behind DENSIFY",
+            ("LiteRT", "ec2t_tf"),
+            True,
+            _graph_to_graph(to_sparse),
+        ),
+        FileFormat(
+            "int4",
+            "weights of 4 bits; needs levels whose ratio is k/7",
+            ("LiteRT", "ec2t_tf"),
+            False,
+            _graph_to_graph(to_int4),
+        ),
+        FileFormat(
+            "int8_on_int4_levels",
+            "plain int8, moved onto the levels of int4",
+            _STOCK,
+            False,
+            _graph_to_graph(align_to_int4),
+        ),
+        FileFormat(
+            "packed",
+            "ternary layers as operators of `ec2t_tf.export.Interpreter`",
+            ("ec2t_tf",),
+            True,
+            _packed,
+        ),
+        FileFormat(
+            "download",
+            "the smallest file; `unpack` turns it back into packed or int8",
+            (),
+            True,
+            _download,
+            ".ec2d",
+        ),
+        FileFormat(
+            "tflm",
+            "weights behind TensorFlow Lite Micro's DECODE operators",
+            ("TFLM",),
+            True,
+            _tflm,
+        ),
+    )
+}
+
+
+def runtimes_of(content: bytes) -> tuple[str, ...]:
+    """Which runtimes take a file of whatever format.
+
+    Raises:
+      FileError: the file is damaged.
+    """
+    if is_download(content):
+        return FORMATS["download"].runtimes
+    kinds = {operator.kind for operator in read(content).operators if operator.custom is not None}
+    if kinds & {*CUSTOM_CODES.values()}:
+        return FORMATS["packed"].runtimes
+    return FORMATS["tflm"].runtimes if "TFLM_DECODE" in kinds else FORMATS["sparse"].runtimes
+
+
+def unpacked(file: bytes, *, to: str = "packed") -> bytes:
+    """A download file as a .tflite file.
+
+    Args:
+      file: what `to_download` returned.
+      to: "int8" for the file that it was given, bit for bit; "packed" for that file packed.
+
+    Raises:
+      FileError: the file is damaged, or written by a newer version.
+      ValueError: `to` is another word.
+    """
+    if to not in ("packed", "int8"):
+        raise ValueError(f'to must be "packed" or "int8". Received: to={to!r}')
+    content = from_download(file)
+    if to == "int8":
+        return content
+    return _smaller(content, write(to_packed(read(content), optimize=header_goal(file))))[0]
