@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from ec2t_tf import lazy
 
 if TYPE_CHECKING:
-    from .convert import to_c, to_tflite
+    from .convert import ConversionError, to_c, to_tflite
+    from .file_formats import rewrite, unpack
+    from .graph import FileError
     from .litert import Interpreter, load_delegate
     from .reports import Report, report
-    from .tflite import unpack
-    from .tflite_file import ConversionError, FileError
     from .verification import Verification, verify
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Verification",
     "load_delegate",
     "report",
+    "rewrite",
     "to_c",
     "to_tflite",
     "unpack",
@@ -32,8 +33,8 @@ __all__ = [
 lazy.names(
     __name__,
     {
-        "ConversionError": "ec2t_tf.export.tflite_file",
-        "FileError": "ec2t_tf.export.tflite_file",
+        "ConversionError": "ec2t_tf.export.convert",
+        "FileError": "ec2t_tf.export.graph",
         "Interpreter": "ec2t_tf.export.litert",
         "Report": "ec2t_tf.export.reports",
         "Verification": "ec2t_tf.export.verification",
@@ -41,7 +42,8 @@ lazy.names(
         "report": "ec2t_tf.export.reports",
         "to_c": "ec2t_tf.export.convert",
         "to_tflite": "ec2t_tf.export.convert",
-        "unpack": "ec2t_tf.export.tflite",
+        "rewrite": "ec2t_tf.export.file_formats",
+        "unpack": "ec2t_tf.export.file_formats",
         "verify": "ec2t_tf.export.verification",
     },
 )

@@ -13,17 +13,18 @@ from absl import app, flags
 
 from ec2t_tf.export import commands
 from ec2t_tf.export.c import CORES, OPTIMIZE
+from ec2t_tf.export.file_formats import FORMATS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 FLAGS = flags.FLAGS
-RUN_BY_LITERT = ("int8", "sparse", "int4")
+RUN_BY_LITERT = tuple(form.name for form in FORMATS.values() if "LiteRT" in form.runtimes)
 flags.DEFINE_string("model", None, "model saved by model.save (.keras, .h5 or SavedModel folder)")
 flags.DEFINE_string("output", None, ".tflite file, or folder of C, to write")
 flags.DEFINE_enum(
     "format",
     "int8",
-    ["int8", "sparse", "int4", "packed", "download", "tflm", "c"],
+    [*FORMATS, "c"],
     "how weights are stored, see `help(ec2t_tf.export.to_tflite)`; c: a folder of C, see `to_c`",
 )
 flags.DEFINE_enum("core", "generic", list(CORES), "of --format=c: the microcontroller's core")

@@ -19,9 +19,10 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from .litert import Interpreter
-from .tflite import flatbuffer
-from .tflite.extract import single_operator
-from .tflite.layers import find_layers
+from .file_formats.layers import find_layers
+from .graph.edit import single_operator
+from .tflite.reader import read
+from .tflite.writer import write
 
 ROUNDS = 15
 ROUND_SECONDS = 0.02
@@ -132,14 +133,14 @@ def benchmark(
         return _ready(Interpreter(model_content=content, num_threads=num_threads, **options))
 
     content = Path(int8).read_bytes()
-    model = flatbuffer.load(content)
+    graph = read(content)
     contestants = {"int8, stock interpreter (XNNPACK)": stock(content)}
     contestants["int8, ec2t_tf"] = ours(content)
     if packed is not None:
         contestants["packed, ec2t_tf"] = ours(Path(packed).read_bytes())
     if float_model is not None:
         float_content = Path(float_model).read_bytes()
-        flatbuffer.load(float_content)
+        read(float_content)
         contestants["float, stock interpreter (XNNPACK)"] = stock(float_content)
     times = shortest_times(list(contestants.values()), rounds=rounds)
     whole = [
@@ -147,8 +148,8 @@ def benchmark(
         for name, seconds in zip(contestants, times, strict=True)
     ]
     rows = []
-    for layer in find_layers(model)[0] if layers else ():
-        alone = single_operator(model, layer.graph, layer.operator)
+    for layer in find_layers(graph)[0] if layers else ():
+        alone = write(single_operator(graph, layer.number))
         pair = [stock(alone), ours(alone, claim_int8="always")]
         dense, sparse = shortest_times(pair, rounds=max(3, rounds // 3))
         rows.append(Row(layer.name, sparse * 1e6, sparse / dense, layer.sparsity))

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ec2t_tf import files
 
 from .c import CORES, OPTIMIZE, to_c
-from .tflite import align_to_int4, download, int4, packed, sparse, unpack
-from .tflm import to_tflm
-
-WRITERS: dict[str, Callable[[bytes], bytes]] = {
-    "sparse": sparse,
-    "int4": int4,
-    "int8_on_int4_levels": align_to_int4,
-    "packed": packed,
-    "download": download,
-    "tflm": lambda content: to_tflm(content)[0],
-}
+from .file_formats import FORMATS, rewrite, unpack
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -73,16 +63,15 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _rewrite(arguments: argparse.Namespace) -> None:
-    content = arguments.file.read_bytes()
     if arguments.format == "c":
+        content = arguments.file.read_bytes()
         options = {
             name: getattr(arguments, name) for name in ("core", "optimize", "example", "measure")
         }
         print(to_c(content, arguments.output, **options))
         return
-    written = WRITERS[arguments.format](content)
-    files.write_bytes(arguments.output, written)
-    print(f"{arguments.output}: {len(written):,} bytes ({arguments.file}: {len(content):,})")
+    done = rewrite(arguments.file, format=arguments.format, output=arguments.output)
+    print(f"{arguments.output}: {done}")
 
 
 def _unpack(arguments: argparse.Namespace) -> None:
@@ -147,9 +136,14 @@ def parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=_verify)
 
-    one = commands.add_parser("rewrite", help="an int8 .tflite file in another format")
-    one.add_argument("file", type=Path, help="int8 .tflite file with ternary layers")
-    formats = [*sorted(WRITERS), "c"]
+    one = commands.add_parser(
+        "rewrite",
+        help="an int8 .tflite file in another format",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"{form.name}: {form.summary}" for form in FORMATS.values()),
+    )
+    one.add_argument("file", type=Path, help="int8 .tflite file, or download file")
+    formats = [*FORMATS, "c"]
     one.add_argument("--format", required=True, choices=formats, help="the format to write")
     one.add_argument("--output", required=True, type=Path, help="file, or folder of C, to write")
     one.add_argument("--core", default="generic", choices=CORES, help="of --format=c")

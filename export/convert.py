@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ec2t_tf import files, lazy
-from ec2t_tf.export.tflite_file import ConversionError, Operator, TFLiteFile
+from ec2t_tf.export.file_formats import FORMATS
+from ec2t_tf.export.graph import Graph, Operator, Tensor
+from ec2t_tf.export.graph.ternary import is_ternary, kernel_of
+from ec2t_tf.export.tflite import read, write
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -20,9 +23,14 @@ if TYPE_CHECKING:
 
     from ec2t_tf.export.c import Report
 
-FORMATS = ("int8", "sparse", "int4", "packed", "download", "tflm")
-FLOAT_DTYPES = ("FLOAT32", "FLOAT16", "FLOAT64")
+FLOAT_DTYPES = ("float32", "float16", "float64")
 IO_DTYPES = ("float32", "int8")
+
+
+
+class ConversionError(RuntimeError):
+    """The TensorFlow Lite converter made something else than was promised."""
+
 
 RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
 
@@ -45,9 +53,10 @@ def to_tflite(
       model: what `ec2t_tf.apply` returned, trained; or a plain tf_keras model such as
         `ec2t_tf.strip` returns, which needs `representative_data`.
       path: file to write.
-      format: "int8"; or, written from that file after its check: "sparse" (TensorFlow Lite's sparse
-        tensors), "int4" (weights of 4 bits; needs levels whose ratio is k/7), "packed" (operators
-        of `ec2t_tf.export.Interpreter`), "download" (range-coded; `unpack` turns it back), "tflm"
+      format: "int8"; or, written from that file after its check, another name of
+        `ec2t_tf.export.file_formats.FORMATS`: "sparse" (TensorFlow Lite's sparse tensors), "int4"
+        (weights of 4 bits; needs levels whose ratio is k/7), "packed" (operators of
+        `ec2t_tf.export.Interpreter`), "download" (range-coded; `unpack` turns it back), "tflm"
         (weights behind TensorFlow Lite Micro's DECODE operators).
       representative_data: float32 arrays (one input each, with or without the batch axis), about
         100 of them, from which the ranges of activations are measured that training has not learnt.
@@ -64,7 +73,7 @@ def to_tflite(
       OSError: the file cannot be written.
     """
     if format not in FORMATS:
-        raise ValueError(f"format must be one of {FORMATS}. Received: format='{format}'.")
+        raise ValueError(f"format must be one of {tuple(FORMATS)}. Received: format='{format}'.")
     if io_dtype not in IO_DTYPES:
         raise ValueError(f"io_dtype must be one of {IO_DTYPES}. Received: '{io_dtype}'.")
     with lazy.needed_by("ec2t_tf.export.to_tflite"):
@@ -88,11 +97,11 @@ def to_tflite(
         raise FileNotFoundError(
             f"path must lie in an existing folder. Received: '{path}'. Create '{path.parent}'."
         )
-    content = _convert(model, representative_data, io_dtype)
+    content = write(read(_convert(model, representative_data, io_dtype)))
     ternary = [layer for layer in ternary_layers(model) if layer.assign().levels.shape[-1] <= 3]
     left_float = scheme.left_float(model) if allow_float else []
     check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)
-    files.write_bytes(path, _rewritten(content, format))
+    files.write_bytes(path, FORMATS[format].write(content)[0])
     return path
 
 
@@ -142,19 +151,6 @@ def to_c(
     )
 
 
-def _rewritten(int8_file: bytes, format: str) -> bytes:
-    """The verified int8 file in another format."""
-    if format == "int8":
-        return int8_file
-    if format == "tflm":
-        from ec2t_tf.export.tflm import to_tflm
-
-        return to_tflm(int8_file)[0]
-    from ec2t_tf.export import tflite
-
-    return getattr(tflite, format)(int8_file)
-
-
 def _convert(
     model: tf_keras.Model, representative_data: RepresentativeData | None, io_dtype: str
 ) -> bytes:
@@ -202,40 +198,54 @@ def check_int8(content: bytes, *, ternary_kernels: int, float_layers: Sequence[s
     """Assert that every weight is int8, nothing inside is float, and ternary layers are ternary.
 
     Args:
-      ternary_kernels: how many kernels must have at most three codes in each output channel, one of
-        them zero (or fewer codes, in a channel that lost a side).
+      ternary_kernels: how many kernels must be ternary, see `is_ternary`.
       float_layers: names of the Keras layers whose operators and weights may be float.
 
     Raises:
       ConversionError: naming the first tensor that is not as promised.
+      FileError: the file is damaged.
     """
-    file = TFLiteFile(content)
+    graph = read(content)
+
+    def tensors_of(operator: Operator) -> list[Tensor]:
+        return [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
 
     def may_be_float(operator: Operator) -> bool:
-        tensors = [t for t in (*operator.inputs, *operator.outputs) if t.dtype in FLOAT_DTYPES]
-        parts = re.split("[/;]", ";".join(tensor.name for tensor in tensors))
-        return operator.name in ("QUANTIZE", "DEQUANTIZE") or bool({*parts} & {*float_layers})
+        floats = [tensor for tensor in tensors_of(operator) if tensor.dtype in FLOAT_DTYPES]
+        parts = re.split("[/;]", ";".join(tensor.name for tensor in floats))
+        return operator.kind in ("QUANTIZE", "DEQUANTIZE") or bool({*parts} & {*float_layers})
 
-    for operator in file.operators:
-        for tensor in (*operator.inputs, *operator.outputs):
+    for operator in graph.operators:
+        for tensor in tensors_of(operator):
             if tensor.dtype in FLOAT_DTYPES and not may_be_float(operator):
                 raise ConversionError(
-                    f"An int8 file must have no float operator inside. Received: {operator.name} "
-                    f"with the {tensor.dtype} tensor '{tensor.name}'. The converter could not "
-                    "quantise that layer: replace it, or pass allow_float=True if apply left it "
-                    "float."
+                    f"An int8 file must have no float operator inside. Received: {operator.kind} "
+                    f"with the {tensor.dtype.upper()} tensor '{tensor.name}'. The converter could "
+                    "not quantise that layer: replace it, or pass allow_float=True if apply left "
+                    "it float."
                 )
-    kernels = file.kernels
-    for kernel in kernels:
-        if kernel.tensor.dtype != "INT8" and not may_be_float(kernel.operator):
+    _check_kernels(graph, ternary_kernels, may_be_float)
+
+
+def _check_kernels(
+    graph: Graph, ternary_kernels: int, may_be_float: Callable[[Operator], bool]
+) -> None:
+    dense, ternary = [], 0
+    for operator in graph.operators:
+        found = kernel_of(graph, operator)
+        if found is None:
+            continue
+        _, tensor, channels = found
+        if tensor.dtype != "int8" and not may_be_float(operator):
             raise ConversionError(
-                f"Every weight must be int8. Received: {kernel.tensor.dtype} in "
-                f"'{kernel.tensor.name}'."
+                f"Every weight must be int8. Received: {tensor.dtype.upper()} in '{tensor.name}'."
             )
-    found = [kernel for kernel in kernels if kernel.is_ternary]
-    if len(found) < ternary_kernels:
-        dense = [kernel.tensor.name for kernel in kernels if not kernel.is_ternary]
+        if is_ternary(channels):
+            ternary += 1
+        else:
+            dense.append(tensor.name)
+    if ternary < ternary_kernels:
         raise ConversionError(
             f"{ternary_kernels} kernels must have at most three codes in each output channel, one "
-            f"of them zero. Received {len(found)}; more codes are in {dense}."
+            f"of them zero. Received {ternary}; more codes are in {dense}."
         )

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import zlib
 from pathlib import Path
 
-from ec2t_tf.export.tflite_file import TFLiteFile
+import numpy as np
+
+from . import formats
+from .file_formats.packed import CUSTOM_CODES
+from .graph import Graph, Operator, Tensor
+from .graph.checking import check_structure
+from .graph.ternary import entropy, is_ternary, kernel_of
+from .tflite.reader import Layout, layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +23,13 @@ class KernelReport:
     """One kernel.
 
     Attributes:
-      operator: TensorFlow Lite's name.
+      operator: TensorFlow Lite's name, or a packed layer's.
       shape: of the stored tensor (output channels first, but depthwise last).
-      ternary: at most three codes in each output channel, zero among them.
+      codes: "ternary", or the type: "int8", "float32", ...
+      storage: how the file holds them: "dense", "sparse", "int4" or "packed".
       zeros: share of zero weights, 0 to 1.
-      entropy: bits per weight, first order.
-      weights_bytes: as stored.
+      entropy: bits per weight, first order; of the signs, where the codes are ternary.
+      weights_bytes: as stored; a packed layer's blob with its bias and scales.
       bias_bytes: as stored; 0 without a bias.
       table_bytes: scales and zero points of weights and bias, 12 bytes a channel each.
       zipped_bytes: the stored weights deflated on their own.
@@ -30,7 +39,8 @@ class KernelReport:
     name: str
     operator: str
     shape: tuple[int, ...]
-    ternary: bool
+    codes: str
+    storage: str
     zeros: float
     entropy: float
     weights_bytes: int
@@ -38,6 +48,15 @@ class KernelReport:
     table_bytes: int
     zipped_bytes: int
     bound_bytes: int
+
+    @property
+    def ternary(self) -> bool:
+        return self.codes == "ternary"
+
+    @property
+    def weights(self) -> int:
+        """How many."""
+        return math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +83,15 @@ class Report:
     @property
     def zeros(self) -> float:
         """Share of zero weights inside the ternary kernels; 0 without any."""
-        weights = sum(kernel.weights_bytes for kernel in self.ternary)
-        return sum(k.zeros * k.weights_bytes for k in self.ternary) / max(weights, 1)
+        weights = sum(kernel.weights for kernel in self.ternary)
+        return sum(k.zeros * k.weights for k in self.ternary) / max(weights, 1)
 
     def __str__(self) -> str:
         head: tuple[str, ...] = ("kernel", "operator", "shape", "codes", "zeros %", "bits/weight")
         head += ("weights", "bias", "tables", "zipped", "entropy bound")
         table: list[tuple[str, ...]] = [head]
         for k in self.kernels:
-            label = "ternary" if k.ternary else "int8"
+            label = k.codes + ("" if k.storage == "dense" else f" ({k.storage})")
             shares = (f"{100 * k.zeros:.1f}", f"{k.entropy:.3f}")
             sizes = (k.weights_bytes, k.bias_bytes, k.table_bytes, k.zipped_bytes, k.bound_bytes)
             shape = "x".join(map(str, k.shape))
@@ -115,37 +134,16 @@ def report(path: str | os.PathLike) -> Report:
       ec2t_tf.export.FileError: it is no TensorFlow Lite file, or a damaged one.
     """
     content = Path(path).read_bytes()
-    file = TFLiteFile(content)
-    rows, counted = [], set()
-
-    def count(buffer: int, size: int) -> int:
-        """Bytes of a buffer the first time it is met: tensors may share one."""
-        if buffer in counted:
-            return 0
-        counted.add(buffer)
-        return size
-
-    for kernel in file.kernels:
-        assert kernel.tensor.data is not None
-        bias = kernel.operator.inputs[2] if len(kernel.operator.inputs) > 2 else None
-        tensors = [kernel.tensor] + ([bias] if bias is not None else [])
-        tables = sum(t.scales.nbytes + t.zero_points.nbytes for t in tensors)
-        rows.append(
-            KernelReport(
-                name=layer_name(kernel.tensor.name),
-                operator=kernel.operator.name,
-                shape=kernel.tensor.shape,
-                ternary=kernel.is_ternary,
-                zeros=kernel.zeros,
-                entropy=kernel.entropy,
-                weights_bytes=count(kernel.tensor.buffer, kernel.tensor.buffer_bytes),
-                bias_bytes=count(bias.buffer, bias.buffer_bytes) if bias is not None else 0,
-                table_bytes=tables,
-                zipped_bytes=len(zlib.compress(kernel.tensor.data.tobytes(), 9)),
-                bound_bytes=-int(-kernel.entropy * kernel.codes.size // 8),
-            )
-        )
-    other = sum(count(t.buffer, t.buffer_bytes) for t in file.tensors)
+    places = layout(content)
+    graph = places.graph
+    check_structure(graph)
+    account = _Account(places)
+    rows = []
+    for operator in graph.operators:
+        found = _weights_of(graph, operator)
+        if found is not None:
+            rows.append(_row(account, operator, *found))
+    other = sum(account.take("data", index) for index in places.data)
     known = sum(r.weights_bytes + r.bias_bytes + r.table_bytes for r in rows) + other
     return Report(
         file=str(path),
@@ -154,4 +152,67 @@ def report(path: str | os.PathLike) -> Report:
         structure_bytes=len(content) - known,
         file_bytes=len(content),
         zipped_bytes=len(zlib.compress(content, 9)),
+    )
+
+
+class _Account:
+    """Counts the bytes of a file, each the first time that it is met: tensors may share them."""
+
+    def __init__(self, places: Layout) -> None:
+        self._places: dict[str, tuple[dict[int, tuple[int, int]], int]] = {
+            "data": (places.data, 1),
+            "scales": (places.scales, 4),
+            "zero points": (places.zero_points, 8),
+        }
+        self._counted: set[int] = set()
+
+    def take(self, what: str, index: int) -> int:
+        """Bytes of a tensor's "data", "scales" or "zero points"; 0 if they are counted."""
+        places, size = self._places[what]
+        start, count = places.get(index, (0, 0))
+        if not count or start in self._counted:
+            return 0
+        self._counted.add(start)
+        return count * size
+
+
+def _weights_of(graph: Graph, operator: Operator) -> tuple[int, Tensor, np.ndarray, str] | None:
+    """Index, tensor, rows and storage of an operator's kernel."""
+    if operator.custom is not None and operator.kind in CUSTOM_CODES.values():
+        index = operator.inputs[1]
+        tensor = graph.tensors[index]
+        if tensor.data is None:
+            return None
+        weights = formats.unpack(tensor.data.tobytes()).weights
+        return index, tensor, weights, "packed"
+    found = kernel_of(graph, operator)
+    return None if found is None else (*found, found[1].storage)
+
+
+def _row(
+    account: _Account,
+    operator: Operator,
+    index: int,
+    tensor: Tensor,
+    weights: np.ndarray,
+    storage: str,
+) -> KernelReport:
+    rows = weights.reshape(len(weights), -1)
+    ternary = rows.dtype == np.int8 and is_ternary(rows)
+    bits = entropy(np.sign(rows) if ternary else rows)
+    bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
+    tables = ("scales", "zero points")
+    return KernelReport(
+        name=layer_name(tensor.name),
+        operator=operator.kind,
+        shape=weights.shape if storage == "packed" else tensor.shape,
+        codes="ternary" if ternary else str(rows.dtype),
+        storage=storage,
+        zeros=float((rows == 0).mean()) if rows.size else 0.0,
+        entropy=bits,
+        weights_bytes=account.take("data", index),
+        bias_bytes=account.take("data", bias),
+        table_bytes=sum(account.take(table, i) for table in tables for i in (index, bias)),
+        zipped_bytes=len(zlib.compress(weights.tobytes(), 9)),
+        bound_bytes=math.ceil(bits * rows.size / 8),
     )

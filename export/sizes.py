@@ -6,22 +6,20 @@ import dataclasses
 import gzip
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from ec2t_tf import files
 
 from . import formats
-from .tflite import download, flatbuffer, int4, packed, sparse
-from .tflite.download import stream_bytes
-from .tflite.layers import require_layers
+from .file_formats import FORMATS, rewrite
+from .file_formats.download import stream_bytes
+from .file_formats.layers import find_layers
+from .file_formats.packed import CUSTOM_CODES
+from .tflite.reader import read
 
-FORMATS: dict[str, Callable[[bytes], bytes]] = {
-    "sparse": sparse,
-    "int4": int4,
-    "packed": packed,
-    "download": download,
-}
+# Formats of a table: the others are steps on the way to one of them, or for microcontrollers.
+SHOWN = ("int8", "sparse", "int4", "packed", "download")
 _STREAM_SIZE = slice(64, 68)  # of a blob's header, formats/FORMAT.md
 
 
@@ -63,11 +61,11 @@ class Sizes:
 
 def _packed_stream_bytes(file: bytes) -> int:
     """Bytes of the weight streams in the blobs of a packed file."""
-    blobs = (
-        bytes(buffer.data) for buffer in flatbuffer.load(file).buffers if buffer.data is not None
-    )
+    graph = read(file)
+    blobs = {one.inputs[1] for one in graph.operators if one.kind in CUSTOM_CODES.values()}
+    found = [graph.tensors[index].data for index in blobs]
     return sum(
-        int.from_bytes(blob[_STREAM_SIZE], "little") for blob in blobs if blob[:4] == b"EC2T"
+        int.from_bytes(blob.tobytes()[_STREAM_SIZE], "little") for blob in found if blob is not None
     )
 
 
@@ -88,39 +86,37 @@ def sizes(
     """Write an int8 .tflite file in every format and measure the files.
 
     Args:
-        int8: an int8 .tflite file with ternary layers.
+        int8: an int8 .tflite file.
         name: the net's name in the table; by default the file's.
         output_dir: folder to keep the files in; by default they are deleted.
 
     Raises:
-        ValueError: the file is damaged or has no ternary layer.
+        FileError: the file is damaged.
         OSError: the file cannot be read, or the folder not be written to.
     """
     content = Path(int8).read_bytes()
-    layers = require_layers(flatbuffer.load(content), "a comparison of formats")
+    layers, _ = find_layers(read(content))
     codes = [formats.ternary_codes(layer.rows).symbols for layer in layers]
     weights = sum(symbols.size for symbols in codes)
     found: dict[str, FormatSize] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch if output_dir is None else output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        found["int8"] = FormatSize(*_written(folder, "int8.tflite", content))
-        for form, write in FORMATS.items():
+        for form in SHOWN:
             try:
-                file = write(content)
+                file = content if form == "int8" else rewrite(content, format=form).content
             except ValueError as error:
                 found[form] = FormatSize(None, note=str(error))
                 continue
             streams = {"packed": _packed_stream_bytes, "download": stream_bytes}.get(form)
-            suffix = "ec2d" if form == "download" else "tflite"
             found[form] = FormatSize(
-                *_written(folder, f"{form}.{suffix}", file),
+                *_written(folder, f"{form}{FORMATS[form].suffix}", file),
                 None if streams is None else streams(file),
             )
     return Sizes(
         net=name or Path(int8).stem,
         weights=weights,
-        zeros=sum(int((symbols == 0).sum()) for symbols in codes) / weights,
+        zeros=sum(int((symbols == 0).sum()) for symbols in codes) / max(weights, 1),
         entropy_bytes=sum(formats.first_order_entropy_bytes(symbols) for symbols in codes),
         formats=found,
     )
@@ -142,7 +138,7 @@ def table(rows: Iterable[Sizes]) -> str:
             else:
                 cells = [f"{size.file_bytes:,}", f"{size.file_bytes / int8:.3f}"]
                 cells += [f"{size.gzip_bytes:,}", "", ""]
-                if size.stream_bytes is not None:
+                if size.stream_bytes:
                     share = size.stream_bytes / net.entropy_bytes
                     cells[3:] = [f"{size.stream_bytes:,}", f"{share:.3f}"]
             lines.append(f"| {title} | {form} | " + " | ".join(cells) + " |")

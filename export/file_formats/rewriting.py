@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ec2t_tf import files
+
 from .download import from_download, is_download
 from .registry import FORMATS
 
@@ -62,5 +64,5 @@ def rewrite(
     if format != "int8" and len(written) >= len(source):
         notes = [*notes, "not smaller than the file it is made of"]
     if output is not None:
-        Path(output).write_bytes(written)
+        files.write_bytes(output, written)
     return Rewritten(written, format, len(content), len(written), tuple(notes))

@@ -44,3 +44,22 @@ def prune(graph: Graph) -> Graph:
             for signature in graph.signatures
         ],
     )
+
+
+def single_operator(graph: Graph, number: int) -> Graph:
+    """Operator `number` of `graph` as a net of its own, with its constants."""
+    operator = graph.operators[number]
+    used = sorted({*operator.inputs, *operator.outputs} - {-1})
+    place = {old: new for new, old in enumerate(used)} | {-1: -1}
+
+    inputs = tuple(place[index] for index in operator.inputs)
+    outputs = tuple(place[index] for index in operator.outputs)
+    tensors = [graph.tensors[index] for index in used]
+    return Graph(
+        tensors=tensors,
+        operators=[
+            dataclasses.replace(operator, inputs=inputs, outputs=outputs, intermediates=())
+        ],
+        inputs=tuple(index for index in inputs if index >= 0 and tensors[index].data is None),
+        outputs=outputs,
+    )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ai_edge_litert import interpreter as litert
 
-from ..tflite import flatbuffer
+from ..tflite.reader import read
 from . import library
 
 
@@ -94,7 +94,7 @@ class Interpreter(litert.Interpreter):
             )
         content = Path(model_path).read_bytes() if model_path is not None else model_content
         assert content is not None
-        flatbuffer.load(content)  # the runtime itself trusts the file
+        read(content)  # checks it: the runtime itself trusts the file
         # A file is mapped by the runtime rather than kept in memory.
         source = (
             {"model_content": content} if model_path is None else {"model_path": str(model_path)}

@@ -85,13 +85,13 @@ class Layout:
       graph: as stored: not checked, nothing folded.
       data: tensor -> first byte and size of its constant, in the file.
       scales: tensor -> first byte and number of its float32 scales.
-      buffers: tensor -> the number of its buffer; tensors may share one.
+      zero_points: tensor -> first byte and number of its int64 zero points.
     """
 
     graph: Graph
     data: dict[int, tuple[int, int]]
     scales: dict[int, tuple[int, int]]
-    buffers: dict[int, int]
+    zero_points: dict[int, tuple[int, int]]
 
 
 def layout(content: bytes) -> Layout:
@@ -279,7 +279,6 @@ class _Reader:
         if len(shape) > limits.RANK or min(shape, default=0) < 0:
             raise FileError(f"tensor {index} {name[:120]!r} has the shape {shape[:16]}.")
         self._layout.data[index] = start, size
-        self._layout.buffers[index] = table.Buffer()
         raw = self.bytes[start : start + size]
         if sparse is not None:
             self.densify(tensor, raw, kind, sparse)
@@ -308,6 +307,7 @@ class _Reader:
         zero_point = self.numbers(quantisation.ZeroPointAsNumpy()).astype(np.int64)
         if scale.size:
             self._layout.scales[index] = self.place(quantisation, 8)
+            self._layout.zero_points[index] = self.place(quantisation, 10)
         else:
             zero_point = zero_point[:0]
         axis = quantisation.QuantizedDimension()
