@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
-from .litert import Interpreter
 from .file_formats.layers import find_layers
 from .graph.edit import single_operator
+from .litert import Interpreter
 from .tflite.reader import read
 from .tflite.writer import write
 

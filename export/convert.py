@@ -27,7 +27,6 @@ FLOAT_DTYPES = ("float32", "float16", "float64")
 IO_DTYPES = ("float32", "int8")
 
 
-
 class ConversionError(RuntimeError):
     """The TensorFlow Lite converter made something else than was promised."""
 

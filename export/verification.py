@@ -4,98 +4,197 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import formats, running
+from .file_formats import runtimes_of, unpack
+from .file_formats.download import is_download
+from .file_formats.packed import CUSTOM_CODES
+from .graph import Graph
+from .graph.ternary import kernel_of
+from .tflite.reader import read
+
 if TYPE_CHECKING:
     import tf_keras
+
+# Where bits are not promised: the share of values, and of inputs, that must agree.
+SHARE = 0.99
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One output of two nets.
+
+    Attributes:
+      steps: histogram {difference in output steps: number of output values}; one step is the
+        quantisation step of the file's output.
+      step: size of one output step in the output's unit.
+      agreement: share of inputs with the same largest output (top-1), 0 to 1.
+      clear_agreement: the same, with inputs whose two largest outputs are one step apart or less
+        counted as agreeing.
+    """
+
+    steps: dict[int, int]
+    step: float
+    agreement: float
+    clear_agreement: float
+
+    def share_within(self, steps: int) -> float:
+        """Share of values at most `steps` off."""
+        near = sum(count for step, count in self.steps.items() if step <= steps)
+        return near / sum(self.steps.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """Keras against the interpreter, over all outputs of all inputs.
+    """Two nets, over all outputs of all inputs.
 
     Attributes:
       inputs: number of inputs compared.
-      steps: histogram {difference in output steps: number of output values}; one step is the
-        quantisation step of the file's output.
-      agreement: share of inputs with the same largest output (top-1), 0 to 1.
-      step: size of one output step in the output's unit.
+      outputs: by name of the output.
+      exact: whether the two promise the same bits: files of one net in interpreters that round
+        alike. A Keras model and its file promise to be close.
     """
 
     inputs: int
-    steps: dict[int, int]
-    agreement: float
-    step: float
+    outputs: dict[str, Difference]
+    exact: bool = False
+
+    @property
+    def steps(self) -> dict[int, int]:
+        """Histogram of differences over all outputs."""
+        total: dict[int, int] = {}
+        for output in self.outputs.values():
+            for step, count in output.steps.items():
+                total[step] = total.get(step, 0) + count
+        return dict(sorted(total.items()))
+
+    @property
+    def agreement(self) -> float:
+        """Share of inputs with the same largest output, of the output that agrees least."""
+        return min(output.agreement for output in self.outputs.values())
+
+    @property
+    def step(self) -> float:
+        """Step of the first output."""
+        return next(iter(self.outputs.values())).step
 
     @property
     def largest_difference(self) -> int:
         """Largest difference, in output steps."""
         return max(self.steps)
 
-    def __str__(self) -> str:
-        values = sum(self.steps.values())
-        shown = {str(n): self.steps.get(n, 0) for n in range(3)}
-        shown["more"] = values - sum(shown.values())
-        shares = ", ".join(f"{n} off: {100 * c / values:.3f} %" for n, c in shown.items() if c)
-        return (
-            f"{self.inputs} inputs: at most {self.largest_difference} output steps of "
-            f"{self.step:.6g} off ({shares}); top-1 agreement {100 * self.agreement:.2f} %"
+    def passes(self, *, most_steps: int = 1) -> bool:
+        """Whether the two agree as they promise: in all bits; or else, in each output, in 99 % of
+        the values (at most `most_steps` off) and of the inputs' clear top-1."""
+        if self.exact:
+            return self.largest_difference == 0
+        return all(
+            output.share_within(most_steps) >= SHARE and output.clear_agreement >= SHARE
+            for output in self.outputs.values()
         )
+
+    def __str__(self) -> str:
+        if self.exact and self.largest_difference == 0:
+            return f"{self.inputs} inputs: equal bit for bit, as promised"
+        promise = "; the same bits are promised" if self.exact else ""
+        parts = [_in_words(name, one) for name, one in self.outputs.items()]
+        if len(parts) == 1:
+            parts = [parts[0].partition(": ")[2]]
+        return f"{self.inputs} inputs: " + " | ".join(parts) + promise
+
+
+def _in_words(name: str, output: Difference) -> str:
+    values = sum(output.steps.values())
+    shown = {str(n): output.steps.get(n, 0) for n in range(3)}
+    shown["more"] = values - sum(shown.values())
+    shares = ", ".join(f"{n} off: {100 * c / values:.3f} %" for n, c in shown.items() if c)
+    return (
+        f"{name}: at most {max(output.steps)} output steps of {output.step:.6g} off ({shares}); "
+        f"top-1 agreement {100 * output.agreement:.2f} %"
+    )
+
+
+def compare(expected: np.ndarray, actual: np.ndarray, step: float | None) -> Difference:
+    """Two arrays of float32 outputs (count, ...), their difference in steps.
+
+    Args:
+      step: of the output; None for a 255th of the range of `expected`.
+
+    Raises:
+      ValueError: the shapes differ, or an output is not a number.
+    """
+    if expected.shape != actual.shape:
+        raise ValueError(
+            f"outputs of one shape are required. Received: {expected.shape} and {actual.shape}."
+        )
+    if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
+        raise ValueError("outputs must be numbers. Received: NaN or infinity.")
+    if not step:
+        step = float(np.ptp(expected)) / 255 or 1.0
+    # The interpreter's outputs are whole steps; so are Keras's, up to the rounding of floats.
+    difference = np.rint(np.abs(expected.astype(np.float64) - actual) / step).astype(np.int64)
+    steps, counts = np.unique(difference, return_counts=True)
+    first, second = (array.reshape(len(array), -1) for array in (expected, actual))
+    top = first.argmax(axis=1)
+    same = top == second.argmax(axis=1)
+    behind = second.max(axis=1) - second[np.arange(len(second)), top]
+    return Difference(
+        steps=dict(zip(steps.tolist(), counts.tolist(), strict=True)),
+        step=step,
+        agreement=float(same.mean()),
+        clear_agreement=float((same | (behind <= 1.5 * step)).mean()),
+    )
 
 
 def verify(
-    model: tf_keras.Model, path: str | os.PathLike, data: np.ndarray, *, batch_size: int = 256
+    model: tf_keras.Model,
+    path: str | os.PathLike,
+    data: Any = None,
+    *,
+    inputs: int = 64,
+    batch_size: int = 256,
 ) -> Verification:
-    """Compare a Keras model with its `.tflite` file in the ai-edge-litert interpreter.
+    """Compare a Keras model with its file in an interpreter: LiteRT, or ours for packed files.
 
     Args:
-      model: the model that was exported; one input, one output of shape (batch, classes).
-      path: the file.
-      data: float32 (count, *input_shape), inputs as the model takes them.
+      model: the model that was exported.
+      path: the file, of any format but "tflm".
+      data: inputs as the model takes them: an array (count, *input_shape); a list of arrays for
+        several inputs, in the model's order; a list of examples; a tf.data.Dataset, with labels or
+        not. None for random ones that reach every code of the file's inputs.
+      inputs: how many random ones.
 
     Raises:
-      ValueError: no data, or of another shape than the file's input.
+      ValueError: no data, or of another shape than the file's inputs, or the file has no runtime.
     """
-    data = np.asarray(data, np.float32)
-    expected = model.predict(data, batch_size=batch_size, verbose=0) if len(data) else data
-    actual, step = run(path, data)
-    return compare(expected, actual, step)
-
-
-def compare(expected: np.ndarray, actual: np.ndarray, step: float) -> Verification:
-    """Two arrays of float32 outputs (count, ...), their difference in steps."""
-    # The interpreter's outputs are whole steps; so are Keras's, up to the rounding of floats.
-    difference = np.rint(np.abs(expected - actual) / step).astype(np.int64)
-    steps, counts = np.unique(difference, return_counts=True)
-    flat = (len(expected), -1)
-    same = expected.reshape(flat).argmax(axis=1) == actual.reshape(flat).argmax(axis=1)
-    return Verification(
-        inputs=len(expected),
-        steps=dict(zip(steps.tolist(), counts.tolist(), strict=True)),
-        agreement=float(same.mean()),
-        step=step,
-    )
+    content = _runnable(Path(path).read_bytes())
+    graph = read(content)
+    drawn = _inputs(graph, data, inputs)
+    running.check_inputs(graph, drawn)
+    runtime = _runtimes(content, path)[0]
+    expected = _predicted(model, drawn, batch_size)
+    return _compared(expected, running.run(content, drawn, runtime), exact=False)
 
 
 def verify_files(
     reference: tf_keras.Model | str | os.PathLike,
     paths: Sequence[str | os.PathLike],
-    data: np.ndarray | None = None,
+    data: Any = None,
     *,
     inputs: int = 64,
 ) -> dict[str, Verification]:
     """Compare files of one net, in every runtime that takes them, with a model or another file.
 
     Args:
-      reference: a Keras model, or a `.tflite` file for the stock interpreter.
-      paths: `.tflite` files and files of format "download".
-      data: float32 (count, *input_shape); None for random inputs, which tell whether the arithmetic
-        agrees but nothing about accuracy.
+      reference: a Keras model, or a file.
+      paths: files of any format but "tflm".
+      data: see `verify`; None for random inputs that reach every code of the first file's inputs,
+        which tell whether the arithmetic agrees but nothing about accuracy.
       inputs: how many random ones.
 
     Returns:
@@ -104,57 +203,32 @@ def verify_files(
     Raises:
       ValueError: a file cannot be loaded, or the data does not fit.
     """
-    from ec2t_tf.export.tflite import unpack
-    from ec2t_tf.export.tflite.download import is_download
-
-    if isinstance(reference, str | os.PathLike):
-        if data is None:
-            shape = _interpreter(reference, "LiteRT").get_input_details()[0]["shape"][1:]
-            data = _random_inputs(inputs, shape)
-        expected, _ = run(reference, data)
+    is_file = isinstance(reference, str | os.PathLike)
+    sources = [reference, *paths] if is_file else list(paths)
+    contents = [_runnable(Path(path).read_bytes()) for path in sources]
+    graphs = [read(content) for content in contents]
+    drawn = _inputs(graphs[0], data, inputs)
+    running.check_inputs(graphs[0], drawn)
+    if is_file:
+        first, *contents = contents
+        original, *graphs = graphs
+        runtime = _runtimes(first, reference)[0]
+        expected: Sequence[Any] = running.run(first, drawn, runtime)
     else:
-        if data is None:
-            data = _random_inputs(inputs, reference.input_shape[1:])
-        expected = reference.predict(data, batch_size=256, verbose=0)
+        expected = _predicted(reference, drawn, 256)
     results = {}
-    for path in paths:
-        content = Path(path).read_bytes()
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(path)
-            if is_download(content):
-                file = Path(folder) / "unpacked.tflite"
-                file.write_bytes(unpack(content, to="packed"))
-            custom = b"EC2T." in file.read_bytes()
-            for runtime in ("ec2t_tf",) if custom else RUNTIMES:
-                results[f"{path} in {runtime}"] = compare(expected, *run(file, data, runtime))
+    for path, content, graph in zip(paths, contents, graphs, strict=True):
+        exact = is_file and _same_net(original, graph)
+        for runtime in _runtimes(content, path):
+            actual = running.run(content, drawn, runtime)
+            results[f"{path} in {runtime}"] = _compared(expected, actual, exact=exact)
     return results
 
 
-def _random_inputs(count: int, shape: Sequence[int]) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(count, *shape)).astype(np.float32)
-
-
-RUNTIMES = ("LiteRT", "ec2t_tf")
-
-
-def _interpreter(path: str | os.PathLike, runtime: str) -> Any:
-    from ai_edge_litert import interpreter as litert
-
-    from ec2t_tf.export.litert import Interpreter
-
-    make = litert.Interpreter if runtime == "LiteRT" else Interpreter
-    try:
-        interpreter = make(model_path=str(path))
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"'{path}' cannot be loaded by the interpreter: {error}") from error
-    return interpreter
-
-
 def run(
-    path: str | os.PathLike, data: np.ndarray, runtime: str = "LiteRT"
-) -> tuple[np.ndarray, float]:
-    """Outputs of a `.tflite` file as float32 (count, *output_shape), and the size of one step.
+    path: str | os.PathLike, data: Any, runtime: str = "LiteRT"
+) -> tuple[np.ndarray, float | None]:
+    """First output of a `.tflite` file as float32 (count, *output_shape), and the size of one step.
 
     Args:
       runtime: "LiteRT" or "ec2t_tf".
@@ -162,37 +236,88 @@ def run(
     Raises:
       ValueError: the file cannot be loaded, or the data does not fit its input.
     """
-    interpreter = _interpreter(path, runtime)
-    (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-    shape = tuple(entry["shape"][1:])
-    if len(data) == 0 or tuple(data.shape[1:]) != shape:
+    content = Path(path).read_bytes()
+    output = running.run(content, _inputs(read(content), data, 0), runtime)[0]
+    return output.values, output.step
+
+
+def _runnable(content: bytes) -> bytes:
+    return unpack(content, to="packed") if is_download(content) else content
+
+
+def _runtimes(content: bytes, path: Any) -> list[str]:
+    found = [name for name in running.RUNTIMES if name in runtimes_of(content)]
+    if not found:
         raise ValueError(
-            f"data must have shape (count, {', '.join(map(str, shape))}) with at least one input. "
-            f"Received: {tuple(data.shape)}."
+            f"'{path}' runs in TensorFlow Lite Micro only: verify the int8 file it was made of."
         )
-    outputs = []
-    for example in data:
-        value = example[None]
-        if entry["dtype"] == np.int8:
-            scale, zero_point = entry["quantization"]
-            value = np.clip(np.rint(value / np.float32(scale)) + zero_point, -128, 127)
-        interpreter.set_tensor(entry["index"], value.astype(entry["dtype"]))
-        interpreter.invoke()
-        outputs.append(interpreter.get_tensor(result["index"])[0])
-    stacked = np.stack(outputs)
-    if result["dtype"] == np.int8:
-        scale, zero_point = result["quantization"]
-        return (stacked.astype(np.float32) - zero_point) * np.float32(scale), float(scale)
-    return stacked, _output_step(path, result["index"])
+    return found
 
 
-def _output_step(path: str | os.PathLike, output: int) -> float:
-    """Step of the int8 tensor that the final DEQUANTIZE reads."""
-    from ec2t_tf.export.tflite_file import TFLiteFile
+def _inputs(graph: Graph, data: Any, count: int) -> list[np.ndarray]:
+    if data is None:
+        return running.input_codes(graph, count)
+    return running.examples(data, len(graph.inputs))
 
-    for operator in TFLiteFile(Path(path).read_bytes()).operators:
-        if operator.name == "DEQUANTIZE" and operator.outputs[0].index == output:
-            return float(operator.inputs[0].scales[0])
-    raise ValueError(
-        f"'{path}' must end in an int8 tensor or its DEQUANTIZE. Received: a float output."
+
+def _predicted(model: Any, inputs: list[np.ndarray], batch_size: int) -> list[np.ndarray]:
+    outputs = model.predict(
+        inputs[0] if len(inputs) == 1 else inputs, batch_size=batch_size, verbose=0
     )
+    if isinstance(outputs, dict):
+        outputs = [outputs[name] for name in getattr(model, "output_names", outputs)]
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+
+def _compared(
+    expected: Sequence[running.Output | np.ndarray], actual: list[running.Output], *, exact: bool
+) -> Verification:
+    """Outputs of a model (arrays) or of a file, and of a file."""
+    if len(expected) != len(actual):
+        raise ValueError(
+            f"nets of as many outputs are required. Received: {len(expected)} and {len(actual)}."
+        )
+    outputs: dict[str, Difference] = {}
+    for one, other in zip(expected, actual, strict=True):
+        values = one.values if isinstance(one, running.Output) else np.asarray(one, np.float32)
+        name = other.name if other.name not in outputs else f"{other.name} ({len(outputs)})"
+        outputs[name] = compare(values, other.values, other.step)
+    return Verification(len(actual[0].values), outputs, exact)
+
+
+def _same_net(first: Graph, second: Graph) -> bool:
+    """Whether two files hold the same weights: then they are one net, stored in two ways."""
+    pairs = zip(_kernels(first), _kernels(second), strict=False)
+    return (
+        sum(1 for _ in _kernels(first)) == sum(1 for _ in _kernels(second))
+        and [_outside(first, i) for i in first.inputs]
+        == [_outside(second, i) for i in second.inputs]
+        and all(np.array_equal(one, other) for one, other in pairs)
+    )
+
+
+def _outside(graph: Graph, index: int) -> tuple[Any, ...]:
+    """What an input looks like from outside."""
+    tensor = graph.tensors[index]
+    return tensor.shape, tensor.dtype, tensor.scale.tolist(), tensor.zero_point.tolist()
+
+
+def _kernels(graph: Graph) -> Iterator[np.ndarray]:
+    """Codes of the kernels, [channels, weights], in the order in which they run."""
+    produced = {index: one for one in graph.operators for index in one.outputs}
+    for operator in graph.operators:
+        if operator.kind in CUSTOM_CODES.values():
+            data = graph.tensors[operator.inputs[1]].data
+            if data is not None:
+                weights = formats.unpack(data.tobytes()).weights
+                yield weights.reshape(len(weights), -1)
+            continue
+        found = kernel_of(graph, operator)
+        if found is not None:
+            yield found[2]
+        elif len(operator.inputs) > 1 and operator.inputs[1] in produced:
+            densify = produced[operator.inputs[1]]
+            data = graph.tensors[densify.inputs[0]].data if densify.kind == "DENSIFY" else None
+            if data is not None:
+                axis = data.ndim - 1 if operator.kind == "DEPTHWISE_CONV_2D" else 0
+                yield np.moveaxis(data, axis, 0).reshape(data.shape[axis], -1)

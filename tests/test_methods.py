@@ -15,11 +15,11 @@ import tf_keras
 
 import ec2t_tf
 from ec2t_tf import export, methods
-from ec2t_tf.export.tflite_file import TFLiteFile
 from ec2t_tf.methods import reference, sparsity_regularized
 from ec2t_tf.methods.base import State, TernaryMethod
 from ec2t_tf.quantize_config import constant_weights, ternary_layers
 from tests import models
+from tests.kernels_of import kernels_of
 
 ODD_LAYERS: dict[str, np.ndarray] = {
     "all zero": np.zeros(9),
@@ -619,7 +619,7 @@ def test_fit_save_load_export(name: str, tmp_path: Path) -> None:
     check = export.verify(model, path, images)
     assert check.largest_difference <= 1
     middle, hidden = (layer.assign() for layer in ternary_layers(model))
-    _, conv, dense, _ = TFLiteFile(path.read_bytes()).kernels
+    _, conv, dense, _ = kernels_of(path.read_bytes())
     mirror = np.array([1, -1, 1, -1])[:, None]
     codes = np.moveaxis(middle.codes, -1, 0).reshape(4, -1) * mirror
     np.testing.assert_array_equal(np.sign(conv.codes), np.sign(codes))

@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from ..graph import FileError
 from ..tflite.options import TABLES, read_options
 
-
-class ModelError(ValueError):
-    """The file is not a model this exporter can read."""
+ModelError = FileError
 
 
 @dataclass

@@ -45,7 +45,10 @@ GOALS: tuple[Goal, ...] = ("size", "speed", "download")
 _HEADER = struct.Struct("<4sHBBIIIII")
 _LAYER = struct.Struct("<HIIIBbb")
 _SIGN_FLIPS, _CHANNEL_VALUES = 1, 2
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
+_FILTERS: list[dict[str, int]] = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
+# Bits of the byte before, and of the place, that tell LZMA what comes next. Tables are made of
+# 32-bit numbers; LZMA's own choice is for text. The stream says which one it was made with.
+_CONTEXTS = ({"lc": 0, "lp": 2}, {"lc": 1, "lp": 2}, {"lc": 0, "lp": 0}, {"lc": 3, "lp": 0})
 _MOST_EXPANSION = 1024  # int8 bytes a byte of the file
 _DAMAGE = (
     ArithmeticError,
@@ -144,7 +147,7 @@ def to_download(int8_file: bytes, *, optimize: Goal = "size") -> bytes:
             records.append(_layer_record(layer))
             skeleton.weights(layer.number)[:] = 0
     skeleton.toggle_bias_scales(layers, VERSION)
-    compressed = lzma.compress(skeleton.bytes.tobytes(), lzma.FORMAT_RAW, filters=_FILTERS)
+    compressed = _compressed(skeleton.bytes.tobytes())
     header = _Header(
         magic=MAGIC,
         version=VERSION,
@@ -157,6 +160,14 @@ def to_download(int8_file: bytes, *, optimize: Goal = "size") -> bytes:
         layers=len(records),
     )
     return b"".join([_HEADER.pack(*header), compressed, *records])
+
+
+def _compressed(content: bytes) -> bytes:
+    (usual,) = _FILTERS
+    tries = ([{**usual, **context}] for context in _CONTEXTS)
+    return min(
+        (lzma.compress(content, lzma.FORMAT_RAW, filters=filters) for filters in tries), key=len
+    )
 
 
 def _layer_record(layer: TernaryLayer) -> bytes:

@@ -101,9 +101,7 @@ def blob_layer(layer: TernaryLayer) -> formats.Layer:
         groups=groups,
         input_zero_point=int(source.zero_point[0]),
         output_zero_point=int(target.zero_point[0]),
-        output_range=activation_range(
-            activation, target.scale[0], int(target.zero_point[0])
-        ),
+        output_range=activation_range(activation, target.scale[0], int(target.zero_point[0])),
     )
 
 

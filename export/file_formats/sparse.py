@@ -140,9 +140,9 @@ def _convolution(graph: Graph, layer: TernaryLayer, inputs: tuple[int, ...]) -> 
     channels, width = layer.codes.shape
 
     def like(index: int, shape: tuple[int, ...], name: str) -> int:
-        tensor = graph.tensors[index]
-        scales = {"scale": tensor.scale, "zero_point": tensor.zero_point}
-        return graph.add(f"{layer.name}/{name}", shape, tensor.dtype, **scales)
+        old, name = graph.tensors[index], f"{layer.name}/{name}"
+        graph.tensors.append(dataclasses.replace(old, name=name, shape=shape))
+        return len(graph.tensors) - 1
 
     def reshape(source: int, target: int, shape: tuple[int, ...]) -> Operator:
         data = np.array(shape, np.int32)

@@ -57,9 +57,7 @@ def single_operator(graph: Graph, number: int) -> Graph:
     tensors = [graph.tensors[index] for index in used]
     return Graph(
         tensors=tensors,
-        operators=[
-            dataclasses.replace(operator, inputs=inputs, outputs=outputs, intermediates=())
-        ],
+        operators=[dataclasses.replace(operator, inputs=inputs, outputs=outputs, intermediates=())],
         inputs=tuple(index for index in inputs if index >= 0 and tensors[index].data is None),
         outputs=outputs,
     )

@@ -117,7 +117,7 @@ def to_tflm(
                     Operator("TFLM_DECODE", (index, tables[index]), (decoded,), custom=b"")
                 )
                 inputs = (operator.inputs[0], decoded, *operator.inputs[2:])
-                operator = dataclasses.replace(operator, inputs=inputs)  # noqa: PLW2901
+                operator = dataclasses.replace(operator, inputs=inputs)
         operators.append(operator)
     for index in tables:
         stream = chosen[index]

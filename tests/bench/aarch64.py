@@ -64,7 +64,7 @@ def main() -> None:
     from ec2t_tf.export.kernels import build
     from ec2t_tf.export.kernels.bench.planar import build_plugin
     from ec2t_tf.export.litert import library
-    from ec2t_tf.export.tflite import packed
+    from tests.tflite.fixtures import packed
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="arm64 Debian tree")

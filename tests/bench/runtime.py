@@ -27,9 +27,9 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from ec2t_tf.export.litert import Interpreter
-from ec2t_tf.export.tflite import packed
 from tests.bench import runtime_table
 from tests.tflite import nets
+from tests.tflite.fixtures import packed
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
 TURNS = 60

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ec2t_tf.export import formats
+from ec2t_tf.export.file_formats.packed import packable_layers
 from ec2t_tf.export.kernels import build
-from ec2t_tf.export.tflite import flatbuffer
-from ec2t_tf.export.tflite.packed import packable_layers
+from ec2t_tf.export.tflite import read
 from tests import nets
 from tests.bench import qemu
 from tests.tflm.test_operators import KERNELS, ROOM
@@ -44,7 +44,7 @@ int main(void) {
 @pytest.mark.parametrize("name", ["lists, rows", "halves"])
 def test_fully_connected_equals_the_reference(tmp_path: Path, core: str, name: str) -> None:
     model = nets.DENSE[name].model()
-    ((_, layer),), _ = packable_layers(flatbuffer.load(model))
+    ((_, layer),), _ = packable_layers(read(model))
     values = nets.inputs(model, 32)
     (tmp_path / "string.h").write_text(qemu.STRING_H)
     (tmp_path / "input.bin").write_bytes(values.tobytes())

@@ -16,9 +16,10 @@ from tf_keras import layers
 import ec2t_tf
 from ec2t_tf import export, scheme
 from ec2t_tf.export import convert
-from ec2t_tf.export.tflite_file import TFLiteFile
+from ec2t_tf.export.tflite import read
 from ec2t_tf.quantize_config import ternary_layers
 from tests import models
+from tests.kernels_of import kernels_of
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,8 @@ def path(ternary: tf_keras.Model, tmp_path_factory: pytest.TempPathFactory) -> P
 class TestInt8File:
     def test_kernels_are_the_assignment(self, ternary: tf_keras.Model, path: Path) -> None:
         """Signs in the file are the assignment's, mirrored where the gain is negative."""
-        kernels = TFLiteFile(path.read_bytes()).kernels
-        assert [k.operator.name for k in kernels] == ["CONV_2D"] * 2 + ["FULLY_CONNECTED"] * 2
+        kernels = kernels_of(path.read_bytes())
+        assert [k.operator.kind for k in kernels] == ["CONV_2D"] * 2 + ["FULLY_CONNECTED"] * 2
         assert [kernel.is_ternary for kernel in kernels] == [False, True, True, False]
         middle, hidden = (layer.assign() for layer in ternary_layers(ternary))
         expected = np.moveaxis(middle.codes, -1, 0).reshape(4, -1)
@@ -53,12 +54,12 @@ class TestInt8File:
         )
 
     def test_nothing_float_inside(self, path: Path) -> None:
-        file = TFLiteFile(path.read_bytes())
-        names = [operator.name for operator in file.operators]
+        graph = read(path)
+        names = [operator.kind for operator in graph.operators]
         assert names[0] == "QUANTIZE"
         assert names[-1] == "DEQUANTIZE"
-        inside = [t for operator in file.operators[1:-1] for t in operator.inputs]
-        assert {tensor.dtype for tensor in inside} <= {"INT8", "INT32"}
+        inside = [i for operator in graph.operators[1:-1] for i in operator.inputs]
+        assert {graph.tensors[i].dtype for i in inside} <= {"int8", "int32"}
 
     def test_file_computes_what_training_showed(self, ternary: tf_keras.Model, path: Path) -> None:
         images, _ = models.examples(200, seed=1)
@@ -73,7 +74,7 @@ class TestInt8File:
     ) -> None:
         """A changed weight does not go unnoticed."""
         content = bytearray(path.read_bytes())
-        kernel = TFLiteFile(bytes(content)).kernels[2].tensor.data.tobytes()
+        kernel = kernels_of(bytes(content))[2].tensor.data.tobytes()
         start = bytes(content).index(kernel)
         content[start : start + len(kernel)] = bytes(len(kernel))
         damaged = tmp_path / "damaged.tflite"
@@ -83,8 +84,9 @@ class TestInt8File:
 
     def test_int8_input_and_output(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
         path = export.to_tflite(ternary, tmp_path / "io.tflite", io_dtype="int8")
-        file = TFLiteFile(path.read_bytes())
-        assert [tensor.dtype for tensor in (*file.inputs, *file.outputs)] == ["INT8", "INT8"]
+        graph = read(path)
+        ends = (*graph.inputs, *graph.outputs)
+        assert [graph.tensors[i].dtype for i in ends] == ["int8", "int8"]
         assert export.verify(ternary, path, models.examples()[0]).largest_difference <= 1
 
     def test_plain_model_with_representative_data(
@@ -96,7 +98,7 @@ class TestInt8File:
         with pytest.raises(ValueError, match="representative_data"):
             export.to_tflite(plain, path)
         export.to_tflite(plain, path, representative_data=list(images))
-        kernels = TFLiteFile(path.read_bytes()).kernels
+        kernels = kernels_of(path.read_bytes())
         assert [kernel.is_ternary for kernel in kernels] == [False, True, True, False]
 
 
@@ -168,16 +170,16 @@ class TestReport:
         assert parts + report.other_bytes + report.structure_bytes == len(content)
         assert report.file_bytes == path.stat().st_size
         # Not by definition: every buffer is really in the file, and the tables are too.
-        file = TFLiteFile(content)
-        for kernel, row in zip(file.kernels, report.kernels, strict=True):
+        for kernel, row in zip(kernels_of(content), report.kernels, strict=True):
             assert kernel.tensor.data.tobytes() in content
             assert row.weights_bytes == kernel.tensor.data.nbytes
-            assert kernel.tensor.scales.tobytes() in content
-            bias = kernel.operator.inputs[2]
+            assert kernel.tensor.scale.tobytes() in content
+            bias = kernel.bias
+            assert bias is not None
             assert row.bias_bytes == bias.data.nbytes
-            channels = len(kernel.tensor.scales) + len(bias.scales)
-            assert row.table_bytes == 12 * channels
-        names = sum(len(tensor.name) for tensor in file.tensors)
+            channels = len(kernel.tensor.scale) + len(bias.scale)
+            assert 0 < row.table_bytes <= 12 * channels  # equal lists are in the file once
+        names = sum(len(tensor.name) for tensor in read(content).tensors)
         assert report.structure_bytes > names
 
     def test_measures(self, ternary: tf_keras.Model, path: Path) -> None:
@@ -230,7 +232,7 @@ def test_command_line(ternary: tf_keras.Model, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "bytes on disk" in done.stdout
     assert "64 inputs: at most" in done.stdout
-    assert TFLiteFile(output.read_bytes()).kernels[1].is_ternary
+    assert kernels_of(output.read_bytes())[1].is_ternary
     folder = tmp_path / "model_c"
     to_c = [*command[:4], f"--output={folder}", "--format=c", "--core=m4"]
     done = subprocess.run(to_c, capture_output=True, text=True, check=True)
@@ -258,8 +260,9 @@ class TestBias:
                 factor = norm.gamma / tf.sqrt(norm.moving_variance + norm.epsilon)
                 bias = (bias - factor * norm.moving_mean).numpy()
             found.append(bias)
-        kernels = TFLiteFile(path.read_bytes()).kernels
+        kernels = kernels_of(path.read_bytes())
         assert len(found) == len(kernels)
         for kernel, bias in zip(kernels, found, strict=True):
-            stored = kernel.operator.inputs[2]
-            np.testing.assert_allclose(bias / stored.scales, stored.data, atol=2e-3)
+            stored = kernel.bias
+            assert stored is not None
+            np.testing.assert_allclose(bias / stored.scale, stored.data, atol=2e-3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from ec2t_tf.export.graph import FileError, Graph
+from ec2t_tf.export.graph import FileError, Graph, prune
 from ec2t_tf.export.tflite import read, write
 
 FILES = [
@@ -158,3 +158,32 @@ def test_a_file_of_two_nets_is_refused() -> None:
     builder.Finish(parsed.Pack(builder), b"TFL3")
     with pytest.raises(FileError, match=r"one net.*2 subgraphs"):
         read(bytes(builder.Output()))
+
+
+def test_buffers_start_at_multiples_of_sixteen() -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    from ec2t_tf.export.tflite.reader import layout
+    from tests import nets
+
+    content = write(read(nets.resnet8()))
+    starts = [start for start, _ in layout(content).data.values()]
+    assert len(starts) > 10
+    assert {start % 16 for start in starts} == {0}
+    root = schema.Model.GetRootAs(content, 0)
+    assert root.BuffersLength() == 1 + len(set(starts))
+
+
+def test_prune_drops_what_nothing_uses() -> None:
+    graph = several_ends()
+    graph.add("unused", (3,), "int8", data=np.zeros(3, np.int8))
+    graph.tensors.insert(0, graph.tensors.pop())  # every index is one further on
+    graph.inputs, graph.outputs = (2, 1), (4, 3)
+    for operator in graph.operators:
+        operator.inputs = tuple(index + 1 for index in operator.inputs)
+        operator.outputs = tuple(index + 1 for index in operator.outputs)
+    pruned = prune(graph)
+    assert [tensor.name for tensor in pruned.tensors] == ["aa", "zz", "box", "cls"]
+    assert (pruned.inputs, pruned.outputs) == ((1, 0), (3, 2))
+    for one, other in zip(outputs(write(graph), 3), outputs(write(pruned), 3), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -3,7 +3,7 @@
 import pytest
 
 from ec2t_tf.export import benchmark, commands
-from ec2t_tf.export.tflite import packed
+from tests.tflite.fixtures import packed
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from ec2t_tf.export.litert import Interpreter
-from ec2t_tf.export.tflite import packed
 from tests.nets import DENSE
-from tests.tflite.fixtures import RESOLVERS, outputs_of, random_inputs, run
+from tests.tflite.fixtures import RESOLVERS, outputs_of, packed, random_inputs, run
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
 STOCK = {"tflite": "reference", "fp32": "xnnpack"}

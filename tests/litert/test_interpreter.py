@@ -7,11 +7,11 @@ import pytest
 from ai_edge_litert.interpreter import load_delegate
 
 from ec2t_tf.export import formats
+from ec2t_tf.export.file_formats.layers import find_layers
+from ec2t_tf.export.graph.edit import single_operator
 from ec2t_tf.export.litert import Interpreter, library
-from ec2t_tf.export.tflite import flatbuffer, packed
-from ec2t_tf.export.tflite.extract import single_operator
-from ec2t_tf.export.tflite.layers import find_layers
-from tests.tflite.fixtures import RESOLVERS, outputs_of, random_inputs, run
+from ec2t_tf.export.tflite import read, write
+from tests.tflite.fixtures import RESOLVERS, outputs_of, packed, random_inputs, run
 
 
 def test_takes_a_path(int8_nets, tmp_path):
@@ -56,20 +56,18 @@ def test_plain_layers_can_be_left(int8_nets, capfd):
 
 def with_blob(file, blob):
     """A packed file with its first blob replaced."""
-    model = flatbuffer.load(file)
-    (graph,) = model.subgraphs
-    operator = next(o for o in graph.operators if "EC2T" in flatbuffer.operator_name(model, o))
+    graph = read(file)
+    operator = next(o for o in graph.operators if "EC2T" in o.kind)
     tensor = graph.tensors[operator.inputs[1]]
-    tensor.buffer = flatbuffer.add_buffer(model, blob)
-    tensor.shape = [len(blob)]
-    return flatbuffer.save(model, aligned=True)
+    tensor.data = np.frombuffer(blob, np.uint8)
+    tensor.shape = tensor.data.shape
+    return write(graph)
 
 
 def first_blob(file):
-    model = flatbuffer.load(file)
-    (graph,) = model.subgraphs
-    operator = next(o for o in graph.operators if "EC2T" in flatbuffer.operator_name(model, o))
-    return flatbuffer.constant(model, graph.tensors[operator.inputs[1]]).tobytes()
+    graph = read(file)
+    operator = next(o for o in graph.operators if "EC2T" in o.kind)
+    return graph.tensors[operator.inputs[1]].data.tobytes()
 
 
 def test_damaged_blobs_are_errors_not_crashes(int8_nets):
@@ -119,10 +117,10 @@ def test_truncated_and_flipped_files(int8_nets):
 @pytest.mark.parametrize("net", ["depthwise", "lenet5"])
 def test_layers_given_back_run_without_xnnpack(int8_nets, net, capfd):
     """Each kind of layer alone, dense, in our reference kernel when nobody else takes it."""
-    model = flatbuffer.load(int8_nets[net])
-    layers = {layer.kind: layer for layer in find_layers(model)[0]}
+    graph = read(int8_nets[net])
+    layers = {layer.kind: layer for layer in find_layers(graph)[0]}
     for layer in layers.values():
-        alone = single_operator(model, layer.graph, layer.operator)
+        alone = write(single_operator(graph, layer.number))
         inputs = random_inputs(alone, 3)
         interpreter = Interpreter(
             model_content=packed(alone),

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from ec2t_tf.export.file_formats import rewrite
+from tests.nets import NetBuilder
 from tests.tflite import nets
 
 RESOLVERS = {
@@ -39,6 +41,32 @@ def int8_nets(request: pytest.FixtureRequest) -> dict[str, bytes]:
         )
         assert made.returncode == 0, made.stderr[-4000:]
     return {name: folder.joinpath(f"{name}.tflite").read_bytes() for name in nets.NAMES}
+
+
+def dense_net() -> bytes:
+    """An int8 net without a ternary layer."""
+    net = NetBuilder((1, 6, 6, 8), seed=5)
+    return net.finish(net.conv(net.input, 8, (3, 3), zeros=None))
+
+
+def packed(int8_file: bytes, **options: str) -> bytes:
+    return rewrite(int8_file, format="packed", **options).content
+
+
+def sparse(int8_file: bytes) -> bytes:
+    return rewrite(int8_file, format="sparse").content
+
+
+def int4(int8_file: bytes) -> bytes:
+    return rewrite(int8_file, format="int4").content
+
+
+def align_to_int4(int8_file: bytes) -> bytes:
+    return rewrite(int8_file, format="int8_on_int4_levels").content
+
+
+def download(int8_file: bytes, **options: str) -> bytes:
+    return rewrite(int8_file, format="download", **options).content
 
 
 def random_inputs(model: bytes, count: int, *, seed: int = 0) -> np.ndarray:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from ec2t_tf.export import formats
-from ec2t_tf.export.tflite import download, flatbuffer, packed, unpack
-from ec2t_tf.export.tflite.download import stream_bytes
-from ec2t_tf.export.tflite.layers import find_layers
+from ec2t_tf.export.file_formats import unpack
+from ec2t_tf.export.file_formats.download import stream_bytes
+from ec2t_tf.export.file_formats.layers import find_layers
+from ec2t_tf.export.tflite import read
+from tests.tflite.fixtures import download, packed
 
 NETS = ("lenet5", "resnet8", "depthwise")
 
@@ -33,7 +35,7 @@ def test_smaller_than_the_others(int8_nets, files, net):
 
 @pytest.mark.parametrize("net", NETS)
 def test_streams_are_near_the_entropy(int8_nets, files, net):
-    layers, _ = find_layers(flatbuffer.load(int8_nets[net]))
+    layers, _ = find_layers(read(int8_nets[net]))
     entropy = sum(
         formats.first_order_entropy_bytes(formats.ternary_codes(layer.rows).symbols)
         for layer in layers
@@ -55,8 +57,8 @@ def test_other_files_and_words_are_refused(int8_nets, files):
     with pytest.raises(ValueError, match="'beauty'"):
         download(int8_nets["lenet5"], optimize="beauty")
     newer = bytearray(files["lenet5"])
-    newer[4] = 2
-    with pytest.raises(ValueError, match="version 2"):
+    newer[4] = 3
+    with pytest.raises(ValueError, match="version 3"):
         unpack(bytes(newer))
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from ec2t_tf.export.tflite import align_to_int4, flatbuffer, int4
-from ec2t_tf.export.tflite.int4 import grid_codes, packed_nibbles
-from ec2t_tf.export.tflite.layers import find_layers
-from tests.tflite.fixtures import random_inputs, run
+from ec2t_tf.export.file_formats.int4 import grid_codes
+from ec2t_tf.export.file_formats.layers import find_layers
+from ec2t_tf.export.tflite import nibbles, read
+from tests.tflite.fixtures import align_to_int4, int4, random_inputs, run
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
 
@@ -32,7 +32,7 @@ def test_a_channel_of_zeros_keeps_its_scale():
 
 
 def test_nibbles_of_an_odd_number_of_codes():
-    assert packed_nibbles(np.array([7, -7, -1], np.int8)).tolist() == [0x97, 0x0F]
+    assert nibbles.packed(np.array([7, -7, -1], np.int8), 4).tolist() == [0x97, 0x0F]
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -53,7 +53,7 @@ def test_aligning_changes_a_layer_by_at_most_one_step(int8_nets):
 
 
 def test_aligned_codes_are_multiples_of_eighteen(int8_nets):
-    layers, _ = find_layers(flatbuffer.load(align_to_int4(int8_nets["resnet8"])))
+    layers, _ = find_layers(read(align_to_int4(int8_nets["resnet8"])))
     assert {int(code) for layer in layers for code in np.unique(layer.codes)} == {
         -126,
         -90,

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2t_tf.export.tflite import int4, sparse
-from ec2t_tf.export.tflite.sparse import dense_codes, sparse_rows, storage
-from tests.tflite.fixtures import random_inputs, run
+from ec2t_tf.export.file_formats.sparse import storage
+from ec2t_tf.export.tflite import read, sparsity
+from tests.tflite.fixtures import dense_net, random_inputs, run, sparse
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
 
@@ -20,16 +20,16 @@ NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")
 def test_sparse_rows_round_trip(shape, density, seed):
     rng = np.random.default_rng(seed)
     codes = rng.choice((-127, 91), size=shape) * (rng.random(shape) < density)
-    rows = sparse_rows(codes.astype(np.int8))
-    np.testing.assert_array_equal(dense_codes(rows, tuple(shape)), codes)
+    rows = sparsity.rows(codes.astype(np.int8))
+    np.testing.assert_array_equal(sparsity.decode(rows, tuple(shape)), codes)
 
 
 def test_indices_past_one_byte_and_two():
     codes = np.zeros((3, 70_000), np.int8)
     codes[1, (0, 255, 256, 65_535, 65_536, 69_999)] = 127
-    rows = sparse_rows(codes)
-    assert rows.indices.dtype == np.int32
-    np.testing.assert_array_equal(dense_codes(rows, codes.shape), codes)
+    rows = sparsity.rows(codes)
+    assert rows.levels[-1].indices.dtype == np.int32
+    np.testing.assert_array_equal(sparsity.decode(rows, codes.shape), codes)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -45,7 +45,7 @@ def test_results_are_those_of_int8(int8_nets, net, resolver):
 def test_file_is_smaller_and_storage_tells_why(int8_nets):
     original = int8_nets["lenet5"]
     written = sparse(original)
-    report = storage(original)
+    report = storage(read(original))
     assert len(written) < 0.7 * len(original)
     assert {layer.stored for layer in report} == {"sparse", "dense"}
     for layer in report:
@@ -58,6 +58,6 @@ def test_file_is_smaller_and_storage_tells_why(int8_nets):
     assert largest.dense_zipped < largest.sparse_zipped
 
 
-def test_a_file_without_int8_ternary_layers_is_refused(int8_nets):
-    with pytest.raises(ValueError, match="not all int8"):
-        sparse(int4(int8_nets["lenet5"]))
+def test_a_file_without_int8_ternary_layers_is_refused():
+    with pytest.raises(ValueError, match="1 layer: it has more than three codes"):
+        sparse(dense_net())

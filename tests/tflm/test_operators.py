@@ -13,8 +13,8 @@ import pytest
 
 import ec2t_tf.export.tflm as tflm_room
 from ec2t_tf.export.kernels import build
-from ec2t_tf.export.tflite import packed
 from tests import nets
+from tests.tflite.fixtures import packed
 from tests.tflm import wheel
 
 ROOM = Path(tflm_room.__file__).parent

@@ -1,0 +1,202 @@
+"""Files run in interpreters: real inputs in, real outputs out, whatever types the file has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .graph import Graph, Tensor
+from .tflite.reader import read
+
+RUNTIMES = ("LiteRT", "ec2t_tf")
+_CODES = ("int8", "uint8", "int16")
+Floats = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """One output of a net for all inputs.
+
+    Attributes:
+      name: of its tensor.
+      values: float32 [count, ...].
+      step: the size of one code of the output; None where the net computes it in float.
+    """
+
+    name: str
+    values: Floats
+    step: float | None
+
+
+def run(content: bytes, inputs: Sequence[Floats], runtime: str = "LiteRT") -> list[Output]:
+    """Outputs of a .tflite file for a list of inputs, in the file's order.
+
+    State that an LSTM keeps is reset before each input; streaming state, in variables of the file,
+    goes on from input to input as it would in use.
+
+    Args:
+      content: the file.
+      inputs: for each input of the net float32 [count, *shape without the batch].
+      runtime: "LiteRT" or "ec2t_tf".
+
+    Raises:
+      ValueError: the file cannot be loaded, or the inputs do not fit it.
+    """
+    graph = read(content)
+    check_inputs(graph, inputs)
+    interpreter = _interpreter(content, runtime)
+    entries, results = interpreter.get_input_details(), interpreter.get_output_details()
+    resets = any(tensor.variable for tensor in graph.tensors)
+    found: list[list[npt.NDArray[Any]]] = [[] for _ in results]
+    for example in zip(*inputs, strict=True):
+        if resets:
+            interpreter.reset_all_variables()
+        for entry, value in zip(entries, example, strict=True):
+            interpreter.set_tensor(entry["index"], _coded(value[None], entry))
+        interpreter.invoke()
+        for values, result in zip(found, results, strict=True):
+            values.append(interpreter.get_tensor(result["index"])[0])
+    return [
+        _decoded(np.stack(values), result, _step(graph, index))
+        for values, result, index in zip(found, results, graph.outputs, strict=True)
+    ]
+
+
+def check_inputs(graph: Graph, inputs: Sequence[Floats]) -> None:
+    """Raises unless the inputs fit the net.
+
+    Raises:
+      ValueError: another number of inputs, other shapes, none at all, or NaN among them.
+    """
+    shapes = [graph.tensors[index].shape[1:] for index in graph.inputs]
+    counts = {len(one) for one in inputs}
+    if [tuple(one.shape[1:]) for one in inputs] != shapes or len(counts) != 1 or counts == {0}:
+        wanted = ", ".join(str(("count", *shape)).replace("'", "") for shape in shapes)
+        raise ValueError(
+            f"data must have shape {wanted}, with at least one input. "
+            f"Received: {', '.join(str(tuple(one.shape)) for one in inputs)}."
+        )
+    for one in inputs:
+        if not np.isfinite(one).all():
+            raise ValueError("data must be numbers. Received: NaN or infinity among the inputs.")
+
+
+def _interpreter(content: bytes, runtime: str) -> Any:
+    from ai_edge_litert import interpreter as litert
+
+    from .litert import Interpreter
+
+    make = litert.Interpreter if runtime == "LiteRT" else Interpreter
+    try:
+        interpreter = make(model_content=content)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"the file cannot be loaded by {runtime}: {error}") from error
+    return interpreter
+
+
+def _coded(value: Floats, entry: dict[str, Any]) -> npt.NDArray[Any]:
+    """A real value as the type of an input."""
+    dtype = np.dtype(entry["dtype"])
+    scale, zero_point = entry["quantization"]
+    if np.issubdtype(dtype, np.integer) and scale:
+        limits = np.iinfo(dtype)
+        value = np.clip(np.rint(value / np.float32(scale)) + zero_point, limits.min, limits.max)
+    return value.astype(dtype)
+
+
+def _decoded(values: npt.NDArray[Any], result: dict[str, Any], step: float | None) -> Output:
+    scale, zero_point = result["quantization"]
+    if np.issubdtype(values.dtype, np.integer) and scale:
+        values = (values.astype(np.float32) - zero_point) * np.float32(scale)
+        step = float(scale)
+    elif values.dtype == bool or np.issubdtype(values.dtype, np.integer):
+        step = 1.0
+    return Output(result["name"], values.astype(np.float32), step)
+
+
+def _step(graph: Graph, output: int) -> float | None:
+    """Step of the int8 tensor that the final DEQUANTIZE reads."""
+    for operator in graph.operators:
+        if operator.kind == "DEQUANTIZE" and operator.outputs[0] == output:
+            source = graph.tensors[operator.inputs[0]]
+            return float(source.scale[0]) if source.scale.size == 1 else None
+    return None
+
+
+def input_codes(graph: Graph, count: int, *, seed: int = 0) -> list[Floats]:
+    """Random inputs that reach all codes of a net's inputs, each as often: float32 [count, ...].
+
+    An input in float is drawn from the codes of the QUANTIZE that reads it; without one it is
+    normally distributed.
+    """
+    rng = np.random.default_rng(seed)
+    return [_drawn(graph, index, count, rng) for index in graph.inputs]
+
+
+def _drawn(graph: Graph, index: int, count: int, rng: np.random.Generator) -> Floats:
+    tensor = _coded_input(graph, index)
+    shape = (count, *graph.tensors[index].shape[1:])
+    if tensor is None:
+        return rng.normal(size=shape).astype(np.float32)
+    limits = np.iinfo(tensor.dtype)
+    codes = rng.integers(limits.min, limits.max, shape, endpoint=True).astype(np.float32)
+    if not tensor.scale.size:
+        return codes
+    return (codes - np.float32(tensor.zero_point[0])) * tensor.scale[0]
+
+
+def _coded_input(graph: Graph, index: int) -> Tensor | None:
+    """The tensor of codes that an input is, or becomes first of all."""
+    if graph.tensors[index].dtype in _CODES:
+        return graph.tensors[index]
+    for operator in graph.operators:
+        if operator.kind == "QUANTIZE" and operator.inputs[0] == index:
+            tensor = graph.tensors[operator.outputs[0]]
+            return tensor if tensor.dtype in _CODES else None
+    return None
+
+
+def examples(data: Any, count: int) -> list[Floats]:
+    """Data of many kinds as one float32 array [examples, ...] an input.
+
+    Args:
+      data: an array; a list or tuple of arrays, one an input of the net, or, for one input, one an
+        example; a tf.data.Dataset (or another iterable) of examples, batches, or pairs with labels.
+      count: how many inputs the net has.
+    """
+    if isinstance(data, np.ndarray) or hasattr(data, "__array__"):
+        return [np.asarray(data, np.float32)]
+    if isinstance(data, list | tuple) and count > 1 and len(data) == count:
+        return [np.asarray(one, np.float32) for one in data]
+    if isinstance(data, list | tuple):
+        return _gathered(data, count)
+    iterate = getattr(data, "as_numpy_iterator", None)
+    batched = len(getattr(_spec(data), "shape", ())) > 0 and _spec(data).shape[0] is None
+    return _gathered(iterate() if iterate is not None else data, count, batched=batched)
+
+
+def _spec(data: Any) -> Any:
+    """The specification of a dataset's first component."""
+    spec = getattr(data, "element_spec", None)
+    while isinstance(spec, list | tuple) and spec:
+        spec = spec[0]
+    return spec
+
+
+def _gathered(elements: Iterable[Any], count: int, *, batched: bool = False) -> list[Floats]:
+    columns: list[list[Floats]] = [[] for _ in range(count)]
+    for element in elements:
+        parts = element
+        if isinstance(element, list | tuple):
+            parts = element[0] if count == 1 or isinstance(element[0], list | tuple) else element
+        values = [parts] if count == 1 else list(parts)
+        for column, value in zip(columns, values, strict=False):
+            column.append(np.asarray(value, np.float32))
+    if not columns[0]:
+        return [np.zeros((0,), np.float32) for _ in columns]
+    return [np.concatenate(column) if batched else np.stack(column) for column in columns]
