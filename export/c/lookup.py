@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from functools import lru_cache
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 
+from ..graph import Graph
+from ..graph.edit import single_operator
+from ..tflite import read, write
 from .graph import ModelError
 
 
 @lru_cache(maxsize=4)
-def _parsed(model: bytes) -> schema.ModelT:
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+def _parsed(model: bytes) -> Graph:
+    return read(model)
 
 
 def lookup_table(model: bytes, operator: int, position: int = 0) -> npt.NDArray[np.int8]:
@@ -28,32 +29,20 @@ def lookup_table(model: bytes, operator: int, position: int = 0) -> npt.NDArray[
     Raises:
         ModelError: LiteRT has no such operator on int8.
     """
-    source = _parsed(model)
-    graph = source.subgraphs[0]
-    op = copy.copy(graph.operators[operator])
-    tensors, buffers = [], [schema.BufferT()]
-    given = [int(i) for i in op.inputs]
-    for place, index in enumerate([*given, int(op.outputs[0])]):
-        tensor = copy.copy(graph.tensors[index])
-        if place in (position, len(given)):
-            tensor.shape, tensor.buffer = [1, 1, 1, 256], 0
-        else:
-            buffers.append(source.buffers[tensor.buffer])
-            tensor.shape, tensor.buffer = [1], len(buffers) - 1
-        tensor.shapeSignature = None
-        tensors.append(tensor)
-    one = schema.ModelT()
-    one.version = source.version
-    one.operatorCodes = [source.operatorCodes[op.opcodeIndex]]
-    one.buffers = buffers
-    op.opcodeIndex, op.inputs, op.outputs = 0, list(range(len(given))), [len(given)]
-    op.intermediates = None
-    sub = schema.SubGraphT()
-    sub.tensors, sub.operators, sub.inputs, sub.outputs = tensors, [op], [position], [len(given)]
-    one.subgraphs = [sub]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(one.Pack(builder), b"TFL3")
-    return _run(bytes(builder.Output()))
+    graph = single_operator(_parsed(model), operator)
+    (alone,) = graph.operators
+    (output,) = alone.outputs
+    shape = (1, 1, 1, 256)
+    tensors = [
+        dataclasses.replace(tensor, shape=shape)
+        if index in (alone.inputs[position], output)
+        else dataclasses.replace(
+            tensor, shape=(1,), data=None if tensor.data is None else tensor.data.reshape(1)
+        )
+        for index, tensor in enumerate(graph.tensors)
+    ]
+    inputs = (alone.inputs[position],)
+    return _run(write(dataclasses.replace(graph, tensors=tensors, inputs=inputs)))
 
 
 def _run(model: bytes) -> npt.NDArray[np.int8]:
