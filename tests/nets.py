@@ -16,9 +16,15 @@ from ai_edge_litert import schema_py_generated as schema
 
 
 class NetBuilder:
-    """Appends operators to a net; every method returns the index of its output tensor."""
+    """Appends operators to a net; every method returns the index of its output tensor.
 
-    def __init__(self, input_shape: tuple[int, ...], *, seed: int) -> None:
+    `fill_relu6`: the weight scales of convolutions with a RELU6 are such that 6 is 250 steps, as in
+    a trained net; otherwise it may be a few, and all that follows a handful of numbers."""
+
+    def __init__(
+        self, input_shape: tuple[int, ...], *, seed: int, fill_relu6: bool = False
+    ) -> None:
+        self.fill_relu6 = fill_relu6
         self.random = np.random.default_rng(seed)
         self.model = schema.ModelT()
         self.model.version = 3
@@ -148,6 +154,9 @@ class NetBuilder:
             rows = self.weights(channels, kernel[0] * kernel[1] * depth, zeros)
             data = rows.reshape(channels, *kernel, depth)
         scales, scale_out, bias = self._scales(x, rows)
+        activation = activation or ("RELU" if relu else "NONE")
+        if activation == "RELU6" and self.fill_relu6:
+            scales, scale_out = (scales * (6 / 250 / scale_out)).astype(np.float32), 6 / 250
         spans = [(k - 1) * dilation + 1 for k in kernel]
         size = [
             -(-n // s) if same else (n - span) // s + 1
@@ -156,7 +165,6 @@ class NetBuilder:
         axis = 3 if depthwise else 0
         filters = self.tensor(data.shape, scales, 0, np.ascontiguousarray(data), axis)
         constants = self.tensor((channels,), scales * self.quantisation(x)[0], 0, bias)
-        activation = activation or ("RELU" if relu else "NONE")
         zero_point = -128 if activation in ("RELU", "RELU6") else 3
         out = self.tensor((1, *size, channels), scale_out, zero_point)
         options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
@@ -319,7 +327,7 @@ def ds_cnn(*, zeros: float = 0.8, seed: int = 3) -> bytes:
 
 def mobilenet(*, zeros: float = 0.8, seed: int = 4) -> bytes:
     """A small inverted-residual net: stride 2 SAME, depthwise stride 2, residuals, mean."""
-    net = NetBuilder((1, 24, 24, 3), seed=seed)
+    net = NetBuilder((1, 24, 24, 3), seed=seed, fill_relu6=True)
     x = net.conv(net.input, 8, (3, 3), (2, 2), zeros=None, activation="RELU6")
     for channels, stride in ((8, 1), (12, 2), (12, 1), (20, 2)):
         y = net.conv(x, 4 * net.shape(x)[3], (1, 1), zeros=zeros, activation="RELU6")

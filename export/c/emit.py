@@ -17,6 +17,7 @@ from .. import kernels
 from . import graph as graph_module
 from .boards import BOARDS
 from .code import Names
+from .columns import without_columns
 from .dead_channels import without_dead_channels
 from .example import run_example, write_example
 from .lower import CORES, OPTIMIZE, SWAR_CORES, Lowering
@@ -103,8 +104,9 @@ def to_c(
         raise ValueError(f"name must be a lower-case C identifier. Received: {name!r}.")
     if not isinstance(model, bytes):
         model = Path(model).read_bytes()
-    graph = without_dead_channels(graph_module.read(model))
-    net = Lowering(graph, model, core=core, optimize=optimize)
+    original = graph_module.read(model)
+    graph, numbers = without_columns(without_dead_channels(original))
+    net = Lowering(graph, model, core=core, optimize=optimize, numbers=numbers)
     folder = Path(folder)
     addresses, scratch, arena = _memory(net)
 
@@ -133,11 +135,16 @@ def to_c(
         body.append(f"  {name.upper()}_LAP();")
         layers.append(LayerReport(step.name, code.note, code.flash))
     first, last = net.layouts[net.input], net.layouts[net.output]
+    shapes = [
+        (original if i < len(original.tensors) else graph).tensors[i].shape
+        for i in (net.input, net.output)
+    ]
     report = Report(folder, sum(x.flash for x in layers), arena, tuple(layers))
 
     def write(written: Path, report: Report) -> None:
         ends = (pointer(first), pointer(last))
-        _write_model(written, name, net, [*tiles, "", *declarations], body, ends, report)
+        text = [*tiles, "", *declarations]
+        _write_model(written, name, net, shapes, text, body, ends, report)
         _write_readme(written, name, core, report)
 
     headers = [header for header, macro in TILES.items() if any(t.startswith(macro) for t in tiles)]
@@ -220,6 +227,7 @@ def _write_model(
     folder: Path,
     name: str,
     net: Lowering,
+    shapes: Sequence[tuple[int, ...]],
     declarations: list[str],
     body: list[str],
     ends: tuple[str, str],
@@ -227,7 +235,6 @@ def _write_model(
 ) -> None:
     upper = name.upper()
     tensors = net.graph.tensors
-    shapes = [tensors[i].shape for i in (net.input, net.output)]
     table = "\n".join(f" * {line}".rstrip() for line in str(report).splitlines())
     header = [
         f"/* A generated net: int8 in, int8 out, for {net.core}.",

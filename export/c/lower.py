@@ -71,7 +71,16 @@ def supported() -> list[str]:
 class Lowering:
     """Walks a graph once; then `steps` and `layouts` (by tensor) are ready for planning."""
 
-    def __init__(self, graph: Graph, model: bytes, *, core: str, optimize: str) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        model: bytes,
+        *,
+        core: str,
+        optimize: str,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        """`numbers`: of every operator the number it has in `model`; the same where left out."""
         self.graph = graph
         self.model = model
         self.core = core
@@ -87,7 +96,7 @@ class Lowering:
                 f"Received: {len(graph.inputs)} inputs, {len(graph.outputs)} outputs."
             )
         self.input, self.output = graph.inputs[0], graph.outputs[0]
-        operators = list(enumerate(graph.operators))
+        operators = list(zip(numbers or range(len(graph.operators)), graph.operators, strict=True))
         if operators and self._is_border(operators[0][1], "QUANTIZE", np.dtype("<f4"), source=True):
             self.input = operators.pop(0)[1].outputs[0]
         if operators and self._is_border(

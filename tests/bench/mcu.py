@@ -59,6 +59,9 @@ INT8_SHAPES: dict[str, Callable[[], bytes]] = {
     "int8 10x4 stride 2, 49x10x1 -> 64": lambda: conv(
         None, (49, 10, 1), 64, kernel=(10, 4), stride=(2, 2)
     ),
+    "int8 3x3, 16x16x32 -> 32": lambda: conv(None, (16, 16, 32), 32),
+    "int8 3x3, 8x8x64 -> 64": lambda: conv(None, (8, 8, 64), 64),
+    "int8 1x1, 25x5x64 -> 64": lambda: conv(None, (25, 5, 64), 64, kernel=(1, 1)),
     "int8 depthwise 3x3, 12x12x32": lambda: conv(None, (12, 12, 32), 32, depthwise=True),
     "int8 fully connected 512 -> 64": lambda: dense(None, 512, 64),
 }
