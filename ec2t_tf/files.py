@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import stat
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# What NumPy and zipfile raise for bytes that are no archive, or for one that was cut.
+_OF_DAMAGED_ARRAYS = (
+    *(EOFError, KeyError, MemoryError, OSError, RuntimeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 @contextlib.contextmanager
@@ -55,6 +69,44 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 def write_text(path: str | os.PathLike, text: str) -> None:
     """`Path.write_text` in UTF-8 without translation of newlines, whole or not at all."""
     write_bytes(path, text.encode())
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """A JSON file.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is damaged.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"A whole JSON file is required. Received: '{path}', which is damaged ({error}). "
+            "Delete it, or put back the one that was there."
+        ) from error
+
+
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` archive by name; of a `.npy` file its array, named "".
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is damaged, or holds Python objects.
+    """
+    import numpy as np
+
+    with Path(path).open("rb") as file:
+        try:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            return {name: loaded[name] for name in loaded.files}
+        except _OF_DAMAGED_ARRAYS as error:
+            raise ValueError(
+                f"A whole .npz or .npy file of numbers is required. Received: '{path}', which "
+                f"cannot be read ({error or type(error).__name__})."
+            ) from error
 
 
 @contextlib.contextmanager

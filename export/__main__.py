@@ -44,8 +44,6 @@ flags.DEFINE_string(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"No arguments but flags are taken. Received: {argv[1:]}.")
-    import numpy as np
-
     import ec2t_tf
     from ec2t_tf import export
 
@@ -75,7 +73,7 @@ def main(argv: list[str]) -> None:
                 f"Received: --format={FLAGS.format}."
             )
         if FLAGS.verify:
-            data = np.load(FLAGS.verify, allow_pickle=False)
+            data = commands.read_data(FLAGS.verify)
             print(export.verify(model, FLAGS.output, data))
     except (ValueError, OSError, export.ConversionError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ec2t_tf import files
 
 from .c import CORES, OPTIMIZE, to_c
@@ -40,9 +42,13 @@ def _sizes(arguments: argparse.Namespace) -> None:
     )
 
 
-def _verify(arguments: argparse.Namespace) -> None:
-    import numpy as np
+def read_data(path: str | Path) -> np.ndarray | list[np.ndarray]:
+    """The array of a `.npy` file, or the arrays of a `.npz` one, an input of the net each."""
+    arrays = files.read_arrays(path)
+    return arrays[""] if list(arrays) == [""] else list(arrays.values())
 
+
+def _verify(arguments: argparse.Namespace) -> None:
     from .verification import verify_files
 
     reference = arguments.reference
@@ -50,9 +56,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         import ec2t_tf
 
         reference = ec2t_tf.load_model(reference, safe_mode=not arguments.no_safe_mode)
-    data = None if arguments.data is None else np.load(arguments.data, allow_pickle=False)
-    if isinstance(data, np.lib.npyio.NpzFile):
-        data = [data[name] for name in data.files]
+    data = None if arguments.data is None else read_data(arguments.data)
     results = verify_files(reference, arguments.files, data, inputs=arguments.inputs)
     for name, result in results.items():
         print(f"{name}: {result}")

@@ -15,6 +15,7 @@ from ec2t_tf import files, lazy
 from ec2t_tf.export.file_formats import FORMATS
 from ec2t_tf.export.graph import Graph, Operator, Tensor
 from ec2t_tf.export.graph.ternary import is_ternary, kernel_of
+from ec2t_tf.export.reports import layer_name
 from ec2t_tf.export.tflite import read, write
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def to_tflite(
       The path.
 
     Raises:
-      ValueError: an option is unknown, or `representative_data` is missing.
+      ValueError: an option is unknown, `representative_data` is missing, or a weight, a range of
+        activations or a statistic of the model is NaN or infinite.
       ConversionError: the converter made something else than promised; the message names the
         tensor. No file is written then.
       OSError: the file cannot be written.
@@ -84,6 +86,7 @@ def to_tflite(
         raise ValueError(
             f"to_tflite requires a built tf_keras model. Received: {type(model).__name__}."
         )
+    _require_finite_variables(model)
     trained_ranges = scheme.is_quantised(model)
     if not trained_ranges and representative_data is None:
         raise ValueError(
@@ -150,6 +153,20 @@ def to_c(
     )
 
 
+def _require_finite_variables(model: tf_keras.Model) -> None:
+    """The converter writes NaN into the file, or crashes; one NaN pixel in training is enough."""
+    for variable in model.weights:
+        values = np.asarray(variable)
+        if values.dtype.kind not in "iub" and not np.isfinite(values.astype(np.float64)).all():
+            raise ValueError(
+                "to_tflite requires finite weights, ranges and statistics. Received: "
+                f"{np.isnan(values.astype(np.float64)).sum()} NaN and "
+                f"{np.isinf(values.astype(np.float64)).sum()} infinite of {values.size} values in "
+                f"'{variable.name}'. Train from a checkpoint before it, without the inputs that "
+                "hold NaN."
+            )
+
+
 def _convert(
     model: tf_keras.Model, representative_data: RepresentativeData | None, io_dtype: str
 ) -> bytes:
@@ -187,10 +204,32 @@ def _convert(
 def _batches_of_one(data: RepresentativeData, signature: list[tf.TensorSpec]) -> Iterable[list]:
     for example in data() if callable(data) else data:
         arrays = example if isinstance(example, list | tuple) else [example]
+        if not all(np.isfinite(np.asarray(array, np.float32)).all() for array in arrays):
+            raise ValueError("representative_data must be finite. Received: NaN or infinity in it.")
         yield [
             np.asarray(array, np.float32).reshape(spec.shape)
             for array, spec in zip(arrays, signature, strict=True)
         ]
+
+
+def _require_bias_that_fits(
+    graph: Graph, operator: Operator, kernel: str, channels: np.ndarray
+) -> None:
+    """The converter saturates a bias beyond int32, and kernels do not look for overflows."""
+    bias = graph.tensors[operator.inputs[2]] if len(operator.inputs) > 2 else None
+    if bias is None or operator.inputs[2] < 0 or bias.data is None or bias.dtype != "int32":
+        return
+    products = 255 * np.abs(channels.astype(np.int64)).sum(axis=1)
+    sums = np.abs(bias.data.reshape(-1).astype(np.int64)) + products
+    if sums.max() >= 2**31:
+        channel = int(sums.argmax())
+        unit = float(bias.scale[min(channel, len(bias.scale) - 1)])
+        raise ConversionError(
+            f"The bias of layer '{layer_name(kernel)}' does not fit into its int32 sum. Received: "
+            f"{int(bias.data.reshape(-1)[channel]) * unit:.6g} or beyond in output channel "
+            f"{channel}, where a step is {unit:.6g}. Train on with smaller biases, or scale the "
+            "layer's input."
+        )
 
 
 def check_int8(content: bytes, *, ternary_kernels: int, float_layers: Sequence[str] = ()) -> None:
@@ -239,6 +278,7 @@ def _check_kernels(
             raise ConversionError(
                 f"Every weight must be int8. Received: {tensor.dtype.upper()} in '{tensor.name}'."
             )
+        _require_bias_that_fits(graph, operator, tensor.name, channels)
         if is_ternary(channels):
             ternary += 1
         else:

@@ -28,7 +28,8 @@ class KernelReport:
       codes: "ternary", or the type: "int8", "float32", ...
       storage: how the file holds them: "dense", "sparse", "int4" or "packed".
       zeros: share of zero weights, 0 to 1.
-      entropy: bits per weight, first order; of the signs, where the codes are ternary.
+      entropy: bits per weight, first order; of the signs, where the codes are ternary; of a float
+        kernel the bits that a weight takes.
       weights_bytes: as stored; a packed layer's blob with its bias and scales.
       bias_bytes: as stored; 0 without a bias.
       table_bytes: scales and zero points of weights and bias, 12 bytes a channel each.
@@ -52,6 +53,10 @@ class KernelReport:
     @property
     def ternary(self) -> bool:
         return self.codes == "ternary"
+
+    @property
+    def is_float(self) -> bool:
+        return "float" in self.codes
 
     @property
     def weights(self) -> int:
@@ -106,6 +111,15 @@ class Report:
             return "  ".join(t.ljust(w) if i < 4 else t.rjust(w) for t, w, i in cells).rstrip()
 
         kernels = sum(totals[:3])
+        ternary = (
+            f"zeros in ternary kernels: {100 * self.zeros:.2f} %; their weights at first-order "
+            f"entropy: {sum(k.bound_bytes for k in self.ternary):,} bytes"
+            if self.ternary
+            else "no kernel is ternary"
+        )
+        floats = sum(k.is_float for k in self.kernels)
+        if floats:
+            ternary += f"; {floats} of {len(self.kernels)} kernels are float, as stored"
         return "\n".join(
             [
                 *map(line, table),
@@ -113,8 +127,7 @@ class Report:
                 f"kernels {kernels:,} + other constants {self.other_bytes:,} + structure "
                 f"{self.structure_bytes:,} = {self.file_bytes:,} bytes on disk, "
                 f"{self.zipped_bytes:,} zipped",
-                f"zeros in ternary kernels: {100 * self.zeros:.2f} %; their weights at first-order "
-                f"entropy: {sum(k.bound_bytes for k in self.ternary):,} bytes",
+                ternary,
             ]
         )
 
@@ -199,7 +212,10 @@ def _row(
 ) -> KernelReport:
     rows = weights.reshape(len(weights), -1)
     ternary = rows.dtype == np.int8 and is_ternary(rows)
-    bits = entropy(np.sign(rows) if ternary else rows)
+    if rows.dtype.kind == "f":  # its values are hardly ever equal: to count them says nothing
+        bits = 8.0 * rows.dtype.itemsize
+    else:
+        bits = entropy(np.sign(rows) if ternary else rows)
     bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
     tables = ("scales", "zero points")
     return KernelReport(

@@ -80,9 +80,13 @@ def check_inputs(graph: Graph, inputs: Sequence[Floats]) -> None:
             f"data must have shape {wanted}, with at least one input. "
             f"Received: {', '.join(str(tuple(one.shape)) for one in inputs)}."
         )
-    for one in inputs:
-        if not np.isfinite(one).all():
-            raise ValueError("data must be numbers. Received: NaN or infinity among the inputs.")
+    for one in inputs:  # no quantised net has a code for NaN
+        bad = np.flatnonzero(~np.isfinite(one.reshape(len(one), -1)).all(axis=1))
+        if len(bad):
+            raise ValueError(
+                f"data must be finite. Received: NaN or infinity in {len(bad)} of {len(one)} "
+                f"inputs, the first one number {bad[0]}. Leave them out."
+            )
 
 
 def _interpreter(content: bytes, runtime: str) -> Any:

@@ -271,7 +271,9 @@ def prepare_output(folder: Path) -> None:
             )
         files.write_text(path, json.dumps(settings, indent=2) + "\n")
         return
-    before = json.loads(path.read_text())
+    before = files.read_json(path)
+    if not isinstance(before, dict):
+        raise ValueError(f"An object of settings is required. Received: '{path}' without one.")
     changed = [name for name in identity if before.get(name) != settings[name]]
     if changed:
         raise app.UsageError(
@@ -359,7 +361,10 @@ def main(argv: list[str]) -> None:
         folder = distribute.output_dir(FLAGS.distribute, folder)
     except ValueError as error:
         raise app.UsageError(str(error)) from error
-    prepare_output(folder)
+    try:
+        prepare_output(folder)
+    except ValueError as error:
+        raise app.UsageError(f"--resume: {error}") from error
     settings = run.Settings(
         **{name: FLAGS[name].value for name in run.SETTINGS},
         image_size=size,

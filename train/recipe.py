@@ -80,8 +80,9 @@ class History(tf_keras.callbacks.Callback):
 def read_history(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    with path.open(newline="", errors="replace") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if (row.get("epoch") or "").isdigit() and row.get("phase")]
 
 
 class Checkpoints(tf_keras.callbacks.Callback):
@@ -96,10 +97,33 @@ class Checkpoints(tf_keras.callbacks.Callback):
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=2)
 
     def restore(self) -> int:
-        """Load the latest checkpoint, if there is one: number of epochs done."""
-        if self._manager.latest_checkpoint:
-            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
-        return int(self.epoch.numpy())
+        """Load the latest checkpoint that is whole, if there is one: number of epochs done.
+
+        Raises:
+          ValueError: there are checkpoints, and none can be read.
+        """
+        reasons = []
+        for path in self._paths():
+            try:
+                self._checkpoint.restore(path).assert_consumed()
+            except Exception as error:  # OpError, IndexError, DecodeError: as the damage is
+                reason = f"'{path}' cannot be read ({str(error).splitlines()[0]})"
+                print(f"{reason}; trying the checkpoint before it")
+                reasons.append(reason)
+            else:
+                return int(self.epoch.numpy())
+        if reasons:
+            raise ValueError(
+                f"A whole checkpoint is required. Received: {'; '.join(reasons)}. Delete the "
+                "folder to start this phase anew."
+            )
+        return 0
+
+    def _paths(self) -> list[str]:
+        """The checkpoints that lie in the folder, the latest first: its list may be damaged."""
+        found = Path(self._manager.directory).glob("ckpt-*.index")
+        numbers = sorted((int(p.stem.removeprefix("ckpt-")) for p in found), reverse=True)
+        return [f"{self._manager.directory}/ckpt-{number}" for number in numbers]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch.assign(epoch + 1)

@@ -103,7 +103,7 @@ def sweep(runs: Iterable[Run], folder: Path, passed_on: list[str]) -> RunTable:
                 f"The run '{run.folder}' failed; its message stands above. Rows of finished runs "
                 f"are in {table.path}. Start the sweep again once the reason is gone."
             )
-        metrics = json.loads((folder / run.folder / "metrics.json").read_text())
+        metrics = files.read_json(folder / run.folder / "metrics.json")
         table.add(**key, **{name: metrics.get(name, ABSENT) for name in RESULT})
     return table
 
@@ -114,8 +114,8 @@ def _float_net(folder: Path, run: Run) -> list[str]:
     note = folder / f"float_net_seed{run.seed}.json"
     if not note.exists():
         files.write_text(note, json.dumps({"run": run.folder}))
-    first = json.loads(note.read_text())["run"]
-    if first == run.folder or (own.exists() and json.loads(own.read_text())["float_epochs"]):
+    first = files.read_json(note)["run"]
+    if first == run.folder or (own.exists() and files.read_json(own)["float_epochs"]):
         return []
     return ["--float_epochs=0", f"--float_weights={folder / first / 'float.weights.h5'}"]
 

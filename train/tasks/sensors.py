@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ec2t_tf import files
 from ec2t_tf.train.tasks.base import MEMORY_LIMIT_BYTES, DataError, Split, TaskData
 
 WINDOW, STEP = 100, 50  # samples: 2 s at 50 Hz, half of it new
@@ -100,13 +101,13 @@ def _table(file: Path) -> np.ndarray:
     """float32 (samples, axes) of one file."""
     try:
         if file.suffix == ".npy":
-            values = np.load(file, allow_pickle=False)
+            values = files.read_arrays(file)[""]
         else:
             lines = file.read_text(errors="replace").splitlines()
             lines = lines[int(bool(lines) and not _numbers(lines[0])) :]
             values = np.loadtxt(lines, np.float32, delimiter=",", ndmin=2)
         values = np.asarray(values, np.float32)
-    except (ValueError, EOFError) as error:
+    except (ValueError, KeyError) as error:
         raise DataError(
             f"A table of numbers is required: a row a sample, a column an axis. Received: '{file}' "
             f"({error})."

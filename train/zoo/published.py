@@ -9,6 +9,8 @@ import numpy as np
 import tf_keras
 from tf_keras import layers
 
+from ec2t_tf import files
+
 
 def load_weights(model: tf_keras.Model, path: str | Path) -> None:
     """Load float weights: a `.npz` PyTorch state dict, or any weights file that Keras reads.
@@ -18,16 +20,20 @@ def load_weights(model: tf_keras.Model, path: str | Path) -> None:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: an array is missing, left over, or has another shape.
+      ValueError: the file is damaged, or an array is missing, left over, or has another shape.
     """
     path = Path(path)
     if path.suffix != ".npz":
         if not path.exists():
             raise FileNotFoundError(f"float weights not found. Received: '{path}'.")
-        model.load_weights(str(path))
+        try:
+            model.load_weights(str(path))
+        except (OSError, KeyError) as error:  # of h5py, for a file that is damaged or another's
+            raise ValueError(
+                f"A weights file that Keras wrote is required. Received: '{path}' ({error})."
+            ) from error
         return
-    with np.load(path, allow_pickle=False) as archive:
-        state = {key: archive[key] for key in archive.files}
+    state = files.read_arrays(path)
     unused = {key for key in state if not key.endswith("num_batches_tracked")}
 
     def take(key: str) -> np.ndarray:
