@@ -21,6 +21,14 @@ class Code:
     note: str = ""
     tile: str = ""  # the tile shape this step uses
 
+    def __iadd__(self, other: Code) -> Code:
+        """What `other` does comes after; its note and tile are those of both."""
+        self.declarations += other.declarations
+        self.statements += other.statements
+        self.flash += other.flash
+        self.note, self.tile = other.note or self.note, other.tile or self.tile
+        return self
+
 
 @dataclass(frozen=True)
 class Names:

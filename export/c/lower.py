@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from . import dot_conv, dsp_conv, walks
+from . import dot_conv, dsp_conv, paired_rows, walks
 from .arithmetic import (
     Multiplier,
     activation_range,
@@ -44,7 +44,8 @@ FARTHEST = 127  # bytes a Helium load or store reaches
 RICE_PIXELS = 16
 # Share of zeros from which index lists of a fully connected layer take fewer instructions than its
 # dense int8 kernel (make bench-mcu); never on M55.
-LISTS_PAY_FROM = {"m0": 0.06, "m3": 0.53, "m55": 2.0}
+LISTS_PAY_FROM = {"m0": 0.06, "m3": 0.53, "m4": 0.77, "m7": 0.77, "m33": 0.77, "m55": 2.0}
+LISTS_SAVE_FROM = 0.5  # share of zeros from which they take less flash
 # A ternary convolution on M55 is dense int8, at its flash, where that takes less than so much of
 # the instructions of its lists.
 DOT_PAYS_BELOW = {"size": 0.0, "balanced": 0.8, "speed": 1.0}
@@ -686,7 +687,10 @@ class Lowering:
         size = weights.shape[1]
         biases, multipliers = channels
         ternary = as_ternary(weights)
-        count = len(weights)
+        if ternary is not None and not self._lists_pay(ternary.symbols):
+            ternary = None
+        paired = ternary is None and self.core in DSP_CORES and paired_rows.fits(weights)
+        read = size + -size % paired_rows.INPUTS if paired else size
 
         def emit(names: Names) -> Code:
             n = names.index
@@ -703,49 +707,70 @@ class Lowering:
                     "0, 0, 0);"
                 )
                 entry = f"(const uint8_t *){names.scratch}"
-            minus = plus = minus_count = plus_count = np.zeros(count, np.int64)
-            lists = ternary is not None and self._lists_pay(ternary.symbols)
-            if lists and ternary is not None:
-                minus, plus = ternary.minus, ternary.plus
-                minus_count = (ternary.symbols == -1).sum(axis=1)
-                plus_count = (ternary.symbols == 1).sum(axis=1)
-                rows = [np.flatnonzero(r == s) for r in ternary.symbols for s in (-1, 1)]
-                values = np.concatenate(rows).astype(np.uint16)
-                code.declarations.append(array("uint16_t", f"weights_{n}", values))
-                code.note = "ternary, index lists"
+            if paired:
+                code += paired_rows.rows_code(
+                    weights, biases, multipliers, names, entry, once=once, clamp=clamp
+                )
             else:
-                values = np.ascontiguousarray(weights.reshape(-1))
-                code.declarations.append(array("int8_t", f"weights_{n}", values))
-                code.note = "int8"
-            code.flash += values.nbytes + 16 * count
-            stored = biases if lists else self._stored_biases(biases, weights)
-            code.declarations.append(
-                channel_table(n, stored, multipliers, minus_count, plus_count, minus, plus)
-            )
-            code.declarations.append(
-                f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
-                f"{size}, {count}, {int(lists)}, {int(once)}, {clamp}}};"
-            )
-            code.statements.append(
-                f"ec2t_mcu_fully_connected_run(&layer_{n}, {entry}, {names.output});"
-            )
+                code += self._rows(weights, ternary, channels, names, entry, once=once, clamp=clamp)
             _spread(code, out, names)
             return code
 
         self.steps.append(
             Step(
                 name,
-                ("fully_connected.c", "layout.c"),
+                ("fully_connected.c", "paired_rows.c", "layout.c"),
                 (source,),
                 target,
                 emit,
-                lambda: 0 if layout.contiguous else size,
+                lambda: 0 if layout.contiguous else read,
+                reads=lambda _: read if layout.contiguous else 0,
             )
+        )
+
+    def _rows(
+        self,
+        weights: npt.NDArray[np.int8],
+        ternary: Ternary | None,
+        channels: tuple[list[int], list[Multiplier]],
+        names: Names,
+        entry: str,
+        *,
+        once: bool,
+        clamp: str,
+    ) -> Code:
+        """The kernel call of a layer as index lists, or (`ternary` None) dense."""
+        n = names.index
+        biases, multipliers = channels
+        count, size = weights.shape
+        if ternary is not None:
+            minus_count, plus_count = ((ternary.symbols == s).sum(axis=1) for s in (-1, 1))
+            rows = [np.flatnonzero(r == s) for r in ternary.symbols for s in (-1, 1)]
+            values: npt.NDArray = np.concatenate(rows).astype(np.uint16)
+            constants = array("uint16_t", f"weights_{n}", values)
+            table = channel_table(
+                *(n, biases, multipliers, minus_count, plus_count, ternary.minus, ternary.plus)
+            )
+        else:
+            values = np.ascontiguousarray(weights.reshape(-1))
+            constants = array("int8_t", f"weights_{n}", values)
+            table = int8_channel_table(n, self._stored_biases(biases, weights), multipliers)
+        return Code(
+            [
+                constants,
+                table,
+                f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
+                f"{size}, {count}, {int(ternary is not None)}, {int(once)}, {clamp}}};",
+            ],
+            [f"ec2t_mcu_fully_connected_run(&layer_{n}, {entry}, {names.output});"],
+            values.nbytes + 16 * count,
+            "int8" if ternary is None else "ternary, index lists",
         )
 
     def _lists_pay(self, symbols: npt.NDArray[np.int8]) -> bool:
         """Whether index lists of a fully connected layer beat its dense int8 kernel."""
-        return float((symbols == 0).mean()) >= LISTS_PAY_FROM.get(self.core, 0.55)
+        least = LISTS_SAVE_FROM if self.optimize == "size" else LISTS_PAY_FROM.get(self.core, 0.55)
+        return float((symbols == 0).mean()) >= min(least, LISTS_PAY_FROM.get(self.core, 0.55))
 
     def _pool(self, op: Operator) -> None:
         source, target = self.activation(op, 0), op.outputs[0]

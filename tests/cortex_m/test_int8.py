@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ec2t_tf.export.c import OPTIMIZE, dot_conv, graph, to_c
+from ec2t_tf.export.c import OPTIMIZE, dot_conv, graph, paired_rows, to_c
 from ec2t_tf.export.c.arithmetic import Multiplier
 from ec2t_tf.export.c.int8_conv import Int8Conv
 from ec2t_tf.export.c.plan import Layout
@@ -183,3 +183,25 @@ def test_dead_channels_of_a_net_of_int8_layers(tmp_path: Path, core: str) -> Non
     assert report.flash < 0.9 * to_c(nets.mobilenet(zeros=None), tmp_path / "c", core=core).flash
     assert graph.read(model).operators
     _same(core, [model], tmp_path)
+
+
+@pytest.mark.parametrize("core", ["m4", "m33"])
+def test_fully_connected_rows_in_pairs(tmp_path: Path, core: str) -> None:
+    """Rows in eights, twos and one, inputs that are no multiple of 8; whole-image convolutions;
+    sums of more than 24 bits and weights of -128, which may go another way."""
+    models = []
+    for i, (inputs, outputs) in enumerate([(8, 8), (37, 11), (64, 10), (3, 1), (90, 2), (5, 25)]):
+        net = nets.NetBuilder((1, inputs), seed=i)
+        x = net.dense(net.input, outputs, zeros=None, relu=i % 2 == 0)
+        models.append(net.finish(net.dense(x, 4, zeros=0.6)))
+    net = nets.NetBuilder((1, 5, 3, 7), seed=3)
+    x = net.conv(net.input, 7, (3, 3), zeros=None)
+    models.append(net.finish(net.conv(x, 21, (5, 3), zeros=None, same=False)))
+    net = nets.NetBuilder((1, 2000), seed=4)
+    models.append(net.finish(net.dense(net.input, 3, zeros=None)))
+    assert not paired_rows.fits(np.full((2, 2000), 127, np.int8))
+    net = nets.NetBuilder((1, 40), seed=5)
+    x = net.dense(net.input, 6, zeros=None)
+    _least(net, x)
+    models.append(net.finish(x))
+    _same(core, models, tmp_path)

@@ -1,4 +1,4 @@
-#include "planar.h"
+#include "requantise.h"
 
 #if defined(EC2T_MCU_HELIUM)
 #include <arm_mve.h>
@@ -97,22 +97,6 @@ static int32_t listed(const uint8_t *input, const uint16_t *list, uint32_t count
     return sum;
 }
 
-/* sum * multiplier * 2^(shift - 31), halves up; the multiplier has eight bits more than its 31
- * where these are not enough. */
-static int32_t rounded_once(int32_t sum, const ec2t_mcu_channel *channel) {
-    int64_t product = (int64_t)sum * channel->multiplier;
-    if (channel->multiplier_low)
-        product += (int64_t)sum * channel->multiplier_low >> 8;
-    int32_t doubled; /* in half steps, rounded down */
-    if (channel->shift <= -2) {
-        doubled = (int32_t)(product >> 32) >> (-2 - channel->shift);
-    } else {
-        const int64_t wide = product >> (30 - channel->shift);
-        doubled = wide > 0xffff ? 0xffff : wide < -0xffff ? -0xffff : (int32_t)wide;
-    }
-    return (doubled + 1) >> 1;
-}
-
 void ec2t_mcu_fully_connected_run(const ec2t_mcu_fully_connected *layer, const uint8_t *input,
                                   uint8_t *output) {
     const int8_t *weights = layer->weights;
@@ -136,11 +120,7 @@ void ec2t_mcu_fully_connected_run(const ec2t_mcu_fully_connected *layer, const u
         }
         for (uint32_t r = 0; r < rows; ++r, ++o) {
             const ec2t_mcu_channel *channel = &layer->channel[o];
-            const int32_t value =
-                layer->rounds_once
-                    ? rounded_once(sums[r], channel)
-                    : ec2t_mcu_requantise(sums[r], channel->multiplier, channel->shift);
-            output[o] = ec2t_mcu_byte(ec2t_mcu_clamped(value, &layer->clamp));
+            output[o] = ec2t_mcu_row_output(sums[r], channel, layer->rounds_once, &layer->clamp);
         }
     }
 }

@@ -250,6 +250,21 @@ typedef struct {
 void ec2t_mcu_fully_connected_run(const ec2t_mcu_fully_connected *layer, const uint8_t *input,
                                   uint8_t *output);
 
+/* The same, dense, on cores with DSP instructions: rows in groups of eight, then of two, the last
+ * perhaps of one. `words`, for each group and four inputs: of every two rows a word for inputs 0
+ * and 2, then of every two rows one for inputs 1 and 3; halves as in ec2t_mcu_panel_conv. Reads
+ * `inputs`, rounded up to a multiple of 8, whose weights are 0. Sums without the bias of every
+ * second row have 24 bits. */
+typedef struct {
+    const ec2t_mcu_channel *channel;
+    const uint32_t *words;
+    uint16_t inputs, outputs;
+    uint8_t rounds_once;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_paired_rows;
+void ec2t_mcu_paired_rows_run(const ec2t_mcu_paired_rows *layer, const uint8_t *input,
+                              uint8_t *output);
+
 /* a + b, element by element, TensorFlow Lite's arithmetic (left shift 20). */
 typedef struct {
     ec2t_mcu_planar a, b, out;

@@ -73,6 +73,30 @@ static inline uint8_t ec2t_mcu_to_byte(int32_t sum, const ec2t_mcu_constants *c)
     return ec2t_mcu_shifted_to_byte((int32_t)((uint32_t)sum << c->left), c);
 }
 
+/* sum * multiplier * 2^(shift - 31), halves up; the multiplier has eight bits more than its 31
+ * where these are not enough. See ec2t_mcu_fully_connected. */
+static inline int32_t ec2t_mcu_rounded_once(int32_t sum, const ec2t_mcu_channel *channel) {
+    int64_t product = (int64_t)sum * channel->multiplier;
+    if (channel->multiplier_low)
+        product += (int64_t)sum * channel->multiplier_low >> 8;
+    int32_t doubled; /* in half steps, rounded down */
+    if (channel->shift <= -2) {
+        doubled = (int32_t)(product >> 32) >> (-2 - channel->shift);
+    } else {
+        const int64_t wide = product >> (30 - channel->shift);
+        doubled = wide > 0xffff ? 0xffff : wide < -0xffff ? -0xffff : (int32_t)wide;
+    }
+    return (doubled + 1) >> 1;
+}
+/* One output of a layer that sees the whole input. */
+static inline uint8_t ec2t_mcu_row_output(int32_t sum, const ec2t_mcu_channel *channel,
+                                          uint32_t rounds_once, const ec2t_mcu_clamp *clamp) {
+    const int32_t value = rounds_once
+                              ? ec2t_mcu_rounded_once(sum, channel)
+                              : ec2t_mcu_requantise(sum, channel->multiplier, channel->shift);
+    return ec2t_mcu_byte(ec2t_mcu_clamped(value, clamp));
+}
+
 /* Applies limits narrower than int8 to one plane. */
 static inline void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane,
                                   const ec2t_mcu_clamp *clamp) {
