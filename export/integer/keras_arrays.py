@@ -18,13 +18,12 @@ from keras import ops
 
 from ec2t_tf.export.graph.multipliers import Halves, multiplied
 
+from .node import NotTraceableError
+from .numpy_arrays import NumPyArrays
+
 _EXACT = 1 << 24
 _SPLIT = 16
 _MOST_CODES = 1 << 10  # of an output whose thresholds are tabled
-
-
-class NotTraceableError(ValueError):
-    """An operator that `keras.ops` does not compute here; NumPy does."""
 
 
 class KerasArrays:
@@ -87,6 +86,52 @@ class KerasArrays:
 
         sums = self._exact(product, x, largest)
         return sums[:, :: stride[0], :: stride[1]] if both else sums
+
+    def by_sum(
+        self, function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], low: int, high: int
+    ) -> Callable[[Any], Any]:
+        """A growing function of int32 sums to int32 codes from low to high, as the least sum of
+        each code: compilers would join its products and sums."""
+        codes = np.arange(low + 1, high + 1)
+        bottom, top = np.full(codes.shape, -(1 << 31)), np.full(codes.shape, (1 << 31) - 1)
+        for _ in range(32):
+            middle = (bottom + top) >> 1
+            reached = function(middle.astype(np.int32)) >= codes
+            bottom, top = np.where(reached, bottom, middle + 1), np.where(reached, middle, top)
+        least = self.constant(bottom.astype(np.int32))
+
+        def finish(sums: Any) -> Any:
+            place = ops.searchsorted(least, ops.reshape(sums, (-1,)), side="right")
+            return ops.reshape(self.integers(place), ops.shape(sums)) + low
+
+        return finish
+
+    def nearest(self, scale: np.float32, zero: int, low: int, high: int) -> Callable[[Any], Any]:
+        """float32 to the int32 code of x / scale, halves away from zero.
+
+        Compilers turn the division into a product with the inverse, which is not the same: the
+        least float32 of each code corrects it.
+        """
+        exact = NumPyArrays.nearest(scale, zero, low, high)
+        codes = np.arange(low + 1, high + 1)
+        middle = ((codes - zero - 0.5) * np.float64(scale)).astype(np.float32)
+        tries = [middle]
+        for _ in range(4):
+            tries.insert(0, np.nextafter(tries[0], np.float32(-np.inf)))
+            tries.append(np.nextafter(tries[-1], np.float32(np.inf)))
+        reached = np.stack([exact(x) for x in tries]) >= codes
+        least = np.take_along_axis(np.stack(tries), reached.argmax(axis=0)[None], axis=0)[0]
+        table = self.constant(np.pad(least, 1, constant_values=(-np.inf, np.inf)))
+        inverse = self.constant(np.float32(1) / scale)
+
+        def finish(x: Any) -> Any:
+            near = ops.clip(ops.round(x * inverse) + zero, low, high)
+            near = self.integers(near) - low
+            below = self.integers(x < self.look_up(table, near))
+            above = self.integers(x >= self.look_up(table, near + 1))
+            return near + low - below + above
+
+        return finish
 
     def fixed_point(
         self,

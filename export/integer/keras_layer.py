@@ -10,8 +10,8 @@ from keras import ops
 from ec2t_tf.export.graph import Graph, Tensor
 
 from .interpreter import Interpreter, outside
-from .keras_arrays import KerasArrays, NotTraceableError
-from .node import RULES, Node, Step, limits, prepare, scale_of, zero_of
+from .keras_arrays import KerasArrays
+from .node import RULES, Node, NotTraceableError, Step, limits, prepare, scale_of, zero_of
 from .numpy_arrays import NumPyArrays
 from .program import Program
 from .state import State
@@ -73,9 +73,7 @@ class Exact(keras.layers.Layer):
         zero = zero_of(tensor)
         if not tensor.scale.size:
             return self._xp.integers(x)
-        ratio = ops.clip(x / scale_of(tensor), low - zero - 1, high - zero + 1)
-        away = ops.sign(ratio) * ops.floor(ops.abs(ratio) + 0.5)
-        return ops.clip(self._xp.integers(away) + zero, low, high)
+        return self._xp.nearest(scale_of(tensor), zero, low, high)(x)
 
     def _left(self, value: Any, tensor: Tensor) -> Any:
         value = ops.reshape(value, (-1, *outside(tensor)))

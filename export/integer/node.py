@@ -22,6 +22,10 @@ class NotExactError(ValueError):
     """An operator whose result is not known bit for bit; it is refused, not approximated."""
 
 
+class NotTraceableError(ValueError):
+    """An operator that `keras.ops` does not compute here; NumPy does."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Node:
     """An operator with its tensors, the rounding and the array library to compute with.

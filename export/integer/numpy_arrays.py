@@ -78,6 +78,24 @@ class NumPyArrays:
         return out
 
     @staticmethod
+    def by_sum(function: Callable[[Array], Array], low: int, high: int) -> Callable[[Array], Array]:
+        """`function` itself: int32 sums to int32 codes from low to high, growing."""
+        return function
+
+    @staticmethod
+    def nearest(
+        scale: np.float32, zero: int, low: int, high: int
+    ) -> Callable[[Array], npt.NDArray[np.int32]]:
+        """float32 to the int32 code of x / scale (in float32), halves away from zero."""
+
+        def finish(x: Array) -> npt.NDArray[np.int32]:
+            ratio = np.clip(x / scale, low - zero - 1, high - zero + 1)
+            away = np.sign(ratio) * np.floor(np.abs(ratio) + np.float32(0.5))
+            return np.clip(away.astype(np.int32) + zero, low, high)
+
+        return finish
+
+    @staticmethod
     def fixed_point(
         multiplier: Array, shift: Array, halves: Halves, zero: int, low: int, high: int
     ) -> Callable[[Array], Array]:

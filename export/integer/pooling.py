@@ -7,13 +7,16 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ec2t_tf.export.graph.multipliers import mean_multiplier, quantised_multiplier
 from ec2t_tf.export.graph.padding import same_padding
 
 from . import xnnpack
 from .node import Node, Step, limits, rule, scale_of, zero_of
-from .rounding import Finish, activation_range, blocks, by_pairs
+from .rounding import Finish, activation_range, blocks, by_pairs, rounded_away
+
+Sums = npt.NDArray[np.int32]
 
 
 def _windows(node: Node, fill: int) -> Any:
@@ -145,23 +148,26 @@ def extreme(node: Node) -> Step:
 
 def _rounded_line(node: Node, scale: np.float32, count: int) -> Finish:
     """LiteRT's optimised SUM: a float32 line, halves away from zero."""
-    xp, zero = node.xp, zero_of(node.output)
-    low, high = limits(node.output.dtype)
+    zero, (low, high) = zero_of(node.output), limits(node.output.dtype)
     offset = np.float32(-zero_of(node.input(0))) * scale * np.float32(count)
-    factor, shift = xp.constant(scale), xp.constant(offset)
 
-    def finish(sums: Any) -> Any:
-        x = xp.clip(xp.floats(sums) * factor + shift, low - zero - 1, high - zero + 1)
-        whole = xp.sign(x) * xp.floor(xp.abs(x) + 0.5)
-        return xp.clip(xp.integers(whole) + zero, low, high)
+    def code(sums: Sums) -> Sums:
+        line = sums.astype(np.float32) * scale + offset
+        whole = rounded_away(np.clip(line, low - zero - 1, high - zero + 1)) + zero
+        return np.clip(whole, low, high).astype(np.int32)
 
+    finish: Finish = node.xp.by_sum(code, low, high)
     return finish
 
 
 def _affine(node: Node, scale: np.float32, count: int) -> Finish:
     """XNNPACK's float32 line through sums of codes with their zero points."""
-    xp = node.xp
     low, high = limits(node.output.dtype)
-    shift = np.float32(count * zero_of(node.input(0))) * scale
-    factor, offset = xp.constant(scale), xp.constant(np.float32(zero_of(node.output)) - shift)
-    return lambda sums: xp.integers(xp.clip(xp.round(xp.floats(sums) * factor + offset), low, high))
+    offset = np.float32(zero_of(node.output)) - np.float32(count * zero_of(node.input(0))) * scale
+
+    def code(sums: Sums) -> Sums:
+        line = sums.astype(np.float32) * scale + offset
+        return np.clip(np.rint(line), low, high).astype(np.int32)
+
+    finish: Finish = node.xp.by_sum(code, low, high)
+    return finish

@@ -52,16 +52,12 @@ def _from_floats(node: Node) -> Step:
     xp, out = node.xp, node.output
     low, high = limits(out.dtype)
     scale, zero = scale_of(out), zero_of(out)
-    inverse, divisor = xp.constant(np.float32(1) / scale), xp.constant(scale)
+    inverse = xp.constant(np.float32(1) / scale)
+    away = xp.nearest(scale, zero, low, high)
 
     def even(x: Any) -> Any:
         whole = xp.round(xp.clip(x * inverse, low - zero, high - zero))
         return xp.integers(whole) + zero
-
-    def away(x: Any) -> Any:
-        ratio = xp.clip(x / divisor, low - zero - 1, high - zero + 1)
-        near = xp.sign(ratio) * xp.floor(xp.abs(ratio) + 0.5)
-        return xp.clip(xp.integers(near) + zero, low, high)
 
     if xnnpack.takes(node):
         return even
@@ -76,11 +72,12 @@ def dequantize(node: Node) -> Step:
     xp, entry = node.xp, node.input(0)
     if entry.dtype not in ("int8", "uint8", "int16"):
         raise node.refused(f"its input is {entry.dtype}")
-    scale, zero = xp.constant(scale_of(entry)), zero_of(entry)
+    scale, zero = scale_of(entry), zero_of(entry)
+    codes = codes_of(entry)
+    exact = table(node, entry, (codes - zero).astype(np.float32) * scale)
     if xnnpack.takes(node) or not node.optimised:
-        return lambda x: xp.floats(x - zero) * scale
-    offset = xp.constant(np.float32(-zero * float(scale_of(entry))))
+        return exact
+    offset = np.float32(-zero * float(scale))
+    fast = table(node, entry, codes.astype(np.float32) * scale + offset)
     vector = xp.constant(blocks(math.prod(entry.shape), 8).reshape(entry.shape))
-    return lambda x: xp.where(
-        vector == 1, xp.floats(x) * scale + offset, xp.floats(x - zero) * scale
-    )
+    return lambda x: xp.where(vector == 1, fast(x), exact(x))
