@@ -79,6 +79,7 @@ setup(
     },
     # `sources` is empty: export/kernels/build.py knows them.
     ext_modules=[Extension("ec2t_tf.export.litert.library_native", sources=[], optional=True)],
+    entry_points={"console_scripts": ["ec2t = ec2t_tf.__main__:main"]},
     cmdclass={"build_ext": BuildRuntime},
     # The file side: reports, file formats, C, the runtime. ec2t_tf/lazy.py names the extras.
     install_requires=[

@@ -32,7 +32,8 @@ class ConversionError(RuntimeError):
     """The TensorFlow Lite converter made something else than was promised."""
 
 
-RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
+Example = np.ndarray | Sequence[np.ndarray]
+RepresentativeData = Iterable[Example] | Callable[[], Iterable[Example]]
 
 
 def to_tflite(

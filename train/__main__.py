@@ -5,243 +5,32 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from absl import app, flags
+from absl import app
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-if __name__ == "__main__":
-    # oneDNN's convolutions train faster (README); TensorFlow turns them on only where a CPU has
-    # more than AVX2. It looks when it is imported, which comes next.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+from ec2t_tf import files, quiet
+from ec2t_tf.train import command_line
+from ec2t_tf.train.options import FLAGS, IDENTITY, METHOD_FLAGS, SECTIONS
 
-from ec2t_tf import files, methods
-from ec2t_tf.policy import Policy
+if TYPE_CHECKING:
+    from ec2t_tf import Policy, methods
 
-FLAGS = flags.FLAGS
+ABOUT = (
+    "Trains a float net (or loads it), makes it ternary with ec2t_tf.apply, trains on, evaluates, "
+    "exports an int8 .tflite file, verifies it, and writes a report into --output_dir."
+)
 
-flags.DEFINE_string(
-    "dataset",
-    "digits",
-    "'digits' (inside scikit-learn), 'spoken_digit', 'speech_commands' or an image set of TFDS, "
-    "'watch' (gestures, inside the pip package seglearn), or your own in --data_dir: 'folder' "
-    "(images) or 'recordings' (sensors)",
-)
-flags.DEFINE_string("data_dir", None, "--dataset=folder, recordings: a folder with one a class")
-flags.DEFINE_list("image_size", None, "--dataset=folder: height,width to resize every image to")
-flags.DEFINE_enum(
-    "split",
-    "random",
-    ["random", "speaker"],
-    "sounds: tested clips are drawn at random, or of speakers that training has never heard",
-)
-flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
-flags.DEFINE_enum(
-    "model",
-    "resnet8",
-    [
-        "ds_cnn",
-        "efficientnet_b1",
-        "lenet5",
-        "micronet",
-        "mobilenet",
-        "resnet8",
-        "resnet18",
-        "resnet20",
-        "sensor_cnn",
-    ],
-    "network",
-)
-flags.DEFINE_float("depth", 1.0, "compound scaling: blocks grow by depth^phi", lower_bound=0.0)
-flags.DEFINE_float("width", 1.0, "compound scaling: channels grow by width^phi", lower_bound=0.0)
-flags.DEFINE_float("phi", 1.0, "compound scaling: how far", lower_bound=0.0)
-flags.DEFINE_enum(
-    "supernet",
-    None,
-    ["depth_width", "phi"],
-    "instead of a ternary net, search a super-network: the grid of (depth, width) at phi 1, or the "
-    "phi that reaches --target_accuracy with --depth and --width",
-)
-flags.DEFINE_float(
-    "target_accuracy",
-    None,
-    "--supernet=phi: validation accuracy to reach, 0 to 1",
-    lower_bound=0.0,
-    upper_bound=1.0,
-)
-flags.DEFINE_list("phis", [], "--supernet=phi: values to try; default: the published ones")
-flags.DEFINE_string("method", "ec2t", "ternary method; docs/methods.md lists them")
-flags.DEFINE_string("policy", None, "JSON file of rules: which layer is treated how; see Policy")
-flags.DEFINE_integer("epochs", 15, "epochs of ternary training", lower_bound=1)
-flags.DEFINE_integer("float_epochs", 15, "epochs of float training before it", lower_bound=0)
-flags.DEFINE_string("float_weights", None, "weights to start from (.npz, .h5) instead of random")
-flags.DEFINE_string(
-    "ternary_start",
-    None,
-    "folder of an earlier run, with whose ternary net this one begins (weights, centroids, ranges; "
-    "the schedule is its own). The float net is what the script compares with and what teaches",
-)
-flags.DEFINE_integer("seed", 1, "seed of initial weights, order and augmentation")
-flags.DEFINE_string("output_dir", "runs/latest", "where everything is written")
-flags.DEFINE_bool("resume", False, "continue the run in --output_dir after its last epoch")
-flags.DEFINE_integer("batch_size", 128, "images per step", lower_bound=1)
-flags.DEFINE_integer(
-    "steps_per_epoch",
-    None,
-    "a shorter epoch: this many steps on images drawn anew; default: all training images",
-    lower_bound=1,
-)
-flags.DEFINE_float("float_learning_rate", 0.1, "peak of the float phase (SGD)", lower_bound=0.0)
-flags.DEFINE_float(
-    "float_weight_decay", 5e-3, "decoupled; times the learning rate", lower_bound=0.0
-)
-flags.DEFINE_float("learning_rate", 2e-3, "peak of the ternary phase (Adam)", lower_bound=0.0)
-flags.DEFINE_float(
-    "distill", 0.0, "share of the loss in which the float net teaches; 0: labels only", 0.0, 1.0
-)
-flags.DEFINE_float("distill_temperature", 2.0, "softens the teacher's word", lower_bound=1e-3)
-flags.DEFINE_float("validation_fraction", 0.1, "training images held out for validation")
-flags.DEFINE_bool("jit_compile", False, "compile training steps with XLA")
-flags.DEFINE_enum(
-    "distribute",
-    None,
-    ["mirrored", "multiworker"],
-    "'mirrored': all GPUs of this machine (without any: the CPU as two devices); 'multiworker': "
-    "start the same command on every machine of TF_CONFIG. --batch_size is that of all together",
-)
-flags.DEFINE_integer("verbose", 1, "1: progress bars, 2: a line an epoch", lower_bound=0)
-# Knobs of --method=ec2t
-flags.DEFINE_float(
-    "centroid_scale",
-    None,
-    "EC2T: initial centroid / largest weight; default: 0.3, or found for --target_sparsity",
-)
-flags.DEFINE_float(
-    "entropy_gain", None, "EC2T: strength of the entropy constraint, 0 to 1; default: 0.1"
-)
-flags.DEFINE_float("target_sparsity", None, "EC2T: share of zeros to train to, 0.8 for 80 %")
-flags.DEFINE_float(
-    "sparsity_ramp",
-    0.0,
-    "EC2T: share of the epochs over which zeros rise to --target_sparsity",
-    lower_bound=0.0,
-    upper_bound=1.0,
-)
-flags.DEFINE_float(
-    "frozen_from",
-    None,
-    "EC2T: share of the epochs after which no weight changes its code, or the optimiser step",
-    lower_bound=0.0,
-)
-flags.DEFINE_float(
-    "prune_int8_from",
-    None,
-    "EC2T: share of the epochs after which layers that stay int8 are pruned, or the optimiser step",
-    lower_bound=0.0,
-)
-flags.DEFINE_float("centroid_learning_rate", 0.1, "EC2T: relative to --learning_rate")
-flags.DEFINE_bool("reference_sign", False, "EC2T: the published code's sign of w_n's gradient")
-# Knobs of the other methods: docs/methods.md
-flags.DEFINE_float("ttq_threshold", 0.05, "TTQ: threshold / largest weight; larger is sparser")
-flags.DEFINE_enum("ttq_initial_scales", "mean", ["mean", "one"], "TTQ: scales to begin with")
-flags.DEFINE_enum("twn_threshold", "mean", ["mean", "max", "exact"], "TWN: rule of the threshold")
-flags.DEFINE_float("twn_factor", None, "TWN: of the mean (default 0.75) or the max (default 0.05)")
-flags.DEFINE_bool("twn_per_channel", False, "TWN: a scale for each channel of a convolution")
-flags.DEFINE_float("tga_initial_threshold", 0.05, "TGA: first threshold / largest weight")
-flags.DEFINE_float("tga_threshold_learning_rate", 0.01, "TGA: relative to --learning_rate")
-flags.DEFINE_enum(
-    "tga_update", "joint", ["joint", "two_pass"], "TGA: thresholds with the weights or before them"
-)
-flags.DEFINE_enum("sr_mode", "ramp", ["ramp", "learned"], "sparsity_regularized: the threshold")
-flags.DEFINE_float("sr_threshold", 0.3, "sparsity_regularized: last threshold / largest weight")
-flags.DEFINE_float("sr_ramp_until", 0.5, "sparsity_regularized: share of the epochs, or step")
-flags.DEFINE_float("sr_l2", 1e-4, "sparsity_regularized: L2 before pruning")
-flags.DEFINE_float("sr_prune_from", 0.67, "sparsity_regularized: share of the epochs, or step")
-flags.DEFINE_enum(
-    "sr_survivors", "binary", ["binary", "ternary"], "sparsity_regularized: weights once pruned"
-)
-flags.DEFINE_integer("gtc_largest_bits", 2, "GTC: 2^this magnitudes to begin with; 0: ternary")
-flags.DEFINE_float("gtc_distortion", 1e-2, "GTC: pull of the weights to their levels")
-flags.DEFINE_float("gtc_level_penalty", 2e-3, "GTC: cost of levels; larger leaves fewer")
-flags.DEFINE_float("gtc_warm_up", 0.1, "GTC: share of the epochs, or step, with all levels")
-flags.DEFINE_float("gtc_frozen_from", 0.8, "GTC: share of the epochs, or step, of fixed levels")
 
-# Option of the method -> flag.
-METHOD_FLAGS: dict[str, dict[str, str]] = {
-    "ec2t": {
-        name: name
-        for name in (
-            "centroid_scale",
-            "entropy_gain",
-            "target_sparsity",
-            "frozen_from",
-            "prune_int8_from",
-            "centroid_learning_rate",
-            "reference_sign",
+def require_run(folder: Path) -> None:
+    """Raise app.UsageError unless a run has begun in the folder."""
+    if not (folder / "settings.json").exists():
+        raise app.UsageError(
+            f"--resume requires the folder of a run, with its settings.json. Received: '{folder}', "
+            "which holds none. Name the run's folder with --output_dir, or leave --resume out."
         )
-    },
-    "ttq": {"threshold": "ttq_threshold", "initial_scales": "ttq_initial_scales"},
-    "twn": {
-        "threshold": "twn_threshold",
-        "factor": "twn_factor",
-        "per_channel": "twn_per_channel",
-    },
-    "abs_mean": {},
-    "tga": {
-        "initial_threshold": "tga_initial_threshold",
-        "threshold_learning_rate": "tga_threshold_learning_rate",
-        "update": "tga_update",
-    },
-    "sparsity_regularized": {
-        "mode": "sr_mode",
-        "threshold": "sr_threshold",
-        "ramp_until": "sr_ramp_until",
-        "l2": "sr_l2",
-        "prune_from": "sr_prune_from",
-        "survivors": "sr_survivors",
-    },
-    "generalized_ternary_connect": {
-        "largest_bits": "gtc_largest_bits",
-        "distortion": "gtc_distortion",
-        "level_penalty": "gtc_level_penalty",
-        "warm_up": "gtc_warm_up",
-        "frozen_from": "gtc_frozen_from",
-    },
-}
-# What must not change between a run and its resumption.
-IDENTITY = (
-    "dataset",
-    "data_dir",
-    "image_size",
-    "split",
-    "model",
-    "depth",
-    "width",
-    "phi",
-    "method",
-    "policy",
-    "epochs",
-    "float_epochs",
-    "float_weights",
-    "ternary_start",
-    "seed",
-    "batch_size",
-    "steps_per_epoch",
-    "float_learning_rate",
-    "float_weight_decay",
-    "learning_rate",
-    "distill",
-    "distill_temperature",
-    "validation_fraction",
-    "centroid_scale",
-    "entropy_gain",
-    "target_sparsity",
-    "sparsity_ramp",
-    "frozen_from",
-    "prune_int8_from",
-    "centroid_learning_rate",
-    "reference_sign",
-)
 
 
 def prepare_output(folder: Path) -> None:
@@ -258,11 +47,6 @@ def prepare_output(folder: Path) -> None:
             f"--output_dir must be a folder that can be written. Received: '{folder}' ({error})."
         ) from error
     path = folder / "settings.json"
-    if FLAGS.resume and not path.exists():
-        raise app.UsageError(
-            f"--resume requires the folder of a run, with its settings.json. Received: '{folder}', "
-            "which holds none. Name the run's folder with --output_dir, or leave --resume out."
-        )
     if not FLAGS.resume:
         if any((folder / name).exists() for name in ("checkpoints", "supernet.csv")):
             raise app.UsageError(
@@ -271,6 +55,7 @@ def prepare_output(folder: Path) -> None:
             )
         files.write_text(path, json.dumps(settings, indent=2) + "\n")
         return
+    require_run(folder)  # that of this worker
     before = files.read_json(path)
     if not isinstance(before, dict):
         raise ValueError(f"An object of settings is required. Received: '{path}' without one.")
@@ -305,8 +90,11 @@ def build_method() -> methods.TernaryMethod:
         raise app.UsageError(
             f"--method must be one of {sorted(METHOD_FLAGS)}. Received: '{FLAGS.method}'."
         )
-    chosen = METHOD_FLAGS[FLAGS.method]
     check_knobs(FLAGS.method)
+    quiet.load_tensorflow()
+    from ec2t_tf import methods
+
+    chosen = METHOD_FLAGS[FLAGS.method]
     options = {option: FLAGS[flag].value for option, flag in chosen.items()}
     if options.get("mode") == "learned":  # which has no ramp
         if FLAGS["sr_ramp_until"].present:
@@ -321,6 +109,8 @@ def build_method() -> methods.TernaryMethod:
 def build_policy() -> Policy | None:
     if FLAGS.policy is None:
         return None
+    from ec2t_tf import Policy
+
     try:
         return Policy.from_json(Path(FLAGS.policy).read_text())
     except (OSError, ValueError) as error:
@@ -348,9 +138,11 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"No arguments but flags are taken. Received: {argv[1:]}.")
     folder = Path(FLAGS.output_dir)
+    if FLAGS.resume:
+        require_run(folder)
+    size = image_size()
     method = build_method()
     policy = build_policy()
-    size = image_size()
     if FLAGS.supernet == "phi" and FLAGS.target_accuracy is None:
         raise app.UsageError("--supernet=phi requires --target_accuracy. Received none.")
     if FLAGS.supernet and FLAGS.distribute:
@@ -387,14 +179,13 @@ def main(argv: list[str]) -> None:
         sys.exit(2)
 
 
-def run_main(argv: list[str]) -> None:
-    """`main`, with one line and exit code 2 for a mistake of the user (absl prints its help)."""
-    try:
-        main(argv)
-    except app.UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+def command(argv: Sequence[str]) -> int:
+    """Runs the script; `argv` has the program's name first. Returns the exit code."""
+    # oneDNN's convolutions train faster (README); TensorFlow turns them on only where a CPU has
+    # more than AVX2. It looks when it is imported, which comes next.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    return command_line.run(main, argv, about=ABOUT, sections=SECTIONS)
 
 
 if __name__ == "__main__":
-    app.run(run_main)
+    sys.exit(command(["python -m ec2t_tf.train", *sys.argv[1:]]))

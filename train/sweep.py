@@ -16,16 +16,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # for the runs; see train/__main__.py
 
 from absl import app, flags
 
 from ec2t_tf import files
 from ec2t_tf.run_table import RunTable
+from ec2t_tf.train import command_line
 
 FLAGS = flags.FLAGS
 KEY = ("method", "target_sparsity", "centroid_scale", "entropy_gain", "seed")
@@ -225,6 +225,16 @@ def main(argv: list[str]) -> None:
         print(path)
 
 
-if __name__ == "__main__":
+def command(argv: Sequence[str]) -> int:
+    """Runs the sweep; `argv` has the program's name first. Returns the exit code."""
+    own = ["output_dir", "targets", "methods", "seeds", "centroid_scales", "entropy_gains"]
     _define_flags()
-    app.run(main)
+    about = (
+        "Trains every cell of a grid; a table of accuracy against sparsity and Pareto plots. What "
+        "stands after -- goes to every 'ec2t train'. Started again, it repeats nothing."
+    )
+    return command_line.run(main, argv, about=about, sections={"grid": own})
+
+
+if __name__ == "__main__":
+    sys.exit(command(["python -m ec2t_tf.train.sweep", *sys.argv[1:]]))

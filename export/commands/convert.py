@@ -1,0 +1,142 @@
+"""`convert`: a trained model to a file, or to C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ec2t_tf import files
+
+from ..c import CORES, OPTIMIZE
+from ..file_formats import FORMATS
+
+if TYPE_CHECKING:
+    from ..convert import RepresentativeData
+
+RUN_BY_LITERT = tuple(form.name for form in FORMATS.values() if "LiteRT" in form.runtimes)
+C_OPTIONS = ("core", "optimize", "example", "measure")
+
+
+def convert_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--model",
+        required=True,
+        type=Path,
+        help="model saved by model.save (.keras, .h5 or SavedModel folder)",
+    )
+    add("--output", required=True, type=Path, help=".tflite file, or folder of C, to write")
+    add(
+        "--format",
+        default="int8",
+        choices=[*FORMATS, "c"],
+        help="how weights are stored, see help(ec2t_tf.export.to_tflite); c: a folder of C "
+        "(default int8)",
+    )
+    add(
+        "--io_dtype",
+        default="float32",
+        choices=("float32", "int8"),
+        help="type of the file's input and output (default float32)",
+    )
+    add(
+        "--allow_float",
+        action="store_true",
+        help="accept operators of layers that apply left float",
+    )
+    add(
+        "--data",
+        type=Path,
+        help=".npy file, float32 (count, *input shape), of about 100 typical inputs: measures the "
+        "ranges of a model that ec2t_tf.apply did not make",
+    )
+    add(
+        "--verify",
+        type=Path,
+        help=".npy file, float32 (count, *input shape): compare Keras with the file",
+    )
+    trust_argument(parser)
+    c_arguments(parser)
+
+
+def trust_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no_safe_mode",
+        action="store_true",
+        help="run code that the model's file brings (Lambda layers): for a file that you trust",
+    )
+
+
+def c_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of --format=c."""
+    add = parser.add_argument
+    add("--core", default="generic", choices=CORES, help="of --format=c: the processor's core")
+    add(
+        "--optimize",
+        default="balanced",
+        choices=OPTIMIZE,
+        help="of --format=c: flash or instructions first (default balanced)",
+    )
+    add("--example", action="store_true", help="of --format=c: also a firmware that runs in QEMU")
+    add(
+        "--measure",
+        action="store_true",
+        help="of --format=c: run that firmware and count instructions",
+    )
+
+
+def read_data(path: str | Path) -> np.ndarray | list[np.ndarray]:
+    """The array of a `.npy` file, or the arrays of a `.npz` one, an input of the net each."""
+    arrays = files.read_arrays(path)
+    return arrays[""] if list(arrays) == [""] else list(arrays.values())
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    import ec2t_tf
+    from ec2t_tf import export
+
+    model = ec2t_tf.load_model(arguments.model, safe_mode=not arguments.no_safe_mode)
+    data: RepresentativeData | None = None
+    if arguments.data is not None:
+        arrays = read_data(arguments.data)
+        # of a net with several inputs: one list an example
+        data = list(zip(*arrays, strict=True)) if isinstance(arrays, list) else arrays
+    if arguments.format == "c":
+        options = {name: getattr(arguments, name) for name in C_OPTIONS}
+        print(export.to_c(model, arguments.output, representative_data=data, **options))
+        return
+    export.to_tflite(
+        model,
+        arguments.output,
+        format=arguments.format,
+        representative_data=data,
+        io_dtype=arguments.io_dtype,
+        allow_float=arguments.allow_float,
+    )
+    if arguments.format == "int8":
+        print(export.report(arguments.output))
+    else:
+        size = os.path.getsize(arguments.output)
+        print(f"{arguments.output}: {size:,} bytes ({arguments.format})")
+    if arguments.verify:
+        inputs = read_data(arguments.verify)
+        print(export.verify(model, arguments.output, inputs))
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    if arguments.verify and arguments.format not in RUN_BY_LITERT:
+        raise ValueError(
+            f"--verify runs the file in the stock interpreter, which takes {RUN_BY_LITERT}. "
+            f"Received: --format={arguments.format}"
+        )
+    from ec2t_tf import export, quiet
+
+    quiet.load_tensorflow()
+    try:
+        _convert(arguments)
+    except export.ConversionError as error:
+        raise ValueError(str(error)) from error

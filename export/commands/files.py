@@ -1,0 +1,163 @@
+"""Commands that start from files already written."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ec2t_tf import files
+
+from .. import file_formats
+from ..c import to_c
+from ..file_formats import FORMATS
+from .convert import C_OPTIONS, c_arguments, read_data, trust_argument
+
+
+def report(arguments: argparse.Namespace) -> None:
+    from ..reports import report
+
+    for file in arguments.files:
+        print(report(file))
+
+
+def sizes(arguments: argparse.Namespace) -> None:
+    from ..sizes import sizes, table
+
+    keep, files = arguments.output_dir, arguments.files
+    names = [file.stem for file in files]
+    if len(set(names)) < len(names):  # runs of the script all call theirs model.tflite
+        names = [f"{file.resolve().parent.name}/{file.stem}" for file in files]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            "files of different names, or in folders of different names, are required. "
+            f"Received: {', '.join(map(str, files))}."
+        )
+    print(
+        table(
+            sizes(file, name=name, output_dir=None if keep is None else keep / name)
+            for file, name in zip(files, names, strict=True)
+        )
+    )
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from ..verification import verify_files
+
+    reference = arguments.reference
+    if reference.suffix != ".tflite":
+        import ec2t_tf
+        from ec2t_tf import quiet
+
+        quiet.load_tensorflow()
+        reference = ec2t_tf.load_model(reference, safe_mode=not arguments.no_safe_mode)
+    data = None if arguments.data is None else read_data(arguments.data)
+    results = verify_files(reference, arguments.files, data, inputs=arguments.inputs)
+    for name, result in results.items():
+        print(f"{name}: {result}")
+    failed = [
+        name
+        for name, result in results.items()
+        if not result.passes(most_steps=arguments.most_steps)
+    ]
+    if failed:
+        raise ValueError(
+            "files of one net must be equal bit for bit, and a model and its files in 99 % of the "
+            f"inputs' top-1 and of the values, those at most {arguments.most_steps} steps off "
+            f"(--most_steps). Received: other outputs from {', '.join(failed)}."
+        )
+
+
+def rewrite(arguments: argparse.Namespace) -> None:
+    if arguments.format == "c":
+        content = arguments.file.read_bytes()
+        options = {name: getattr(arguments, name) for name in C_OPTIONS}
+        print(to_c(content, arguments.output, **options))
+        return
+    done = file_formats.rewrite(arguments.file, format=arguments.format, output=arguments.output)
+    print(f"{arguments.output}: {done}")
+
+
+def unpack(arguments: argparse.Namespace) -> None:
+    written = file_formats.unpack(arguments.file.read_bytes(), to=arguments.to)
+    files.write_bytes(arguments.output, written)
+    print(f"{arguments.output}: {len(written):,} bytes")
+
+
+def benchmark(arguments: argparse.Namespace) -> None:
+    from ..benchmark import benchmark
+
+    print(
+        benchmark(
+            arguments.int8,
+            packed=arguments.packed,
+            float_model=arguments.float,
+            num_threads=arguments.num_threads,
+            rounds=arguments.rounds,
+            layers=not arguments.no_layers,
+        )
+    )
+
+
+def report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, help=".tflite files")
+
+
+def sizes_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="+", type=Path, help="int8 .tflite files with ternary layers"
+    )
+    parser.add_argument("--output_dir", type=Path, help="keep the files, in a folder for each net")
+
+
+def verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "reference",
+        type=Path,
+        help="the trained model (.keras, .h5, SavedModel), or a .tflite file",
+    )
+    parser.add_argument(
+        "files", nargs="+", type=Path, help=".tflite files and download files of the same net"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help=".npy file, float32 (count, *input shape), or .npz with one array an input; else "
+        "random inputs that reach every code",
+    )
+    trust_argument(parser)
+    parser.add_argument(
+        "--inputs", type=int, default=64, help="number of random inputs (default 64)"
+    )
+    parser.add_argument(
+        "--most_steps",
+        type=int,
+        default=1,
+        help="steps that a value may differ from the model's (default 1)",
+    )
+
+
+def rewrite_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(f"{form.name}: {form.summary}" for form in FORMATS.values())
+    parser.add_argument("file", type=Path, help="int8 .tflite file, or download file")
+    formats = [*FORMATS, "c"]
+    parser.add_argument("--format", required=True, choices=formats, help="the format to write")
+    parser.add_argument("--output", required=True, type=Path, help="file, or folder of C, to write")
+    c_arguments(parser)
+
+
+def unpack_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="file written with format=download")
+    parser.add_argument("--to", default="packed", choices=("packed", "int8"), help="what to write")
+    parser.add_argument("--output", required=True, type=Path, help=".tflite file to write")
+
+
+def benchmark_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("int8", type=Path, help="int8 .tflite file")
+    parser.add_argument("--packed", type=Path, help="the same net, packed")
+    parser.add_argument("--float", type=Path, help="the same net, float")
+    parser.add_argument(
+        "--num_threads", type=int, default=1, help="of every interpreter (default 1)"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each contestant")
+    parser.add_argument("--no_layers", action="store_true", help="the whole net only")

@@ -1,0 +1,102 @@
+"""`ec2t`: help without heavy imports, one line for a mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ec2t_tf import __main__ as ec2t
+from ec2t_tf.export import commands
+
+SMALL = Path(__file__).parent / "fixtures" / "v0_1_0" / "small_int8.tflite"
+HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "matplotlib")
+
+
+def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, "-m", "ec2t_tf", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr[-2000:]
+    return done
+
+
+def test_every_command_is_listed() -> None:
+    printed = run("--help").stdout
+    for name in (*ec2t.TRAINING, *commands.COMMANDS):
+        assert f"\n  {name} " in printed
+    assert run(code=2).stdout == printed
+    assert run("--version").stdout.startswith("ec2t_tf ")
+
+
+@pytest.mark.parametrize("command", [*ec2t.TRAINING, *commands.COMMANDS])
+def test_help_is_light(command: str) -> None:
+    """What it costs is in tests/bench/command_line.py; this is what made it slow."""
+    code = (
+        "import contextlib, json, sys\nfrom ec2t_tf.__main__ import main\n"
+        f"with contextlib.suppress(SystemExit): main(['{command}', '--help'])\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"usage: ec2t {command}" in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_every_flag_of_training_has_a_heading() -> None:
+    code = (
+        "from ec2t_tf.train.options import FLAGS, SECTIONS\n"
+        "own = {f.name for f in FLAGS.flags_by_module_dict()['ec2t_tf.train.options']}\n"
+        "said = [name for names in SECTIONS.values() for name in names]\n"
+        "assert len(said) == len(set(said)), said\n"
+        "assert own == set(said), own ^ set(said)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+MISTAKES = [
+    ("frobnicate", "unknown command 'frobnicate'"),
+    ("reprot x.tflite", "did you mean 'report'"),
+    ("trian", "did you mean 'train'"),
+    ("report", "arguments are required: files"),
+    ("report {tmp}/none.tflite", "none.tflite': No such file"),
+    ("report {text}", "'TFL3'"),
+    ("report {tmp}", "Is a directory"),
+    ("rewrite {small} --format=pakced --output={tmp}/x", "invalid choice: 'pakced'"),
+    ("rewrite {small} --format=packed", "arguments are required: --output"),
+    ("rewrite {small} --format=packed --output={tmp}/none/x", "none/"),
+    ("rewrite {small} --fromat=packed --format=packed --output={tmp}/x", "did you mean '--format'"),
+    ("unpack {small} --output={tmp}/x", "EC2D"),
+    ("unpack {text} --output={tmp}/x --to=int9", "invalid choice: 'int9'"),
+    ("verify {small}", "arguments are required: files"),
+    ("verify {small} {small} --inputs=many", "invalid int value: 'many'"),
+    ("benchmark {text}", "'TFL3'"),
+    ("sizes {small} {small}", "different names"),
+    ("convert --output={tmp}/x", "arguments are required: --model"),
+    ("convert --model={tmp} --output={tmp}/x --format=packed --verify=x.npy", "--verify runs"),
+    ("convert --model={tmp} --output={tmp}/x --frmat=c", "unknown argument '--frmat=c'"),
+    ("train --modle=x", "did you mean '--model'"),
+    ("train --epochs=many", "flag --epochs=many"),
+    ("train --epochs=0", "flag --epochs=0"),
+    ("train --model=lenet", "ds_cnn|"),
+    ("train --resume --output_dir={tmp}/none", "--resume requires the folder of a run"),
+    ("sweep --targest=0.5", "did you mean '--targets'"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), MISTAKES, ids=[line for line, _ in MISTAKES])
+def test_a_mistake_is_one_line(line: str, message: str, tmp_path: Path) -> None:
+    text = tmp_path / "text.tflite"
+    text.write_text("this is no model, though it is long enough to be one")
+    places = {"tmp": tmp_path, "text": text, "small": SMALL}
+    done = run(*line.format(**places).split(), code=2)
+    assert done.stdout in ("", "seed 1\n")
+    (only,) = done.stderr.splitlines()
+    assert only.startswith("error: ")
+    assert message in only
+    assert sorted(path.name for path in tmp_path.iterdir()) in (
+        ["none", "text.tflite"],
+        [text.name],
+    )
