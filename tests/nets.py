@@ -325,9 +325,9 @@ def ds_cnn(*, zeros: float = 0.8, seed: int = 3) -> bytes:
     return net.finish(net.dense(net.reshape(x, (1, 64)), 12, zeros=zeros))
 
 
-def mobilenet(*, zeros: float = 0.8, seed: int = 4) -> bytes:
+def mobilenet(*, zeros: float = 0.8, seed: int = 4, fill_relu6: bool = True) -> bytes:
     """A small inverted-residual net: stride 2 SAME, depthwise stride 2, residuals, mean."""
-    net = NetBuilder((1, 24, 24, 3), seed=seed, fill_relu6=True)
+    net = NetBuilder((1, 24, 24, 3), seed=seed, fill_relu6=fill_relu6)
     x = net.conv(net.input, 8, (3, 3), (2, 2), zeros=None, activation="RELU6")
     for channels, stride in ((8, 1), (12, 2), (12, 1), (20, 2)):
         y = net.conv(x, 4 * net.shape(x)[3], (1, 1), zeros=zeros, activation="RELU6")
