@@ -13,7 +13,7 @@ import numpy as np
 
 from ec2t_tf import files, lazy
 from ec2t_tf.export.file_formats import FORMATS
-from ec2t_tf.export.graph import Graph, Operator, Tensor
+from ec2t_tf.export.graph import Graph, Operator, Signature, Tensor
 from ec2t_tf.export.graph.ternary import is_ternary, kernel_of
 from ec2t_tf.export.reports import layer_name
 from ec2t_tf.export.tflite import read, write
@@ -100,7 +100,7 @@ def to_tflite(
         raise FileNotFoundError(
             f"path must lie in an existing folder. Received: '{path}'. Create '{path.parent}'."
         )
-    content = write(read(_convert(model, representative_data, io_dtype)))
+    content = write(_named(read(_convert(model, representative_data, io_dtype)), model))
     ternary = [layer for layer in ternary_layers(model) if layer.assign().levels.shape[-1] <= 3]
     left_float = scheme.left_float(model) if allow_float else []
     check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)
@@ -177,7 +177,11 @@ def _convert(
     from ec2t_tf.quantize_config import constant_weights
 
     model = scheme.in_float32(model)
-    signature = [tf.TensorSpec((1, *x.shape[1:]), x.dtype, name=x.name) for x in model.inputs]
+    # The converter sorts inputs and outputs by name.
+    signature = [
+        tf.TensorSpec((1, *x.shape[1:]), x.dtype, name=f"input_{number:04d}")
+        for number, x in enumerate(model.inputs)
+    ]
     if any(None in spec.shape for spec in signature):
         raise ValueError(
             "to_tflite requires a model whose inputs have fixed sizes. "
@@ -185,8 +189,9 @@ def _convert(
         )
 
     @tf.function
-    def inference(*inputs: tf.Tensor) -> tf.Tensor:
-        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+    def inference(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+        return {f"output_{n:04d}": one for n, one in enumerate(tf.nest.flatten(outputs))}
 
     with constant_weights():
         concrete = inference.get_concrete_function(*signature)
@@ -200,6 +205,27 @@ def _convert(
         converter.representative_dataset = lambda: _batches_of_one(representative_data, signature)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     return converter.convert()
+
+
+def _named(graph: Graph, model: tf_keras.Model) -> Graph:
+    """The converter's graph with inputs and outputs in the model's order, and by its names."""
+    names = (list(model.input_names), list(model.output_names))
+    found = [(one.inputs, one.outputs) for one in graph.signatures]
+    if len(found) != 1 or [len(ends) for ends in found[0]] != [len(ends) for ends in names]:
+        raise ConversionError(
+            f"The file must have one signature with the model's inputs {names[0]} and outputs "
+            f"{names[1]}. Received: {graph.signatures}."
+        )
+    ends = [tuple(indices[key] for key in sorted(indices)) for indices in found[0]]
+    graph.inputs, graph.outputs = ends
+    for named, indices in zip(names, ends, strict=True):
+        for name, index in zip(named, indices, strict=True):
+            graph.tensors[index].name = name
+    graph.signatures = []
+    if max(map(len, names)) > 1:
+        maps = (dict(zip(n, i, strict=True)) for n, i in zip(names, ends, strict=True))
+        graph.signatures = [Signature("serving_default", *maps)]
+    return graph
 
 
 def _batches_of_one(data: RepresentativeData, signature: list[tf.TensorSpec]) -> Iterable[list]:

@@ -219,7 +219,7 @@ def _row(
     bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
     tables = ("scales", "zero points")
     return KernelReport(
-        name=layer_name(tensor.name),
+        name=layer_name(tensor.name) or f"tensor {index}",
         operator=operator.kind,
         shape=weights.shape if storage == "packed" else tensor.shape,
         codes="ternary" if ternary else str(rows.dtype),
