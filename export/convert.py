@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
 
-    from ec2t_tf.export.c import Report
+    from ec2t_tf.export.mcu import Report
 
 FLOAT_DTYPES = ("float32", "float16", "float64")
 IO_DTYPES = ("float32", "int8")
@@ -125,7 +125,7 @@ def to_c(
       model: what `to_tflite` takes, or the bytes or path of an int8 .tflite file.
       folder: where to write; made if missing.
       representative_data: as in `to_tflite`, of which a file has no need.
-      core, name, optimize, example, measure: see `ec2t_tf.export.c.to_c`.
+      core, name, optimize, example, measure: see `ec2t_tf.export.mcu.to_c`.
 
     Returns:
       What was written: layers, bytes of constants, bytes of arena. Prints as a table.
@@ -134,7 +134,7 @@ def to_c(
       ValueError: an option is unknown, or the net holds something the exporter does not support.
       ConversionError: see `to_tflite`.
     """
-    from ec2t_tf.export import c
+    from ec2t_tf.export import mcu
 
     if not isinstance(model, bytes | str | os.PathLike):
         with tempfile.TemporaryDirectory() as scratch:
@@ -143,7 +143,7 @@ def to_c(
             content = file.read_bytes()
     else:
         content = model if isinstance(model, bytes) else Path(model).read_bytes()
-    return c.to_c(
+    return mcu.to_c(
         content,
         folder,
         core=core,

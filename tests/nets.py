@@ -402,7 +402,7 @@ class DenseCase:
 
     def rounded_twice(self, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
         """What the outputs would be if the layer rounded as convolutions do."""
-        from ec2t_tf.export.c.arithmetic import quantised_multiplier
+        from ec2t_tf.export.mcu.arithmetic import quantised_multiplier
 
         rows, bias, scales = self.layer()
         sums = (values.astype(np.int64) - 4) @ rows.T.astype(np.int64) + bias
@@ -461,9 +461,9 @@ NETS = {"lenet5": lenet5, "resnet8": resnet8, "ds_cnn": ds_cnn, "mobilenet": mob
 
 def inputs(model: bytes, count: int, *, seed: int = 0) -> npt.NDArray[np.int8]:
     """Random int8 inputs [count, ...]; the first two hold the extremes."""
-    from ec2t_tf.export.c import graph
+    from ec2t_tf.export import tflite
 
-    net = graph.read(model)
+    net = tflite.read(model)
     shape = net.tensors[net.inputs[0]].shape[1:]
     values = np.random.default_rng(seed).integers(-128, 128, (count, *shape)).astype(np.int8)
     values[0] = -128

@@ -94,7 +94,7 @@ def test_installed_package(installed: Path, tmp_path: Path) -> None:
         "export/litert/flags.txt",
         "py.typed",
         "train/__main__.py",
-        "export/c/board/startup.c",
+        "export/mcu/board/startup.c",
     ):
         assert (installed / "ec2t_tf" / name).is_file()
     for source in set(ROOT.glob("export/**/*.[ch]")) - set(ROOT.glob("export/android/**/*")):
@@ -119,4 +119,4 @@ def test_types_are_known_across_rooms() -> None:
     revealed = re.findall(r'Revealed type is "(.*)"', done.stdout)
     assert len(revealed) == 2, done.stdout + done.stderr
     assert "ec2t_tf.export.reports.Report" in revealed[0]
-    assert revealed[1].endswith("-> ec2t_tf.export.c.emit.Report")
+    assert revealed[1].endswith("-> ec2t_tf.export.mcu.emit.Report")

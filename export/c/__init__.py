@@ -1,7 +1,17 @@
-"""A whole int8 net as freestanding C: `to_c` writes model.c, model.h and the kernels they use."""
+"""The old name of `ec2t_tf.export.mcu`, for one release."""
 
-from .emit import Report, to_c
-from .graph import ModelError
-from .lower import CORES, OPTIMIZE
+import warnings
+from typing import Any
 
-__all__ = ["CORES", "OPTIMIZE", "ModelError", "Report", "to_c"]
+
+def __getattr__(name: str) -> Any:
+    from ec2t_tf.export import mcu
+
+    if name not in mcu.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"ec2t_tf.export.c.{name} is now ec2t_tf.export.mcu.{name}.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return getattr(mcu, name)

@@ -11,8 +11,8 @@ import numpy as np
 
 from ec2t_tf import files
 
-from ..c import CORES, OPTIMIZE
 from ..file_formats import FORMATS
+from ..mcu import CORES, OPTIMIZE
 
 if TYPE_CHECKING:
     from ..convert import RepresentativeData

@@ -8,8 +8,8 @@ from pathlib import Path
 from ec2t_tf import files
 
 from .. import file_formats
-from ..c import to_c
 from ..file_formats import FORMATS
+from ..mcu import to_c
 from .convert import C_OPTIONS, c_arguments, read_data, trust_argument
 
 

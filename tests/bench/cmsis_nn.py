@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ec2t_tf.export.c import graph as graph_module
-from ec2t_tf.export.c.arithmetic import activation_range, quantised_multiplier, same_padding
-from ec2t_tf.export.c.graph import ACTIVATIONS, Graph, Operator
+from ec2t_tf.export.mcu.arithmetic import activation_range, quantised_multiplier, same_padding
+from tests.bench import numbers as graph_module
 from tests.bench import qemu
+from tests.bench.numbers import ACTIVATIONS, Graph, Operator
 
 _COUNTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 

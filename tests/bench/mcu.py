@@ -21,10 +21,10 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ec2t_tf.export.c import graph, to_c
+from ec2t_tf.export.mcu import to_c
 from ec2t_tf.export.tflm import to_tflm
 from tests import c_runner, nets
-from tests.bench import cmsis_nn, qemu
+from tests.bench import cmsis_nn, numbers, qemu
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SPARSITIES = (0.5, 0.7, 0.9)
@@ -70,7 +70,7 @@ INT8_SHAPES: dict[str, Callable[[], bytes]] = {
 def layer(model: bytes, core: str, folder: Path, *, optimize: str) -> int:
     """Instructions of the one layer of a net, conversion to planes and back left out."""
     to_c(model, folder, core=core, optimize=optimize)
-    net = graph.read(model)
+    net = numbers.read(model)
     values = nets.inputs(model, 3)[2:]
     shape = net.tensors[net.outputs[0]].shape[1:]
     got, _, counts = c_runner.run_core(core, folder, values, shape, laps=True)
@@ -88,7 +88,7 @@ def whole(model: bytes, core: str, folder: Path, *, optimize: str = "balanced") 
     """A net: instructions of one invoke; bytes of firmware flash, of RAM (arena, input and output,
     all of which TFLM keeps in its arena) and of constants."""
     report = to_c(model, folder, core=core, optimize=optimize)
-    net = graph.read(model)
+    net = numbers.read(model)
     values = nets.inputs(model, 3)[2:]
     shape = net.tensors[net.outputs[0]].shape[1:]
     got, image, counts = c_runner.run_core(core, folder, values, shape)
@@ -106,7 +106,7 @@ def int8_borders(model: bytes) -> bytes:
     """The same net without a float QUANTIZE at its input and DEQUANTIZE at its output."""
     parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     net = parsed.subgraphs[0]
-    kinds = [op.kind for op in graph.read(model).operators]
+    kinds = [op.kind for op in numbers.read(model).operators]
     if kinds[-1] == "DEQUANTIZE":
         net.outputs = [int(net.operators.pop().inputs[0])]
     if kinds[0] == "QUANTIZE" and net.tensors[net.inputs[0]].type == schema.TensorType.FLOAT32:
@@ -120,7 +120,7 @@ def int8_borders(model: bytes) -> bytes:
 def weight_entropy(model: bytes) -> tuple[float, float]:
     """Bytes of all weights at their layers' first-order entropy, and the share of zeros in ternary
     layers."""
-    net, bits, zeros, ternary = graph.read(model), 0.0, 0, 0
+    net, bits, zeros, ternary = numbers.read(model), 0.0, 0, 0
     for op in net.operators:
         if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             weights = net.tensors[op.inputs[1]].data
@@ -221,7 +221,7 @@ def wheel_compressor(model: bytes) -> bytes | None:
         from tflite_micro import compression
     except ImportError:
         return None
-    net = graph.read(model)
+    net = numbers.read(model)
     builder = compression.SpecBuilder()
     for op in net.operators:
         axis = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "DEPTHWISE_CONV_2D": 3}.get(op.kind)
@@ -246,7 +246,7 @@ def tflm_sizes(model: bytes) -> dict[str, dict[str, float | None]]:
     for streams in ("lut", "huffman", "auto"):
         files[streams], report = to_tflm(model, streams=streams)
         if streams == "huffman":
-            net = graph.read(model)
+            net = numbers.read(model)
             weights = {t.name: t.data for t in net.tensors}
             kinds = {
                 net.tensors[op.inputs[1]].name: op.kind for op in net.operators if op.kind in KINDS

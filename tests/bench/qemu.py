@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ec2t_tf.export.c.boards import BOARDS, SOURCES
+from ec2t_tf.export.mcu.boards import BOARDS, SOURCES
 
 COMPILER = "arm-none-eabi-gcc"
 EMULATOR = "qemu-system-arm"

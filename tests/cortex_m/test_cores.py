@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ec2t_tf.export.c import OPTIMIZE, to_c
+from ec2t_tf.export.mcu import OPTIMIZE, to_c
 from tests import c_runner, nets
 from tests.bench import qemu
-from tests.c import random_graphs
+from tests.mcu import random_graphs
 
 ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
@@ -91,7 +91,7 @@ def test_equals_the_reference_on_random_layers(tmp_path: Path, core: str, seed: 
     ],
 )
 def test_random_graphs(tmp_path: Path, core: str, first: int, count: int) -> None:
-    """The graphs of tests/c/random_graphs.py, many in one firmware."""
+    """The graphs of tests/mcu/random_graphs.py, many in one firmware."""
     seeds = range(first, first + count)
     models = [random_graphs.Draw(seed).model for seed in seeds]
     values = [nets.inputs(m, 2, seed=s) for m, s in zip(models, seeds, strict=True)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ec2t_tf.export.c import to_c
 from ec2t_tf.export.kernels import build
+from ec2t_tf.export.mcu import to_c
 from tests import nets
 from tests.bench import qemu
 from tests.tflm.test_operators import KERNELS, ROOM, blob

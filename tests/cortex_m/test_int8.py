@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ec2t_tf.export.c import OPTIMIZE, dot_conv, graph, paired_rows, to_c
-from ec2t_tf.export.c.arithmetic import Multiplier
-from ec2t_tf.export.c.int8_conv import Int8Conv
-from ec2t_tf.export.c.plan import Layout
+from ec2t_tf.export import tflite
+from ec2t_tf.export.mcu import OPTIMIZE, dot_conv, paired_rows, to_c
+from ec2t_tf.export.mcu.arithmetic import Multiplier
+from ec2t_tf.export.mcu.int8_conv import Int8Conv
+from ec2t_tf.export.mcu.plan import Layout
 from tests import nets
 from tests.bench import mcu, qemu
-from tests.c import random_graphs
-from tests.c.test_dead_channels import deadened
+from tests.mcu import random_graphs
+from tests.mcu.test_dead_channels import deadened
 
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
 CORES = ["m4", "m33", "m55"]
@@ -181,7 +182,7 @@ def test_dead_channels_of_a_net_of_int8_layers(tmp_path: Path, core: str) -> Non
     model = deadened(nets.mobilenet(zeros=None), 7, share=0.3)
     report = to_c(model, tmp_path / "c", core=core)
     assert report.flash < 0.9 * to_c(nets.mobilenet(zeros=None), tmp_path / "c", core=core).flash
-    assert graph.read(model).operators
+    assert tflite.read(model).operators
     _same(core, [model], tmp_path)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ec2t_tf.export import formats
-from ec2t_tf.export.c.lists import as_ternary
 from ec2t_tf.export.graph.activations import activation_range
 from ec2t_tf.export.graph.ternary import entropy, is_ternary
+from ec2t_tf.export.mcu.lists import as_ternary
 
 KERNELS = {
     "no zero": ([[3, -3, 3], [-3, -3, 3]], True),

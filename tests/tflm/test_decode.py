@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from ec2t_tf.export.c import graph
+from ec2t_tf.export import tflite
 from ec2t_tf.export.tflm import streams, to_tflm
 from tests import nets
 from tests.tflm import wheel
@@ -66,7 +66,7 @@ def test_wheel_computes_the_same(name: str, choice: str) -> None:
 @pytest.mark.parametrize("name", nets.NETS)
 def test_huffman_stays_within_its_limit_in_every_layer(name: str) -> None:
     model = nets.NETS[name]()
-    weights = {t.name: t.data for t in graph.read(model).tensors}
+    weights = {t.name: t.data for t in tflite.read(model).tensors}
     layers = [x for x in to_tflm(model, streams="huffman")[1].layers if x.kind == "huffman"]
     assert layers
     for layer in layers:
@@ -80,7 +80,7 @@ def test_mirrored_rows_of_a_fully_connected_layer() -> None:
     net = nets.NetBuilder((1, 200), seed=12)
     model = net.finish(net.dense(net.input, 60, zeros=0.8, mirrored=True))
     packed, report = to_tflm(model, streams="huffman")
-    weights = graph.read(model).tensors[1].data
+    weights = tflite.read(model).tensors[1].data
     assert weights is not None
     assert len(np.unique(weights)) == 5
     share = (weights == 0).mean()
@@ -95,7 +95,7 @@ def test_mirrored_channels_cost_nothing(depthwise: bool) -> None:
     net = nets.NetBuilder((1, 6, 7, 96), seed=11)
     model = net.finish(net.conv(net.input, 96, zeros=0.6, depthwise=depthwise, relu=False))
     packed, report = to_tflm(model, streams="huffman")
-    weights = graph.read(model).tensors[1].data
+    weights = tflite.read(model).tensors[1].data
     assert weights is not None
     assert report.layers[0].negated > 20
     assert report.layers[0].bits_per_weight <= 2 - (weights == 0).mean() + 0.02
@@ -114,7 +114,7 @@ def test_refuses_unknown_streams() -> None:
 @pytest.mark.parametrize("seed", range(100))
 def test_damaged_files_end_in_model_error(seed: int) -> None:
     """Replay one case with -k 'end_in_model_error[<seed>]'."""
-    from ec2t_tf.export.c import ModelError
+    from ec2t_tf.export.mcu import ModelError
 
     random = np.random.default_rng(seed)
     data = bytearray(_SMALL)

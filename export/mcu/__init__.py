@@ -1,0 +1,9 @@
+"""A whole int8 net as freestanding C: `to_c` writes model.c, model.h and the kernels they use."""
+
+from ec2t_tf.export.graph import FileError as ModelError
+
+from .cores import CORES, OPTIMIZE
+from .emit import Report, to_c
+from .lowering import supported
+
+__all__ = ["CORES", "OPTIMIZE", "ModelError", "Report", "supported", "to_c"]

@@ -1,0 +1,40 @@
+"""The cores that C can be written for, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FLIP = 128  # what SWAR cores add to stored activations
+
+
+@dataclass(frozen=True)
+class Core:
+    """What the choice of kernels depends on.
+
+    Attributes:
+        family: "swar": additions in ordinary registers, on activations stored as value + 128;
+            "dsp": the DSP instructions of M4, M7, M33; "helium": vectors of M55.
+        group: Neighbouring pixels a tile handles at once.
+        pixels: Neighbouring pixels a SWAR tile of an int8 convolution may have: as many sums as
+            registers hold.
+        lists_pay_from: Share of zeros from which index lists of a fully connected layer take fewer
+            instructions than its dense int8 kernel (make bench-mcu).
+    """
+
+    family: Literal["swar", "dsp", "helium"]
+    group: int = 4
+    pixels: tuple[int, ...] = ()
+    lists_pay_from: float = 0.55
+
+
+CORES = {
+    "generic": Core("swar", pixels=(4, 5, 6)),
+    "m0": Core("swar", pixels=(4, 5), lists_pay_from=0.06),
+    "m3": Core("swar", pixels=(4, 5, 6), lists_pay_from=0.53),
+    "m4": Core("dsp", lists_pay_from=0.77),
+    "m7": Core("dsp", lists_pay_from=0.77),
+    "m33": Core("dsp", lists_pay_from=0.77),
+    "m55": Core("helium", group=8, lists_pay_from=2.0),  # never
+}
+OPTIMIZE = ("size", "balanced", "speed")

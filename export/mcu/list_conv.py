@@ -1,0 +1,123 @@
+"""Ternary convolutions by lists of taps: how the lists are kept, and the kernel call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .code import Code, Names, array, channel_table
+from .cores import Core
+from .int8_conv import Int8Conv
+from .lists import Ternary, best_rice_parameter, distances, rice
+from .tiling import tiling
+
+SOURCES = ("list_conv.c", "gap_list.c")
+# Below so many output pixels a decoded list is not used often enough to pay for its decoding.
+RICE_PIXELS = 16
+LARGEST_GAP = 0xFF  # taps from a weight to the next that a byte holds
+MOST_GAP_TAPS = 0xF000  # the running sum of gaps has 16 bits
+_DISTANCES, _RICE, _GAPS = (f"EC2T_MCU_ENCODING_{n}" for n in ("DISTANCES", "RICE", "GAPS"))
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of all channels as a C array."""
+
+    type_name: str
+    values: npt.NDArray
+    encoding: str
+    note: str
+    rice_k: int = 0
+    bits: int = 0  # of the stream
+
+
+def _taps(conv: Int8Conv) -> list[int]:
+    """Byte offsets of one channel's kernel positions."""
+    rows, columns = conv.kernel
+    return [conv.offset(0, y, x) for y in range(rows) for x in range(columns)]
+
+
+def make_lists(core: Core, optimize: str, conv: Int8Conv, ternary: Ternary) -> Lists | None:
+    """None where offsets do not fit."""
+    symbols = ternary.symbols
+    planes = np.arange(conv.weights.shape[1])[:, None] * conv.source.plane
+    where = (planes + np.array(_taps(conv))[None]).reshape(-1)
+    # Offsets must grow along the list: with a border narrower than the kernel they would not.
+    if np.any(np.diff(where) < 0):
+        return None
+    plain = distances(symbols, where)
+    if plain is None:
+        return None
+    few = conv.out.height * conv.out.width < RICE_PIXELS
+    if optimize == "speed" or (optimize == "balanced" and few):
+        return Lists("uint16_t", plain, _DISTANCES, "distances")
+    helium = core.family == "helium"
+    if helium and optimize == "balanced" and symbols[0].size < MOST_GAP_TAPS:
+        gaps = [np.diff(np.flatnonzero(r == v), prepend=0) for r in symbols for v in (-1, 1)]
+        flat = np.concatenate(gaps)
+        if flat.max(initial=0) <= LARGEST_GAP:
+            return Lists("uint8_t", flat.astype(np.uint8), _GAPS, "gaps", bits=8 * flat.size)
+    k = best_rice_parameter(symbols)
+    stream, bits = rice(symbols, k)
+    return Lists("uint8_t", stream, _RICE, f"Rice k={k}", k, bits)
+
+
+def scratch(lists: Lists, ternary: Ternary) -> int:
+    """Bytes of scratch."""
+    if lists.encoding == _DISTANCES:
+        return 0
+    most = int(np.count_nonzero(ternary.symbols, axis=1).max(initial=0))
+    taps = 2 * ternary.symbols.shape[1]
+    if lists.encoding == _GAPS:  # both lists are written eight at a time
+        return 2 * (most + 14) + taps
+    return 4 * most + taps
+
+
+def list_code(
+    core: Core, conv: Int8Conv, ternary: Ternary, lists: Lists, names: Names, entry: str
+) -> Code:
+    """The kernel call; `entry` is the address of the first tap under the first output pixel."""
+    n = names.index
+    taps = _taps(conv)
+    minus_count = (ternary.symbols == -1).sum(axis=1)
+    plus_count = (ternary.symbols == 1).sum(axis=1)
+    t = tiling(core, conv)
+    numbers = [*t.in_group[1:], conv.strides[1], *t.out_group[1:]]
+    tile = "tile_" + "_".join(map(str, numbers))
+    groups = ", ".join(map(str, t.out_group))
+    zeros = float((ternary.symbols == 0).mean())
+    decoder = ", ec2t_mcu_gap_list" if lists.encoding == _GAPS else ""
+    if core.family == "helium" and not decoder:
+        decoder = ", 0"
+    return Code(
+        [
+            array("uint16_t", f"taps_{n}", taps),
+            channel_table(
+                n,
+                conv.biases,
+                conv.multipliers,
+                minus_count,
+                plus_count,
+                ternary.minus,
+                ternary.plus,
+            ),
+            array(lists.type_name, f"weights_{n}", lists.values),
+            f"static const ec2t_mcu_list_conv layer_{n} = {{{conv.source.c()}, {conv.out.c()}, "
+            f"channels_{n}, weights_{n}, taps_{n}, {len(taps)}, "
+            f"{int((minus_count + plus_count).max(initial=0))}, "
+            f"{lists.encoding}, {lists.rice_k}, {conv.depth_multiplier}, {lists.bits}, {t.count}, "
+            f"{t.across}, {t.in_row_step}, {t.in_tile_step}, "
+            f"{t.out_row_step}, {t.out_tile_step}, {conv.clamp}, "
+            f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile}){decoder}}};",
+        ],
+        [
+            f"status = ec2t_mcu_list_conv_run(&layer_{n}, {entry}, {names.output}, "
+            f"{names.scratch});",
+            "if (status != EC2T_MCU_OK) return status;",
+        ],
+        2 * len(taps) + 16 * len(conv.biases) + lists.values.nbytes,
+        f"ternary, {100 * zeros:.0f} % zeros, {lists.note}",
+        f"EC2T_MCU_TILE({tile}, {', '.join(map(str, numbers))})",
+    )

@@ -1,0 +1,42 @@
+"""One file a family of operators; `OPERATORS` says which function lowers which operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ec2t_tf.export.graph import Operator
+
+from . import (
+    convolution,
+    elementwise,
+    fully_connected,
+    movement,
+    pairs,
+    pooling,
+    reduction,
+    resize,
+    softmax,
+    state,
+)
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+
+# Appends the operator's steps to `net.steps` and defines the layouts of its outputs.
+Lower = Callable[["Lowering", Operator], None]
+
+OPERATORS: dict[str, Lower] = {
+    **convolution.OPERATORS,
+    **fully_connected.OPERATORS,
+    **pooling.OPERATORS,
+    **movement.OPERATORS,
+    **pairs.OPERATORS,
+    **reduction.OPERATORS,
+    **resize.OPERATORS,
+    **softmax.OPERATORS,
+    **elementwise.OPERATORS,
+    **state.OPERATORS,
+}
+SEVERAL_OUTPUTS = ("SPLIT", "SPLIT_V", "UNPACK")
+NO_OUTPUTS = ("ASSIGN_VARIABLE", "CALL_ONCE")

@@ -1,0 +1,164 @@
+"""Layers whose outputs each see all inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ec2t_tf.export.graph import FileError, Operator
+
+from .. import paired_rows
+from ..arithmetic import Multiplier
+from ..code import Code, Names, array, channel_table, int8_channel_table
+from ..lists import Ternary, as_ternary
+from ..plan import Layout
+from ..step import Step
+from ..weights import channels, stored_biases
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+
+LISTS_SAVE_FROM = 0.5  # share of zeros from which index lists take less flash
+
+
+def fully_connected(net: Lowering, op: Operator) -> None:
+    source, target = net.activation(op, 0), op.outputs[0]
+    filters = net.weights(op, 1)
+    layout = net.layouts[source]
+    size = layout.channels * layout.height * layout.width
+    if len(filters.shape) != 2 or filters.shape[1] != size or op.options.get("weights_format"):
+        raise FileError(
+            f"FULLY_CONNECTED needs plain weights [outputs, {size}] and batch size 1. "
+            f"Received: {filters.shape}."
+        )
+    if size > 0xFFFF or filters.shape[0] > 0xFFFF:
+        raise FileError(f"FULLY_CONNECTED {filters.shape} is too large: at most 65535.")
+    out = net.define(target)
+    if (out.height, out.width, out.channels) != (1, 1, filters.shape[0]):
+        raise FileError(f"FULLY_CONNECTED: output shape does not fit {filters.shape}.")
+    # Columns from rows-columns-channels order to plane order.
+    order = np.arange(size).reshape(layout.height, layout.width, layout.channels)
+    weights = net.constant(op, 1, "int8")[:, order.transpose(2, 0, 1).reshape(-1)]
+    tensors = net.graph.tensors
+    biases, multipliers = channels(net, op, weights, filters, tensors[source], tensors[target])
+    clamp = net.clamp(op, tensors[target])
+    name = f"fully connected {size} -> {len(weights)}"
+    whole_input(net, name, source, target, weights, (biases, multipliers), clamp, once=True)
+
+
+def whole_input(
+    net: Lowering,
+    name: str,
+    source: int,
+    target: int,
+    weights: npt.NDArray[np.int8],
+    numbers: tuple[list[int], list[Multiplier]],
+    clamp: str,
+    *,
+    once: bool,
+) -> None:
+    """A layer whose outputs each see all inputs; `weights` are [outputs, inputs] in plane
+    order, `numbers` their biases and multipliers, `once` says how often it rounds."""
+    layout, out = net.layouts[source], net.layouts[target]
+    size = weights.shape[1]
+    biases, multipliers = numbers
+    ternary = as_ternary(weights)
+    if ternary is not None and not _lists_pay(net, ternary):
+        ternary = None
+    paired = ternary is None and net.core.family == "dsp" and paired_rows.fits(weights)
+    read = size + -size % paired_rows.INPUTS if paired else size
+
+    def emit(names: Names) -> Code:
+        n = names.index
+        code = Code()
+        entry = names.inputs[0]
+        if not layout.contiguous:
+            flat = Layout(layout.channels, layout.height, layout.width, layout.zero_point)
+            code.declarations += [
+                f"static const ec2t_mcu_planar from_{n} = {layout.c()};",
+                f"static const ec2t_mcu_planar flat_{n} = {flat.c()};",
+            ]
+            code.statements.append(
+                f"ec2t_mcu_place(&from_{n}, {entry}, &flat_{n}, (uint8_t *){names.scratch}, "
+                "0, 0, 0);"
+            )
+            entry = f"(const uint8_t *){names.scratch}"
+        if paired:
+            code += paired_rows.rows_code(
+                weights, biases, multipliers, names, entry, once=once, clamp=clamp
+            )
+        else:
+            code += _rows(net, weights, ternary, numbers, names, entry, once=once, clamp=clamp)
+        spread(code, out, names)
+        return code
+
+    net.steps.append(
+        Step(
+            name,
+            ("fully_connected.c", "paired_rows.c", "layout.c"),
+            (source,),
+            target,
+            emit,
+            lambda: 0 if layout.contiguous else read,
+            reads=lambda _: read if layout.contiguous else 0,
+        )
+    )
+
+
+def _rows(
+    net: Lowering,
+    weights: npt.NDArray[np.int8],
+    ternary: Ternary | None,
+    numbers: tuple[list[int], list[Multiplier]],
+    names: Names,
+    entry: str,
+    *,
+    once: bool,
+    clamp: str,
+) -> Code:
+    """The kernel call of a layer as index lists, or (`ternary` None) dense."""
+    n = names.index
+    biases, multipliers = numbers
+    count, size = weights.shape
+    if ternary is not None:
+        minus_count, plus_count = ((ternary.symbols == s).sum(axis=1) for s in (-1, 1))
+        rows = [np.flatnonzero(r == s) for r in ternary.symbols for s in (-1, 1)]
+        values: npt.NDArray = np.concatenate(rows).astype(np.uint16)
+        constants = array("uint16_t", f"weights_{n}", values)
+        table = channel_table(
+            *(n, biases, multipliers, minus_count, plus_count, ternary.minus, ternary.plus)
+        )
+    else:
+        values = np.ascontiguousarray(weights.reshape(-1))
+        constants = array("int8_t", f"weights_{n}", values)
+        table = int8_channel_table(n, stored_biases(net.core, biases, weights), multipliers)
+    return Code(
+        [
+            constants,
+            table,
+            f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
+            f"{size}, {count}, {int(ternary is not None)}, {int(once)}, {clamp}}};",
+        ],
+        [f"ec2t_mcu_fully_connected_run(&layer_{n}, {entry}, {names.output});"],
+        values.nbytes + 16 * count,
+        "int8" if ternary is None else "ternary, index lists",
+    )
+
+
+def _lists_pay(net: Lowering, ternary: Ternary) -> bool:
+    """Whether index lists of a fully connected layer beat its dense int8 kernel."""
+    least = LISTS_SAVE_FROM if net.optimize == "size" else net.core.lists_pay_from
+    return float((ternary.symbols == 0).mean()) >= min(least, net.core.lists_pay_from)
+
+
+def spread(code: Code, out: Layout, names: Names) -> None:
+    """After a kernel that writes one row and column back to back: to where `out` has it."""
+    if not out.contiguous:
+        code.declarations.append(f"static const ec2t_mcu_planar out_{names.index} = {out.c()};")
+        code.statements.append(f"ec2t_mcu_spread(&out_{names.index}, {names.output});")
+        code.flash += 16
+
+
+OPERATORS = {"FULLY_CONNECTED": fully_connected}

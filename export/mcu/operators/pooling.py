@@ -1,0 +1,104 @@
+"""Windows over rows and columns, and the mean of whole maps."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from ec2t_tf.export.graph import FileError, Operator
+
+from ..arithmetic import mean_multiplier, same_padding
+from ..code import Code, Names
+from ..step import Step
+from .fully_connected import spread
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+
+MOST_VECTOR_MEAN = 22  # values whose mean Helium takes by a reciprocal
+
+
+def pool(net: Lowering, op: Operator) -> None:
+    source, target = net.plain(net.activation(op, 0)), op.outputs[0]
+    layout = net.layouts[source]
+    o = op.options
+    out = net.define(target)
+    sizes, outs = (layout.height, layout.width), (out.height, out.width)
+    strides, kernels = o["stride"], o["size"]
+    if min(*strides, *kernels) < 1 or max(*strides, *kernels) > 255:
+        raise FileError(f"{op.kind}: window {kernels}, stride {strides} out of range 1 to 255.")
+    pads = []
+    for axis in range(2):
+        if o["padding"] == "same":
+            expected = -(-sizes[axis] // strides[axis])
+            pads.append(same_padding(sizes[axis], outs[axis], kernels[axis], strides[axis], 1))
+        else:
+            expected = (sizes[axis] - kernels[axis]) // strides[axis] + 1
+            pads.append((0, 0))
+        if expected != outs[axis] or expected < 1 or out.channels != layout.channels:
+            raise FileError(f"{op.kind}: output shape does not follow from the input's.")
+    clamp = net.clamp(op, net.graph.tensors[target])
+    kind = int(op.kind == "MAX_POOL_2D")
+    inside = all(
+        pad == (0, 0) and (o - 1) * stride + k <= size
+        for pad, o, stride, k, size in zip(pads, outs, strides, kernels, sizes, strict=True)
+    )
+    vectors = inside and (kind or kernels == sizes or 2 <= prod(kernels) <= MOST_VECTOR_MEAN)
+    helium = net.core.family == "helium" and vectors
+
+    def reads(_: int) -> int:
+        """Eight windows are read at once, whatever is left of a row."""
+        last = (layout.channels - 1) * layout.plane + (sizes[0] - 1) * layout.pitch
+        return last + (outs[1] + 7) * strides[1] + kernels[1] if helium else 0
+
+    def emit(names: Names) -> Code:
+        n = names.index
+        return Code(
+            [
+                f"static const ec2t_mcu_pool layer_{n} = {{{layout.c()}, {out.c()}, "
+                f"{kernels[0]}, "
+                f"{kernels[1]}, {strides[0]}, {strides[1]}, {pads[0][0]}, {pads[1][0]}, "
+                f"{kind}, {clamp}}};"
+            ],
+            [
+                f"ec2t_mcu_pool_{'helium_' if helium else ''}run(&layer_{n}, "
+                f"{names.inputs[0]}, {names.output});"
+            ],
+            60,
+        )
+
+    name = f"{'max' if kind else 'average'} pool {kernels[0]}x{kernels[1]}"
+    sources = ("pool.c", "pool_helium.c", "layout.c")
+    net.steps.append(Step(name, sources, (source,), target, emit, reads=reads))
+
+
+def mean_of_maps(net: Lowering, op: Operator, source: int) -> None:
+    """MEAN over rows and columns."""
+    target, tensors = op.outputs[0], net.graph.tensors
+    layout, out = net.layouts[source], net.define(target)
+    scale_in, zero_in = net.quantisation(tensors[source])
+    scale_out, zero_out = net.quantisation(tensors[target])
+    elements = layout.height * layout.width
+    real = float(scale_in) / float(scale_out)
+    multiplier, shift = mean_multiplier(real, elements)
+    function = f"ec2t_mcu_mean_{'helium_' if net.core == 'm55' else ''}run"
+
+    def emit(names: Names) -> Code:
+        n = names.index
+        code = Code(
+            [
+                f"static const ec2t_mcu_mean layer_{n} = {{{layout.c()}, "
+                f"{-zero_in * elements}, "
+                f"{multiplier}, {shift}, {{{zero_out}, -128, 127}}}};"
+            ],
+            [f"{function}(&layer_{n}, {names.inputs[0]}, {names.output});"],
+            40,
+        )
+        spread(code, out, names)
+        return code
+
+    sources = ("pool.c", "pool_helium.c", "layout.c")
+    net.steps.append(Step("mean", sources, (source,), target, emit))
+
+
+OPERATORS = {"AVERAGE_POOL_2D": pool, "MAX_POOL_2D": pool}

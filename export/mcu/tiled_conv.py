@@ -1,0 +1,108 @@
+"""Int8 convolutions in tiles: on SWAR cores, and on M55 where dot products do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .code import Code, Names, array, int8_channel_table
+from .cores import Core
+from .int8_conv import Int8Conv
+from .plan import Layout
+from .tiling import tiling
+from .weights import stored_biases
+
+SOURCES = ("tiled_conv.c",)
+GROUP = 4  # neighbouring pixels of a Helium tile
+
+
+def tiled_code(core: Core, conv: Int8Conv, names: Names, entry: str) -> Code | None:
+    """The kernel call; None where offsets do not fit, or the horizontal stride is over 2."""
+    if conv.strides[1] > 2:
+        return None
+    n = names.index
+    count = len(conv.weights)
+    where, rows, tile, after = _tiles(core, conv)
+    if max(where) > 0xFFFF:
+        return None
+    stored = stored_biases(core, conv.biases, conv.weights.reshape(count, -1))
+    return Code(
+        [
+            array("uint16_t", f"taps_{n}", where),
+            int8_channel_table(n, stored, conv.multipliers),
+            array("int8_t", f"weights_{n}", rows),
+            f"static const ec2t_mcu_tiled_conv layer_{n} = {{{conv.source.c()}, "
+            f"{conv.out.c()}, channels_{n}, weights_{n}, taps_{n}, {rows.shape[1]}, "
+            f"{conv.strides[1]}, {conv.depth_multiplier}, {conv.clamp}, {after}}};",
+        ],
+        [f"ec2t_mcu_tiled_conv_run(&layer_{n}, {entry}, {names.output});"],
+        2 * len(where) + rows.size + 16 * count,
+        "int8",
+        tile,
+    )
+
+
+def _tiles(core: Core, conv: Int8Conv) -> tuple[list[int], npt.NDArray[np.int8], str, str]:
+    """Taps, weights, tile and the end of an ec2t_mcu_tiled_conv."""
+    grid, layout, out = conv.weights, conv.source, conv.out
+    strides, dilation = conv.strides, conv.dilation
+    count, _, _, kernel_w = grid.shape
+    if core.family == "helium":
+        offsets = np.array(_offsets(grid.shape, dilation, layout))
+        order = np.argsort(offsets, kind="stable")  # distances are not negative
+        where = np.diff(offsets[order], prepend=0).tolist()
+        rows = np.ascontiguousarray(grid.reshape(count, -1)[:, order])
+        t = tiling(core, conv, GROUP)
+        numbers = [*t.in_group[1:3], strides[1], *t.out_group[1:]]
+        tile = "dense_tile_" + "_".join(map(str, numbers))
+        groups = [f"{{{', '.join(map(str, g))}}}" for g in (t.in_group, t.out_group)]
+        after = (
+            f"{t.in_row_step}, {t.in_tile_step}, {t.out_row_step}, {t.out_tile_step}, "
+            f"{t.count}, {t.across}, {', '.join(groups)}, {tile}"
+        )
+    else:
+        # Runs of up to five taps; longer rows in the pieces that waste least.
+        run = kernel_w
+        if dilation[1] > 1:
+            run = 1
+        elif kernel_w > 5:
+            run = min((5, 4, 3), key=lambda r: kernel_w + -kernel_w % r)
+        if run == 1:
+            where = _offsets(grid.shape, dilation, layout)
+            rows = np.ascontiguousarray(grid.reshape(count, -1))
+        else:
+            where, rows = _runs(grid, dilation[0], layout, run)
+        pixels = min(core.pixels, key=lambda n: (-(-out.width // n) * (2 * n + 2), n))
+        numbers = [pixels, run, strides[1]]
+        tile = "dense_tile_" + "_".join(map(str, numbers))
+        after = f"{strides[0] * layout.pitch}, {len(where)}, {pixels}, {tile}"
+    return where, rows, f"EC2T_MCU_DENSE_TILE({tile}, {', '.join(map(str, numbers))})", after
+
+
+def _offsets(shape: tuple[int, ...], dilation: tuple[int, int], layout: Layout) -> list[int]:
+    """Byte offsets of the taps of weights [out, depth, rows, columns], in their order."""
+    _, depth, kernel_h, kernel_w = shape
+    return [
+        c * layout.plane + y * dilation[0] * layout.pitch + x * dilation[1]
+        for c in range(depth)
+        for y in range(kernel_h)
+        for x in range(kernel_w)
+    ]
+
+
+def _runs(
+    grid: npt.NDArray[np.int8], dilation: int, layout: Layout, run: int
+) -> tuple[list[int], npt.NDArray[np.int8]]:
+    """Weights [out, depth, rows, columns] in runs of `run` neighbouring taps, some perhaps 0, and
+    the runs' byte offsets."""
+    count, depth, kernel_h, kernel_w = grid.shape
+    wide = kernel_w + -kernel_w % run
+    rows = np.zeros((count, depth, kernel_h, wide), np.int8)
+    rows[..., :kernel_w] = grid
+    offsets = [
+        c * layout.plane + y * dilation * layout.pitch + x
+        for c in range(depth)
+        for y in range(kernel_h)
+        for x in range(0, wide, run)
+    ]
+    return offsets, rows.reshape(count, -1)

@@ -1,0 +1,609 @@
+"""Graphs drawn by seed out of every operator the C exporter takes, in any order, on maps of 1 to 9
+rows and columns; and the program that runs many of them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from ec2t_tf.export import tflite
+from ec2t_tf.export.mcu import OPTIMIZE, to_c
+from tests import c_runner
+from tests.bench import qemu
+from tests.nets import NetBuilder
+
+LARGEST = 2000  # elements of a tensor, about
+
+
+class Draw:
+    """One graph; every method appends an operator to `x` or returns None where it does not fit."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        size = self.random.integers(1, 10, 2)
+        self.net = NetBuilder((1, int(size[0]), int(size[1]), self.number(1, 8)), seed=seed)
+        self.pool = [self.net.input]
+        kinds: list[Callable[[int], int | None]] = [
+            *(self.convolution, self.convolution, self.depthwise, self.whole, self.dense),
+            *(self.pooling, self.add, self.mean, self.concatenation, self.pad, self.reshape),
+            *(self.softmax, self.elementwise, self.elementwise, self.pair, self.pair),
+            *(self.transpose, self.strided_slice, self.slice, self.split, self.unpack, self.pack),
+            *(self.gather, self.blocks, self.repeat, self.reverse, self.mirror, self.resize),
+            *(self.reduction, self.any_shape, self.map_again, self.map_again, self.map_again),
+        ]
+        steps = self.number(2, 7)
+        for _ in range(50):
+            recent = self.random.random() < 0.7
+            x = self.pool[-1] if recent else int(self.random.choice(self.pool))
+            out = kinds[self.number(0, len(kinds) - 1)](x)
+            if out is not None:
+                self.pool.append(out)
+                steps -= 1
+            if not steps:
+                break
+        self.model = self.net.finish(self.pool[-1])
+
+    def number(self, least: int, most: int) -> int:
+        return int(self.random.integers(least, most + 1))
+
+    def flip(self, chance: float = 0.5) -> bool:
+        return bool(self.random.random() < chance)
+
+    def zeros(self) -> float | None:
+        return [None, 0.05, 0.4, 0.8, 0.97][self.number(0, 4)]
+
+    def activation(self) -> str:
+        return ["NONE", "RELU", "RELU6", "RELU_N1_TO_1"][self.number(0, 3)]
+
+    def map(self, x: int) -> tuple[int, int, int] | None:
+        shape = self.net.shape(x)
+        return (shape[1], shape[2], shape[3]) if len(shape) == 4 and shape[0] == 1 else None
+
+    def map_again(self, x: int) -> int | None:
+        """Something a convolution takes, of what is not."""
+        size = int(np.prod(self.net.shape(x)))
+        if self.map(x) is not None:
+            return None
+        columns = self.divisor(size)
+        rows = self.divisor(size // columns)
+        return self.net.reshape(x, (1, rows, columns, size // columns // rows))
+
+    def divisor(self, size: int) -> int:
+        return int(self.random.choice([n for n in range(1, min(size, 24) + 1) if size % n == 0]))
+
+    def any_shape(self, x: int) -> int:
+        size, shape = int(np.prod(self.net.shape(x))), []
+        for _ in range(self.number(0, 4)):
+            shape.append(self.divisor(size // int(np.prod(shape))))
+        shape.append(size // int(np.prod(shape)))
+        return self.net.reshape(x, tuple(int(n) for n in self.random.permutation(shape)))
+
+    def transpose(self, x: int) -> int:
+        shape = self.net.shape(x)
+        order = self.random.permutation(len(shape)).tolist()
+        out = self.net.like(x, [shape[i] for i in order])
+        options = schema.TransposeOptionsT()
+        return self.net.operator("TRANSPOSE", [x, self.net.constant(order)], out, options)
+
+    def strided_slice(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        if len(shape) > 5:
+            return None
+        begin, end, stride, sizes = [], [], [], []
+        options = schema.StridedSliceOptionsT()
+        for i, n in enumerate(shape):
+            step = self.number(1, 2) * (1 if self.flip(0.8) else -1)
+            a, b = sorted(self.random.integers(0, n, 2).tolist())
+            if self.flip():
+                a, b = 0, n - 1
+            first, last = (a, b + 1) if step > 0 else (b, a - 1 if a else -n - 1)
+            begin.append(first - n if self.flip(0.2) and first else first)
+            end.append(last), stride.append(step)
+            count = -(-(b - a + 1) // abs(step))
+            if self.flip(0.15):
+                options.shrinkAxisMask |= 1 << i
+                stride[-1] = 1
+                end[-1] = first + 1
+                continue
+            if self.flip(0.2):
+                options.beginMask |= 1 << i
+                begin[-1] = 0
+                count = len(range(n)[slice(None, last if last >= 0 else None, step)])
+            sizes.append(count)
+        out = self.net.like(x, sizes or [1])
+        if not sizes or 0 in sizes:
+            return None
+        constants = [self.net.constant(v) for v in (begin, end, stride)]
+        return self.net.operator("STRIDED_SLICE", [x, *constants], out, options)
+
+    def slice(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        if len(shape) > 5:
+            return None
+        begin = [self.number(0, n - 1) for n in shape]
+        size = [self.number(1, n - b) for n, b in zip(shape, begin, strict=True)]
+        given = [
+            -1 if self.flip(0.2) and b + s == n else s
+            for n, b, s in zip(shape, begin, size, strict=True)
+        ]
+        out = self.net.like(x, size)
+        constants = [self.net.constant(begin), self.net.constant(given)]
+        return self.net.operator("SLICE", [x, *constants], out, schema.SliceOptionsT())
+
+    def split(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        axis = self.number(0, len(shape) - 1)
+        if shape[axis] < 2 or len(shape) > 4:
+            return None
+        first = self.number(1, shape[axis] - 1)
+        parts = [first, shape[axis] - first]
+        outs = [self.net.like(x, [*shape[:axis], p, *shape[axis + 1 :]]) for p in parts]
+        where = self.net.constant([axis - len(shape)])
+        if parts[0] == parts[1] and self.flip():
+            options = schema.SplitOptionsT()
+            inputs, kind = [where, x], "SPLIT"
+        else:
+            options, kind = schema.SplitVOptionsT(), "SPLIT_V"
+            inputs = [x, self.net.constant(parts), where]
+        options.numSplits = 2
+        self.net.operator(kind, inputs, outs[0], options, more=outs[1:])
+        self.pool.append(outs[1])
+        return outs[0]
+
+    def unpack(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        axis = self.number(0, len(shape) - 1)
+        if len(shape) < 2 or shape[axis] > 4:
+            return None
+        outs = [self.net.like(x, shape[:axis] + shape[axis + 1 :]) for _ in range(shape[axis])]
+        options = schema.UnpackOptionsT()
+        options.axis, options.num = axis, shape[axis]
+        self.net.operator("UNPACK", [x], outs[0], options, more=outs[1:])
+        self.pool += outs[1:]
+        return outs[0]
+
+    def pack(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        parts = [y for y in self.pool if self.net.shape(y) == shape][-2:]
+        parts = [self.alike(y, x) for y in parts]
+        axis = self.number(0, len(shape))
+        if len(shape) > 4 or np.prod(shape) > LARGEST // 2:
+            return None
+        out = self.net.like(x, [*shape[:axis], len(parts), *shape[axis:]])
+        options = schema.PackOptionsT()
+        options.axis, options.valuesCount = axis, len(parts)
+        return self.net.operator("PACK", parts, out, options)
+
+    def alike(self, y: int, x: int) -> int:
+        """`y` with the scale and zero point of `x`."""
+        if self.net.quantisation(y) == self.net.quantisation(x):
+            return y
+        return self.net.elementwise("QUANTIZE", y, *self.net.quantisation(x))
+
+    def gather(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        axis = self.number(0, len(shape) - 1)
+        places = self.random.integers(0, shape[axis], self.number(1, 5))
+        if np.prod(shape) // shape[axis] * len(places) > LARGEST or len(shape) > 4:
+            return None
+        options = schema.GatherOptionsT()
+        options.axis = axis
+        scalar = len(shape) > 1 and self.flip(0.2)
+        kept = [] if scalar else [len(places)]
+        out = self.net.like(x, [*shape[:axis], *kept, *shape[axis + 1 :]])
+        where = self.net.constant(places[0] if scalar else places)
+        return self.net.operator("GATHER", [x, where], out, options)
+
+    def blocks(self, x: int) -> int | None:
+        size = self.map(x)
+        if size is None:
+            return None
+        h, w, c = size
+        block = self.number(2, 3)
+        if h % block == w % block == 0:
+            out = self.net.like(x, (1, h // block, w // block, c * block**2))
+            options, kind = schema.SpaceToDepthOptionsT(), "SPACE_TO_DEPTH"
+        elif c % block**2 == 0:
+            out = self.net.like(x, (1, h * block, w * block, c // block**2))
+            options, kind = schema.DepthToSpaceOptionsT(), "DEPTH_TO_SPACE"
+        else:
+            return None
+        options.blockSize = block
+        return self.net.operator(kind, [x], out, options)
+
+    def repeat(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        times = [self.number(1, 3) if self.flip(0.4) else 1 for _ in shape]
+        sizes = np.multiply(times, shape)
+        if np.prod(sizes) > LARGEST or len(shape) > 5:
+            return None
+        if self.flip():
+            return self.net.operator(
+                "TILE",
+                [x, self.net.constant(times)],
+                self.net.like(x, sizes),
+                schema.TileOptionsT(),
+            )
+        sizes = [t if n == 1 else n for t, n in zip(times, shape, strict=True)]
+        if self.flip(0.3) and len(sizes) < 4 and np.prod(sizes) * 2 <= LARGEST:
+            sizes.insert(0, 2)
+        out = self.net.like(x, sizes)
+        options = schema.BroadcastToOptionsT()
+        return self.net.operator("BROADCAST_TO", [x, self.net.constant(sizes)], out, options)
+
+    def reverse(self, x: int) -> int:
+        shape = self.net.shape(x)
+        where = self.net.constant([self.number(0, len(shape) - 1)])
+        out = self.net.like(x, shape)
+        return self.net.operator("REVERSE_V2", [x, where], out, schema.ReverseV2OptionsT())
+
+    def mirror(self, x: int) -> int | None:
+        size = self.map(x)
+        if size is None or size[0] < 2 or size[1] < 2 or np.prod(size) > LARGEST // 4:
+            return None
+        options = schema.MirrorPadOptionsT()
+        options.mode = self.number(0, 1)
+        most = [n - 1 + options.mode for n in size[:2]]
+        pads = [[0, 0], *([self.number(0, min(m, 2)) for _ in range(2)] for m in most), [0, 0]]
+        out = self.net.like(x, [n + sum(p) for n, p in zip((1, *size), pads, strict=True)])
+        return self.net.operator("MIRROR_PAD", [x, self.net.constant(pads)], out, options)
+
+    def resize(self, x: int) -> int | None:
+        size = self.map(x)
+        if size is None:
+            return None
+        h, w, c = size
+        to = (self.number(1, 3) * h, self.number(1, 3) * w)
+        if self.flip(0.4):
+            to = (self.number(1, 9), self.number(1, 9))
+        if to[0] * to[1] * c > LARGEST:
+            return None
+        nearest = self.flip()
+        options = (
+            schema.ResizeNearestNeighborOptionsT() if nearest else schema.ResizeBilinearOptionsT()
+        )
+        options.alignCorners = self.flip(0.3)
+        options.halfPixelCenters = not options.alignCorners and self.flip(0.6)
+        kind = "RESIZE_NEAREST_NEIGHBOR" if nearest else "RESIZE_BILINEAR"
+        out = self.net.like(x, (1, *to, c))
+        return self.net.operator(kind, [x, self.net.constant(to)], out, options)
+
+    def reduction(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        if len(shape) > 4:
+            return None
+        axes = self.random.choice(len(shape), self.number(1, len(shape)), replace=False).tolist()
+        # LiteRT's reference SUM wraps around: tests/mcu/test_sum.py has Micro's.
+        kind = ["MEAN", "REDUCE_MAX", "REDUCE_MIN"][self.number(0, 2)]
+        options = schema.ReducerOptionsT()
+        options.keepDims = self.flip()
+        sizes = [
+            1 if i in axes else n for i, n in enumerate(shape) if options.keepDims or i not in axes
+        ]
+        out = self.net.like(x, sizes or [1])
+        if not sizes:
+            return None
+        if kind == "MEAN":
+            scale = self.net.quantisation(x)[0] * float(self.random.uniform(0.4, 1.5))
+            out = self.net.tensor(tuple(sizes), scale, self.number(-128, 127))
+        return self.net.operator(kind, [x, self.net.constant(axes)], out, options)
+
+    def pair(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        if len(shape) > 4:
+            return None
+        kinds = ["ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU"]
+        kind = kinds[self.number(0, len(kinds) - 1)]
+        same = kind in ("MAXIMUM", "MINIMUM")
+        fits = [
+            y
+            for y in self.pool
+            if len(self.net.shape(y)) <= len(shape)
+            and all(a in (1, b) for a, b in zip(self.net.shape(y)[::-1], shape[::-1], strict=False))
+        ]
+        other = int(self.random.choice(fits))
+        if same:
+            other = self.alike(other, x)
+        if self.flip(0.4) or kind == "PRELU":
+            rank = self.number(1, len(shape))
+            sizes = tuple(1 if self.flip(0.4) else n for n in shape[-rank:])
+            if kind == "PRELU":
+                sizes = tuple(1 if self.flip(0.4) else n for n in shape)[1:] or (1,)
+            scale, zero_point = self.net.quantisation(x)
+            if not same:
+                scale, zero_point = float(self.random.uniform(0.005, 0.05)), self.number(-128, 127)
+            data = self.random.integers(-128, 128, sizes).astype(np.int8)
+            other = self.net.tensor(sizes, scale, zero_point, data)
+        a, b = (self.net.quantisation(i)[0] for i in (x, other))
+        scale, zero_point = (
+            {
+                "ADD": 0.7 * (a + b),
+                "SUB": 0.7 * (a + b),
+                "MUL": a * b * 90,
+                "SQUARED_DIFFERENCE": max(a, b) ** 2 * 120,
+                "PRELU": a,
+            }.get(kind, a),
+            self.number(-128, 127),
+        )
+        if same:
+            zero_point = self.net.quantisation(x)[1]
+        out = self.net.tensor(tuple(shape), scale, zero_point)
+        table = {
+            "ADD": schema.AddOptionsT,
+            "SUB": schema.SubOptionsT,
+            "MUL": schema.MulOptionsT,
+            "SQUARED_DIFFERENCE": schema.SquaredDifferenceOptionsT,
+        }.get(kind, schema.MaximumMinimumOptionsT)
+        options = None if kind == "PRELU" else table()
+        if kind in ("ADD", "SUB", "MUL"):
+            options.fusedActivationFunction = self.number(0, 3)
+        inputs = [x, other]
+        if kind in ("ADD", "MUL") and self.flip(0.3):
+            inputs.reverse()
+        return self.net.operator(kind, inputs, out, options)
+
+    def convolution(self, x: int) -> int | None:
+        return self._convolution(x, depthwise=False)
+
+    def depthwise(self, x: int) -> int | None:
+        return self._convolution(x, depthwise=True)
+
+    def _convolution(self, x: int, *, depthwise: bool) -> int | None:
+        size = self.map(x)
+        if size is None or size[2] > 64:
+            return None
+        zeros, same = self.zeros(), self.flip(0.7)
+        dilation = self.number(1, 3) if self.flip(0.3) else 1
+        kernel = self.number(1, 4), self.number(1, 5)
+        stride = (1, 1)
+        if dilation == 1 and self.flip(0.4):
+            stride = self.number(1, 4), self.number(1, 2)
+        spans = [(k - 1) * dilation + 1 for k in kernel]
+        if not same and any(s > n for s, n in zip(spans, size[:2], strict=True)):
+            return None
+        channels = size[2] * self.number(1, 3) if depthwise else self.number(1, 12)
+        if channels * size[0] * size[1] > LARGEST:
+            return None
+        return self.net.conv(
+            *(x, channels, kernel, stride),
+            zeros=zeros,
+            same=same,
+            depthwise=depthwise,
+            dilation=dilation,
+            activation=self.activation(),
+        )
+
+    def whole(self, x: int) -> int | None:
+        size = self.map(x)
+        if size is None:
+            return None
+        return self.net.conv(x, self.number(1, 9), size[:2], zeros=self.zeros(), same=False)
+
+    def dense(self, x: int) -> int:
+        size = int(np.prod(self.net.shape(x)))
+        if len(self.net.shape(x)) != 2 or self.net.shape(x)[0] != 1:
+            x = self.net.reshape(x, (1, size))
+        x = self.net.dense(x, self.number(1, 12), zeros=self.zeros(), relu=self.flip())
+        return self.net.reshape(x, (1, 1, 1, self.net.shape(x)[1])) if self.flip() else x
+
+    def pooling(self, x: int) -> int | None:
+        size = self.map(x)
+        if size is None:
+            return None
+        window, stride = (self.number(1, 4), self.number(1, 4)), (self.number(1, 3),) * 2
+        same = self.flip()
+        if not same and (window[0] > size[0] or window[1] > size[1]):
+            window = size[:2]
+        return self.net.pool(x, window, stride, maximum=self.flip(), same=same)
+
+    def add(self, x: int) -> int | None:
+        if len(self.net.shape(x)) > 4:
+            return None
+        alike = [y for y in self.pool if self.net.shape(y) == self.net.shape(x)]
+        return self.net.add(x, int(self.random.choice(alike)), relu=self.flip())
+
+    def mean(self, x: int) -> int | None:
+        return None if self.map(x) is None else self.net.mean(x, keep=self.flip(0.7))
+
+    def concatenation(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        axis = self.number(0, len(shape) - 1)
+        if len(shape) > 4:
+            return None
+        parts = [x]
+        for y in self.random.permutation(self.pool).tolist():
+            other = self.net.shape(y)
+            if len(other) == len(shape) and all(
+                a == b for i, (a, b) in enumerate(zip(shape, other, strict=True)) if i != axis
+            ):
+                parts.append(self.alike(y, x))
+        parts = parts[: self.number(2, 3)]
+        if len(parts) < 2 or sum(np.prod(self.net.shape(p)) for p in parts) > LARGEST:
+            return None
+        return self.net.concatenate([parts[i] for i in self.random.permutation(len(parts))], axis)
+
+    def pad(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        if len(shape) > 4 or np.prod(shape) > LARGEST // 6:
+            return None
+        amounts = [[self.number(0, 2), self.number(0, 2)] if n > 1 else [0, 0] for n in shape]
+        if self.map(x) is not None:
+            amounts = [[0, 0], *([self.number(0, 2), self.number(0, 2)] for _ in range(2)), [0, 0]]
+            if self.flip(0.2):
+                amounts[3] = [self.number(0, 2), self.number(0, 2)]
+        if self.flip():
+            return self.net.pad(x, amounts)
+        return self.net.pad_with(x, amounts, self.number(-128, 127))
+
+    def reshape(self, x: int) -> int | None:
+        size = self.map(x)
+        if size is None:
+            return None
+        h, w, c = size
+        shapes = [(1, w, h, c), (1, h * w, 1, c), (1, c, h, w), (1, 1, w, h * c), (1, h, c, w)]
+        shapes += [(1, h * w, c), (1, h * w * c), (h, w, c)]
+        return self.net.reshape(x, shapes[self.number(0, len(shapes) - 1)])
+
+    def softmax(self, x: int) -> int | None:
+        shape = self.net.shape(x)  # the reference's shifts run over beyond 512 channels
+        return self.net.softmax(x) if len(shape) <= 4 and shape[-1] <= 500 else None
+
+    def elementwise(self, x: int) -> int:
+        kinds = ["RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "HARD_SWISH", "QUANTIZE"]
+        kind = [*kinds, "LOGISTIC", "TANH"][self.number(0, 7)]
+        scale = self.net.quantisation(x)[0] * float(self.random.uniform(0.3, 2))
+        zero_point = self.number(-128, 127)
+        fixed = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
+        scale, zero_point = fixed.get(kind, (scale, zero_point))
+        return self.net.elementwise(kind, x, scale, zero_point)
+
+
+_MAIN = """
+#include <stdint.h>
+#include IO
+INCLUDES
+static int8_t input[INPUT_BYTES], output[OUTPUT_BYTES];
+typedef int (*net)(const int8_t *, int8_t *, uint8_t *);
+static const struct { net invoke; unsigned input, output, arena; } nets[] = {
+TABLE};
+int main(void) {
+  OPEN
+  for (unsigned n = 0; n < sizeof nets / sizeof *nets; ++n) {
+    for (unsigned run = 0; run < RUNS; ++run) {
+      uint8_t *arena = ARENA(nets[n].arena);
+      if (READ(input, nets[n].input) != nets[n].input) return 2;
+      for (unsigned i = 0; i < nets[n].arena; ++i) arena[i] = (uint8_t)(i * 37u + run);
+      if (nets[n].invoke(input, output, arena) != 0) return 3;
+      if (WRITE(output, nets[n].output) != nets[n].output) return 4;
+      FREE(arena);
+    }
+  }
+  CLOSE
+  return 0;
+}
+"""
+_HOST = """
+#include <stdio.h>
+#include <stdlib.h>
+#define OPEN
+#define CLOSE
+#define ARENA(size) malloc(size)
+#define FREE(arena) free(arena)
+#define READ(to, size) fread(to, 1, size, stdin)
+#define WRITE(from, size) fwrite(from, 1, size, stdout)
+"""
+
+_FIRMWARE = """
+#include "semihost.h"
+#define OPEN \\
+  const int from = semihost_open("input.bin", 1), to = semihost_open("output.bin", 5); \\
+  if (from < 0 || to < 0) return 6;
+#define CLOSE semihost_close(to);
+enum { GUARD = 64 };
+static uint8_t memory[ARENA_BYTES + GUARD] __attribute__((aligned(4)));
+static int guarded(uint8_t *end) {
+  for (unsigned i = 0; i < GUARD; ++i)
+    if (end[i] != (uint8_t)(i * 29u)) return 0;
+  return 1;
+}
+static uint8_t *arena_of(unsigned size) {
+  for (unsigned i = 0; i < GUARD; ++i) memory[size + i] = (uint8_t)(i * 29u);
+  return memory;
+}
+#define ARENA(size) arena_of(size)
+#define FREE(arena) if (!guarded(arena + nets[n].arena)) return 7
+#define READ(bytes, size) semihost_read(from, bytes, size)
+#define WRITE(bytes, size) semihost_file_write(to, bytes, size)
+"""
+
+
+def write(
+    models: list[bytes], folder: Path, *, core: str = "generic"
+) -> tuple[list[tuple[int, int]], int]:
+    """C of every model in one folder, named g0, g1, ...: input and output sizes, largest arena."""
+    sizes, arena = [], 0
+    for i, model in enumerate(models):
+        report = to_c(model, folder, core=core, name=f"g{i}", optimize=OPTIMIZE[i % 3])
+        net = tflite.read(model)
+        sizes.append(
+            (
+                int(np.prod(net.tensors[net.inputs[0]].shape)),
+                int(np.prod(net.tensors[net.outputs[0]].shape)),
+            )
+        )
+        arena = max(arena, report.arena)
+    return sizes, arena
+
+
+def main_of(sizes: list[tuple[int, int]], runs: int) -> str:
+    count = len(sizes)
+    return (
+        _MAIN.replace("INCLUDES", "".join(f'#include "g{i}.h"\n' for i in range(count)))
+        .replace(
+            "TABLE",
+            "".join(
+                f"  {{g{i}_invoke, {a}u, {b}u, G{i}_ARENA_SIZE}},\n"
+                for i, (a, b) in enumerate(sizes)
+            ),
+        )
+        .replace("INPUT_BYTES", str(max(a for a, _ in sizes)))
+        .replace("OUTPUT_BYTES", str(max(b for _, b in sizes)))
+        .replace("RUNS", str(runs))
+    )
+
+
+def on_host(
+    models: list[bytes], values: list[npt.NDArray[np.int8]], folder: Path, *, sanitize: bool
+) -> list[npt.NDArray[np.int8]]:
+    """Outputs [inputs, elements] of every model, all in one program."""
+    sizes, _ = write(models, folder)
+    (folder / "io.h").write_text(_HOST)
+    (folder / "main.c").write_text(main_of(sizes, len(values[0])).replace("IO", '"io.h"'))
+    sources = [str(p) for p in sorted(folder.glob("*.c"))]
+    flags = ["-std=c11", "-O1" if sanitize else "-O2", "-DEC2T_MCU_CORE_SWAR", *c_runner.STRICT]
+    flags += c_runner.SANITIZE if sanitize else []
+    program = folder / "program"
+    subprocess.run(["gcc", *flags, *sources, "-o", str(program)], check=True)
+    given = b"".join(v.tobytes() for v in values)
+    done = subprocess.run([str(program)], input=given, capture_output=True, check=False)
+    assert done.returncode == 0, f"program returned {done.returncode}: {done.stderr.decode()}"
+    return split(done.stdout, sizes, len(values[0]))
+
+
+def on_core(
+    core: str, models: list[bytes], values: list[npt.NDArray[np.int8]], folder: Path
+) -> list[npt.NDArray[np.int8]]:
+    """The same in QEMU."""
+    sizes, arena = write(models, folder, core=core)
+    (folder / "io.h").write_text(_FIRMWARE.replace("ARENA_BYTES", str(arena)))
+    main = folder / "firmware_main.c"
+    main.write_text(main_of(sizes, len(values[0])).replace("IO", '"io.h"'))
+    (folder / "input.bin").write_bytes(b"".join(v.tobytes() for v in values))
+    image = qemu.build(core, sorted(folder.glob("*.c")), folder / core, include=[folder])
+    run = qemu.run(core, image.path, folder=folder)
+    assert run.status == 0, f"firmware on {core} returned {run.status}: {run.text}"
+    return split((folder / "output.bin").read_bytes(), sizes, len(values[0]))
+
+
+def split(data: bytes, sizes: list[tuple[int, int]], runs: int) -> list[npt.NDArray[np.int8]]:
+    flat, outputs, place = np.frombuffer(data, np.int8), [], 0
+    for _, size in sizes:
+        outputs.append(flat[place : place + runs * size].reshape(runs, size))
+        place += runs * size
+    assert place == flat.size
+    return outputs
+
+
+def differences(
+    seeds: list[int], got: list[npt.NDArray[np.int8]], want: list[npt.NDArray[np.int8]]
+) -> list[str]:
+    return [
+        f"seed {seed}: {int((g != w).sum())} of {w.size} outputs differ"
+        for seed, g, w in zip(seeds, got, want, strict=True)
+        if (g != w).any()
+    ]

@@ -1,0 +1,38 @@
+"""Many graphs out of all operators in all orders against LiteRT's reference, in one program."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import nets
+from tests.mcu import random_graphs
+
+# Of a slow run; 10,000 graphs: EC2T_GRAPHS=10000 pytest -m slow tests/mcu/test_random_graphs.py
+COUNT = int(os.environ.get("EC2T_GRAPHS", "1000"))
+
+
+def _compare(seeds: range, folder: Path, *, sanitize: bool) -> None:
+    print(f"seeds {seeds}")
+    models = [random_graphs.Draw(seed).model for seed in seeds]
+    values = [nets.inputs(m, 3, seed=s) for m, s in zip(models, seeds, strict=True)]
+    want = [nets.reference(m, v).reshape(3, -1) for m, v in zip(models, values, strict=True)]
+    varied = sum(w.std() > 5 for w in want)
+    assert varied > len(seeds) / 3  # graphs whose outputs do not vary would prove little
+    got = random_graphs.on_host(models, values, folder, sanitize=sanitize)
+    assert not random_graphs.differences(list(seeds), got, want)
+
+
+@pytest.mark.parametrize(("first", "sanitize"), [(0, True), (150, False)])
+def test_equal_the_reference(tmp_path: Path, first: int, sanitize: bool) -> None:
+    _compare(range(first, first + 150), tmp_path, sanitize=sanitize)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitize", [True, False])
+def test_equal_the_reference_many(tmp_path: Path, sanitize: bool) -> None:
+    for first in range(1000, 1000 + COUNT, 500):
+        folder = tmp_path / str(first)
+        _compare(range(first, min(first + 500, 1000 + COUNT)), folder, sanitize=sanitize)
