@@ -26,6 +26,7 @@ ALLOWED = {
     "export/verification.py verify_files": "in a temporary folder",
     "export/mcu/emit.py to_c": "inside files.folder",
     "export/mcu/emit.py write": "inside files.folder",
+    "export/mcu/model_files.py copy_kernel": "inside files.folder",
     "export/mcu/model_files.py write_model": "inside files.folder",
     "export/mcu/model_files.py write_readme": "inside files.folder",
     "export/mcu/example.py write_example": "inside files.folder",

@@ -16,7 +16,7 @@ def test_reads_shapes_scales_and_options() -> None:
     net = tflite.read(nets.ds_cnn())
     first = net.operators[0]
     assert first.kind == "CONV_2D"
-    assert (first.options["stride_h"], first.options["stride_w"]) == (2, 2)
+    assert first.options["stride"] == (2, 2)
     assert net.tensors[first.inputs[1]].shape == (64, 10, 4, 1)
     assert net.tensors[first.inputs[1]].scale.shape == (64,)
     assert net.tensors[net.inputs[0]].shape == (1, 49, 10, 1)
