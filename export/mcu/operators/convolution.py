@@ -143,14 +143,14 @@ def transpose_convolution(net: Lowering, op: Operator) -> None:
     count, *kernel, depth = data.shape
     grid = data.transpose(0, 3, 1, 2)[:, :, ::-1, ::-1]
     befores, wide = [], []
-    for size, out, k, stride in zip(shape[1:3], sizes[1:3], kernel, strides, strict=True):
+    for size, to, k, stride in zip(shape[1:3], sizes[1:3], kernel, strides, strict=True):
         before, _ = (
-            same_padding(out, size, k, stride, 1) if op.options["padding"] == "same" else (0, 0)
+            same_padding(to, size, k, stride, 1) if op.options["padding"] == "same" else (0, 0)
         )
-        # The kernel sees `out` + k - 1 elements, the first input element after k - 1 - before.
+        # The kernel sees `to` + k - 1 elements, the first input element after k - 1 - before.
         befores.append(k - 1 - before)
-        wide.append(out + k - 1)
-        if befores[-1] < 0 or k - 1 - before + (size - 1) * stride >= wide[-1] or out < 1:
+        wide.append(to + k - 1)
+        if befores[-1] < 0 or k - 1 - before + (size - 1) * stride >= wide[-1] or to < 1:
             raise FileError(f"TRANSPOSE_CONV: {shape} to {sizes} with weights {data.shape}.")
     stuffed = net.add_tensor("with gaps", (1, *wide, depth), like=source)
     out = net.define(stuffed)
