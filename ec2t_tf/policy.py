@@ -115,6 +115,26 @@ class ApplyReport:
         """Names of the layers with this treatment."""
         return [d.layer for d in self.decisions if d.treatment == treatment]
 
+    def get_config(self) -> dict:
+        """Plain data, for JSON."""
+        return {
+            "decisions": [
+                {**dataclasses.asdict(d), "treatment": d.treatment.value} for d in self.decisions
+            ],
+            "rewritten": list(self.rewritten),
+            "unused_rules": list(self.unused_rules),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ApplyReport:
+        """The inverse of `get_config`."""
+        decisions = [{**d, "treatment": Treatment(d["treatment"])} for d in config["decisions"]]
+        return cls(
+            tuple(Decision(**d) for d in decisions),
+            tuple(config["rewritten"]),
+            tuple(config["unused_rules"]),
+        )
+
     @property
     def refused(self) -> list[Decision]:
         return [d for d in self.decisions if d.refused]

@@ -157,7 +157,9 @@ class TernaryQuantizer(quantizers.Quantizer):
     def build(self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer) -> State:
         def add_weight(
             suffix: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32"
-        ) -> tf.Variable:
+        ) -> tf.Variable | None:
+            if suffix.endswith(("_taken", "_seen")):
+                return None  # a pass may write trained variables here, as v0.1.0's files expect
             return layer.add_weight(
                 name=f"{name}_{suffix}",
                 shape=tensor_shape if shape is None else shape,

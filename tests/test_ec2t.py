@@ -76,7 +76,7 @@ class TestGolden:
     ) -> None:
         for setting, expected in golden.items():
             scale = float(setting.split(",")[0].split("=")[1])
-            method = methods.EC2T(centroid_scale=scale, entropy_gain=0.5)
+            method = methods.EC2T(centroid_scale=scale, entropy_gain=0.5, start="published")
             for row in expected["rows"]:
                 latent = weights[row["name"]].astype(np.float32)
                 w_n, w_p = state_of(method, latent)["centroids"].numpy()
@@ -161,7 +161,9 @@ class TestGradients:
         by_latent, by_step = tape.gradient(value, [variable, state["centroid_step"]])
         codes = np.sign(weights.numpy())
         assert set(np.unique(codes)) == {-1.0, 0.0, 1.0}
-        return by_latent.numpy(), by_step.numpy(), codes
+        *by_centroids, witness = by_step.numpy()
+        assert witness == 0
+        return by_latent.numpy(), np.array(by_centroids), codes
 
     @pytest.mark.parametrize("reference_sign", [False, True])
     def test_centroids_by_finite_differences(
@@ -247,7 +249,7 @@ def test_centroid_floor_is_applied_and_kept() -> None:
     method = methods.EC2T(centroid_scale=0.01)
     state = state_of(method, latent)
     method.quantise(tf.constant(latent), state, relative_size=1.0, training=True)
-    floor = 0.675 * latent.std(ddof=1)
+    floor = 0.675 * np.sqrt(np.pi / 2) * np.abs(latent).mean()
     np.testing.assert_allclose(state["centroids"].numpy(), [floor, floor], rtol=1e-5)
 
 
@@ -255,7 +257,7 @@ def test_inference_changes_nothing_and_uses_the_last_step() -> None:
     latent = np.random.default_rng(0).normal(0, 1, 1000).astype(np.float32)
     method = methods.EC2T(centroid_learning_rate=0.5)
     state = state_of(method, latent)
-    state["centroid_step"].assign([0.2, -0.1])
+    state["centroid_step"].assign([0.2, -0.1, 1.0])
     before = {name: variable.numpy() for name, variable in state.items()}
     evaluated = method.quantise(tf.constant(latent), state, relative_size=1.0, training=False)
     for name, variable in state.items():
@@ -265,7 +267,28 @@ def test_inference_changes_nothing_and_uses_the_last_step() -> None:
     np.testing.assert_allclose(
         state["centroids"].numpy(), before["centroids"] + [0.1, -0.05], rtol=1e-6
     )
-    np.testing.assert_array_equal(state["centroid_step"].numpy(), [0, 0])
+    # Taken: the next pass does not move the centroids again.
+    np.testing.assert_array_equal(state["centroid_step_taken"].numpy(), state["centroid_step"])
+    method.quantise(tf.constant(latent), state, relative_size=1.0, training=True)
+    np.testing.assert_allclose(
+        state["centroids"].numpy(), before["centroids"] + [0.1, -0.05], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.999, 0.5])
+def test_weight_decay_does_not_reach_the_centroids(decay: float) -> None:
+    """Decay scales the step as a whole; the witness tells by how much."""
+    latent = np.random.default_rng(0).normal(0, 1, 1000).astype(np.float32)
+    method = methods.EC2T(centroid_learning_rate=0.5)
+    state = state_of(method, latent)
+    expected = state["centroids"].numpy().astype(np.float64)
+    floor = 0.675 * np.sqrt(np.pi / 2) * np.abs(latent).mean()
+    for move in np.random.default_rng(1).normal(0, 0.1, (20, 2)).astype(np.float32):
+        step = state["centroid_step"].numpy()
+        state["centroid_step"].assign(step * np.float32(decay) + np.append(move, 0))
+        method.quantise(tf.constant(latent), state, relative_size=1.0, training=True)
+        expected = np.maximum(expected + 0.5 * move, floor)
+        np.testing.assert_allclose(state["centroids"].numpy(), expected, rtol=1e-5)
 
 
 def test_levels_are_those_of_fake_quantisation() -> None:

@@ -71,4 +71,7 @@ def deserialize(config: dict) -> TernaryMethod:
         raise ValueError(
             f"A saved method must be one of {sorted(METHODS)}. Received: {config.get('name')!r}."
         )
-    return METHODS[config["name"]](**config["config"])
+    options = dict(config["config"])
+    if config["name"] in ("ec2t", "ecp"):
+        options.setdefault("start", "published")  # what v0.1.0, which has no such option, did
+    return METHODS[config["name"]](**options)

@@ -7,7 +7,7 @@ which is gamma sign(W) where |W| > gamma / 2, else 0.
 
 from __future__ import annotations
 
-import tensorflow as tf
+from keras import ops
 
 from ec2t_tf.methods.base import (
     SMALLEST_CENTROID,
@@ -15,6 +15,7 @@ from ec2t_tf.methods.base import (
     Assignment,
     Quantised,
     State,
+    Tensor,
     TernaryMethod,
     int8_levels,
     straight_through,
@@ -33,17 +34,17 @@ class AbsMean(TernaryMethod):
     def build(self, add_weight: AddWeight) -> State:
         return {}
 
-    def initialise(self, latent: tf.Tensor, state: State) -> None:
+    def initialise(self, latent: Tensor, state: State) -> None:
         """Nothing: all follows from the weights."""
 
-    def _quantised(self, latent: tf.Tensor) -> Quantised:
-        gamma = tf.maximum(tf.reduce_mean(tf.abs(latent)), SMALLEST_CENTROID)
+    def _quantised(self, latent: Tensor) -> Quantised:
+        gamma = ops.maximum(ops.mean(ops.abs(latent)), SMALLEST_CENTROID)
         return ternary(latent < -gamma / 2, latent > gamma / 2, int8_levels(gamma, gamma))
 
     def quantise(
-        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
-    ) -> tf.Tensor:
-        return straight_through(self._quantised(tf.stop_gradient(latent)).weights, latent)
+        self, latent: Tensor, state: State, *, relative_size: float, training: bool
+    ) -> Tensor:
+        return straight_through(self._quantised(ops.stop_gradient(latent)).weights, latent)
 
-    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
-        return self._quantised(tf.convert_to_tensor(latent)).assignment
+    def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
+        return self._quantised(ops.convert_to_tensor(latent)).assignment

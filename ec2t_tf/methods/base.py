@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
+
+# A backend's tensor, and a variable of Keras 3 or of tf_keras (on TensorFlow).
+Tensor = Any
+Variable = Any
 
 # Largest magnitude of a symmetric int8 weight code; -128 is not used (TensorFlow Lite).
 INT8_LARGEST_CODE = 127
 # Centroids stay positive, also in a layer whose weights are all zero.
 SMALLEST_CENTROID = 1e-8
 
-State = dict[str, tf.Variable]
+State = dict[str, Variable]
 
 
 class AddWeight(Protocol):
     """Creates a variable of a layer's state, zero to begin with.
 
-    A shape of None is that of the layer's weights.
+    A shape of None is that of the layer's weights. None is returned for what `OwnRate` and
+    `StepCounter` need only where a forward pass may not write trained variables (Keras 3 on JAX).
     """
 
     def __call__(
         self, name: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32", /
-    ) -> tf.Variable: ...
+    ) -> Variable: ...
 
 
 class Member(NamedTuple):
     """One ternary layer of a network."""
 
-    latent: tf.Variable
+    latent: Variable
     state: State
     relative_size: float
 
@@ -101,58 +108,84 @@ class Quantised(NamedTuple):
     `codes` is int8 with the shape of the weights, `levels` float32 (levels,) or (channels, levels).
     """
 
-    codes: tf.Tensor
-    levels: tf.Tensor
+    codes: Tensor
+    levels: Tensor
     zero_index: int = 1
     largest_code: int = INT8_LARGEST_CODE
 
     @property
-    def weights(self) -> tf.Tensor:
+    def weights(self) -> Tensor:
         """float32, shape of the codes; no gradient."""
-        index = tf.cast(self.codes, tf.int32) + self.zero_index
-        if self.levels.shape.rank == 1:
-            return tf.gather(self.levels, index)
-        per_channel = [
-            tf.where(index == i, self.levels[:, i], 0.0) for i in range(self.levels.shape[1])
-        ]
-        return tf.add_n(per_channel)
+        index = ops.cast(self.codes, "int32") + self.zero_index
+        if len(self.levels.shape) > 1:
+            per_channel = [
+                ops.where(index == i, self.levels[:, i], 0.0) for i in range(self.levels.shape[1])
+            ]
+            return sum(per_channel[1:], per_channel[0])
+        if self.levels.shape[0] == 3:
+            negative, _, positive = ops.unstack(self.levels)
+            return ops.where(self.codes > 0, positive, ops.where(self.codes < 0, negative, 0.0))
+        return ops.take(self.levels, index)
 
     @property
     def assignment(self) -> Assignment:
         return Assignment(
-            self.codes.numpy(), self.levels.numpy(), self.zero_index, self.largest_code
+            ops.convert_to_numpy(self.codes),
+            ops.convert_to_numpy(self.levels),
+            self.zero_index,
+            self.largest_code,
         )
 
 
-def ternary(negative: tf.Tensor, positive: tf.Tensor, levels: tf.Tensor) -> Quantised:
+def ternary(negative: Tensor, positive: Tensor, levels: Tensor) -> Quantised:
     """Code -1 where `negative`, +1 where `positive` (bool, shape of the weights), else 0."""
-    return Quantised(tf.cast(positive, tf.int8) - tf.cast(negative, tf.int8), levels)
+    return Quantised(ops.cast(positive, "int8") - ops.cast(negative, "int8"), levels)
 
 
-def straight_through(value: tf.Tensor, surrogate: tf.Tensor) -> tf.Tensor:
-    """`value`, with the gradient of `surrogate`; both of one shape."""
+def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:
+    """`value`, bit for bit, with the gradient of `surrogate`; both of one shape, finite.
 
-    @tf.custom_gradient
-    def passed(surrogate: tf.Tensor) -> tuple:
-        return tf.identity(value), lambda g: g
-
-    return passed(surrogate)
+    Automatic differentiation finds the gradient on every backend: no custom gradient is needed.
+    """
+    return ops.stop_gradient(value) + (surrogate - ops.stop_gradient(surrogate))
 
 
-def hold_within(values: tf.Tensor, limit: float | tf.Tensor) -> tf.Tensor:
+def hold_within(values: Tensor, limit: float | Tensor) -> Tensor:
     """`values`, without the gradient that would take one beyond +-limit further out.
 
     So it takes the place of clipping the variable after each step.
     """
 
-    @tf.custom_gradient
-    def held(values: tf.Tensor) -> tuple:
-        outside = tf.abs(values) > limit
-        return tf.identity(values), lambda g: tf.where(
-            tf.logical_and(outside, values * g < 0.0), 0.0, g
-        )
+    @ops.custom_gradient
+    def held(values: Tensor, limit: Tensor) -> tuple:
+        outside = ops.abs(values) > limit
 
-    return held(values)
+        def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            g = arguments[0] if upstream is None else upstream
+            kept = ops.where(ops.logical_and(outside, values * g < 0.0), 0.0, g)
+            return kept, ops.zeros_like(limit)
+
+        return values * 1.0, gradient
+
+    return held(values, ops.convert_to_tensor(limit, "float32"))
+
+
+def wide() -> str:
+    """The widest float dtype of the backend, for sums and differences that need it."""
+    return "float32" if keras.backend.backend() == "jax" else "float64"
+
+
+def number_of(tensor: Tensor) -> int:
+    """How many values a tensor of known shape holds."""
+    return math.prod(tensor.shape)
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """numerator / denominator; 0 where the denominator is 0."""
+    zero = denominator == 0
+    return ops.where(
+        zero, 0.0, numerator / ops.where(zero, ops.ones_like(denominator), denominator)
+    )
 
 
 class TernaryMethod(abc.ABC):
@@ -176,7 +209,7 @@ class TernaryMethod(abc.ABC):
         """Create one layer's state."""
 
     @abc.abstractmethod
-    def initialise(self, latent: tf.Tensor, state: State) -> None:
+    def initialise(self, latent: Tensor, state: State) -> None:
         """Set the state from the layer's weights; runs whenever float weights were loaded."""
 
     def initialise_network(self, members: Sequence[Member]) -> None:  # noqa: B027
@@ -192,20 +225,18 @@ class TernaryMethod(abc.ABC):
 
     @abc.abstractmethod
     def quantise(
-        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
-    ) -> tf.Tensor:
+        self, latent: Tensor, state: State, *, relative_size: float, training: bool
+    ) -> Tensor:
         """Differentiable ternary weights, float32, shape of `latent`.
 
         With `training` the state may be updated; without, nothing changes.
         """
 
     @abc.abstractmethod
-    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
+    def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
         """The assignment that `quantise(..., training=False)` computes with."""
 
-    def losses(
-        self, latent: tf.Tensor, state: State, *, relative_size: float
-    ) -> dict[str, tf.Tensor]:
+    def losses(self, latent: Tensor, state: State, *, relative_size: float) -> dict[str, Tensor]:
         """Regularisation losses of a layer by name, float32 scalars; Keras adds them up."""
         return {}
 
@@ -215,24 +246,32 @@ class TernaryMethod(abc.ABC):
         return False
 
 
-def int8_levels(
-    w_n: tf.Tensor, w_p: tf.Tensor, *, largest_code: int = INT8_LARGEST_CODE
-) -> tf.Tensor:
+def int8_levels(w_n: Tensor, w_p: Tensor, *, largest_code: int = INT8_LARGEST_CODE) -> Tensor:
     """(-w_n, 0, +w_p) as an int8 tensor of scale max(w_n, w_p)/largest_code stores it.
 
     float32, shape (3,), or (channels, 3) for w_n and w_p of shape (channels,).
 
     The larger magnitude becomes `largest_code` and the smaller one the nearest code, an error of at
-    most 0.4 % of the larger. The arithmetic is TensorFlow's fake quantisation, bit for bit, so
+    most 0.4 % of the larger. On TensorFlow the arithmetic is its fake quantisation, bit for bit, so
     training computes with the very values that the converter stores.
     """
-    largest = tf.maximum(w_n, w_p) * np.float32(INT8_LARGEST_CODE / largest_code)
-    levels = tf.stack([-w_n, tf.zeros_like(w_n), w_p])
-    if levels.shape.rank == 2:
-        stored = tf.quantization.fake_quant_with_min_max_vars_per_channel(
-            levels, -largest, largest, num_bits=8, narrow_range=True
-        )
-        return tf.transpose(stored)
-    return tf.quantization.fake_quant_with_min_max_vars(
-        levels, -largest, largest, num_bits=8, narrow_range=True
+    largest = ops.maximum(w_n, w_p) * np.float32(INT8_LARGEST_CODE / largest_code)
+    levels = ops.stack([-w_n, ops.zeros_like(w_n), w_p], axis=-1)
+    return stored_int8(levels, largest)
+
+
+def stored_int8(values: Tensor, largest: Tensor) -> Tensor:
+    """Values as int8 codes -127 to 127 of scale largest/127 hold them; no gradient.
+
+    Args:
+      values: float32.
+      largest: float32, positive: (), or (n,) for the n slices along the first axis of `values`.
+    """
+    return keras.quantizers.fake_quant_with_min_max_vars(
+        ops.stop_gradient(values),
+        -largest,
+        largest,
+        num_bits=8,
+        narrow_range=True,
+        axis=0 if len(largest.shape) else None,
     )

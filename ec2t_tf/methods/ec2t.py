@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from ec2t_tf import schedule as schedules
 from ec2t_tf.methods.base import (
@@ -27,20 +27,29 @@ from ec2t_tf.methods.base import (
     AddWeight,
     Assignment,
     Member,
+    Quantised,
     State,
+    Tensor,
     TernaryMethod,
     int8_levels,
+    number_of,
+    ratio,
+    straight_through,
 )
-from ec2t_tf.methods.checks import optimiser_step, require_moment, require_total_steps
-from ec2t_tf.schedule import StepCounter
-
-if TYPE_CHECKING:
-    from tensorflow_model_optimization.python.core.sparsity.keras.pruning_schedule import (
-        PruningSchedule,
-    )
+from ec2t_tf.methods.checks import (
+    optimiser_step,
+    require_moment,
+    require_one_of,
+    require_total_steps,
+)
+from ec2t_tf.methods.own_rate import OwnRate
+from ec2t_tf.schedule import Schedule, StepCounter
 
 # Where zero and another cluster are equally probable, no lambda moves the boundary.
 SMALLEST_INFORMATION_GAP = 1e-6
+# Weights further out are outliers to the robust start: in units of the spread of a layer, which for
+# a Gaussian is its standard deviation. With s = 0.3 no centroid starts beyond 2 spreads.
+LARGEST_REACH = 2.0 / 0.3
 # Lets a small layer be constrained too: delta = (N/N_largest + sigma) / (1 + sigma).
 SIZE_SIGMA = 0.05
 # Half of a Gaussian lies within 0.675 standard deviations; keeps centroids from collapsing.
@@ -63,36 +72,35 @@ SMALLEST_THRESHOLD = 0.25
 class Thresholds(NamedTuple):
     """Scalars, float32: weights below -negative and above positive are not zero."""
 
-    negative: tf.Tensor
-    positive: tf.Tensor
-    lambda_: tf.Tensor
-    probabilities: tf.Tensor  # P of n, 0, p after the floor; shape (3,)
+    negative: Tensor
+    positive: Tensor
+    lambda_: Tensor
+    probabilities: Tensor  # P of n, 0, p after the floor; shape (3,)
 
 
-def probabilities(
-    latent: tf.Tensor, w_n: tf.Tensor, w_p: tf.Tensor, *, reference_floor: bool
-) -> tf.Tensor:
+def probabilities(latent: Tensor, w_n: Tensor, w_p: Tensor, *, reference_floor: bool) -> Tensor:
     """P of (n, 0, p) by nearest neighbour, with P_0 >= 1/2 and no empty cluster: float32 (3,)."""
-    size = float(latent.shape.num_elements())
-    count_n = tf.reduce_sum(tf.cast(latent < -w_n / 2, tf.float32))
-    count_p = tf.reduce_sum(tf.cast(latent > w_p / 2, tf.float32))
-    counts = tf.stack([count_n, size - count_n - count_p, count_p])
-    p_n, p_0, p_p = tf.unstack(tf.maximum(counts, 1.0) / size)
-    missing = tf.maximum(0.5 - p_0, 0.0)
+    size = float(number_of(latent))
+    count_n = ops.sum(ops.cast(latent < -w_n / 2, "float32"))
+    count_p = ops.sum(ops.cast(latent > w_p / 2, "float32"))
+    counts = ops.stack([count_n, size - count_n - count_p, count_p])
+    p_n, p_0, p_p = ops.unstack(ops.maximum(counts, 1.0) / size)
+    missing = ops.maximum(0.5 - p_0, 0.0)
     non_zero = p_n + p_p
     floored_n = p_n - missing * p_n / non_zero
     # The published code divides by the already reduced P_n + P_p here.
     floored_p = p_p - missing * p_p / (floored_n + p_p if reference_floor else non_zero)
-    return tf.stack([floored_n, p_0 + missing, floored_p])
+    return ops.stack([floored_n, p_0 + missing, floored_p])
 
 
 def thresholds(
-    latent: tf.Tensor,
-    w_n: tf.Tensor,
-    w_p: tf.Tensor,
+    latent: Tensor,
+    w_n: Tensor,
+    w_p: Tensor,
     *,
-    gain: float | tf.Tensor,
+    gain: float | Tensor,
     reference_floor: bool = False,
+    reach: Tensor | None = None,
 ) -> Thresholds:
     """The two boundaries of the entropy-constrained assignment (ec2t.md sections 1.2 to 1.4).
 
@@ -101,36 +109,54 @@ def thresholds(
       w_n, w_p: float32 scalars, positive.
       gain: gamma * delta in (-1, 1); 0 is nearest neighbour, below it entropy is rewarded, down to
         thresholds of a quarter of the centroid.
+      reach: lambda's limit sees no weight beyond it (float32 scalar); None for all weights.
     """
     p = probabilities(latent, w_n, w_p, reference_floor=reference_floor)
-    information = -tf.math.log(p) / np.float32(np.log(2.0))
-    lowest, highest = tf.reduce_min(latent), tf.reduce_max(latent)
+    information = -ops.log(p) / np.float32(np.log(2.0))
+    lowest, highest = ops.min(latent), ops.max(latent)
+    if reach is not None:
+        reach = ops.maximum(reach, ops.maximum(w_n, w_p))
+        lowest, highest = ops.maximum(lowest, -reach), ops.minimum(highest, reach)
 
-    def limit(extreme: tf.Tensor, centroid: tf.Tensor, cost: tf.Tensor) -> tf.Tensor:
+    def limit(extreme: Tensor, centroid: Tensor, cost: Tensor) -> Tensor:
         """lambda at which even the most extreme weight of this side goes to zero."""
         # extreme^2 - (centroid - extreme)^2, without the cancellation of two squares
         gap = centroid * (2.0 * extreme - centroid)
-        usable = tf.logical_and(gap > 0.0, cost > SMALLEST_INFORMATION_GAP)
+        usable = ops.logical_and(gap > 0.0, cost > SMALLEST_INFORMATION_GAP)
         # No usable limit means nearest neighbour; a side without weights does not limit.
-        finite = tf.where(usable, gap / tf.maximum(cost, SMALLEST_INFORMATION_GAP), 0.0)
-        return tf.where(extreme > 0.0, finite, np.float32(np.inf))
+        finite = ops.where(usable, gap / ops.maximum(cost, SMALLEST_INFORMATION_GAP), 0.0)
+        return ops.where(extreme > 0.0, finite, np.float32(np.inf))
 
     cost_n, cost_p = information[0] - information[1], information[2] - information[1]
-    largest = tf.minimum(limit(-lowest, w_n, cost_n), limit(highest, w_p, cost_p))
-    lambda_ = gain * tf.where(tf.math.is_finite(largest), largest, 0.0)
+    largest = ops.minimum(limit(-lowest, w_n, cost_n), limit(highest, w_p, cost_p))
+    lambda_ = gain * ops.where(ops.isfinite(largest), largest, 0.0)
     return Thresholds(
-        negative=tf.maximum(w_n / 2 + lambda_ * cost_n / (2 * w_n), SMALLEST_THRESHOLD * w_n),
-        positive=tf.maximum(w_p / 2 + lambda_ * cost_p / (2 * w_p), SMALLEST_THRESHOLD * w_p),
+        negative=ops.maximum(w_n / 2 + lambda_ * cost_n / (2 * w_n), SMALLEST_THRESHOLD * w_n),
+        positive=ops.maximum(w_p / 2 + lambda_ * cost_p / (2 * w_p), SMALLEST_THRESHOLD * w_p),
         lambda_=lambda_,
         probabilities=p,
     )
 
 
-def on_grid(w_n: tf.Tensor, w_p: tf.Tensor, levels: int) -> tf.Tensor:
+def on_grid(w_n: Tensor, w_p: Tensor, levels: int) -> Tensor:
     """(w_n, w_p), the smaller one moved to the nearest k/levels of the larger, k from 1: (2,)."""
-    centroids = tf.stack([w_n, w_p])
-    step = tf.reduce_max(centroids) / levels
-    return tf.maximum(tf.round(centroids / step), 1.0) * step
+    centroids = ops.stack([w_n, w_p])
+    step = ops.max(centroids) / levels
+    return ops.maximum(ops.round(centroids / step), 1.0) * step
+
+
+def deviation(latent: Tensor) -> Tensor:
+    """Standard deviation (divisor N - 1) of a layer's weights, float32 scalar."""
+    squares = ops.sum(ops.square(latent - ops.mean(latent)))
+    return ops.sqrt(squares / max(number_of(latent) - 1, 1))
+
+
+def spread(latent: Tensor) -> Tensor:
+    """The standard deviation of a Gaussian with this mean magnitude, float32 scalar.
+
+    A handful of outliers hardly moves it.
+    """
+    return np.float32(np.sqrt(np.pi / 2)) * ops.mean(ops.abs(latent))
 
 
 class EC2T(TernaryMethod):
@@ -167,15 +193,16 @@ class EC2T(TernaryMethod):
         smaller one is one too. 7 is the grid of INT4, for `to_tflite(format="int4")`. The
         optimiser moves both freely; the network, its assignment included, computes with the
         nearest levels. None leaves the ratio free.
+      start: "robust" does not let a few outliers decide for a layer: |min(W)| and |max(W)| count up
+        to 6.7 spreads, in the start and in lambda's limit, and the centroid floor is 0.675 spreads,
+        where the spread is 1.25 mean|W|, the standard deviation of a Gaussian. "published" takes
+        the extreme weights as they are, and the floor from the standard deviation.
       reference_sign: gradient of w_n with the published code's sign, which ascends the loss
         (ec2t.md 2.2). For replication only.
       reference_floor: the published code's slip in the floor of P_0 (ec2t.md 1.2). For replication
         only.
 
-    The centroid of a layer is `centroids + rate * centroid_step`. The optimiser sees only the step,
-    which starts each forward pass of training at zero after it has been added to the centroids. So
-    any optimiser gives the centroids their own learning rate, and a weight decay, which pulls a
-    variable towards zero, has nothing to pull at.
+    Any optimiser gives the centroids their own learning rate, and no weight decay (`OwnRate`).
     """
 
     name = "ec2t"
@@ -186,13 +213,14 @@ class EC2T(TernaryMethod):
         centroid_scale: float | None = None,
         entropy_gain: float | None = None,
         target_sparsity: float | None = None,
-        schedule: PruningSchedule | dict | None = None,
+        schedule: Schedule | dict | None = None,
         schedule_of: Literal["sparsity", "entropy_gain"] = "sparsity",
         frozen_from: float | None = None,
         prune_int8_from: float | None = None,
         total_steps: int | None = None,
         centroid_learning_rate: float = 0.1,
         level_grid: int | None = None,
+        start: Literal["robust", "published"] = "robust",
         reference_sign: bool = False,
         reference_floor: bool = False,
     ) -> None:
@@ -252,8 +280,12 @@ class EC2T(TernaryMethod):
             )
         self.centroid_learning_rate = float(centroid_learning_rate)
         self.level_grid = None if level_grid is None else int(level_grid)
+        self.start = require_one_of("start", start, ("robust", "published"))
         self.reference_sign = bool(reference_sign)
         self.reference_floor = bool(reference_floor)
+        self._centroids = OwnRate(
+            "centroids", (2,), rate=self.centroid_learning_rate, step="centroid_step"
+        )
 
     def get_config(self) -> dict:
         return {
@@ -267,6 +299,7 @@ class EC2T(TernaryMethod):
             "total_steps": self.total_steps,
             "centroid_learning_rate": self.centroid_learning_rate,
             "level_grid": self.level_grid,
+            "start": self.start,
             "reference_sign": self.reference_sign,
             "reference_floor": self.reference_floor,
         }
@@ -297,10 +330,7 @@ class EC2T(TernaryMethod):
         return self.schedule is not None or self.freezing_step is not None
 
     def build(self, add_weight: AddWeight) -> State:
-        state = {
-            "centroids": add_weight("centroids", (2,), False),
-            "centroid_step": add_weight("centroid_step", (2,), True),
-        }
+        state = self._centroids.build(add_weight)
         if self.controls_network or self.schedule is not None:
             state["entropy_gain"] = add_weight("entropy_gain", (), False)
         if self.controls_network and self.schedule is not None:
@@ -312,16 +342,22 @@ class EC2T(TernaryMethod):
             state["frozen"] = add_weight("frozen", (), False, "bool")
         return state
 
-    def initialise(self, latent: tf.Tensor, state: State) -> None:
+    def initialise(self, latent: Tensor, state: State) -> None:
         scale = DEFAULT_CENTROID_SCALE if self.centroid_scale is None else self.centroid_scale
+        for variable in state.values():
+            variable.assign(ops.zeros_like(ops.convert_to_tensor(variable)))
         self._place_centroids(latent, state, scale)
-        for name in set(state) - {"centroids"}:
-            state[name].assign(tf.zeros_like(state[name]))
 
-    @staticmethod
-    def _place_centroids(latent: tf.Tensor, state: State, scale: float) -> None:
-        extremes = tf.abs(tf.stack([tf.reduce_min(latent), tf.reduce_max(latent)]))
-        state["centroids"].assign(tf.maximum(scale * extremes, SMALLEST_CENTROID))
+    def _place_centroids(self, latent: Tensor, state: State, scale: float) -> None:
+        extremes = ops.abs(ops.stack([ops.min(latent), ops.max(latent)]))
+        reach = self._reach(latent)
+        if reach is not None:
+            extremes = ops.minimum(extremes, reach)
+        self._centroids.set(state, ops.maximum(scale * extremes, SMALLEST_CENTROID))
+
+    def _reach(self, latent: Tensor) -> Tensor | None:
+        """Magnitude from which on a weight is an outlier, float32 scalar; None for no such."""
+        return LARGEST_REACH * spread(latent) if self.start == "robust" else None
 
     def initialise_network(self, members: Sequence[Member]) -> None:
         """Choose s where a sparsity is wanted and no s was given, and the gain to begin with."""
@@ -342,23 +378,24 @@ class EC2T(TernaryMethod):
                 stacklevel=2,
             )
         if self.schedule is not None:
-            self._control(members, tf.constant(0.0))
+            self._control(members, ops.zeros(()))
 
     def _place_all_centroids(self, members: Sequence[Member], scale: float) -> None:
         for member in members:
-            self._place_centroids(tf.convert_to_tensor(member.latent), member.state, scale)
+            self._place_centroids(ops.convert_to_tensor(member.latent), member.state, scale)
 
     def _start(self, members: Sequence[Member], scale: float | None, sparsity: float) -> _Start:
         """The ternary net at a sparsity: centroids by this s, or (None) as they are."""
         if scale is not None:
             self._place_all_centroids(members, scale)
-        self._control(members, tf.constant(sparsity))
+        self._control(members, ops.convert_to_tensor(sparsity, "float32"))
         error, zeros, size = 0.0, 0.0, 0
         for member in members:
-            latent = tf.convert_to_tensor(member.latent)
+            latent = ops.convert_to_tensor(member.latent)
             assignment = self.assign(latent, member.state, relative_size=member.relative_size)
-            energy = max(float(tf.reduce_sum(tf.square(latent))), SMALLEST_CENTROID)
-            squares = float(tf.reduce_sum(tf.square(latent - assignment.dequantise())))
+            weights = ops.convert_to_numpy(latent)
+            energy = max(float(np.square(weights).sum()), SMALLEST_CENTROID)
+            squares = float(np.square(weights - assignment.dequantise()).sum())
             count = assignment.codes.size
             error += count * squares / energy
             zeros += count * assignment.sparsity
@@ -368,7 +405,8 @@ class EC2T(TernaryMethod):
     def before_pass(self, members: Sequence[Member]) -> None:
         """Find the entropy gain that gives the whole network its sparsity."""
         state = members[0].state
-        target, learns = tf.constant(self.target_sparsity or 0.0), tf.constant(True)
+        target = ops.convert_to_tensor(self.target_sparsity or 0.0, "float32")
+        learns: bool | Tensor = True
         if self._counts_steps:
             steps = StepCounter.read(state, training=True)
             if self.freezing_step is not None:
@@ -379,8 +417,8 @@ class EC2T(TernaryMethod):
         self._control(members, target, learns)
 
     def _control(
-        self, members: Sequence[Member], sparsity: tf.Tensor, learns: bool | tf.Tensor = True
-    ) -> tf.Tensor:
+        self, members: Sequence[Member], sparsity: Tensor, learns: bool | Tensor = True
+    ) -> Tensor:
         """Set and return the gain that gives the network this sparsity; kept unless it learns.
 
         A schedule that rises to its final value does so from nearest neighbour: the gain is below
@@ -388,58 +426,58 @@ class EC2T(TernaryMethod):
         """
         zeroing_gains = []
         for member in members:
-            latent = tf.stop_gradient(tf.convert_to_tensor(member.latent))
-            centroids = tf.stop_gradient(self.levels(self.centroids(latent, member.state)))
+            latent = ops.stop_gradient(ops.convert_to_tensor(member.latent))
+            centroids = ops.stop_gradient(self.levels(self.centroids(latent, member.state)))
             zeroing_gains.append(self._zeroing_gains(latent, centroids, member.relative_size))
-        wanted = tf.stack([sparsity, self._final_sparsity])
-        now, final = tf.unstack(schedules.gain_for_sparsity(zeroing_gains, wanted))
-        gain = tf.maximum(now, tf.minimum(final, 0.0))
-        gain = tf.where(learns, gain, members[0].state["entropy_gain"])
+        wanted = ops.stack([sparsity, self._final_sparsity])
+        now, final = ops.unstack(schedules.gain_for_sparsity(zeroing_gains, wanted))
+        gain = ops.maximum(now, ops.minimum(final, 0.0))
+        if learns is not True:
+            held = ops.convert_to_tensor(members[0].state["entropy_gain"])
+            gain = ops.where(learns, gain, held)
         for member in members:
             member.state["entropy_gain"].assign(gain)
         return gain
 
-    def _zeroing_gains(
-        self, latent: tf.Tensor, centroids: tf.Tensor, relative_size: float
-    ) -> tf.Tensor:
+    def _zeroing_gains(self, latent: Tensor, centroids: Tensor, relative_size: float) -> Tensor:
         """The gain from which on each weight is zero: thresholds are linear in the gain."""
-        largest = self.thresholds(
-            latent, centroids, relative_size=relative_size, entropy_gain=tf.constant(1.0)
-        )
-        centroid = tf.where(latent > 0.0, centroids[1], centroids[0])
+        largest = self.thresholds(latent, centroids, relative_size=relative_size, entropy_gain=1.0)
+        centroid = ops.where(latent > 0.0, centroids[1], centroids[0])
         start = centroid / 2
-        slope = tf.where(latent > 0.0, largest.positive, largest.negative) - start
-        beyond = tf.abs(latent) - start
-        gains = tf.math.divide_no_nan(beyond, slope)
+        slope = ops.where(latent > 0.0, largest.positive, largest.negative) - start
+        beyond = ops.abs(latent) - start
+        gains = ratio(beyond, slope)
         # No gain moves the threshold, or not so far.
-        fixed = tf.where(beyond > 0.0, np.float32(np.inf), -np.float32(np.inf))
-        always_zero = tf.abs(latent) <= SMALLEST_THRESHOLD * centroid
-        return tf.where(tf.logical_or(slope <= 0.0, always_zero), fixed, gains)
+        fixed = ops.where(beyond > 0.0, np.float32(np.inf), -np.float32(np.inf))
+        always_zero = ops.abs(latent) <= SMALLEST_THRESHOLD * centroid
+        return ops.where(ops.logical_or(slope <= 0.0, always_zero), fixed, gains)
 
     @property
     def _fixed_gain(self) -> float:
         return DEFAULT_ENTROPY_GAIN if self.entropy_gain is None else self.entropy_gain
 
-    def gain(
-        self, relative_size: float, entropy_gain: tf.Tensor | None = None
-    ) -> tf.Tensor | float:
+    def gain(self, relative_size: float, entropy_gain: Tensor | None = None) -> Tensor | float:
         """gamma * delta of a layer (ec2t.md 1.3); by default with the gamma that was fixed."""
         size_factor = (relative_size + SIZE_SIGMA) / (1 + SIZE_SIGMA)
         return (self._fixed_gain if entropy_gain is None else entropy_gain) * size_factor
 
-    def current_gain(self, state: State) -> tf.Tensor:
+    def current_gain(self, state: State) -> Tensor:
         """gamma in force, float32 scalar: the one fixed, or the last one found or scheduled."""
-        return tf.convert_to_tensor(state.get("entropy_gain", self._fixed_gain), tf.float32)
+        return ops.convert_to_tensor(state.get("entropy_gain", self._fixed_gain), "float32")
 
-    def centroids(self, latent: tf.Tensor, state: State) -> tf.Tensor:
-        """(w_n, w_p), float32 (2,): with the optimiser's last step, not below the floor."""
-        moved = state["centroids"] + self.centroid_learning_rate * state["centroid_step"]
-        count = latent.shape.num_elements()
-        deviation = latent - tf.reduce_mean(latent)
-        variance = tf.reduce_sum(tf.square(deviation)) / max(count - 1, 1)
-        return tf.maximum(moved, tf.maximum(CENTROID_FLOOR * tf.sqrt(variance), SMALLEST_CENTROID))
+    def centroids(self, latent: Tensor, state: State, *, training: bool = False) -> Tensor:
+        """(w_n, w_p), float32 (2,): with the optimiser's last step, not below the floor.
 
-    def levels(self, centroids: tf.Tensor) -> tf.Tensor:
+        With `training` the step is taken into the state.
+        """
+        fixed = ops.stop_gradient(latent)
+        width = spread(fixed) if self.start == "robust" else deviation(fixed)
+        floor = ops.maximum(CENTROID_FLOOR * width, SMALLEST_CENTROID)
+        return self._centroids.read(
+            state, training=training, limited=lambda moved: ops.maximum(moved, floor)
+        )
+
+    def levels(self, centroids: Tensor) -> Tensor:
         """(w_n, w_p) the network computes with: on the grid, if there is one."""
         if self.level_grid is None:
             return centroids
@@ -453,11 +491,11 @@ class EC2T(TernaryMethod):
 
     def thresholds(
         self,
-        latent: tf.Tensor,
-        centroids: tf.Tensor,
+        latent: Tensor,
+        centroids: Tensor,
         *,
         relative_size: float,
-        entropy_gain: tf.Tensor,
+        entropy_gain: Tensor,
     ) -> Thresholds:
         """The layer's two thresholds at an entropy gain of the network."""
         return thresholds(
@@ -466,18 +504,15 @@ class EC2T(TernaryMethod):
             centroids[1],
             gain=self.gain(relative_size, entropy_gain),
             reference_floor=self.reference_floor,
+            reach=self._reach(latent),
         )
 
     def quantise(
-        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
-    ) -> tf.Tensor:
-        fixed = tf.stop_gradient(latent)
-        centroids = tf.stop_gradient(self.centroids(fixed, state))
-        step = tf.convert_to_tensor(state["centroid_step"])
-        if training:
-            state["centroids"].assign(centroids)
-            state["centroid_step"].assign(tf.zeros(2))
-        centroids = self.levels(centroids)
+        self, latent: Tensor, state: State, *, relative_size: float, training: bool
+    ) -> Tensor:
+        fixed = ops.stop_gradient(latent)
+        moving = self.centroids(fixed, state, training=training)
+        centroids = self.levels(ops.stop_gradient(moving))
         if self._counts_steps:
             steps = StepCounter.read(state, training=training)
         if training and self.schedule is not None and self.schedule_of == "entropy_gain":
@@ -487,53 +522,59 @@ class EC2T(TernaryMethod):
             fixed, centroids, relative_size=relative_size, entropy_gain=self.current_gain(state)
         )
         negative, positive = fixed < -boundary.negative, fixed > boundary.positive
-        learns: bool | tf.Tensor = True
+        learns: bool | Tensor = True
         if self.freezing_step is not None:
             learns = steps < self.freezing_step
             codes = _held_codes(negative, positive, state)
             negative, positive = codes < 0, codes > 0
             if training:
                 state["codes"].assign(codes)
-                state["frozen"].assign(tf.logical_not(learns))
-        weights = self._ternary_weights(latent, step, centroids, negative, positive, learns)
+                state["frozen"].assign(ops.logical_not(learns))
+        weights = self._ternary_weights(latent, moving, centroids, negative, positive, learns)
         return StepCounter.attach(weights, state) if self._counts_steps else weights
 
     def _ternary_weights(
         self,
-        latent: tf.Tensor,
-        step: tf.Tensor,
-        centroids: tf.Tensor,
-        negative: tf.Tensor,
-        positive: tf.Tensor,
-        learns: bool | tf.Tensor,
-    ) -> tf.Tensor:
-        levels = int8_levels(centroids[0], centroids[1], largest_code=self._largest_code)
+        latent: Tensor,
+        moving: Tensor,
+        centroids: Tensor,
+        negative: Tensor,
+        positive: Tensor,
+        learns: bool | Tensor,
+    ) -> Tensor:
+        """The weights with EC2T's gradient (ec2t.md 2.2).
 
-        @tf.custom_gradient
-        def assigned(latent: tf.Tensor, step: tf.Tensor) -> tuple:
-            def gradient(g: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                """ec2t.md 2.2: scaled straight-through for the latents, sums for the centroids."""
-                scale = tf.where(positive, centroids[1], tf.where(negative, centroids[0], 1.0))
-                if learns is not True:
-                    scale = tf.where(learns, scale, 0.0)
-                sum_n = tf.reduce_sum(tf.where(negative, g, 0.0))
-                sum_p = tf.reduce_sum(tf.where(positive, g, 0.0))
-                # The value is -w_n, so the true derivative by w_n is minus the sum.
-                sum_n = sum_n if self.reference_sign else -sum_n
-                return scale * g, self.centroid_learning_rate * tf.stack([sum_n, sum_p])
+        Args:
+          moving: (w_n, w_p) through which the optimiser's step gets its gradient.
+          centroids: (w_n, w_p) as the network computes with them.
+        """
+        low, _, high = ops.unstack(
+            int8_levels(centroids[0], centroids[1], largest_code=self._largest_code)
+        )
+        value = ops.where(positive, high, ops.where(negative, low, 0.0))
+        # Scaled straight-through for the latents, sums over each cluster for the centroids.
+        surrogate = self._slope(centroids, negative, positive, learns) * latent
+        # The value is -w_n, so the true derivative by w_n is minus the sum.
+        w_n = moving[0] if self.reference_sign else -moving[0]
+        surrogate += ops.where(positive, moving[1], ops.where(negative, w_n, 0.0))
+        return straight_through(value, surrogate)
 
-            return tf.where(positive, levels[2], tf.where(negative, levels[0], 0.0)), gradient
+    @staticmethod
+    def _slope(
+        centroids: Tensor, negative: Tensor, positive: Tensor, learns: bool | Tensor
+    ) -> Tensor:
+        """dW_q/dW as the authors take it: float32, shape of the weights."""
+        slope = ops.where(positive, centroids[1], ops.where(negative, centroids[0], 1.0))
+        return slope if learns is True else ops.where(learns, slope, 0.0)
 
-        return assigned(latent, step)
-
-    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
-        latent = tf.convert_to_tensor(latent)
-        w_n, w_p = tf.unstack(self.levels(self.centroids(latent, state)))
+    def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
+        latent = ops.convert_to_tensor(latent)
+        w_n, w_p = ops.unstack(self.levels(self.centroids(latent, state)))
         codes = self._codes(latent, state, relative_size)
         levels = int8_levels(w_n, w_p, largest_code=self._largest_code)
-        return Assignment(codes.numpy(), levels.numpy(), largest_code=self._largest_code)
+        return Quantised(codes, levels, largest_code=self._largest_code).assignment
 
-    def _codes(self, latent: tf.Tensor, state: State, relative_size: float) -> tf.Tensor:
+    def _codes(self, latent: Tensor, state: State, relative_size: float) -> Tensor:
         """Codes -1, 0, +1 of the state as it is: int8, shape of `latent`."""
         centroids = self.levels(self.centroids(latent, state))
         boundary = self.thresholds(
@@ -555,10 +596,13 @@ class _Start(NamedTuple):
         return self.miss if self.miss > SPARSITY_TOLERANCE else 0.0, self.error
 
 
-def _held_codes(negative: tf.Tensor, positive: tf.Tensor, state: State) -> tf.Tensor:
+def _held_codes(negative: Tensor, positive: Tensor, state: State) -> Tensor:
     """Codes -1, 0, +1 as int8: the frozen ones where the assignment is frozen."""
-    codes = tf.cast(positive, tf.int8) - tf.cast(negative, tf.int8)
-    return tf.where(state["frozen"], state["codes"], codes) if "frozen" in state else codes
+    codes = ops.cast(positive, "int8") - ops.cast(negative, "int8")
+    if "frozen" not in state:
+        return codes
+    frozen, held = (ops.convert_to_tensor(state[name]) for name in ("frozen", "codes"))
+    return ops.where(frozen, held, codes)
 
 
 def _not_before(first: float | None, second: float | None) -> bool:

@@ -8,14 +8,20 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
-from ec2t_tf.methods.base import INT8_LARGEST_CODE, Assignment, State, straight_through
+from ec2t_tf.methods.base import (
+    INT8_LARGEST_CODE,
+    Assignment,
+    Quantised,
+    State,
+    Tensor,
+    stored_int8,
+    straight_through,
+)
 from ec2t_tf.methods.checks import optimiser_step, require_moment
 from ec2t_tf.methods.ec2t import EC2T
 from ec2t_tf.schedule import StepCounter
-
-INT8_BITS = 8
 
 
 class ECP(EC2T):
@@ -54,63 +60,49 @@ class ECP(EC2T):
         return super()._counts_steps or self.pruning_step is not None
 
     def quantise(
-        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
-    ) -> tf.Tensor:
+        self, latent: Tensor, state: State, *, relative_size: float, training: bool
+    ) -> Tensor:
         pruned = super().quantise(latent, state, relative_size=relative_size, training=training)
         if self.pruning_step is None:
             return pruned
-        return tf.where(self._prunes(state), pruned, straight_through(_stored(latent), latent))
+        return ops.where(self._prunes(state), pruned, straight_through(_stored(latent), latent))
 
-    def _prunes(self, state: State) -> bool | tf.Tensor:
+    def _prunes(self, state: State) -> Tensor:
         if self.pruning_step is None:
-            return True
+            return ops.convert_to_tensor(True)
         return StepCounter.read(state, training=False) >= self.pruning_step
 
     def _ternary_weights(
         self,
-        latent: tf.Tensor,
-        step: tf.Tensor,
-        centroids: tf.Tensor,
-        negative: tf.Tensor,
-        positive: tf.Tensor,
-        learns: bool | tf.Tensor,
-    ) -> tf.Tensor:
-        stored = _stored(latent)
+        latent: Tensor,
+        moving: Tensor,
+        centroids: Tensor,
+        negative: Tensor,
+        positive: Tensor,
+        learns: bool | Tensor,
+    ) -> Tensor:
+        value = ops.where(ops.logical_or(positive, negative), _stored(latent), 0.0)
+        surrogate = self._slope(centroids, negative, positive, learns) * latent
+        # The optimiser wants a gradient of all that it trains.
+        return straight_through(value, surrogate + 0.0 * ops.sum(moving))
 
-        @tf.custom_gradient
-        def assigned(latent: tf.Tensor, step: tf.Tensor) -> tuple:
-            def gradient(g: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                scale = tf.where(positive, centroids[1], tf.where(negative, centroids[0], 1.0))
-                if learns is not True:
-                    scale = tf.where(learns, scale, 0.0)
-                return scale * g, tf.zeros_like(step)
-
-            return tf.where(tf.logical_or(positive, negative), stored, 0.0), gradient
-
-        return assigned(latent, step)
-
-    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
-        latent = tf.convert_to_tensor(latent)
+    def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
+        latent = ops.convert_to_tensor(latent)
         non_zero = self._codes(latent, state, relative_size) != 0
-        kept = tf.logical_or(non_zero, tf.logical_not(self._prunes(state)))
+        kept = ops.logical_or(non_zero, ops.logical_not(self._prunes(state)))
         largest = _largest(latent)
         scale = largest / INT8_LARGEST_CODE
-        codes = tf.where(kept, tf.round(latent / scale), 0.0)
+        codes = ops.where(kept, ops.round(latent / scale), 0.0)
         every_code = np.arange(-INT8_LARGEST_CODE, INT8_LARGEST_CODE + 1, dtype=np.float32)
-        levels = tf.quantization.fake_quant_with_min_max_vars(
-            every_code * scale, -largest, largest, num_bits=INT8_BITS, narrow_range=True
-        )
-        return Assignment(codes.numpy().astype(np.int8), levels.numpy(), INT8_LARGEST_CODE)
+        levels = stored_int8(every_code * scale, largest)
+        return Quantised(ops.cast(codes, "int8"), levels, INT8_LARGEST_CODE).assignment
 
 
-def _stored(latent: tf.Tensor) -> tf.Tensor:
+def _stored(latent: Tensor) -> Tensor:
     """The weights as int8 holds them."""
-    largest = _largest(latent)
-    return tf.quantization.fake_quant_with_min_max_vars(
-        latent, -largest, largest, num_bits=INT8_BITS, narrow_range=True
-    )
+    return stored_int8(latent, _largest(latent))
 
 
-def _largest(latent: tf.Tensor) -> tf.Tensor:
-    """Half the range of the symmetric int8 codes; TensorFlow refuses an empty range."""
-    return tf.maximum(tf.reduce_max(tf.abs(latent)), 1e-8)
+def _largest(latent: Tensor) -> Tensor:
+    """Half the range of the symmetric int8 codes; an empty range has no scale."""
+    return ops.maximum(ops.max(ops.abs(latent)), 1e-8)

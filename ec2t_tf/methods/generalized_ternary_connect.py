@@ -20,15 +20,18 @@ from __future__ import annotations
 
 import math
 
-import tensorflow as tf
+import numpy as np
+from keras import ops
 
 from ec2t_tf.methods.base import (
     AddWeight,
     Assignment,
     Quantised,
     State,
+    Tensor,
     TernaryMethod,
     hold_within,
+    ratio,
     straight_through,
 )
 from ec2t_tf.methods.checks import (
@@ -131,99 +134,100 @@ class GeneralizedTernaryConnect(TernaryMethod):
             **StepCounter.build(add_weight),
         }
 
-    def initialise(self, latent: tf.Tensor, state: State) -> None:
+    def initialise(self, latent: Tensor, state: State) -> None:
         for variable in state.values():
-            variable.assign(tf.zeros_like(variable))
-        bits = tf.constant(self.largest_bits)
+            variable.assign(ops.zeros_like(ops.convert_to_tensor(variable)))
+        bits = ops.convert_to_tensor(self.largest_bits, "int32")
         state["bits"].assign(bits)
         exponent, _ = self._best_fit(latent, bits)
-        self._exponent.set(state, tf.cast(exponent, tf.float32))
+        self._exponent.set(state, ops.cast(exponent, "float32"))
 
-    def _quantised(self, latent: tf.Tensor, exponent: tf.Tensor, bits: tf.Tensor) -> Quantised:
+    def _quantised(self, latent: Tensor, exponent: Tensor, bits: Tensor) -> Quantised:
         """exponent, bits: int32 scalars."""
-        powers = power_of_two(exponent + tf.range(self._largest_count))
+        powers = power_of_two(exponent + ops.arange(self._largest_count))
         below = 2**-0.5 if self.rounding == "geometric" else 0.75
         boundaries = powers * below
         if self.rounding == "arithmetic":  # the boundary to zero is half the smallest level
-            boundaries = tf.concat([powers[:1] / 2, boundaries[1:]], 0)
-        index = tf.zeros_like(latent, tf.int8)
+            boundaries = ops.concatenate([powers[:1] / 2, boundaries[1:]], 0)
+        index = ops.zeros_like(latent, "int8")
         for k in range(self._largest_count):
-            above = tf.abs(latent) > boundaries[k]
+            above = ops.abs(latent) > boundaries[k]
             if k == 0 and not self.zero:
-                above = tf.ones_like(above)
-            index += tf.cast(tf.logical_and(above, k < 2**bits), tf.int8)
-        levels = tf.concat([-tf.reverse(powers, [0]), [0.0], powers], 0)
-        codes = tf.where(latent < 0.0, -index, index)
+                above = ops.ones_like(above)
+            index += ops.cast(ops.logical_and(above, k < 2**bits), "int8")
+        levels = ops.concatenate([-ops.flip(powers, [0]), ops.zeros((1,)), powers], 0)
+        codes = ops.where(latent < 0.0, -index, index)
         return Quantised(codes, levels, self._largest_count, LARGEST_CODE)
 
-    def _best_fit(self, latent: tf.Tensor, bits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _best_fit(self, latent: Tensor, bits: Tensor) -> tuple[Tensor, Tensor]:
         """(a, D): the exponent with the least ||W - W_q||^2 / ||W||^2, and that; int32, float32."""
-        largest = tf.maximum(tf.reduce_max(tf.abs(latent)), 2.0**SMALLEST_EXPONENT)
-        top = tf.cast(tf.math.ceil(tf.math.log(largest) / math.log(2)), tf.int32)
+        largest = ops.maximum(ops.max(ops.abs(latent)), 2.0**SMALLEST_EXPONENT)
+        top = ops.cast(ops.ceil(ops.log(largest) / math.log(2)), "int32")
         tried = [
-            tf.clip_by_value(top + 1 - 2**bits - i, SMALLEST_EXPONENT, LARGEST_EXPONENT)
+            ops.clip(top + 1 - 2**bits - i, SMALLEST_EXPONENT, LARGEST_EXPONENT)
             for i in range(TRIED_EXPONENTS)
         ]
         errors = [self._error(latent, self._quantised(latent, a, bits).weights) for a in tried]
-        best = tf.argmin(tf.stack(errors))
-        return tf.gather(tf.stack(tried), best), tf.gather(tf.stack(errors), best)
+        best = ops.argmin(ops.stack(errors))
+        return ops.take(ops.stack(tried), best), ops.take(ops.stack(errors), best)
 
     @staticmethod
-    def _error(latent: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def _error(latent: Tensor, weights: Tensor) -> Tensor:
         """||W - W_q||^2 / ||W||^2: without a unit, as a layer before a batch normalisation has."""
         # Divided first, so that neither square leaves the range of float32.
-        unit = tf.maximum(tf.reduce_max(tf.abs(latent)), 2.0**SMALLEST_EXPONENT)
-        unit = tf.stop_gradient(unit)
-        energy = tf.stop_gradient(tf.reduce_sum(tf.square(latent / unit)))
-        return tf.math.divide_no_nan(tf.reduce_sum(tf.square((latent - weights) / unit)), energy)
+        unit = ops.maximum(ops.max(ops.abs(latent)), 2.0**SMALLEST_EXPONENT)
+        unit = ops.stop_gradient(unit)
+        energy = ops.stop_gradient(ops.sum(ops.square(latent / unit)))
+        return ratio(ops.sum(ops.square((latent - weights) / unit)), energy)
 
     def _look_at_bits(
-        self, latent: tf.Tensor, state: State, exponent: tf.Tensor, steps: tf.Tensor
-    ) -> tf.Tensor:
+        self, latent: Tensor, state: State, exponent: Tensor, steps: Tensor
+    ) -> Tensor:
         """Move B by at most one where that lowers the loss; the exponent afterwards, float32."""
         warm_up = optimiser_step("warm_up", self.warm_up, self.total_steps) or 0
-        due = tf.logical_and(
-            steps - state["looked_at"] >= self.bits_every,
-            tf.logical_and(steps >= warm_up, self._learns(steps)),
+        looked_at = ops.convert_to_tensor(state["looked_at"])
+        due = ops.logical_and(
+            steps - looked_at >= self.bits_every,
+            ops.logical_and(steps >= warm_up, self._learns(steps)),
         )
-        bits = tf.convert_to_tensor(state["bits"])
+        bits = ops.convert_to_tensor(state["bits"])
 
-        def look() -> tuple[tf.Tensor, tf.Tensor]:
-            tried = [tf.clip_by_value(bits + i, 0, self.largest_bits) for i in (0, -1, 1)]
+        def look() -> tuple[Tensor, Tensor]:
+            tried = [ops.clip(bits + i, 0, self.largest_bits) for i in (0, -1, 1)]
             fits = [self._best_fit(latent, b) for b in tried]
-            penalties = [self.level_penalty * tf.cast(2**b, tf.float32) for b in tried]
+            penalties = [self.level_penalty * ops.cast(2**b, "float32") for b in tried]
             costs = [self.distortion * d + p for (_, d), p in zip(fits, penalties, strict=True)]
-            best = tf.argmin(tf.stack(costs))  # the first where equal: B stays
-            fitted = tf.cast(tf.gather(tf.stack([a for a, _ in fits]), best), tf.float32)
-            return tf.gather(tf.stack(tried), best), tf.where(best == 0, exponent, fitted)
+            best = ops.argmin(ops.stack(costs))  # the first where equal: B stays
+            fitted = ops.cast(ops.take(ops.stack([a for a, _ in fits]), best), "float32")
+            return ops.take(ops.stack(tried), best), ops.where(best == 0, exponent, fitted)
 
-        def stay() -> tuple[tf.Tensor, tf.Tensor]:
-            return bits, tf.identity(exponent)
+        def stay() -> tuple[Tensor, Tensor]:
+            return bits, exponent
 
-        new_bits, new_exponent = tf.cond(due, look, stay)
+        new_bits, new_exponent = ops.cond(due, look, stay)
         state["bits"].assign(new_bits)
         state["exponent"].assign(new_exponent)
-        state["looked_at"].assign(tf.where(due, steps, state["looked_at"]))
+        state["looked_at"].assign(ops.where(due, steps, looked_at))
         return new_exponent
 
-    def _learns(self, steps: tf.Tensor) -> tf.Tensor:
+    def _learns(self, steps: Tensor) -> Tensor:
         frozen = optimiser_step("frozen_from", self.frozen_from, self.total_steps)
-        return tf.constant(True) if frozen is None else steps < frozen
+        return ops.convert_to_tensor(True) if frozen is None else steps < frozen
 
-    def _read(self, state: State, *, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    def _read(self, state: State, *, training: bool) -> tuple[Tensor, Tensor]:
         steps = StepCounter.read(state, training=training)
         learns = self._learns(steps)
         return self._exponent.read(state, training=training, learns=learns), steps
 
     def quantise(
-        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
-    ) -> tf.Tensor:
-        fixed = tf.stop_gradient(latent)
+        self, latent: Tensor, state: State, *, relative_size: float, training: bool
+    ) -> Tensor:
+        fixed = ops.stop_gradient(latent)
         exponent, steps = self._read(state, training=training)
-        value = tf.stop_gradient(exponent)
+        value = ops.stop_gradient(exponent)
         if training:
             value = self._look_at_bits(fixed, state, value, steps)
-        rounded, bits = tf.cast(tf.round(value), tf.int32), tf.convert_to_tensor(state["bits"])
+        rounded, bits = ops.cast(ops.round(value), "int32"), ops.convert_to_tensor(state["bits"])
         quantised = self._quantised(fixed, rounded, bits)
         weights = quantised.weights
         # The identity, but for weights beyond the largest level that would go further out;
@@ -232,33 +236,34 @@ class GeneralizedTernaryConnect(TernaryMethod):
         surrogate = hold_within(latent, top) + math.log(2) * weights * exponent
         return StepCounter.attach(straight_through(weights, surrogate), state)
 
-    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
+    def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
         exponent, _ = self._read(state, training=False)
-        bits = tf.convert_to_tensor(state["bits"])
-        rounded = tf.cast(tf.round(exponent), tf.int32)
-        codes, levels, middle, code = self._quantised(tf.convert_to_tensor(latent), rounded, bits)
+        bits = ops.convert_to_tensor(state["bits"])
+        rounded = ops.cast(ops.round(exponent), "int32")
+        codes, levels, middle, code = self._quantised(ops.convert_to_tensor(latent), rounded, bits)
         # Not int(bits), which AutoGraph makes a tensor while a model is being exported.
-        count = 2 ** bits.numpy().item()
+        count = 2 ** ops.convert_to_numpy(bits).item()
         return Quantised(codes, levels[middle - count : middle + count + 1], count, code).assignment
 
-    def losses(
-        self, latent: tf.Tensor, state: State, *, relative_size: float
-    ) -> dict[str, tf.Tensor]:
+    def losses(self, latent: Tensor, state: State, *, relative_size: float) -> dict[str, Tensor]:
         """`distortion`, and `levels`, whose gradient is the update of B."""
         exponent, _ = self._read(state, training=False)
-        bits = tf.convert_to_tensor(state["bits"])
-        rounded = tf.cast(tf.round(tf.stop_gradient(exponent)), tf.int32)
-        weights = self._quantised(tf.stop_gradient(latent), rounded, bits).weights
+        bits = ops.convert_to_tensor(state["bits"])
+        rounded = ops.cast(ops.round(ops.stop_gradient(exponent)), "int32")
+        weights = self._quantised(ops.stop_gradient(latent), rounded, bits).weights
         return {
             "distortion": self.distortion * self._error(latent, weights),
-            "levels": self.level_penalty * tf.cast(2**bits, tf.float32),
+            "levels": self.level_penalty * ops.cast(2**bits, "float32"),
         }
 
 
-def power_of_two(exponent: tf.Tensor) -> tf.Tensor:
+_POWERS = np.ldexp(np.float32(1.0), np.arange(-126, 128)).astype(np.float32)
+
+
+def power_of_two(exponent: Tensor) -> Tensor:
     """2^exponent exactly, float32; exponent int32 in -126 to 127, any shape."""
-    return tf.bitcast((exponent + 127) * 2**23, tf.float32)
+    return ops.take(_POWERS, exponent + 126)
 
 
-def _in_range(exponent: tf.Tensor) -> tf.Tensor:
-    return tf.clip_by_value(exponent, SMALLEST_EXPONENT, LARGEST_EXPONENT)
+def _in_range(exponent: Tensor) -> Tensor:
+    return ops.clip(exponent, SMALLEST_EXPONENT, LARGEST_EXPONENT)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from ec2t_tf.methods.base import (
     SMALLEST_CENTROID,
@@ -24,9 +24,11 @@ from ec2t_tf.methods.base import (
     Assignment,
     Quantised,
     State,
+    Tensor,
     TernaryMethod,
     hold_within,
     int8_levels,
+    ratio,
     straight_through,
     ternary,
 )
@@ -147,91 +149,98 @@ class SparsityRegularized(TernaryMethod):
             state |= StepCounter.build(add_weight)
         return state
 
-    def initialise(self, latent: tf.Tensor, state: State) -> None:
+    def initialise(self, latent: Tensor, state: State) -> None:
         for variable in state.values():
-            variable.assign(tf.zeros_like(variable))
-        state["unit"].assign(tf.maximum(tf.reduce_max(tf.abs(latent)), SMALLEST_CENTROID))
-        state["mask"].assign(tf.ones_like(latent, tf.bool))
+            variable.assign(ops.zeros_like(ops.convert_to_tensor(variable)))
+        state["unit"].assign(ops.maximum(ops.max(ops.abs(latent)), SMALLEST_CENTROID))
+        state["mask"].assign(ops.ones_like(latent, "bool"))
         if self.mode == "learned":  # the inverse of softplus
-            self._rho.set(state, tf.constant(math.log(math.expm1(self.threshold)), tf.float32))
+            self._rho.set(state, math.log(math.expm1(self.threshold)))
 
-    def prune(self, latent: tf.Tensor, state: State) -> None:
+    def prune(self, latent: Tensor, state: State) -> None:
         """Stage 2 now, for one layer: freeze the mask of the weights that are not zero."""
-        latent = tf.convert_to_tensor(latent)
-        self._prune(latent, state, self.eta(state, training=False), now=tf.constant(True))
+        latent = ops.convert_to_tensor(latent)
+        self._prune(latent, state, self.eta(state, training=False), now=ops.convert_to_tensor(True))
 
     @staticmethod
-    def _prune(latent: tf.Tensor, state: State, eta: tf.Tensor, *, now: tf.Tensor) -> None:
-        first = tf.logical_and(now, tf.logical_not(state["pruned"]))
-        kept = tf.abs(latent) / state["unit"] > eta
-        state["mask"].assign(tf.where(first, kept, state["mask"]))
-        state["pruned"].assign(tf.logical_or(state["pruned"], now))
+    def _prune(latent: Tensor, state: State, eta: Tensor, *, now: Tensor) -> None:
+        unit, mask, pruned = _values(state)
+        first = ops.logical_and(now, ops.logical_not(pruned))
+        kept = ops.abs(latent) / unit > eta
+        state["mask"].assign(ops.where(first, kept, mask))
+        state["pruned"].assign(ops.logical_or(pruned, now))
 
-    def eta(self, state: State, *, training: bool, steps: tf.Tensor | int = 0) -> tf.Tensor:
+    def eta(self, state: State, *, training: bool, steps: Tensor | int = 0) -> Tensor:
         """The threshold, in units of the largest initial weight: float32 scalar."""
         if self.mode == "learned":
-            learns = tf.logical_not(state["pruned"])
-            return tf.nn.softplus(self._rho.read(state, training=training, learns=learns))
+            learns = ops.logical_not(ops.convert_to_tensor(state["pruned"]))
+            return ops.softplus(self._rho.read(state, training=training, learns=learns))
         if self._ramp_steps is None:
-            return tf.constant(self.threshold)
-        risen = tf.cast(steps, tf.float32) / max(self._ramp_steps, 1)
+            return ops.convert_to_tensor(self.threshold, "float32")
+        risen = ops.cast(steps, "float32") / max(self._ramp_steps, 1)
         start = self.initial_threshold
-        return start + (self.threshold - start) * tf.minimum(risen, 1.0)
+        return start + (self.threshold - start) * ops.minimum(risen, 1.0)
 
-    def _eta_now(self, state: State, *, training: bool) -> tuple[tf.Tensor, tf.Tensor | int]:
-        steps: tf.Tensor | int = 0
+    def _eta_now(self, state: State, *, training: bool) -> tuple[Tensor, Tensor | int]:
+        steps: Tensor | int = 0
         if self._counts_steps:
             steps = StepCounter.read(state, training=training)
         return self.eta(state, training=training, steps=steps), steps
 
-    def _quantised(self, latent: tf.Tensor, state: State, eta: tf.Tensor) -> Quantised:
-        kept = tf.abs(latent) / state["unit"] > eta
+    def _quantised(self, latent: Tensor, state: State, eta: Tensor) -> Quantised:
+        unit, mask, pruned = _values(state)
+        kept = ops.abs(latent) / unit > eta
         if self.survivors == "binary":
-            kept = tf.logical_or(kept, state["pruned"])
-        kept = tf.logical_and(kept, state["mask"])
+            kept = ops.logical_or(kept, pruned)
+        kept = ops.logical_and(kept, mask)
         # Where the threshold lets zero itself through, it counts as positive.
-        negative = tf.logical_and(kept, latent < 0.0)
-        positive = tf.logical_and(kept, latent >= 0.0)
-        scale = tf.ones(())
+        negative = ops.logical_and(kept, latent < 0.0)
+        positive = ops.logical_and(kept, latent >= 0.0)
+        scale = ops.ones(())
         if self.scale == "mean":
-            total = tf.reduce_sum(tf.where(kept, tf.abs(latent), 0.0))
-            mean = tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(kept, tf.float32)))
-            scale = tf.maximum(mean, SMALLEST_CENTROID)
+            total = ops.sum(ops.where(kept, ops.abs(latent), 0.0))
+            mean = ratio(total, ops.sum(ops.cast(kept, "float32")))
+            scale = ops.maximum(mean, SMALLEST_CENTROID)
         return ternary(negative, positive, int8_levels(scale, scale))
 
     def quantise(
-        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
-    ) -> tf.Tensor:
+        self, latent: Tensor, state: State, *, relative_size: float, training: bool
+    ) -> Tensor:
         eta, steps = self._eta_now(state, training=training)
-        fixed = tf.stop_gradient(latent)
+        fixed = ops.stop_gradient(latent)
         if training and self._pruning_step is not None:
-            self._prune(fixed, state, tf.stop_gradient(eta), now=steps >= self._pruning_step)
-        quantised = self._quantised(fixed, state, tf.stop_gradient(eta))
+            self._prune(fixed, state, ops.stop_gradient(eta), now=steps >= self._pruning_step)
+        quantised = self._quantised(fixed, state, ops.stop_gradient(eta))
         # dL/du = s g, not further out than +-1 and only where the mask is.
-        mask = tf.cast(state["mask"], tf.float32)
+        unit, mask, _ = _values(state)
+        mask = ops.cast(mask, "float32")
         scale = quantised.levels[2] * mask
-        surrogate = scale * hold_within(latent / state["unit"], 1.0)
+        surrogate = scale * hold_within(latent / unit, 1.0)
         if self.mode == "learned":
-            u = fixed / state["unit"]
-            near = tf.cast(tf.abs(tf.abs(u) - tf.stop_gradient(eta)) < WINDOW, tf.float32)
-            surrogate -= scale * tf.sign(u) * near / (2 * WINDOW) * eta
+            u = fixed / unit
+            near = ops.cast(ops.abs(ops.abs(u) - ops.stop_gradient(eta)) < WINDOW, "float32")
+            surrogate -= scale * ops.sign(u) * near / (2 * WINDOW) * eta
         weights = straight_through(quantised.weights, surrogate)
         return StepCounter.attach(weights, state) if self._counts_steps else weights
 
-    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
+    def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
         eta, _ = self._eta_now(state, training=False)
-        return self._quantised(tf.convert_to_tensor(latent), state, eta).assignment
+        return self._quantised(ops.convert_to_tensor(latent), state, eta).assignment
 
-    def losses(
-        self, latent: tf.Tensor, state: State, *, relative_size: float
-    ) -> dict[str, tf.Tensor]:
+    def losses(self, latent: Tensor, state: State, *, relative_size: float) -> dict[str, Tensor]:
         """`l2` and, with a learned threshold, `threshold`; both are off after pruning."""
-        on = 1.0 - tf.cast(state["pruned"], tf.float32)
-        losses = {"l2": on * self.l2 / 2 * tf.reduce_sum(tf.square(latent))}
+        on = 1.0 - ops.cast(ops.convert_to_tensor(state["pruned"]), "float32")
+        losses = {"l2": on * self.l2 / 2 * ops.sum(ops.square(latent))}
         if self.mode == "learned":
-            reward = tf.exp(-self.eta(state, training=False) / REWARD_WIDTH)
+            reward = ops.exp(-self.eta(state, training=False) / REWARD_WIDTH)
             losses["threshold"] = on * self.threshold_reward * relative_size * reward
         return losses
+
+
+def _values(state: State) -> tuple[Tensor, Tensor, Tensor]:
+    """unit (), mask (of the weights' shape, bool), pruned (bool)."""
+    unit, mask, pruned = (ops.convert_to_tensor(state[n]) for n in ("unit", "mask", "pruned"))
+    return unit, mask, pruned
 
 
 def _inside(name: str, value: float) -> float:

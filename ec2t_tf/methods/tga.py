@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-import tensorflow as tf
+from keras import ops
 
 from ec2t_tf.methods.base import (
     SMALLEST_CENTROID,
@@ -21,10 +21,13 @@ from ec2t_tf.methods.base import (
     Assignment,
     Quantised,
     State,
+    Tensor,
     TernaryMethod,
     int8_levels,
+    number_of,
     straight_through,
     ternary,
+    wide,
 )
 from ec2t_tf.methods.checks import require_one_of, require_positive, require_range
 from ec2t_tf.methods.own_rate import OwnRate
@@ -82,59 +85,63 @@ class TGA(TernaryMethod):
     def build(self, add_weight: AddWeight) -> State:
         return self._threshold.build(add_weight)
 
-    def initialise(self, latent: tf.Tensor, state: State) -> None:
-        self._threshold.set(state, self.initial_threshold * tf.reduce_max(tf.abs(latent)))
+    def initialise(self, latent: Tensor, state: State) -> None:
+        self._threshold.set(state, self.initial_threshold * ops.max(ops.abs(latent)))
 
     @staticmethod
-    def _quantised(latent: tf.Tensor, threshold: tf.Tensor) -> Quantised:
+    def _quantised(latent: Tensor, threshold: Tensor) -> Quantised:
         mean, deviation = moments(latent)
-        delta = tf.minimum(tf.abs(threshold), LARGEST_RATIO * deviation)
+        delta = ops.minimum(ops.abs(threshold), LARGEST_RATIO * deviation)
         # In a layer of negative weights mu + sigma M(x) would not be positive.
-        alpha = tf.maximum(tail_mean(mean, deviation, delta), SMALLEST_CENTROID)
+        alpha = ops.maximum(tail_mean(mean, deviation, delta), SMALLEST_CENTROID)
         return ternary(latent < mean - delta, latent > mean + delta, int8_levels(alpha, alpha))
 
     def quantise(
-        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
-    ) -> tf.Tensor:
+        self, latent: Tensor, state: State, *, relative_size: float, training: bool
+    ) -> Tensor:
         threshold = self._threshold.read(state, training=training)
-        quantised = self._quantised(tf.stop_gradient(latent), tf.stop_gradient(threshold))
+        quantised = self._quantised(ops.stop_gradient(latent), ops.stop_gradient(threshold))
         mean, deviation = moments(latent)
         clamped = _clamp_gradient(threshold, self.gradient_limit)
-        delta = tf.minimum(tf.abs(clamped), tf.stop_gradient(LARGEST_RATIO * deviation))
+        delta = ops.minimum(ops.abs(clamped), ops.stop_gradient(LARGEST_RATIO * deviation))
         alpha = tail_mean(mean, deviation, delta)
         # g to each weight directly, sum(g q) to alpha and so to mu, sigma and d.
-        surrogate = latent + alpha * tf.cast(quantised.codes, tf.float32)
+        surrogate = latent + alpha * ops.cast(quantised.codes, "float32")
         return straight_through(quantised.weights, surrogate)
 
-    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
+    def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
         threshold = self._threshold.read(state, training=False)
-        return self._quantised(tf.convert_to_tensor(latent), threshold).assignment
+        return self._quantised(ops.convert_to_tensor(latent), threshold).assignment
 
 
-def moments(latent: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def moments(latent: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (divisor N - 1) of a layer, float32 scalars."""
-    mean = tf.reduce_mean(latent)
-    count = latent.shape.num_elements()
-    variance = tf.reduce_sum(tf.square(latent - mean)) / max(count - 1, 1)
+    mean = ops.mean(latent)
+    count = number_of(latent)
+    variance = ops.sum(ops.square(latent - mean)) / max(count - 1, 1)
     # Guarded before the root, whose gradient at zero is infinite.
-    return mean, tf.sqrt(tf.maximum(variance, SMALLEST_DEVIATION**2))
+    return mean, ops.sqrt(ops.maximum(variance, SMALLEST_DEVIATION**2))
 
 
-def tail_mean(mean: tf.Tensor, deviation: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+def tail_mean(mean: Tensor, deviation: Tensor, delta: Tensor) -> Tensor:
     """Mean of a Gaussian truncated to above mean + delta: mu + sigma phi(x) / (1 - Phi(x)).
 
-    Scalars, in float64 inside: the gradient by delta is M (M - x), a difference of close numbers.
+    Scalars, in float64 inside where the backend has it: the gradient by delta is M (M - x), a
+    difference of close numbers.
     """
-    mu, sigma, delta = (tf.cast(value, tf.float64) for value in (mean, deviation, delta))
+    mu, sigma, delta = (ops.cast(value, wide()) for value in (mean, deviation, delta))
     x = delta / sigma
-    density = tf.exp(-tf.square(x) / 2) / math.sqrt(2 * math.pi)
-    tail = 0.5 * tf.math.erfc(x / math.sqrt(2))
-    return tf.cast(mu + sigma * density / tail, mean.dtype)
+    density = ops.exp(-ops.square(x) / 2) / math.sqrt(2 * math.pi)
+    tail = 0.5 * ops.erfc(x / math.sqrt(2))
+    return ops.cast(mu + sigma * density / tail, mean.dtype)
 
 
-def _clamp_gradient(value: tf.Tensor, limit: float) -> tf.Tensor:
-    @tf.custom_gradient
-    def clamped(value: tf.Tensor) -> tuple:
-        return tf.identity(value), lambda g: tf.clip_by_value(g, -limit, limit)
+def _clamp_gradient(value: Tensor, limit: float) -> Tensor:
+    @ops.custom_gradient
+    def clamped(value: Tensor) -> tuple:
+        def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> Tensor:
+            return ops.clip(arguments[0] if upstream is None else upstream, -limit, limit)
+
+        return value * 1.0, gradient
 
     return clamped(value)

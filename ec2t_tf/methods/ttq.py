@@ -7,7 +7,7 @@ with one trained W_p and one W_n per layer.
 
 from __future__ import annotations
 
-import tensorflow as tf
+from keras import ops
 
 from ec2t_tf.methods.base import (
     SMALLEST_CENTROID,
@@ -15,8 +15,10 @@ from ec2t_tf.methods.base import (
     Assignment,
     Quantised,
     State,
+    Tensor,
     TernaryMethod,
     int8_levels,
+    ratio,
     straight_through,
     ternary,
 )
@@ -66,43 +68,45 @@ class TTQ(TernaryMethod):
     def build(self, add_weight: AddWeight) -> State:
         return self._scales.build(add_weight)
 
-    def initialise(self, latent: tf.Tensor, state: State) -> None:
+    def initialise(self, latent: Tensor, state: State) -> None:
         if self.initial_scales == "one":
-            self._scales.set(state, tf.ones(2))
+            self._scales.set(state, ops.ones(2))
             return
         sides = [_mean_magnitude(latent, side) for side in self._sides(latent)]
         # A side without weights starts where the other one does.
-        self._scales.set(state, tf.where(tf.stack(sides) > 0.0, tf.stack(sides), max(sides)))
+        self._scales.set(
+            state, ops.where(ops.stack(sides) > 0.0, ops.stack(sides), ops.maximum(*sides))
+        )
 
-    def _sides(self, latent: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        delta = self.threshold * tf.reduce_max(tf.abs(latent))
+    def _sides(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        delta = self.threshold * ops.max(ops.abs(latent))
         return latent < -delta, latent > delta
 
-    def _quantised(self, latent: tf.Tensor, scales: tf.Tensor) -> Quantised:
+    def _quantised(self, latent: Tensor, scales: Tensor) -> Quantised:
         return ternary(*self._sides(latent), int8_levels(scales[0], scales[1]))
 
     def quantise(
-        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
-    ) -> tf.Tensor:
+        self, latent: Tensor, state: State, *, relative_size: float, training: bool
+    ) -> Tensor:
         scales = self._scales.read(state, training=training)
-        fixed = tf.stop_gradient(scales)
-        quantised = self._quantised(tf.stop_gradient(latent), fixed)
-        negative, positive = self._sides(tf.stop_gradient(latent))
+        fixed = ops.stop_gradient(scales)
+        quantised = self._quantised(ops.stop_gradient(latent), fixed)
+        negative, positive = self._sides(ops.stop_gradient(latent))
         # dL/dW = g W_p, g, g W_n in the three regions; dL/dW_p = sum g, dL/dW_n = -sum g.
-        slope = tf.where(positive, fixed[1], tf.where(negative, fixed[0], 1.0))
-        level = tf.where(positive, scales[1], tf.where(negative, -scales[0], 0.0))
+        slope = ops.where(positive, fixed[1], ops.where(negative, fixed[0], 1.0))
+        level = ops.where(positive, scales[1], ops.where(negative, -scales[0], 0.0))
         return straight_through(quantised.weights, slope * latent + level)
 
-    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
+    def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
         scales = self._scales.read(state, training=False)
-        return self._quantised(tf.convert_to_tensor(latent), scales).assignment
+        return self._quantised(ops.convert_to_tensor(latent), scales).assignment
 
 
-def _positive(scales: tf.Tensor) -> tf.Tensor:
-    return tf.maximum(scales, SMALLEST_CENTROID)
+def _positive(scales: Tensor) -> Tensor:
+    return ops.maximum(scales, SMALLEST_CENTROID)
 
 
-def _mean_magnitude(latent: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+def _mean_magnitude(latent: Tensor, chosen: Tensor) -> Tensor:
     """Mean |w| of the chosen weights; 0 where none is chosen."""
-    total = tf.reduce_sum(tf.where(chosen, tf.abs(latent), 0.0))
-    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(chosen, tf.float32)))
+    total = ops.sum(ops.where(chosen, ops.abs(latent), 0.0))
+    return ratio(total, ops.sum(ops.cast(chosen, "float32")))

@@ -8,7 +8,7 @@ with |W| sorted, S_k the sum of the k largest, k = argmax S_k^2 / k.
 
 from __future__ import annotations
 
-import tensorflow as tf
+from keras import ops
 
 from ec2t_tf.methods.base import (
     SMALLEST_CENTROID,
@@ -16,10 +16,13 @@ from ec2t_tf.methods.base import (
     Assignment,
     Quantised,
     State,
+    Tensor,
     TernaryMethod,
     int8_levels,
+    ratio,
     straight_through,
     ternary,
+    wide,
 )
 from ec2t_tf.methods.checks import require_one_of, require_positive
 
@@ -61,43 +64,43 @@ class TWN(TernaryMethod):
     def build(self, add_weight: AddWeight) -> State:
         return {}
 
-    def initialise(self, latent: tf.Tensor, state: State) -> None:
+    def initialise(self, latent: Tensor, state: State) -> None:
         """Nothing: all follows from the weights."""
 
-    def _quantised(self, latent: tf.Tensor) -> Quantised:
-        magnitudes = tf.abs(latent)
-        each = self.per_channel and latent.shape.rank > 2
+    def _quantised(self, latent: Tensor) -> Quantised:
+        magnitudes = ops.abs(latent)
+        each = self.per_channel and len(latent.shape) > 2
         # (channels, weights per channel), or one row for the whole layer
-        rows = tf.transpose(tf.reshape(magnitudes, [-1, latent.shape[-1] if each else 1]))
+        rows = ops.transpose(ops.reshape(magnitudes, [-1, latent.shape[-1] if each else 1]))
         if self.threshold == "exact":
             smallest_kept = _exact(rows)
-            kept_rows, kept = rows >= smallest_kept, magnitudes >= tf.squeeze(smallest_kept, 1)
+            kept_rows, kept = rows >= smallest_kept, magnitudes >= ops.squeeze(smallest_kept, 1)
         else:
-            reduce = tf.reduce_mean if self.threshold == "mean" else tf.reduce_max
+            reduce = ops.mean if self.threshold == "mean" else ops.max
             factor = FACTORS[self.threshold] if self.factor is None else self.factor
             delta = factor * reduce(rows, axis=1, keepdims=True)
-            kept_rows, kept = rows > delta, magnitudes > tf.squeeze(delta, 1)
-        total = tf.reduce_sum(tf.where(kept_rows, rows, 0.0), axis=1)
-        count = tf.reduce_sum(tf.cast(kept_rows, tf.float32), axis=1)
-        alpha = tf.maximum(tf.math.divide_no_nan(total, count), SMALLEST_CENTROID)
+            kept_rows, kept = rows > delta, magnitudes > ops.squeeze(delta, 1)
+        total = ops.sum(ops.where(kept_rows, rows, 0.0), axis=1)
+        count = ops.sum(ops.cast(kept_rows, "float32"), axis=1)
+        alpha = ops.maximum(ratio(total, count), SMALLEST_CENTROID)
         alpha = alpha if each else alpha[0]
-        negative = tf.logical_and(kept, latent < 0.0)
-        positive = tf.logical_and(kept, latent > 0.0)
+        negative = ops.logical_and(kept, latent < 0.0)
+        positive = ops.logical_and(kept, latent > 0.0)
         return ternary(negative, positive, int8_levels(alpha, alpha))
 
     def quantise(
-        self, latent: tf.Tensor, state: State, *, relative_size: float, training: bool
-    ) -> tf.Tensor:
-        return straight_through(self._quantised(tf.stop_gradient(latent)).weights, latent)
+        self, latent: Tensor, state: State, *, relative_size: float, training: bool
+    ) -> Tensor:
+        return straight_through(self._quantised(ops.stop_gradient(latent)).weights, latent)
 
-    def assign(self, latent: tf.Tensor, state: State, *, relative_size: float) -> Assignment:
-        return self._quantised(tf.convert_to_tensor(latent)).assignment
+    def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
+        return self._quantised(ops.convert_to_tensor(latent)).assignment
 
 
-def _exact(rows: tf.Tensor) -> tf.Tensor:
+def _exact(rows: Tensor) -> Tensor:
     """Smallest magnitude to keep for the best L2 fit of a row: (rows, weights) -> (rows, 1)."""
-    ordered = tf.sort(rows, direction="DESCENDING")
-    sums = tf.cumsum(tf.cast(ordered, tf.float64), axis=1)
-    counts = tf.range(1, rows.shape[1] + 1, dtype=tf.float64)
-    best = tf.argmax(tf.square(sums) / counts, axis=1)
-    return tf.gather(ordered, best[:, None], batch_dims=1)
+    ordered = ops.flip(ops.sort(rows, axis=1), axis=1)
+    sums = ops.cumsum(ops.cast(ordered, wide()), axis=1)
+    counts = ops.arange(1, rows.shape[1] + 1, dtype=wide())
+    best = ops.argmax(ops.square(sums) / counts, axis=1)
+    return ops.take_along_axis(ordered, best[:, None], axis=1)

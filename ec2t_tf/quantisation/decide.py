@@ -1,0 +1,101 @@
+"""Which layer of a Keras 3 model gets which treatment, by a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+
+from ec2t_tf.policy import ApplyReport, Decision, Policy, Rule, Treatment
+from ec2t_tf.quantisation.graph import Graph
+from ec2t_tf.quantisation.kinds import DEPTHWISE, KERNELS, has_rule, kind_of
+
+Layer = keras.layers.Layer
+
+
+def decide(
+    graph: Graph, policy: Policy, origin: Mapping[str, Layer], *, prune_int8: bool = False
+) -> ApplyReport:
+    """Treatments of all layers that have weights or no int8 rule.
+
+    Args:
+      graph: what is going to be trained (after `split`).
+      origin: layer name -> the layer of the user's model that it computes (a part of).
+      prune_int8: layers with a kernel that the defaults keep int8 are pruned as well.
+    """
+    return _Deciding(graph, policy, origin, prune_int8).report()
+
+
+class _Deciding:
+    def __init__(
+        self, graph: Graph, policy: Policy, origin: Mapping[str, Layer], prune_int8: bool
+    ) -> None:
+        self._graph, self._policy, self._origin = graph, policy, origin
+        self._careful = Treatment.PRUNE if prune_int8 else Treatment.INT8
+        kernels = [c.name for c in graph.calls if c.is_layer and kind_of(c.operation) in KERNELS]
+        self._ends = {kernels[-1]: "last", kernels[0]: "first"} if kernels else {}
+        self._used: set[Rule] = set()
+        self._float: set[str] = set()
+
+    def report(self) -> ApplyReport:
+        decisions: dict[str, Decision] = {}
+        for call in self._graph.calls:
+            if call.name in decisions:
+                continue
+            kind = kind_of(call.operation)
+            if not call.is_layer:
+                if not has_rule(kind):
+                    decisions[call.name] = self._no_rule(call.name, kind, None)
+                continue
+            if not call.operation.weights and has_rule(kind):
+                continue
+            makers = [self._graph.calls[v.maker].name for v in call.inputs if v.maker >= 0]
+            decision = self._decide(call.operation, makers)
+            decisions[call.name] = decision
+            if decision.treatment == Treatment.FLOAT:
+                self._float.add(call.name)
+        unused = tuple(str(rule) for rule in self._policy.rules if rule not in self._used)
+        return ApplyReport(tuple(decisions.values()), unused_rules=unused)
+
+    def _rule_for(self, layer: Layer) -> Rule | None:
+        for rule in self._policy.rules:
+            if rule.matches(layer, self._origin.get(layer.name, layer)):
+                self._used.add(rule)
+                return rule
+        return None
+
+    def _no_rule(self, name: str, kind: str, rule: Rule | None) -> Decision:
+        if rule is not None and rule.treatment == Treatment.FLOAT:
+            return Decision(name, kind, Treatment.FLOAT, f"rule: {rule}", by_rule=True)
+        reason = (
+            f"no int8 rule for this {kind}; it stays float. Advice: replace it, or accept a float "
+            "part in the exported file"
+        )
+        return Decision(name, kind, Treatment.FLOAT, reason, True, by_rule=rule is not None)
+
+    def _decide(self, layer: Layer, makers: list[str]) -> Decision:
+        kind, rule = kind_of(layer), self._rule_for(layer)
+
+        def decision(treatment: Treatment, reason: str, refused: bool = False) -> Decision:
+            return Decision(
+                layer.name, type(layer).__name__, treatment, reason, refused, rule is not None
+            )
+
+        if not has_rule(kind):
+            return self._no_rule(layer.name, type(layer).__name__, rule)
+        if kind == "BatchNormalization":
+            before = [name for name in makers if name in self._float]
+            if before:
+                return decision(Treatment.FLOAT, f"after '{before[0]}', which stays float")
+            return decision(Treatment.INT8, "folded into the scale of the layer before it")
+        if kind not in KERNELS:
+            wanted = Treatment.INT8 if rule is None else rule.treatment
+            treatment = Treatment.FLOAT if wanted == Treatment.FLOAT else Treatment.INT8
+            return decision(treatment, "no kernel" if rule is None else f"rule: {rule}")
+        if rule is not None:
+            return decision(rule.treatment, f"rule: {rule}")
+        if layer.name in self._ends:
+            return decision(self._careful, f"{self._ends[layer.name]} layer with weights")
+        if kind in DEPTHWISE:
+            return decision(self._careful, "depthwise: few weights, sensitive")
+        return decision(Treatment.TERNARY, "default")

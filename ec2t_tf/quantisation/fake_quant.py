@@ -1,0 +1,106 @@
+"""int8 activations in training: the range is learnt, the values are rounded to 256 codes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from ec2t_tf.quantisation.registered import registered
+
+Tensor = Any
+# State that a forward pass writes: never trained (on JAX it would be lost), never in half precision.
+STATE: dict[str, Any] = {"trainable": False, "dtype": "float32", "autocast": False}
+# Share of the old range that a batch keeps.
+RANGE_DECAY = 0.99
+Kind = Literal["moving", "widest", "fixed"]
+
+
+@registered
+class FakeQuant(keras.layers.Layer):
+    """Values as int8 codes stand for them, with the gradient of the identity inside the range.
+
+    The range always contains 0, which is a code of its own. It starts as that of the first batch of
+    training; before any, values pass as they are. A batch with NaN or infinity does not change it.
+
+    Args:
+      kind: "moving": the range moves by 1 % of the way to that of each batch; "widest": it covers
+        all batches (for a network's inputs); "fixed": `limits`, which the operator prescribes.
+      limits: (smallest, largest) of a fixed range.
+
+    Attributes:
+      smallest, largest: the range, float32 variables of shape ().
+    """
+
+    def __init__(
+        self,
+        kind: Kind = "moving",
+        limits: tuple[float, float] | None = None,
+        **options: Any,
+    ) -> None:
+        # Ranges and roundings are decided in float32; values come and go in their own dtype.
+        super().__init__(**{**options, "dtype": "float32", "autocast": False})
+        self.kind: Kind = kind
+        self.fixed = None if limits is None else (float(limits[0]), float(limits[1]))
+        self.supports_masking = True
+
+    def build(self, _: Any) -> None:
+        low, high = self.fixed or (0.0, 0.0)
+        constant = keras.initializers.Constant
+        self.smallest = self.add_weight((), constant(low), name="smallest", **STATE)
+        self.largest = self.add_weight((), constant(high), name="largest", **STATE)
+
+    def call(self, inputs: Tensor, learn: bool = True, training: bool | None = None) -> Tensor:
+        """`learn=False` rounds with the range that another call of this layer learns."""
+        low, high = self.smallest.value, self.largest.value
+        learning = bool(training) and learn and self.kind != "fixed"
+        if learning:
+            low, high = self._updated(low, high, ops.cast(ops.stop_gradient(inputs), "float32"))
+            self.smallest.assign(low)
+            self.largest.assign(high)
+        # An empty range has no scale.
+        rounded = keras.quantizers.fake_quant_with_min_max_vars(
+            inputs, low, ops.maximum(high, low + 1e-8)
+        )
+        return rounded if learning else ops.where(high > low, rounded, inputs)
+
+    def _updated(self, low: Tensor, high: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+        least = ops.minimum(ops.min(batch), 0.0)
+        most = ops.maximum(ops.max(batch), 0.0)
+        if self.kind == "widest":
+            new_low, new_high = ops.minimum(low, least), ops.maximum(high, most)
+        else:
+            unknown = ops.equal(low, high)
+            new_low = ops.where(unknown, least, low + (least - low) * (1 - RANGE_DECAY))
+            new_high = ops.where(unknown, most, high + (most - high) * (1 - RANGE_DECAY))
+        finite = ops.logical_and(ops.isfinite(least), ops.isfinite(most))
+        return ops.where(finite, new_low, low), ops.where(finite, new_high, high)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """(smallest, largest) as they are now, on the grid of the codes: 0 is a code exactly.
+
+        Raises:
+          ValueError: no batch of training has been seen.
+        """
+        low = np.float32(ops.convert_to_numpy(self.smallest.value))
+        high = np.float32(ops.convert_to_numpy(self.largest.value))
+        if not low < high:
+            raise ValueError(
+                f"The range of '{self.name}' must be known. Received: a model that has seen no "
+                "batch of training. Train it first, or call model(batch, training=True)."
+            )
+        scale = (high - low) / np.float32(255)
+        zero_point = np.round(np.float32(0) - low / scale)
+        return float(-zero_point * scale), float((np.float32(255) - zero_point) * scale)
+
+    def compute_output_spec(self, inputs: Any, *args: Any, **options: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "kind": self.kind, "limits": self.fixed}

@@ -1,0 +1,86 @@
+"""Where values are rounded: the operators of an int8 file, and what each of them absorbs.
+
+Between a layer and what its operator absorbs nothing is rounded: convolution, batch normalisation
+and ReLU are one operator. What only ends in a concatenation is rounded with the range of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ec2t_tf.quantisation.graph import Call, Graph, Value
+from ec2t_tf.quantisation.kinds import (
+    FIXED_RANGE,
+    KERNELS,
+    MOVING,
+    OWN_RANGE,
+    SAME_RANGE,
+    activation_name,
+    has_rule,
+    kind_of,
+)
+
+
+class Fusion:
+    """What happens to the output of each call of a graph.
+
+    Args:
+      graph: in which every activation that no operator computes is a layer of its own.
+      float_layers: names of the layers that stay float; they end every fusion.
+    """
+
+    def __init__(self, graph: Graph, float_layers: Collection[str] = ()) -> None:
+        self._users = graph.consumers()
+        self._float = set(float_layers)
+
+    def is_float(self, call: Call) -> bool:
+        """Whether it computes in float: by policy, or because nothing is known about it."""
+        return call.name in self._float or not has_rule(kind_of(call.operation))
+
+    def range_of(self, call: Call) -> str:
+        """"own", "fixed", "same" (as its input, rounded again), "moved" (as its input) or "none".
+
+        "none" is what a later operator absorbs, or float.
+        """
+        kind = kind_of(call.operation)
+        if self.is_float(call):
+            return "none"
+        if kind in FIXED_RANGE:
+            return "fixed"
+        if kind in MOVING:
+            return "moved"
+        if kind in SAME_RANGE:
+            return "same"
+        return "none" if self._is_absorbed(call, kind) else "own"
+
+    def _is_absorbed(self, call: Call, kind: str) -> bool:
+        results = call.results
+        if kind in KERNELS:
+            activation = activation_name(call.operation)
+            if activation == "linear" and self._only_before(results, "BatchNormalization", "ReLU"):
+                return True
+        elif kind in ("BatchNormalization", "Add") and self._only_before(results, "ReLU"):
+            return True
+        return kind in OWN_RANGE and self._only_concatenated(results)
+
+    def _only_before(self, results: list[Value], *kinds: str) -> bool:
+        """Whether each value has one use, by an operation of one of these kinds."""
+        for value in results:
+            users = self._users.get(value, [])
+            if len(users) != 1 or users[0] is None or self.is_float(users[0]):
+                return False
+            if kind_of(users[0].operation) not in kinds:
+                return False
+        return True
+
+    def _only_concatenated(self, results: list[Value]) -> bool:
+        """Whether all values only end in a concatenation; they may be moved on the way there."""
+        for value in results:
+            users = self._users.get(value, [])
+            if len(users) != 1 or users[0] is None or self.is_float(users[0]):
+                return False
+            kind = kind_of(users[0].operation)
+            moved = kind in MOVING and self._only_concatenated(users[0].results)
+            if kind != "Concatenate" and not moved:
+                return False
+        return True

@@ -1,0 +1,220 @@
+"""Reading the graph of a Keras 3 model as data, nested models opened, and running it anew.
+
+Only public Keras is used: `clone_model` hands every call of the graph to a function. The user's
+layers are not called, so that they keep the one node that they have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """A tensor of the graph: output `index` of call number `maker`; -1 makes the inputs."""
+
+    maker: int
+    index: int
+    shape: tuple[int | None, ...] = dataclasses.field(compare=False)
+    dtype: str = dataclasses.field(compare=False)
+
+    @property
+    def is_float(self) -> bool:
+        return "float" in self.dtype
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a layer, or of an operation of `keras.ops`.
+
+    Attributes:
+      number: its position in the graph, which is the order of execution.
+      operation: the user's layer or operation.
+      name: of the layer in the opened graph: the user's, or that of a nested model in front.
+      args, kwargs: structures with `Value` in place of tensors.
+      outputs: the structure of what it returns, likewise.
+      frozen: it, or a model around it, was called with `training=False`.
+    """
+
+    number: int
+    operation: keras.Operation
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+    frozen: bool
+
+    @property
+    def inputs(self) -> list[Value]:
+        return list(_values((self.args, self.kwargs)))
+
+    @property
+    def results(self) -> list[Value]:
+        return list(_values(self.outputs))
+
+    @property
+    def is_layer(self) -> bool:
+        return isinstance(self.operation, keras.layers.Layer)
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """All calls in the order in which they run.
+
+    `inputs` and `outputs` have the structure of the model's, with `Value` in place of tensors;
+    `input_names` are those of the inputs one after the other.
+    """
+
+    name: str
+    inputs: Any
+    input_names: tuple[str, ...]
+    calls: tuple[Call, ...]
+    outputs: Any
+
+    def consumers(self) -> dict[Value, list[Call | None]]:
+        """Who uses each value, one entry a use; None stands for the model's output."""
+        found: dict[Value, list[Call | None]] = {}
+        for call in self.calls:
+            for value in call.inputs:
+                found.setdefault(value, []).append(call)
+        for value in _values(self.outputs):
+            found.setdefault(value, []).append(None)
+        return found
+
+    def run(self, inputs: Any, compute: Callable[[Call, tuple, dict], Any]) -> Any:
+        """The outputs for these inputs; `compute` gives what a call returns for its arguments."""
+        made = dict(zip(_values(self.inputs), keras.tree.flatten(inputs), strict=True))
+
+        def filled(structure: Any) -> Any:
+            return keras.tree.map_structure(
+                lambda x: made[x] if isinstance(x, Value) else x, structure
+            )
+
+        for call in self.calls:
+            results = compute(call, filled(call.args), filled(call.kwargs))
+            made.update(zip(call.results, keras.tree.flatten(results), strict=True))
+        return filled(self.outputs)
+
+
+def _values(structure: Any) -> Iterator[Value]:
+    return (x for x in keras.tree.flatten(structure) if isinstance(x, Value))
+
+
+class _Recorded(keras.Operation):
+    """Stands for an operation of the user's in a graph that is only read."""
+
+    def __init__(self, operation: keras.Operation) -> None:
+        super().__init__()
+        self.operation = operation
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("A recorded graph is not computed.")
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        return self.operation.compute_output_spec(*args, **kwargs)
+
+
+def functional(model: keras.Model) -> keras.Model:
+    """The model's graph as a functional model that is not compiled; layers are shared with it."""
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs, model.outputs, name=model.name)
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+def read(model: keras.Model) -> Graph:
+    """The graph of a built Sequential or functional model, with nested models opened."""
+    return _Reader(model).graph
+
+
+class _Reader:
+    def __init__(self, model: keras.Model) -> None:
+        self.calls: list[Call] = []
+        self.names = {layer.name for layer in model.layers if not isinstance(layer, keras.Model)}
+        self.given_names: dict[int, str] = {}
+        source = functional(model)
+        self.inputs = keras.tree.map_structure(lambda x: x, source.input)
+        flat = keras.tree.flatten(source.input)
+        values = [
+            Value(-1, i, tuple(x.shape), keras.backend.standardize_dtype(x.dtype))
+            for i, x in enumerate(flat)
+        ]
+        outputs = self.open(source, values, prefix="", frozen=False)
+        self.graph = Graph(
+            model.name,
+            keras.tree.pack_sequence_as(source.input, values),
+            tuple(x.name for x in flat),
+            tuple(self.calls),
+            outputs,
+        )
+
+    def open(self, model: keras.Model, given: list[Value], *, prefix: str, frozen: bool) -> Any:
+        """Append the calls of `model` on these inputs; what it returns."""
+        made: dict[int, Value] = {}
+        alive: list[Any] = []  # so that ids stay unique
+
+        def there(structure: Any) -> Any:
+            return keras.tree.map_structure(
+                lambda x: made[id(x)] if keras.utils.is_keras_tensor(x) else x, structure
+            )
+
+        def record(operation: Any, *args: Any, **kwargs: Any) -> Any:
+            outputs = _Recorded(operation)(*args, **kwargs)
+            alive.append((args, kwargs, outputs))
+            results = keras.tree.flatten(outputs)
+            is_frozen = frozen or kwargs.get("training") is False
+            if isinstance(operation, keras.Model):
+                inner = self.open(
+                    functional(operation),
+                    list(_values(there((args, kwargs)))),
+                    prefix=operation.name,
+                    frozen=is_frozen,
+                )
+                made.update(
+                    (id(x), value) for x, value in zip(results, _values(inner), strict=True)
+                )
+                return outputs
+            number = len(self.calls)
+            values = [
+                Value(number, i, tuple(x.shape), keras.backend.standardize_dtype(x.dtype))
+                for i, x in enumerate(results)
+            ]
+            call = Call(
+                number,
+                operation,
+                self.name_of(operation, prefix),
+                there(args),
+                there(kwargs),
+                keras.tree.pack_sequence_as(outputs, values),
+                is_frozen,
+            )
+            self.calls.append(call)
+            made.update((id(x), value) for x, value in zip(results, values, strict=True))
+            return outputs
+
+        inputs = [
+            keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in keras.tree.flatten(model.input)
+        ]
+        made.update((id(x), value) for x, value in zip(inputs, given, strict=True))
+        copy = keras.models.clone_model(
+            model,
+            input_tensors=keras.tree.pack_sequence_as(model.input, inputs),
+            clone_function=lambda layer: layer,
+            call_function=record,
+        )
+        return there(copy.output)
+
+    def name_of(self, operation: Any, prefix: str) -> str:
+        """The user's name, but for a layer of a nested model whose name another layer has."""
+        if id(operation) not in self.given_names:
+            name = operation.name
+            if prefix and name in self.names:
+                name = f"{prefix}_{name}"
+                while name in self.names:
+                    name += "_"
+            self.names.add(name)
+            self.given_names[id(operation)] = name
+        return self.given_names[id(operation)]

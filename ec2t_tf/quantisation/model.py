@@ -1,0 +1,41 @@
+"""The model that `apply` returns for a Keras 3 model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from ec2t_tf.policy import ApplyReport
+from ec2t_tf.quantisation.quantised import connect
+from ec2t_tf.quantisation.registered import registered
+
+
+@registered
+class TernaryModel(keras.Model):
+    """A functional Keras 3 model for quantize-aware training; use it as any other.
+
+    Attributes:
+      ec2t_report: the `ApplyReport` of `apply`; saved with the model.
+    """
+
+    ec2t_report: ApplyReport | None = None
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **options: Any) -> None:
+        super().__init__(inputs, outputs, name=name, **options)
+        connect(self)
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        if self.ec2t_report is not None:
+            config["ec2t_report"] = self.ec2t_report.get_config()
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> TernaryModel:
+        config = dict(config)
+        report = config.pop("ec2t_report", None)
+        model = super().from_config(config, custom_objects)
+        if report is not None:
+            model.ec2t_report = ApplyReport.from_config(report)
+        return model

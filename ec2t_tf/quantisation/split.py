@@ -1,0 +1,164 @@
+"""An equal model in which each layer is one operator of an int8 file.
+
+| in the model                                  | instead                                   |
+|-----------------------------------------------|-------------------------------------------|
+| a model inside the model                      | its layers                                |
+| an activation inside a layer that none fuses  | a layer of its own, `<name>_<activation>` |
+| SeparableConv1D, SeparableConv2D              | `<name>_depthwise`, then `<name>`         |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from ec2t_tf.quantisation.graph import Call, Graph, read
+from ec2t_tf.quantisation.kinds import FUSED, KERNELS, SEPARABLE, activation_name, kind_of
+
+
+def split(model: keras.Model) -> tuple[keras.Model, dict[str, keras.layers.Layer]]:
+    """A functional copy of a built model, weights included, and its layers' origins.
+
+    The origin of a layer, by its name, is the layer of `model` that it computes (a part of).
+    """
+    splitting = _Splitting(read(model))
+    copy = splitting.run()
+    return copy, splitting.origin
+
+
+class _Splitting:
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._parts: dict[str, list[Any]] = {}
+        self._names = {call.name for call in graph.calls} | set(graph.input_names)
+        self.origin: dict[str, keras.layers.Layer] = {}
+
+    def run(self) -> keras.Model:
+        inputs = inputs_like(self._graph)
+        outputs = self._graph.run(inputs, self._compute)
+        copy = keras.Model(inputs, outputs, name=self._graph.name)
+        done: set[int] = set()
+        for call in self._graph.calls:
+            if call.is_layer and id(call.operation) not in done:
+                done.add(id(call.operation))
+                self._copy_weights(call)
+        return copy
+
+    def _compute(self, call: Call, args: tuple, kwargs: dict) -> Any:
+        if call.name not in self._parts:
+            self._parts[call.name] = self._make(call)
+        first, *rest = self._parts[call.name]
+        if call.frozen and kind_of(call.operation) == "BatchNormalization":
+            kwargs = {**kwargs, "training": False}
+        outputs = first(*args, **kwargs)
+        for part in rest:
+            outputs = part(outputs)
+        return outputs
+
+    def _make(self, call: Call) -> list[Any]:
+        layer = call.operation
+        if not call.is_layer:
+            return [copy_operation(layer)]
+        kind, activation = kind_of(layer), activation_name(layer)
+        if kind in SEPARABLE:
+            parts = self._separable(call)
+        elif kind not in KERNELS or activation in FUSED:
+            parts = [copy_layer(layer, call.name)]
+        else:
+            parts = [copy_layer(layer, call.name, activation=None)]
+        if kind in (*KERNELS, *SEPARABLE) and activation not in FUSED:
+            parts.append(self._activation(call, activation))
+        self.origin.update({part.name: layer for part in parts})
+        return parts
+
+    def _activation(self, call: Call, activation: str) -> keras.layers.Layer:
+        name = self._unique(f"{call.name}_{activation or 'activation'}")
+        return keras.layers.Activation(
+            call.operation.activation, name=name, dtype=call.operation.dtype_policy
+        )
+
+    def _unique(self, name: str) -> str:
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return name
+
+    def _separable(self, call: Call) -> list[Any]:
+        layer: Any = call.operation
+        one = kind_of(layer) == "SeparableConv1D"
+        config = layer.get_config()
+        shared = {"dtype": layer.dtype_policy, "data_format": layer.data_format}
+        depthwise = (keras.layers.DepthwiseConv1D if one else keras.layers.DepthwiseConv2D)(
+            layer.kernel_size,
+            strides=layer.strides,
+            padding=layer.padding,
+            dilation_rate=layer.dilation_rate,
+            depth_multiplier=layer.depth_multiplier,
+            use_bias=False,
+            depthwise_regularizer=config["depthwise_regularizer"],
+            depthwise_constraint=config["depthwise_constraint"],
+            trainable=layer.trainable,
+            name=self._unique(f"{call.name}_depthwise"),
+            **shared,
+        )
+        activation = activation_name(layer)
+        pointwise = (keras.layers.Conv1D if one else keras.layers.Conv2D)(
+            layer.filters,
+            1,
+            use_bias=layer.use_bias,
+            activation=activation if activation in FUSED else None,
+            kernel_regularizer=config["pointwise_regularizer"],
+            bias_regularizer=config["bias_regularizer"],
+            kernel_constraint=config["pointwise_constraint"],
+            bias_constraint=config["bias_constraint"],
+            trainable=layer.trainable,
+            name=call.name,
+            **shared,
+        )
+        return [depthwise, pointwise]
+
+    def _copy_weights(self, call: Call) -> None:
+        parts = [part for part in self._parts[call.name] if part.weights]
+        weights = call.operation.get_weights()
+        if not weights:
+            return
+        if len(parts) == 2:
+            parts[0].set_weights(weights[:1])
+            weights = weights[1:]
+        parts[-1].set_weights(weights)
+
+
+def inputs_like(graph: Graph) -> Any:
+    """New inputs of a model with the structure of the graph's."""
+    values = keras.tree.flatten(graph.inputs)
+    inputs = [
+        keras.Input(batch_shape=value.shape, dtype=value.dtype, name=name)
+        for value, name in zip(values, graph.input_names, strict=True)
+    ]
+    return keras.tree.pack_sequence_as(graph.inputs, inputs)
+
+
+def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.layers.Layer:
+    """A new layer with the same settings but for `changes`; it has no weights yet.
+
+    Raises:
+      TypeError: the class cannot be made from its own config.
+    """
+    config = {**layer.get_config(), "name": name, **changes}
+    try:
+        return type(layer).from_config(config)
+    except Exception as error:
+        raise TypeError(
+            f"Layers must be rebuildable from their config. Received: '{layer.name}', a "
+            f"{type(layer).__name__}, for which {type(layer).__name__}.from_config(get_config()) "
+            f"says: {error}. Write its get_config."
+        ) from error
+
+
+def copy_operation(operation: keras.Operation) -> keras.Operation:
+    """An operation of keras.ops for another graph; itself where it has no config."""
+    try:
+        return type(operation).from_config(operation.get_config())
+    except Exception:
+        return operation
