@@ -5,14 +5,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
-
-import tf_keras
-from tf_keras import layers
-
-from ec2t_tf import scheme
 
 
 class Treatment(str, enum.Enum):
@@ -36,13 +33,13 @@ class Rule:
       treatment: "ternary", "prune", "int8" or "float".
       name: regular expression that the whole layer name must match.
       kind: class name of the layer, e.g. "Dense", as in the user's model.
-      predicate: function of the layer (tf_keras) of the user's model; not in JSON.
+      predicate: function of the layer of the user's model; not in JSON.
     """
 
     treatment: Treatment
     name: str | None = None
     kind: str | None = None
-    predicate: Callable[[layers.Layer], bool] | None = None
+    predicate: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
         treatments = [treatment.value for treatment in Treatment]
@@ -63,7 +60,7 @@ class Rule:
                 f"which is none: {error}."
             ) from error
 
-    def matches(self, layer: layers.Layer, origin: layers.Layer) -> bool:
+    def matches(self, layer: Any, origin: Any) -> bool:
         """Whether the rule is about `layer`, which computes (a part of) the user's `origin`."""
         both = (layer, origin)
         if self.name is not None and not any(re.fullmatch(self.name, x.name) for x in both):
@@ -174,6 +171,33 @@ class Policy:
                 raise TypeError(f"Policy requires ec2t_tf.Rule objects. Received: {rule!r}.")
 
     @classmethod
+    def of(cls, policy: Any) -> Policy:
+        """The `Policy` that `apply` was given: one, `{"layer name": "treatment"}`, a path or None.
+
+        Raises:
+          ValueError: an unknown treatment, or a file that is no policy.
+          TypeError: none of these.
+        """
+        if policy is None:
+            return cls()
+        if isinstance(policy, Policy):
+            return policy
+        if isinstance(policy, Mapping):
+            return cls(Rule(treatment, name=re.escape(name)) for name, treatment in policy.items())
+        if isinstance(policy, str | os.PathLike):
+            try:
+                return cls.from_json(Path(policy).read_text())
+            except OSError as error:
+                raise ValueError(
+                    "A policy given as text must be the path of a JSON file. "
+                    f"Received: policy={os.fspath(policy)!r}, which cannot be read: {error}."
+                ) from error
+        raise TypeError(
+            'policy must be a Policy, {"layer name": "ternary"}, the path of a JSON file, or None. '
+            f"Received: {policy!r}."
+        )
+
+    @classmethod
     def from_json(cls, text: str) -> Policy:
         """Reads `{"rules": [{"treatment": "int8", "name": "...", "kind": "..."}, ...]}`.
 
@@ -207,46 +231,6 @@ class Policy:
             entries.append({"treatment": rule.treatment.value, **rule._conditions()})
         return json.dumps({"rules": entries}, indent=2)
 
-    def decide(
-        self,
-        model: tf_keras.Model,
-        origin: Mapping[str, layers.Layer] | None = None,
-        *,
-        prune_int8: bool = False,
-    ) -> ApplyReport:
-        """Treatments of all layers of a built model that have weights or no rule in tfmot.
-
-        Args:
-          model: what is going to be trained.
-          origin: layer name -> the layer of the user's model that it computes (a part of).
-          prune_int8: layers with a kernel that the defaults keep int8 are pruned as well.
-        """
-        origin = origin or {}
-        careful = Treatment.PRUNE if prune_int8 else Treatment.INT8
-        kernels = [
-            layer
-            for layer in model.layers
-            if has_kernel(layer) and has_kernel(origin.get(layer.name, layer))
-        ]
-        ends = {kernels[-1].name: "last", kernels[0].name: "first"} if kernels else {}
-        used: set[Rule] = set()
-        decisions: list[Decision] = []
-        for layer in model.layers:
-            if not layer.weights and scheme.has_int8_rule(layer):
-                continue
-            if isinstance(layer, layers.InputLayer):
-                continue
-            source = origin.get(layer.name, layer)
-            rule = next((rule for rule in self.rules if rule.matches(layer, source)), None)
-            is_end = (layer in kernels and ends.get(layer.name)) or None
-            if rule is not None and layer in kernels:
-                used.add(rule)
-            left_float = {d.layer for d in decisions if d.treatment == Treatment.FLOAT}
-            kernel = layer in kernels
-            decisions.append(_decide(layer, source, is_end, rule, kernel, left_float, careful))
-        unused = tuple(str(rule) for rule in self.rules if rule not in used)
-        return ApplyReport(tuple(decisions), unused_rules=unused)
-
 
 def _rule_from_json(entry: Any) -> Rule:
     keys = {"treatment", "name", "kind"}
@@ -258,53 +242,3 @@ def _rule_from_json(entry: Any) -> Rule:
     if not all(isinstance(value, str) for value in entry.values()):
         raise ValueError(f"The values of a rule must be text. Received: {json.dumps(entry)[:80]}.")
     return Rule(**entry)
-
-
-def _decide(
-    layer: layers.Layer,
-    origin: layers.Layer,
-    end: str | None,
-    rule: Rule | None,
-    kernel: bool,
-    left_float: set[str],
-    careful: Treatment,
-) -> Decision:
-    kind = type(layer).__name__
-
-    def decision(treatment: Treatment, reason: str, refused: bool = False) -> Decision:
-        return Decision(layer.name, kind, treatment, reason, refused, by_rule=rule is not None)
-
-    if not scheme.has_int8_rule(layer):
-        if rule is not None and rule.treatment == Treatment.FLOAT:
-            return decision(Treatment.FLOAT, f"rule: {rule}")
-        reason = (
-            f"tfmot has no rule for this {kind} layer; it stays float. Advice: replace it, or "
-            f"accept a float part in the exported file"
-        )
-        return decision(Treatment.FLOAT, reason, refused=True)
-    if isinstance(layer, layers.BatchNormalization):
-        before = layer.inbound_nodes[0].keras_inputs[0]._keras_history.layer.name
-        if before in left_float:
-            return decision(Treatment.FLOAT, f"after '{before}', which stays float")
-        return decision(Treatment.INT8, "folded into the scale of the layer before it")
-    if not kernel:
-        return decision(Treatment.INT8, f"computes a part of '{origin.name}'")
-    if rule is not None:
-        wanted, reason = rule.treatment, f"rule: {rule}"
-    elif end:
-        wanted, reason = careful, f"{end} layer with weights"
-    elif isinstance(layer, layers.DepthwiseConv2D):
-        wanted, reason = careful, "depthwise: few weights, sensitive"
-    else:
-        wanted, reason = Treatment.TERNARY, "default"
-    if wanted in (Treatment.TERNARY, Treatment.PRUNE) and type(layer) not in scheme.TERNARY_KERNELS:
-        reason = f"no ternary rule for a {kind} layer ({reason})"
-        return decision(Treatment.INT8, reason, refused=True)
-    return decision(wanted, reason)
-
-
-def has_kernel(layer: layers.Layer) -> bool:
-    """Whether the layer multiplies its input with weights: a matrix or a larger tensor."""
-    if isinstance(layer, layers.PReLU):
-        return False
-    return any(len(weight.shape) >= 2 for weight in layer.weights)

@@ -178,7 +178,8 @@ class StepCounter:
 
             return weights * 1.0, gradient
 
-        return pass_on(weights, ops.convert_to_tensor(state[StepCounter.CLOCK]))
+        # Times 1: TensorFlow wants no variable in a custom gradient.
+        return pass_on(weights, ops.convert_to_tensor(state[StepCounter.CLOCK]) * 1.0)
 
 
 def scheduled(schedule: Schedule, steps: Tensor, held: Any) -> Tensor:

@@ -11,8 +11,9 @@ import tf_keras
 from tf_keras import layers
 
 from ec2t_tf import scheme
-from ec2t_tf.policy import Treatment, has_kernel
+from ec2t_tf.policy import Treatment
 from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.tfmot.decide import has_kernel
 
 
 @dataclasses.dataclass(frozen=True)

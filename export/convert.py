@@ -85,7 +85,8 @@ def to_tflite(
         from ec2t_tf.quantize_config import ternary_layers
     if not isinstance(model, tf_keras.Model) or not model.built:
         raise ValueError(
-            f"to_tflite requires a built tf_keras model. Received: {type(model).__name__}."
+            f"to_tflite requires a built tf_keras model. Received: {type(model).__name__}. For the "
+            "file of a Keras 3 model give ec2t_tf.keras_compat.to_tf_keras(model) to apply."
         )
     _require_finite_variables(model)
     trained_ranges = scheme.is_quantised(model)

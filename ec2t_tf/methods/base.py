@@ -167,7 +167,8 @@ def hold_within(values: Tensor, limit: float | Tensor) -> Tensor:
 
         return values * 1.0, gradient
 
-    return held(values, ops.convert_to_tensor(limit, "float32"))
+    # Times 1: TensorFlow wants no variable in a custom gradient.
+    return held(values * 1.0, ops.convert_to_tensor(limit, "float32"))
 
 
 def wide() -> str:
@@ -256,8 +257,9 @@ def int8_levels(w_n: Tensor, w_p: Tensor, *, largest_code: int = INT8_LARGEST_CO
     training computes with the very values that the converter stores.
     """
     largest = ops.maximum(w_n, w_p) * np.float32(INT8_LARGEST_CODE / largest_code)
-    levels = ops.stack([-w_n, ops.zeros_like(w_n), w_p], axis=-1)
-    return stored_int8(levels, largest)
+    levels = ops.stack([-w_n, ops.zeros_like(w_n), w_p])
+    stored = stored_int8(levels, largest)
+    return ops.transpose(stored) if len(stored.shape) > 1 else stored
 
 
 def stored_int8(values: Tensor, largest: Tensor) -> Tensor:
@@ -265,7 +267,7 @@ def stored_int8(values: Tensor, largest: Tensor) -> Tensor:
 
     Args:
       values: float32.
-      largest: float32, positive: (), or (n,) for the n slices along the first axis of `values`.
+      largest: float32, positive: (), or (n,) for the n slices along the last axis of `values`.
     """
     return keras.quantizers.fake_quant_with_min_max_vars(
         ops.stop_gradient(values),
@@ -273,5 +275,5 @@ def stored_int8(values: Tensor, largest: Tensor) -> Tensor:
         largest,
         num_bits=8,
         narrow_range=True,
-        axis=0 if len(largest.shape) else None,
+        axis=-1 if len(largest.shape) else None,
     )

@@ -94,7 +94,7 @@ class ECP(EC2T):
         scale = largest / INT8_LARGEST_CODE
         codes = ops.where(kept, ops.round(latent / scale), 0.0)
         every_code = np.arange(-INT8_LARGEST_CODE, INT8_LARGEST_CODE + 1, dtype=np.float32)
-        levels = stored_int8(every_code * scale, largest)
+        levels = stored_int8(ops.convert_to_tensor(every_code) * scale, largest)
         return Quantised(ops.cast(codes, "int8"), levels, INT8_LARGEST_CODE).assignment
 
 

@@ -144,4 +144,4 @@ def _clamp_gradient(value: Tensor, limit: float) -> Tensor:
 
         return value * 1.0, gradient
 
-    return clamped(value)
+    return clamped(value * 1.0)

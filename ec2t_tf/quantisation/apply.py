@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-
 import keras
 import numpy as np
 
-from ec2t_tf.methods import plain
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import ApplyReport, Policy, Treatment
 from ec2t_tf.quantisation.convert import quantise
@@ -17,14 +13,74 @@ from ec2t_tf.quantisation.graph import read
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.split import split
+from ec2t_tf.treatments import methods_of, prunes_int8, require_treatable
 
 
-def prepare(
-    model: keras.Model, method: TernaryMethod, policy: Policy
-) -> tuple[keras.Model, ApplyReport, Mapping[str, TernaryMethod]]:
-    """A copy in which each layer is one operator, what happens to each layer, and the methods."""
+def quantised(
+    model: keras.Model, method: TernaryMethod, policy: Policy, *, strict: bool
+) -> tuple[TernaryModel, ApplyReport]:
+    """The model that trains, and what happened to each layer; see `ec2t_tf.apply`."""
     check(model)
-    late = methods_of.late_pruning(method)
     copy, origin = split(model)
-    report = decide(read(copy), policy, origin, prune_int8=late is not None)
-    return copy, report, {}
+    report = decide(read(copy), policy, origin, prune_int8=prunes_int8(method))
+    treated = methods_of(report, method)
+    require_treatable(report, strict=strict)
+    return quantise(copy, treated, untouched=report.of(Treatment.FLOAT)), report
+
+
+def check(model: keras.Model) -> None:
+    """Raise what `apply` says it raises about the model itself."""
+    name = type(model).__name__
+    is_functional = isinstance(model, keras.Sequential) or _is_functional(model)
+    if not is_functional:
+        raise TypeError(
+            "apply requires a Sequential or functional model, because it rewires the graph of "
+            f"layers. Received: the subclassed model {name}. Rebuild it with "
+            "keras.Model(inputs, outputs), where outputs = model.call(inputs)."
+        )
+    if not model.built or not model.inputs:
+        raise ValueError(
+            f"apply requires a built model. Received: '{model.name}', which is not. Call "
+            "model.build(input_shape) or start it with an Input layer."
+        )
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, Quantised):
+            raise ValueError(
+                f"apply requires a float model. Received: '{model.name}', in which apply has "
+                f"treated '{layer.name}' already. Apply to the float model, or to "
+                "ec2t_tf.strip(model)."
+            )
+        mode = getattr(layer, "quantization_mode", None)
+        if mode is not None:
+            raise ValueError(
+                f"apply requires a float model. Received: '{model.name}', in which "
+                f"model.quantize('{mode}') has quantised '{layer.name}'. Apply to the model before "
+                "that, and train."
+            )
+        policy = getattr(layer.dtype_policy, "variable_dtype", "float32")
+        if policy in ("float16", "bfloat16", "float64"):
+            raise ValueError(
+                "apply requires float32 weights, which small steps can add up in. Received: "
+                f"'{layer.name}' with the policy '{layer.dtype_policy.name}'. Build the model with "
+                "keras.config.set_dtype_policy('float32') or 'mixed_bfloat16'."
+            )
+    if not model.weights:
+        raise ValueError(
+            "apply requires a model with weights. "
+            f"Received: '{model.name}', in which no layer has any."
+        )
+    for weight in model.weights:
+        values = keras.ops.convert_to_numpy(weight)
+        if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"apply requires finite weights. Received: NaN or infinity in '{weight.path}'. "
+                "Train again from a good checkpoint."
+            )
+
+
+def _is_functional(model: keras.Model) -> bool:
+    """Whether the model knows its graph; a subclassed one has only a `call`."""
+    try:
+        return bool(model.inputs) and model.output is not None
+    except (AttributeError, ValueError):
+        return False

@@ -92,9 +92,9 @@ class _Conversion:
             limits = FIXED_RANGE[kind_of(call.operation)]
             rounding = FakeQuant("fixed", limits, name=self._unique(f"{call.name}_range"))
             x = rounding(x)
-        elif how == "same":
+        elif how == "same" and before is not None:
             rounding = before
-            x = rounding(x, learn=False)
+            x = before(x, learn=False)
         elif how == "moved":
             rounding = before
         self._int8.add(id(x))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
+from keras import layers
 
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Rule, Treatment
 from ec2t_tf.quantisation.graph import Graph
 from ec2t_tf.quantisation.kinds import DEPTHWISE, KERNELS, has_rule, kind_of
 
-Layer = keras.layers.Layer
-
 
 def decide(
-    graph: Graph, policy: Policy, origin: Mapping[str, Layer], *, prune_int8: bool = False
+    graph: Graph, policy: Policy, origin: Mapping[str, layers.Layer], *, prune_int8: bool = False
 ) -> ApplyReport:
     """Treatments of all layers that have weights or no int8 rule.
 
@@ -28,7 +26,7 @@ def decide(
 
 class _Deciding:
     def __init__(
-        self, graph: Graph, policy: Policy, origin: Mapping[str, Layer], prune_int8: bool
+        self, graph: Graph, policy: Policy, origin: Mapping[str, layers.Layer], prune_int8: bool
     ) -> None:
         self._graph, self._policy, self._origin = graph, policy, origin
         self._careful = Treatment.PRUNE if prune_int8 else Treatment.INT8
@@ -57,7 +55,7 @@ class _Deciding:
         unused = tuple(str(rule) for rule in self._policy.rules if rule not in self._used)
         return ApplyReport(tuple(decisions.values()), unused_rules=unused)
 
-    def _rule_for(self, layer: Layer) -> Rule | None:
+    def _rule_for(self, layer: layers.Layer) -> Rule | None:
         for rule in self._policy.rules:
             if rule.matches(layer, self._origin.get(layer.name, layer)):
                 self._used.add(rule)
@@ -73,7 +71,7 @@ class _Deciding:
         )
         return Decision(name, kind, Treatment.FLOAT, reason, True, by_rule=rule is not None)
 
-    def _decide(self, layer: Layer, makers: list[str]) -> Decision:
+    def _decide(self, layer: layers.Layer, makers: list[str]) -> Decision:
         kind, rule = kind_of(layer), self._rule_for(layer)
 
         def decision(treatment: Treatment, reason: str, refused: bool = False) -> Decision:

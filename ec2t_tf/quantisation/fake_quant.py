@@ -11,7 +11,7 @@ from keras import ops
 from ec2t_tf.quantisation.registered import registered
 
 Tensor = Any
-# State that a forward pass writes: never trained (on JAX it would be lost), never in half precision.
+# State that a forward pass writes: never trained (JAX would lose it), never in half precision.
 STATE: dict[str, Any] = {"trainable": False, "dtype": "float32", "autocast": False}
 # Share of the old range that a batch keeps.
 RANGE_DECAY = 0.99

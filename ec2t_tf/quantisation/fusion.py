@@ -38,7 +38,7 @@ class Fusion:
         return call.name in self._float or not has_rule(kind_of(call.operation))
 
     def range_of(self, call: Call) -> str:
-        """"own", "fixed", "same" (as its input, rounded again), "moved" (as its input) or "none".
+        """ "own", "fixed", "same" (as its input, rounded again), "moved" (as its input) or "none".
 
         "none" is what a later operator absorbs, or float.
         """

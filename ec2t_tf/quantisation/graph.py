@@ -121,7 +121,7 @@ class _Recorded(keras.Operation):
 def functional(model: keras.Model) -> keras.Model:
     """The model's graph as a functional model that is not compiled; layers are shared with it."""
     if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return keras.Model(model.input, model.output, name=model.name)
 
 
@@ -136,7 +136,6 @@ class _Reader:
         self.names = {layer.name for layer in model.layers if not isinstance(layer, keras.Model)}
         self.given_names: dict[int, str] = {}
         source = functional(model)
-        self.inputs = keras.tree.map_structure(lambda x: x, source.input)
         flat = keras.tree.flatten(source.input)
         values = [
             Value(-1, i, tuple(x.shape), keras.backend.standardize_dtype(x.dtype))
@@ -196,7 +195,8 @@ class _Reader:
             return outputs
 
         inputs = [
-            keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in keras.tree.flatten(model.input)
+            keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name)
+            for x in keras.tree.flatten(model.input)
         ]
         made.update((id(x), value) for x, value in zip(inputs, given, strict=True))
         copy = keras.models.clone_model(

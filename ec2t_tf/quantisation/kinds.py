@@ -53,7 +53,9 @@ _LAYER_OF = {"Relu": "ReLU", "Relu6": "ReLU", "LeakyRelu": "LeakyReLU", "Elu": "
 _ACTIVATION_OF = {
     **{"Sigmoid": "sigmoid", "Tanh": "tanh", "Softmax": "softmax"},
     **dict.fromkeys(("Silu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh"), "Activation"),
-    **dict.fromkeys(("Abs", "Absolute", "Negative", "Square", "Exp", "Sqrt", "Rsqrt"), "Activation"),
+    **dict.fromkeys(
+        ("Abs", "Absolute", "Negative", "Square", "Exp", "Sqrt", "Rsqrt"), "Activation"
+    ),
 }
 
 

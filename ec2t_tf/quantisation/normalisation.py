@@ -27,6 +27,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
       options: those of `keras.layers.BatchNormalization`.
     """
 
+    momentum: Any
+
     def __init__(self, *, frozen: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.frozen = bool(frozen)
@@ -39,14 +41,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not training or not self.trainable or self.frozen:
             return super().call(inputs, training=False, mask=mask)
         averages = (self.moving_mean, self.moving_variance)
-        before = [average.value for average in averages]
-        batches, own = self.batches.value, self.momentum
+        before = [average.value * 1.0 for average in averages]  # not a reference
+        batches: Tensor = self.batches.value
+        own = self.momentum
         try:
             self.momentum = ops.minimum(own, (1.0 + batches) / (10.0 + batches))
             outputs = super().call(inputs, training=True, mask=mask)
         finally:
             self.momentum = own
-        after = [average.value for average in averages]
+        after = [average.value * 1.0 for average in averages]
         finite = ops.all(ops.isfinite(after[0])) & ops.all(ops.isfinite(after[1]))
         for average, old, new in zip(averages, before, after, strict=True):
             average.assign(ops.where(finite, new, old))

@@ -45,7 +45,7 @@ class Network(NamedTuple):
     leader: Quantised
 
     def before_pass(self, layer: Quantised) -> None:
-        if layer is self.leader:
+        if layer is self.leader and layer.method is not None:
             layer.method.before_pass(self.members)
 
 
@@ -260,7 +260,8 @@ def connect(model: keras.Model) -> None:
     """
     networks: dict[str, list[Quantised]] = {}
     for layer in ternary_layers(model):
-        networks.setdefault(repr(methods.serialize(layer.method)), []).append(layer)
+        if layer.method is not None:
+            networks.setdefault(repr(methods.serialize(layer.method)), []).append(layer)
     for network in networks.values():
         members = [Member(layer.latent, layer.state, layer.relative_size) for layer in network]
         known = Network(members, network[0])
@@ -273,9 +274,7 @@ def initialise(model: keras.Model) -> None:
     ternary = ternary_layers(model)
     for layer in ternary:
         layer.initialise()
-    done: list[Network] = []
     for layer in ternary:
         network = layer._network()
-        if not any(network is one for one in done):
-            done.append(network)
+        if layer.method is not None and layer is network.leader:
             layer.method.initialise_network(network.members)

@@ -11,6 +11,7 @@ import pytest
 
 from ec2t_tf.policy import Policy
 from ec2t_tf.rewrite import rewrite
+from ec2t_tf.tfmot.decide import decide
 from ec2t_tf.train import tasks, zoo
 from ec2t_tf.train.zoo.published import load_weights
 
@@ -40,7 +41,7 @@ def test_parameters(name: str, shape: tuple[int, int, int], parameters: int) -> 
     ],
 )
 def test_no_layer_stays_float(name: str, shape: tuple[int, ...]) -> None:
-    report = Policy().decide(rewrite(zoo.build(name, input_shape=shape, classes=10)).model)
+    report = decide(Policy(), rewrite(zoo.build(name, input_shape=shape, classes=10)).model)
     assert not report.refused
     assert not report.of("float")
 

@@ -1,0 +1,1 @@
+"""The door of tf_keras and tfmot: the only room that imports them."""

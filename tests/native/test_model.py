@@ -1,0 +1,266 @@
+"""`apply` on Keras 3 models: graph, training, saving, on the backend of this process."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import ec2t_tf
+from ec2t_tf import methods
+from ec2t_tf.policy import Policy, Rule
+from ec2t_tf.quantisation import (
+    FakeQuant,
+    Quantised,
+    TernaryModel,
+    quantised_layers,
+    ternary_layers,
+)
+from ec2t_tf.quantisation.split import split
+from ec2t_tf.schedule import PolynomialDecay
+from tests.native import nets
+
+NETS = {"convolutional": nets.convolutional, "nested": nets.nested, "sequence": nets.sequence}
+
+
+def numpy(value: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(value))
+
+
+def outputs(model: keras.Model, inputs: Any) -> list[np.ndarray]:
+    return [numpy(x) for x in keras.tree.flatten(model(inputs, training=False))]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_splitting_computes_the_same(name: str) -> None:
+    model = nets.randomise(NETS[name]())
+    inputs, _ = nets.examples(model, 8)
+    copy, origin = split(model)
+    for one, other in zip(outputs(model, inputs), outputs(copy, inputs), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert not any(isinstance(layer, keras.Model) for layer in copy.layers)
+    assert all(name in origin for name in (x.name for x in copy.layers if x.weights))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_train_save_load(name: str, tmp_path: Path) -> None:
+    model = NETS[name]()
+    before = [numpy(weight) for weight in model.weights]
+    trained = ec2t_tf.apply(model, verbose=0)
+    assert isinstance(trained, keras.Model)
+    nets.compiled(trained)
+    inputs, labels = nets.examples(trained)
+    history = trained.fit(inputs, labels, epochs=3, batch_size=16, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    for old, weight in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(old, numpy(weight))  # the user's model is untouched
+    for layer in ternary_layers(trained):
+        codes, scale = layer.codes_and_scale()
+        assert len(np.unique(codes)) == 3
+        assert scale.shape == ()
+        np.testing.assert_array_equal(
+            numpy(layer.quantised_kernel()), (codes * scale).astype(np.float32)
+        )
+    expected = outputs(trained, inputs)
+    trained.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    assert isinstance(loaded, TernaryModel)
+    assert loaded.ec2t_report == trained.ec2t_report
+    for one, other in zip(expected, outputs(loaded, inputs), strict=True):
+        np.testing.assert_array_equal(one, other)
+    loaded.fit(inputs, labels, batch_size=16, verbose=0)
+
+
+def test_names_are_the_users() -> None:
+    model = nets.nested()
+    trained = ec2t_tf.apply(model, verbose=0)
+    for name in ("first", "inner", "norm", "swish", "both", "gate", "separable", "logits"):
+        assert trained.get_layer(name).name == name
+    assert trained.input.keys() == model.input.keys()
+    assert model.get_layer("both").output is not None  # the user's layers have one call each
+
+
+def test_where_values_are_rounded() -> None:
+    """One rounding an operator of the file: convolution, normalisation and ReLU are one."""
+    trained = ec2t_tf.apply(nets.convolutional(), verbose=0)
+    ranges = [layer.name for layer in trained.layers if isinstance(layer, FakeQuant)]
+    assert ranges == [
+        *("image_range", "first_range", "relu_range", "add_range", "pool_range"),
+        *("hidden_range", "last_range"),
+    ]
+
+
+def test_a_shared_layer_has_one_kernel_and_a_range_a_call() -> None:
+    trained = ec2t_tf.apply(nets.nested(), verbose=0)
+    names = [layer.name for layer in trained.layers]
+    assert names.count("first") == 1
+    assert {"first_range", "first_range_2"} <= set(names)
+
+
+def test_before_the_first_batch_values_pass() -> None:
+    trained = ec2t_tf.apply(nets.convolutional(), verbose=0)
+    plain = keras.models.clone_model(
+        trained, clone_function=lambda x: layers.Identity() if isinstance(x, FakeQuant) else x
+    )
+    inputs, _ = nets.examples(trained, 8)
+    np.testing.assert_array_equal(outputs(trained, inputs)[0], outputs(plain, inputs)[0])
+
+
+def test_ranges_follow_the_batches_and_ignore_nan() -> None:
+    layer = FakeQuant()
+    first = np.array([[-1.0, 3.0]], np.float32)
+    layer(first, training=True)
+    assert (float(layer.smallest), float(layer.largest)) == (-1.0, 3.0)
+    layer(np.array([[np.nan, 9.0]], np.float32), training=True)
+    layer(np.array([[np.inf, 9.0]], np.float32), training=True)
+    assert (float(layer.smallest), float(layer.largest)) == (-1.0, 3.0)
+    layer(2 * first, training=True)
+    assert (float(layer.smallest), float(layer.largest)) == pytest.approx((-1.01, 3.03))
+    layer(9 * first, training=False)
+    assert float(layer.largest) == pytest.approx(3.03)
+    low, high = layer.limits
+    assert high - low == pytest.approx(4.04)
+    assert low * 255 / 4.04 == pytest.approx(round(low * 255 / 4.04), abs=1e-3)
+    widest = FakeQuant("widest")
+    widest(first, training=True)
+    widest(first / 2, training=True)
+    assert (float(widest.smallest), float(widest.largest)) == (-1.0, 3.0)
+    new = FakeQuant(name="new")
+    new(first)
+    with pytest.raises(ValueError, match="has seen no batch"):
+        _ = new.limits
+
+
+def test_averages_follow_at_once_and_ignore_nan() -> None:
+    from ec2t_tf.quantisation import BatchNormalization
+
+    layer = BatchNormalization(momentum=0.99)
+    batch = np.full((4, 2), 5.0, np.float32)
+    layer(batch, training=True)
+    assert numpy(layer.moving_mean) == pytest.approx(4.5)  # momentum 1/10
+    layer(batch, training=True)
+    assert numpy(layer.moving_mean) == pytest.approx(5 - 0.5 * 2 / 11)
+    before = numpy(layer.moving_mean)
+    layer(np.full((4, 2), np.nan, np.float32), training=True)
+    np.testing.assert_array_equal(numpy(layer.moving_mean), before)
+    assert float(layer.batches) == 2
+    layer.batches.assign(1e6)
+    layer(2 * batch, training=True)
+    np.testing.assert_allclose(numpy(layer.moving_mean), 0.99 * before + 0.1, rtol=1e-5)
+
+
+def test_frozen_layers_and_normalisations() -> None:
+    model = nets.convolutional()
+    model.get_layer("middle").trainable = False
+    block = keras.Sequential([keras.Input(nets.IMAGE), layers.BatchNormalization(name="still")])
+    inputs = keras.Input(nets.IMAGE)
+    both = keras.Model(inputs, model(block(inputs, training=False)))
+    trained = nets.compiled(ec2t_tf.apply(both, verbose=0))
+    x, y = nets.examples(trained)
+    latent = numpy(trained.get_layer("middle").latent)
+    first = numpy(trained.get_layer("first").latent)
+    trained.fit(x + 1, y, verbose=0)
+    np.testing.assert_array_equal(numpy(trained.get_layer("middle").latent), latent)
+    assert np.any(numpy(trained.get_layer("first").latent) != first)
+    np.testing.assert_array_equal(numpy(trained.get_layer("still").moving_mean), 0)
+    assert np.any(numpy(trained.get_layer("norm").moving_mean) != 0)
+
+
+def test_a_schedule_of_the_network() -> None:
+    """The target is met at once, follows the schedule over optimiser steps, and is frozen."""
+    schedule = PolynomialDecay(0.3, 0.8, 0, 4, power=1, frequency=1)
+    method = methods.EC2T(schedule=schedule, frozen_from=6, centroid_scale=0.1)
+    trained = ec2t_tf.apply(nets.convolutional(), method, verbose=0)
+    nets.compiled(trained, keras.optimizers.AdamW(1e-3, weight_decay=0.1))
+    x, y = nets.examples(trained, 16)
+    layer_list = ternary_layers(trained)
+
+    def zeros() -> float:
+        codes = [layer.assign().codes.ravel() for layer in layer_list]
+        return float(np.mean(np.concatenate(codes) == 0))
+
+    seen = []
+    for _ in range(9):
+        trained.train_on_batch(x, y)
+        seen.append(zeros())
+    # A pass sees the steps before it: 0, 1, ...
+    expected = [0.3 + 0.125 * min(step, 4) for step in range(9)]
+    np.testing.assert_allclose(seen[:6], expected[:6], atol=0.03)
+    assert len(set(seen[6:])) == 1
+    for layer in layer_list:
+        assert int(layer.state["steps"]) == 8
+        assert bool(numpy(layer.state["frozen"]))
+
+
+def test_int8_policy() -> None:
+    trained = ec2t_tf.apply(nets.convolutional(), policy=Policy([Rule("int8")]), verbose=0)
+    assert not ternary_layers(trained)
+    assert len(quantised_layers(trained)) == 4
+    nets.compiled(trained)
+    trained.fit(*nets.examples(trained), verbose=0)
+    codes, scale = trained.get_layer("middle").codes_and_scale()
+    assert scale.shape == (6,)
+    np.testing.assert_array_equal(np.abs(codes).reshape(-1, 6).max(axis=0), 127)
+    assert trained.get_layer("hidden").codes_and_scale()[1].shape == ()
+
+
+class TestRefused:
+    def test_nothing_to_make_ternary(self) -> None:
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(5), layers.Dense(2)])
+        with pytest.raises(ValueError, match=r'policy=Policy\(\[Rule\("ternary"\)\]\)'):
+            ec2t_tf.apply(model)
+        trained = ec2t_tf.apply(model, policy=Policy([Rule("ternary")]), verbose=0)
+        assert len(ternary_layers(trained)) == 2
+
+    def test_a_treated_model(self) -> None:
+        trained = ec2t_tf.apply(nets.convolutional(), verbose=0)
+        inputs = keras.Input(nets.IMAGE)
+        for model in (trained, keras.Model(inputs, trained(inputs))):
+            with pytest.raises(ValueError, match=r"treated '[a-z]+' already.*strip"):
+                ec2t_tf.apply(model)
+
+    def test_a_quantised_model(self) -> None:
+        model = nets.convolutional()
+        with warnings.catch_warnings(action="ignore"):  # InputLayer cannot be quantised
+            model.quantize("int8")
+        with pytest.raises(ValueError, match=r"model\.quantize\('int8'\)"):
+            ec2t_tf.apply(model)
+
+    def test_a_subclassed_model(self) -> None:
+        class Mine(keras.Model):
+            def call(self, x: Any) -> Any:
+                return x
+
+        with pytest.raises(TypeError, match=r"Mine.*keras\.Model\(inputs, outputs\)"):
+            ec2t_tf.apply(Mine())
+
+    @pytest.mark.parametrize("policy", ["float16", "bfloat16", "float64"])
+    def test_narrow_weights(self, policy: str) -> None:
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(5, dtype=policy, name="d")])
+        with pytest.raises(ValueError, match=f"'d' with the policy '{policy}'.*mixed_bfloat16"):
+            ec2t_tf.apply(model)
+
+    def test_non_finite_weights(self) -> None:
+        model = nets.convolutional()
+        model.get_layer("middle").kernel.assign(np.full((3, 3, 6, 6), np.nan))
+        with pytest.raises(ValueError, match="NaN or infinity in 'middle/kernel'"):
+            ec2t_tf.apply(model)
+        trained = ec2t_tf.apply(nets.convolutional(), verbose=0)
+        trained.get_layer("middle").latent.assign(np.full((3, 3, 6, 6), np.nan))
+        with pytest.raises(ValueError, match=r"NaN or infinity in 'middle/.*kernel'"):
+            trained.get_layer("middle").codes_and_scale()
+
+    def test_neither_keras(self) -> None:
+        with pytest.raises(TypeError, match=r"Keras 3 or tf_keras. Received: builtins\.int"):
+            ec2t_tf.apply(3)
+
+
+def test_wrapped_layers_are_found() -> None:
+    trained = ec2t_tf.apply(nets.convolutional(), verbose=0)
+    assert isinstance(trained.get_layer("middle"), Quantised)
+    assert trained.get_layer("middle").kernel_name == "kernel"
