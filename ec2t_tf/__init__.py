@@ -8,13 +8,15 @@ Names load their module when first used: `import ec2t_tf` loads neither TensorFl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ec2t_tf import lazy
+from ec2t_tf import keras_hook, lazy
 
 if TYPE_CHECKING:
     from ec2t_tf import callbacks, export, methods, train
     from ec2t_tf.apply import UnsupportedLayerError, apply
     from ec2t_tf.policy import ApplyReport, Policy, Rule, Treatment
+    from ec2t_tf.recalibrate import recalibrate
     from ec2t_tf.saving import load_model
+    from ec2t_tf.schedule import ConstantSparsity, PolynomialDecay
     from ec2t_tf.strip import strip
     from ec2t_tf.summary import LayerSummary, Summary, summary
 
@@ -22,8 +24,10 @@ __version__ = "0.2.0.dev0"
 
 __all__ = [
     "ApplyReport",
+    "ConstantSparsity",
     "LayerSummary",
     "Policy",
+    "PolynomialDecay",
     "Rule",
     "Summary",
     "Treatment",
@@ -33,6 +37,7 @@ __all__ = [
     "export",
     "load_model",
     "methods",
+    "recalibrate",
     "strip",
     "summary",
     "train",
@@ -46,16 +51,20 @@ lazy.names(
     __name__,
     {
         "ApplyReport": "ec2t_tf.policy",
+        "ConstantSparsity": "ec2t_tf.schedule",
         "LayerSummary": "ec2t_tf.summary",
         "Policy": "ec2t_tf.policy",
+        "PolynomialDecay": "ec2t_tf.schedule",
         "Rule": "ec2t_tf.policy",
         "Summary": "ec2t_tf.summary",
         "Treatment": "ec2t_tf.policy",
         "UnsupportedLayerError": "ec2t_tf.apply",
         "apply": "ec2t_tf.apply",
         "load_model": "ec2t_tf.saving",
+        "recalibrate": "ec2t_tf.recalibrate",
         "strip": "ec2t_tf.strip",
         "summary": "ec2t_tf.summary",
     },
     rooms=("callbacks", "export", "methods", "train"),
 )
+keras_hook.install()

@@ -9,22 +9,39 @@ import csv
 import io
 import os
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
-import tf_keras
 
-from ec2t_tf import files
-from ec2t_tf.methods import EC2T
-from ec2t_tf.quantize_config import TernaryLayer, ternary_layers
+from ec2t_tf import doors, files
+from ec2t_tf.methods import EC2T, Assignment
 
 COLUMNS = (
     *("zeros", "entropy", "w_n", "w_p", "threshold_n", "threshold_p", "entropy_gain", "changed"),
 )
 
 
-class _Watch(tf_keras.callbacks.Callback):
-    """Measures every ternary (or pruned) layer at the end of each epoch."""
+def ternary_layers(model: Any) -> list[Any]:
+    """Those of a model that `apply` made, of either library; empty for any other model."""
+    if doors.is_keras_3(model):
+        from ec2t_tf import quantisation
+
+        return quantisation.ternary_layers(model)
+    from ec2t_tf import quantize_config
+
+    return quantize_config.ternary_layers(model)
+
+
+class _Watch(keras.callbacks.Callback):
+    """Measures every ternary (or pruned) layer at the end of each epoch; in either Keras."""
+
+    # What tf_keras asks of its own callbacks.
+    def _implements_train_batch_hooks(self) -> bool:
+        return False
+
+    _implements_test_batch_hooks = _implements_train_batch_hooks
+    _implements_predict_batch_hooks = _implements_train_batch_hooks
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         if not ternary_layers(self.model):
@@ -42,9 +59,9 @@ class _Watch(tf_keras.callbacks.Callback):
         return found
 
 
-def _measure(layer: TernaryLayer, before: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
-    assignment = layer.assign()
-    latent, codes = layer.latent.numpy(), assignment.codes
+def _measure(layer: Any, before: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+    assignment: Assignment = layer.assign()
+    latent, codes = keras.ops.convert_to_numpy(layer.latent), assignment.codes
     missing = float("nan")
     ternary = layer.method.is_ternary
     row = {
@@ -103,6 +120,8 @@ class CSVLogger(_Watch):
 class TensorBoard(_Watch):
     """The columns of `CSVLogger` as scalars, and a histogram of each layer's latent weights.
 
+    TensorFlow writes the files, on every backend.
+
     Args:
       log_dir: folder for the event files, created if missing.
 
@@ -116,6 +135,8 @@ class TensorBoard(_Watch):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         super().on_train_begin(logs)
+        import tensorflow as tf
+
         self._writer = tf.summary.create_file_writer(self.log_dir)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -125,7 +146,8 @@ class TensorBoard(_Watch):
                 for column, value in rows[layer.name].items():
                     if np.isfinite(value):
                         _write(f"{layer.name}/{column}", value, plugin="scalars", step=epoch)
-                _histogram(f"{layer.name}/latent", layer.latent.numpy(), step=epoch)
+                latent = keras.ops.convert_to_numpy(layer.latent)
+                _histogram(f"{layer.name}/latent", latent, step=epoch)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self._writer.close()
@@ -140,6 +162,8 @@ def _histogram(name: str, values: np.ndarray, *, step: int, buckets: int = 30) -
 
 def _write(name: str, value: float | np.ndarray, *, plugin: str, step: int) -> None:
     """What `tf.summary.scalar` and `histogram` write, which ask for TensorBoard to be installed."""
+    import tensorflow as tf
+
     metadata = tf.compat.v1.SummaryMetadata()
     metadata.plugin_data.plugin_name = plugin
     tf.summary.write(name, np.asarray(value), step=step, metadata=metadata)

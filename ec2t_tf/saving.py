@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-
-import tf_keras
-
-from ec2t_tf import scheme, untrusted
+import zipfile
+from typing import Any
 
 
-def load_model(path: str | os.PathLike, *, safe_mode: bool = True) -> tf_keras.Model:
-    """Load a model that `apply` made, from `.keras`, `.h5` or a SavedModel folder.
+def load_model(path: str | os.PathLike, *, safe_mode: bool = True) -> Any:
+    """Load a saved model of Keras 3 (`.keras`) or tf_keras (`.keras`, `.h5`, SavedModel folder).
 
-    No scope and no custom objects are needed; a network's own custom layers must be registered with
-    Keras (`tf_keras.saving.register_keras_serializable`).
+    For a Keras 3 model `keras.saving.load_model` does the same. No scope and no custom objects are
+    needed; a network's own custom layers must be registered
+    (`keras.saving.register_keras_serializable`, or tf_keras' function of that name).
 
     Args:
       path: the file or folder.
@@ -32,14 +32,35 @@ def load_model(path: str | os.PathLike, *, safe_mode: bool = True) -> tf_keras.M
             "which does not exist."
         )
     try:
+        from ec2t_tf import untrusted
+
+        if _is_of_keras_3(path):
+            import keras
+
+            if safe_mode:
+                untrusted.require_nothing_to_run(path)
+            return keras.saving.load_model(path, safe_mode=safe_mode)
+        from ec2t_tf import scheme
+
         if safe_mode:
             with scheme.loading():
                 untrusted.require_nothing_to_run(path)
         return scheme.load(path, safe_mode=safe_mode)
-    except (ValueError, MemoryError):
+    except (ValueError, MemoryError, ImportError):
         raise
     except Exception as error:  # Keras raises what it happens upon in a damaged file
         raise ValueError(
             "load_model requires a .keras or .h5 file or a SavedModel folder. Received: "
             f"'{path}', which Keras cannot read: {type(error).__name__}: {error}"
         ) from error
+
+
+def _is_of_keras_3(path: str) -> bool:
+    """By the version that is written in the file."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        if "metadata.json" not in archive.namelist():
+            return False
+        metadata = json.loads(archive.read("metadata.json"))
+    return not str(metadata.get("keras_version", "2")).startswith("2.")

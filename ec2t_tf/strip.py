@@ -2,49 +2,55 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
-import tf_keras
-
-from ec2t_tf import keras_compat, scheme
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf import doors
 
 
 def strip(
-    model: tf_keras.Model,
+    model: Any,
     *,
-    keras_version: int = 2,
-    custom_layers: keras_compat.CustomLayers | None = None,
+    keras_version: int | None = None,
+    custom_layers: Mapping[Any, Any] | None = None,
 ) -> Any:
-    """A plain float model whose ternary layers hold {-w_n, 0, +w_p}.
+    """A plain float model whose ternary layers hold {-w_n, 0, +w_p}; of the library of `model`.
 
     The weights are those the ternary model computes with; activations are no longer quantised.
     Layers have the names they had before `apply`.
 
     Args:
       model: what `apply` returned, or `load_model` loaded.
-      keras_version: 2 for a tf_keras model, 3 for a Keras 3 model.
-      custom_layers: `{TfKerasLayer: Keras3Layer}`, twins of custom layers for `keras_version=3`.
+      keras_version: deprecated; 3 turns a tf_keras model into one of Keras 3, for which there is
+        `ec2t_tf.keras_compat.to_keras_3`.
+      custom_layers: deprecated with it; `{TfKerasLayer: Keras3Layer}`.
 
     Raises:
       ValueError: not such a model, an unknown version, or (Keras 3) a layer without a twin.
     """
-    if keras_version not in (2, 3):
+    if keras_version not in (None, 2, 3):
         raise ValueError(
             "keras_version must be 2 (tf_keras) or 3 (Keras 3). "
             f"Received: keras_version={keras_version!r}."
         )
-    ternary = {layer.name: layer for layer in ternary_layers(model)}
-    if not ternary:
+    room = doors.of(model)
+    if room is None or not room.strip.is_treated(model):
         raise ValueError(
             "strip requires a model that ec2t_tf.apply made. "
-            f"Received: '{getattr(model, 'name', model)}', which has no ternary layer."
+            f"Received: '{getattr(model, 'name', model)}', which has no ternary or int8 layer."
         )
-    plain = scheme.plain_model(model)
-    for layer in plain.layers:
-        if layer.name in ternary:
-            kernel = ternary[layer.name].kernel_name
-            getattr(layer, kernel).assign(ternary[layer.name].assign().dequantise())
-    if keras_version == 3:
+    plain = room.strip.plain(model)
+    if keras_version is None:
+        return plain
+    warnings.warn(
+        "keras_version goes with the next release: strip keeps the library of the model. Use "
+        "ec2t_tf.keras_compat.to_keras_3(ec2t_tf.strip(model)).",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    if keras_version == 3 and doors.is_tf_keras(plain):
+        from ec2t_tf import keras_compat
+
         return keras_compat.to_keras_3(plain, custom_layers=custom_layers)
     return plain

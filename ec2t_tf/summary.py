@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
+import os
+from collections.abc import Callable
+from typing import Any
 
-import tensorflow as tf
-import tf_keras
-from tf_keras import layers
-
-from ec2t_tf import scheme
+from ec2t_tf import doors
+from ec2t_tf.methods.base import Assignment
 from ec2t_tf.policy import Treatment
-from ec2t_tf.quantize_config import ternary_layers
-from ec2t_tf.tfmot.decide import has_kernel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,76 +97,55 @@ class Summary:
         return "\n".join([line(head), rule, *map(line, table[1:-1]), rule, line(table[-1])])
 
 
-def kernel_of(layer: layers.Layer) -> tf.Variable | None:
-    """The weight that multiplies the input, also inside tfmot's wrapper; None if there is none."""
-    inner = scheme.wrapped(layer)
-    if inner is not layer:
-        return next(iter(scheme.quantised_weights(layer)), None)
-    if not has_kernel(layer) or scheme.is_quantise_layer(layer):
-        return None
-    for name in ("depthwise_kernel", "kernel"):
-        if hasattr(layer, name):
-            return getattr(layer, name)
-    return max(layer.weights, key=lambda weight: weight.shape.num_elements())
-
-
-def multiply_accumulates(layer: layers.Layer, shape: tuple[int, ...], output: tuple) -> int:
-    """Dense-equivalent MACs for one input; `output` is the layer's output shape with the batch."""
-    if isinstance(layer, layers.Dense):
-        return math.prod(shape) * math.prod(output[1:-1])
-    if isinstance(layer, layers.Conv2DTranspose):
-        return math.prod(shape) * math.prod(layer.input_shape[1:-1])
-    return math.prod(shape) * math.prod(output[1:-1])
-
-
-def summary(model: tf_keras.Model) -> Summary:
+def summary(model: Any) -> Summary:
     """Summarise a model: one that `apply` made, or any float model.
 
+    Args:
+      model: of Keras 3 or tf_keras, or the path of a saved one.
+
     Raises:
-      TypeError: not a built tf_keras model.
+      TypeError: not a built model, nor a path.
     """
-    if not isinstance(model, tf_keras.Model) or not model.built:
+    if isinstance(model, str | os.PathLike):
+        from ec2t_tf.saving import load_model
+
+        model = load_model(model)
+    room = doors.of(model)
+    if room is None or not model.built:
         raise TypeError(
-            f"summary requires a built tf_keras model. Received: {type(model).__name__}."
+            "summary requires a built model of Keras 3 or tf_keras, or the path of a saved one. "
+            f"Received: {type(model).__name__}."
         )
-    quantised = scheme.is_quantised(model)
-    ternary = {layer.name: layer for layer in ternary_layers(model)}
-    rows = []
-    for outer in model.layers:
-        layer = scheme.wrapped(outer)
-        kernel = kernel_of(outer)
-        if kernel is None:
-            continue
-        macs_of = functools.partial(multiply_accumulates, layer, output=outer.output_shape)
-        if layer.name in ternary:
-            assignment = ternary[layer.name].assign()
-            is_ternary = ternary[layer.name].method.is_ternary
-            treatment = Treatment.TERNARY if is_ternary else Treatment.PRUNE
-            shape = assignment.codes.shape
-            rows.append(
-                LayerSummary(
-                    layer=layer.name,
-                    treatment=treatment,
-                    shape=shape,
-                    zeros=assignment.sparsity,
-                    entropy=assignment.entropy,
-                    w_n=assignment.scale_neg if is_ternary else None,
-                    w_p=assignment.scale_pos if is_ternary else None,
-                    macs=macs_of(shape),
-                    size=_bytes(layer, math.prod(shape), treatment),
-                )
-            )
-            continue
-        treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
-        shape = tuple(kernel.shape)
-        size = _bytes(layer, math.prod(shape), treatment)
-        rows.append(
-            LayerSummary(layer.name, treatment, shape, None, None, None, None, macs_of(shape), size)
-        )
-    return Summary(tuple(rows))
+    return Summary(tuple(room.summary.rows(model)))
 
 
-def _bytes(layer: layers.Layer, weights: int, treatment: Treatment) -> int:
-    bias = getattr(layer, "bias", None)
-    biases = 0 if bias is None else bias.shape.num_elements()
-    return 4 * (weights + biases) if treatment == Treatment.FLOAT else weights + 4 * biases
+def row(
+    name: str,
+    weights: Assignment | tuple[int, ...],
+    treatment: Treatment,
+    *,
+    macs: Callable[[tuple[int, ...]], int],
+    biases: int,
+) -> LayerSummary:
+    """The line of one layer.
+
+    Args:
+      weights: what a ternary or pruned layer's have become, else their shape.
+      macs: multiply-accumulates for a kernel of a shape.
+      biases: how many there are.
+    """
+    assignment = weights if isinstance(weights, Assignment) else None
+    shape: tuple[int, ...] = weights.codes.shape if isinstance(weights, Assignment) else weights
+    ternary = assignment if treatment == Treatment.TERNARY else None
+    each = 4 if treatment == Treatment.FLOAT else 1
+    return LayerSummary(
+        layer=name,
+        treatment=treatment,
+        shape=shape,
+        zeros=assignment.sparsity if assignment else None,
+        entropy=assignment.entropy if assignment else None,
+        w_n=ternary.scale_neg if ternary else None,
+        w_p=ternary.scale_pos if ternary else None,
+        macs=macs(shape),
+        size=each * math.prod(shape) + 4 * biases,
+    )

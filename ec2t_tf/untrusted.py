@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,11 +167,13 @@ def _reason(entry: dict) -> str:
         return ""
     return (
         f"names '{module}.{name}'. Register a class of your own with Keras "
-        "(tf_keras.saving.register_keras_serializable) and import its module before loading"
+        "(saving.register_keras_serializable) and import its module before loading"
     )
 
 
 def _is_registered(name: str) -> bool:
-    import tf_keras
-
-    return tf_keras.saving.get_registered_object(name) is not None
+    """With Keras 3 or tf_keras, as far as they are loaded."""
+    libraries = (
+        sys.modules[library] for library in ("keras", "tf_keras") if library in sys.modules
+    )
+    return any(one.saving.get_registered_object(name) is not None for one in libraries)

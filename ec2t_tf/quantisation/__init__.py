@@ -9,6 +9,7 @@ What a trained model consists of, for who reads it (lowering, reports):
 - `BatchNormalization` is Keras' with a momentum that grows.
 """
 
+from ec2t_tf.quantisation import strip, summary
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.normalisation import BatchNormalization
@@ -28,5 +29,7 @@ __all__ = [
     "connect",
     "initialise",
     "quantised_layers",
+    "strip",
+    "summary",
     "ternary_layers",
 ]

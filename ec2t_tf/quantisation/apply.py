@@ -9,6 +9,7 @@ from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import ApplyReport, Policy, Treatment
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.decide import decide
+from ec2t_tf.quantisation.equalise import equalise
 from ec2t_tf.quantisation.graph import read
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.quantised import Quantised
@@ -25,6 +26,7 @@ def quantised(
     report = decide(read(copy), policy, origin, prune_int8=prunes_int8(method))
     treated = methods_of(report, method)
     require_treatable(report, strict=strict)
+    equalise(copy, [*report.of(Treatment.TERNARY), *report.of(Treatment.PRUNE)])
     return quantise(copy, treated, untouched=report.of(Treatment.FLOAT)), report
 
 

@@ -1,0 +1,63 @@
+"""`strip` of a Keras 3 model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from ec2t_tf.quantisation.fake_quant import FakeQuant
+from ec2t_tf.quantisation.graph import Call, read
+from ec2t_tf.quantisation.normalisation import BatchNormalization
+from ec2t_tf.quantisation.quantised import Quantised
+from ec2t_tf.quantisation.split import copy_layer, copy_operation, inputs_like
+
+
+def is_treated(model: keras.Model) -> bool:
+    """Whether a layer in it has a quantised kernel."""
+    return any(isinstance(layer, Quantised) for layer in model._flatten_layers())
+
+
+def plain(model: keras.Model) -> keras.Model:
+    """The float model, with the weights that the ternary layers compute with."""
+    graph = read(model)
+    twins: dict[str, Any] = {}
+
+    def compute(call: Call, args: tuple, kwargs: dict) -> Any:
+        layer: Any = call.operation
+        if isinstance(layer, FakeQuant):
+            return args[0]
+        if call.name not in twins:
+            twins[call.name] = _twin(call)
+        if isinstance(layer, BatchNormalization) and layer.frozen:
+            kwargs = {**kwargs, "training": False}
+        return twins[call.name](*args, **kwargs)
+
+    inputs = inputs_like(graph)
+    copy = keras.Model(inputs, graph.run(inputs, compute), name=graph.name)
+    for call in graph.calls:
+        if call.is_layer and call.name in twins:
+            _copy_weights(call.operation, twins[call.name])
+    return copy
+
+
+def _twin(call: Call) -> Any:
+    layer: Any = call.operation
+    if not call.is_layer:
+        return copy_operation(layer)
+    if isinstance(layer, Quantised):
+        return copy_layer(layer.layer, call.name)
+    if isinstance(layer, BatchNormalization):
+        config = {**layer.get_config(), "name": call.name}
+        del config["frozen"]
+        return keras.layers.BatchNormalization.from_config(config)
+    return copy_layer(layer, call.name)
+
+
+def _copy_weights(layer: Any, twin: Any) -> None:
+    if not isinstance(layer, Quantised):
+        twin.set_weights(layer.get_weights()[: len(twin.weights)])
+        return
+    twin.set_weights(layer.layer.get_weights())
+    if layer.method is not None:
+        getattr(twin, layer.kernel_name).assign(layer.assign().dequantise())

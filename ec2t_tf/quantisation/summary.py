@@ -1,0 +1,58 @@
+"""`summary` of a Keras 3 model."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from ec2t_tf.policy import Treatment
+from ec2t_tf.quantisation.graph import Call, read
+from ec2t_tf.quantisation.kinds import KERNELS
+from ec2t_tf.quantisation.quantised import Quantised
+from ec2t_tf.summary import LayerSummary, row
+
+
+def rows(model: keras.Model) -> Iterator[LayerSummary]:
+    """One for each layer with a kernel, nested models opened."""
+    seen: set[str] = set()
+    for call in read(model).calls:
+        layer: Any = call.operation
+        inner = layer.layer if isinstance(layer, Quantised) else layer
+        kernel = kernel_of(inner) if call.is_layer and call.name not in seen else None
+        if kernel is None:
+            continue
+        seen.add(call.name)
+        bias = getattr(inner, "bias", None)
+        biases = 0 if bias is None else math.prod(bias.shape)
+        macs = functools.partial(multiply_accumulates, inner, call)
+        if isinstance(layer, Quantised) and layer.method is not None:
+            treatment = Treatment.TERNARY if layer.method.is_ternary else Treatment.PRUNE
+            yield row(call.name, layer.assign(), treatment, macs=macs, biases=biases)
+            continue
+        treatment = Treatment.INT8 if isinstance(layer, Quantised) else Treatment.FLOAT
+        yield row(call.name, tuple(kernel.shape), treatment, macs=macs, biases=biases)
+
+
+def kernel_of(layer: keras.layers.Layer) -> keras.Variable | None:
+    """The weight that multiplies the input; None if there is none."""
+    for name in ("depthwise_kernel", "kernel"):
+        if hasattr(layer, name):
+            return getattr(layer, name)
+    matrices = [weight for weight in layer.weights if len(weight.shape) >= 2]
+    if isinstance(layer, keras.layers.PReLU) or not matrices:
+        return None
+    return max(matrices, key=lambda weight: math.prod(weight.shape))
+
+
+def multiply_accumulates(layer: keras.layers.Layer, call: Call, shape: tuple[int, ...]) -> int:
+    """Dense-equivalent MACs for one input; a dimension that is not known counts once."""
+    transposed = "Transpose" in type(layer).__name__
+    (value, *_) = call.inputs if transposed else call.results
+    positions = value.shape[1:-1]
+    if type(layer).__name__ not in KERNELS:
+        positions = ()
+    return math.prod(shape) * math.prod(size or 1 for size in positions)

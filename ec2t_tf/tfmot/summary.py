@@ -1,0 +1,61 @@
+"""`summary` of a tf_keras model."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+from ec2t_tf import scheme
+from ec2t_tf.policy import Treatment
+from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.summary import LayerSummary, row
+from ec2t_tf.tfmot.decide import has_kernel
+
+
+def kernel_of(layer: layers.Layer) -> tf.Variable | None:
+    """The weight that multiplies the input, also inside tfmot's wrapper; None if there is none."""
+    inner = scheme.wrapped(layer)
+    if inner is not layer:
+        return next(iter(scheme.quantised_weights(layer)), None)
+    if not has_kernel(layer) or scheme.is_quantise_layer(layer):
+        return None
+    for name in ("depthwise_kernel", "kernel"):
+        if hasattr(layer, name):
+            return getattr(layer, name)
+    return max(layer.weights, key=lambda weight: weight.shape.num_elements())
+
+
+def multiply_accumulates(layer: layers.Layer, shape: tuple[int, ...], output: tuple) -> int:
+    """Dense-equivalent MACs for one input; `output` is the layer's output shape with the batch."""
+    if isinstance(layer, layers.Dense):
+        return math.prod(shape) * math.prod(output[1:-1])
+    if isinstance(layer, layers.Conv2DTranspose):
+        return math.prod(shape) * math.prod(layer.input_shape[1:-1])
+    return math.prod(shape) * math.prod(output[1:-1])
+
+
+def rows(model: tf_keras.Model) -> Iterator[LayerSummary]:
+    """One for each layer with a kernel."""
+    quantised = scheme.is_quantised(model)
+    ternary = {layer.name: layer for layer in ternary_layers(model)}
+    for outer in model.layers:
+        layer = scheme.wrapped(outer)
+        kernel = kernel_of(outer)
+        if kernel is None:
+            continue
+        macs = functools.partial(multiply_accumulates, layer, output=outer.output_shape)
+        bias = getattr(layer, "bias", None)
+        biases = 0 if bias is None else bias.shape.num_elements()
+        if layer.name in ternary:
+            is_ternary = ternary[layer.name].method.is_ternary
+            treatment = Treatment.TERNARY if is_ternary else Treatment.PRUNE
+            weights = ternary[layer.name].assign()
+            yield row(layer.name, weights, treatment, macs=macs, biases=biases)
+            continue
+        treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
+        yield row(layer.name, tuple(kernel.shape), treatment, macs=macs, biases=biases)
