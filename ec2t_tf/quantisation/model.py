@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from ec2t_tf.policy import ApplyReport
+from ec2t_tf.quantisation import two_pass
 from ec2t_tf.quantisation.quantised import connect
 from ec2t_tf.quantisation.registered import registered
 
@@ -24,6 +25,12 @@ class TernaryModel(keras.Model):
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **options: Any) -> None:
         super().__init__(inputs, outputs, name=name, **options)
         connect(self)
+
+    def train_step(self, *arguments: Any) -> Any:
+        """One batch of `fit`; in two passes where a method wants its own variables to go first."""
+        if two_pass.twice_updated(self):
+            return two_pass.train_step(self, super().train_step, arguments)
+        return super().train_step(*arguments)
 
     def get_config(self) -> dict:
         config = super().get_config()

@@ -197,6 +197,38 @@ def test_a_schedule_of_the_network() -> None:
         assert bool(numpy(layer.state["frozen"]))
 
 
+def test_two_passes_are_resumed(tmp_path: Path) -> None:
+    """Thresholds step first and wait for nothing; statistics see the batch once."""
+
+    def stepped(update: str, model: keras.Model | None = None) -> keras.Model:
+        if model is None:
+            method = methods.TGA(update=update, initial_threshold=0.2, threshold_learning_rate=1.0)
+            model = ec2t_tf.apply(nets.convolutional(), method, verbose=0)
+            nets.compiled(model, keras.optimizers.Adam(0.01))
+        x, y = nets.examples(model, 32)
+        model.train_on_batch(x, y)
+        return model
+
+    joint, twice = stepped("joint"), stepped("two_pass")
+    assert int(numpy(twice.optimizer.iterations)) == 1
+    for one, other in zip(ternary_layers(joint), ternary_layers(twice), strict=True):
+        moved = [numpy(x.method._threshold.moved(x.state)) for x in (one, other)]
+        # Joint: the step waits for the next pass. Two passes: the second one has taken it in.
+        assert moved[0] != 0
+        assert moved[1] == 0
+        expected = numpy(one.state["threshold"]) + moved[0]
+        assert numpy(other.state["threshold"]) == pytest.approx(expected, rel=1e-5)
+        assert np.any(numpy(one.latent) != numpy(other.latent))
+    means = [numpy(x.get_layer("norm").moving_mean) for x in (joint, twice)]
+    assert 0 < np.abs(means[1]).sum() < 1.5 * np.abs(means[0]).sum()
+    assert float(numpy(twice.get_layer("norm").batches)) == 1
+    twice.save(tmp_path / "tga.keras")
+    loaded = stepped("", keras.saving.load_model(tmp_path / "tga.keras"))
+    assert int(numpy(loaded.optimizer.iterations)) == 2
+    for layer in ternary_layers(loaded):
+        assert numpy(layer.method._threshold.moved(layer.state)) == 0
+
+
 def test_int8_policy() -> None:
     trained = ec2t_tf.apply(nets.convolutional(), policy=Policy([Rule("int8")]), verbose=0)
     assert not ternary_layers(trained)
