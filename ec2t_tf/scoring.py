@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ec2t_tf.export.graph.ternary import is_ternary
 from ec2t_tf.operations import CHANNELWISE, SCALINGS, Operation, WeightTensor, operations
 
 Accounting = Literal["published", "sound"]
@@ -27,15 +28,9 @@ CENTROID_BITS = 16
 INDEX_BITS = 16
 
 
-def is_ternary(weights: np.ndarray) -> bool:
-    """Whether zeros occur, and beside them at most one negative and at most one positive value."""
-    values = np.unique(weights)
-    return bool(
-        (values == 0).any()
-        and (values != 0).any()
-        and (values < 0).sum() <= 1
-        and (values > 0).sum() <= 1
-    )
+def counts_as_ternary(weights: np.ndarray) -> bool:
+    """Whether the rules of sparse formats apply: one pair of values for the tensor, and zeros."""
+    return bool(is_ternary(weights.reshape(1, -1)) and (weights == 0).any() and weights.any())
 
 
 # ------------------------------------------------------------------------------------------------
@@ -263,7 +258,7 @@ class _MicroNetCounter:
         self, line: LayerScore, tensor: WeightTensor, alive: np.ndarray | None
     ) -> tuple[LayerScore, np.ndarray | None]:
         """`line` with a weight tensor added, and which of its outputs are alive (None: all)."""
-        matrix, ternary = tensor.matrix, is_ternary(tensor.matrix)
+        matrix, ternary = tensor.matrix, counts_as_ternary(tensor.matrix)
         inputs, _, outputs = matrix.shape
         alive_outputs = None
         if ternary:
@@ -515,7 +510,7 @@ def _plain_layer(
 ) -> LayerCount:
     line = LayerCount(operation.name)
     for tensor in operation.weights:
-        matrix, ternary = tensor.matrix, is_ternary(tensor.matrix)
+        matrix, ternary = tensor.matrix, counts_as_ternary(tensor.matrix)
         weights, nonzeros, outputs = matrix.size, int(np.count_nonzero(matrix)), matrix.shape[2]
         live_outputs = int(np.any(matrix != 0, axis=(0, 1)).sum())
         if ternary:

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from ec2t_tf.export.graph.ternary import entropy
+
 # A backend's tensor, and a variable of Keras 3 or of tf_keras (on TensorFlow).
 Tensor = Any
 Variable = Any
@@ -90,9 +92,7 @@ class Assignment:
     @property
     def entropy(self) -> float:
         """First-order entropy of the codes, bits per weight."""
-        _, counts = np.unique(self.codes, return_counts=True)
-        shares = counts / counts.sum()
-        return float(max(0.0, -(shares * np.log2(shares)).sum()))
+        return entropy(self.codes)
 
     def dequantise(self) -> np.ndarray:
         """The weights the network computes with: float32, shape of the codes."""

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from ec2t_tf.export.graph.ternary import entropy, is_ternary, kernel_of
 from ec2t_tf.export.mcu import to_c
+from ec2t_tf.export.tflite import read, write
 from ec2t_tf.export.tflm import to_tflm
 from tests import c_runner, nets
 from tests.bench import cmsis_nn, numbers, qemu
@@ -104,33 +104,30 @@ def whole(model: bytes, core: str, folder: Path, *, optimize: str = "balanced") 
 
 def int8_borders(model: bytes) -> bytes:
     """The same net without a float QUANTIZE at its input and DEQUANTIZE at its output."""
-    parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    net = parsed.subgraphs[0]
-    kinds = [op.kind for op in numbers.read(model).operators]
-    if kinds[-1] == "DEQUANTIZE":
-        net.outputs = [int(net.operators.pop().inputs[0])]
-    if kinds[0] == "QUANTIZE" and net.tensors[net.inputs[0]].type == schema.TensorType.FLOAT32:
-        net.inputs = [int(net.operators.pop(0).outputs[0])]
-    parsed.signatureDefs = None  # they name the float tensors
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(parsed.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    net = read(model)
+    first, last = net.operators[0], net.operators[-1]
+    if last.kind == "DEQUANTIZE":
+        net.outputs = last.inputs
+        net.operators.pop()
+    if first.kind == "QUANTIZE" and net.tensors[net.inputs[0]].dtype == "float32":
+        net.inputs = first.outputs
+        net.operators.pop(0)
+    net.signatures = []  # they name the float tensors
+    return write(net)
 
 
 def weight_entropy(model: bytes) -> tuple[float, float]:
     """Bytes of all weights at their layers' first-order entropy, and the share of zeros in ternary
     layers."""
-    net, bits, zeros, ternary = numbers.read(model), 0.0, 0, 0
+    net, bits, zeros, ternary = read(model), 0.0, 0, 0
     for op in net.operators:
-        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            weights = net.tensors[op.inputs[1]].data
-            assert weights is not None
-            symbols = np.sign(weights) if len(np.unique(weights)) <= 5 else weights
-            counts = np.unique(symbols, return_counts=True)[1].astype(float)
-            bits -= float((counts * np.log2(counts / counts.sum())).sum())
-            if symbols is not weights:
-                zeros += int((weights == 0).sum())
-                ternary += weights.size
+        kernel = kernel_of(net, op)
+        if kernel is not None:
+            channels = kernel[2]
+            sparse = is_ternary(channels)
+            bits += channels.size * entropy(np.sign(channels) if sparse else channels)
+            zeros += sparse * int((channels == 0).sum())
+            ternary += sparse * channels.size
     return bits / 8, zeros / max(ternary, 1)
 
 

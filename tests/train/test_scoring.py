@@ -9,7 +9,7 @@ from tf_keras import layers
 
 from ec2t_tf.scoring import (
     EnergyTable,
-    is_ternary,
+    counts_as_ternary,
     micronet_score,
     plain_count,
     ternary_formats,
@@ -33,8 +33,8 @@ def kernel_of(codes, w_n=0.25, w_p=0.5):
         ([0, 0], False),
     ],
 )
-def test_is_ternary(values, expected):
-    assert is_ternary(np.array(values)) is expected
+def test_counts_as_ternary(values, expected):
+    assert counts_as_ternary(np.array(values)) is expected
 
 
 def test_tree_adder_grows_a_bit_a_level():
