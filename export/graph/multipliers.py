@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Halves = Literal["away", "up", "once"] | npt.NDArray[np.bool_]
+Halves = Literal["away", "up", "once", "reduced"] | npt.NDArray[np.bool_]
 
 
 def quantised_multiplier(real: float) -> tuple[int, int]:
@@ -33,18 +33,22 @@ def quantised_multiplier(real: float) -> tuple[int, int]:
 def multiplied(
     x: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike, *, halves: Halves = "away"
 ) -> npt.NDArray[np.int64]:
-    """int64 x * multiplier * 2^(shift - 31) for int32 x; all three are broadcast.
+    """int64 x * multiplier * 2^(shift - 31) for whole x; all three are broadcast.
 
     Args:
       halves: "away" is TensorFlow Lite's MultiplyByQuantizedMultiplier, which rounds the high half
         of the product (halves up) and then what the shift leaves, halves away from zero; "up" is
-        ruy's, which rounds halves up both times; "once" rounds the product once, halves up; an
-        array says where it is "up" instead of "away".
+        ruy's, which rounds halves up both times; "once" rounds the product once, halves up;
+        "reduced" is what they do to int64 x: the same with a multiplier of 16 bits; an array says
+        where it is "up" instead of "away".
     """
     x, multiplier, shift = (np.asarray(v, np.int64) for v in (x, multiplier, shift))
     if isinstance(halves, str) and halves == "once":
         total = 31 - shift
         return (x * multiplier + (np.int64(1) << (total - 1))) >> total
+    if isinstance(halves, str) and halves == "reduced":
+        short = np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
+        return (x * short + (np.int64(1) << (14 - shift))) >> (15 - shift)
     high = ((x << np.maximum(shift, 0)) * multiplier + (1 << 30)) >> 31
     right = np.maximum(-shift, 0)
     half = (np.int64(1) << right) >> 1

@@ -58,8 +58,9 @@ def leaky_relu(node: Node) -> Step:
     else:
         if alpha < 0:
             raise node.refused("its slope is negative")
-        positive_pair = quantised_multiplier(float(s_in / s_out))
-        negative_pair = quantised_multiplier(float(s_in * alpha / s_out))
+        wide = np.float64 if node.rounding == "micro" else np.float32
+        positive_pair = quantised_multiplier(float(wide(s_in) / wide(s_out)))
+        negative_pair = quantised_multiplier(float(wide(s_in) * wide(alpha) / wide(s_out)))
         result = np.where(
             codes >= 0, multiplied(codes, *positive_pair), multiplied(codes, *negative_pair)
         )
@@ -118,7 +119,8 @@ def _short(real: float) -> tuple[int, int]:
 def rsqrt(node: Node) -> Step:
     entry, out, left = node.input(0), node.output, 20
     zero = zero_of(entry)
-    real = 1.0 / float(np.sqrt(scale_of(entry)) * scale_of(out))
+    wide = np.float64 if node.rounding == "micro" else np.float32
+    real = 1.0 / float(np.sqrt(wide(scale_of(entry))) * wide(scale_of(out)))
     multiplier, shift = quantised_multiplier(real)
     low, high = limits(out.dtype)
     codes = np.full(256, high, np.int64)

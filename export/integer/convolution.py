@@ -13,19 +13,19 @@ from ec2t_tf.export.graph.padding import same_padding
 
 from . import xnnpack
 from .node import Node, Step, limits, rule, scale_of, zero_of
-from .rounding import Finish, blocks, fixed_point, half_even
+from .rounding import Finish, blocks, fixed_point, half_even, in_double
 
 Kernel = npt.NDArray[Any]
 
 
-@rule("CONV_2D")
+@rule("CONV_2D", types=("int8", "int16"))
 def conv_2d(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     weights = node.constant(1).transpose(1, 2, 3, 0)  # (height, width, in, out)
     stride, dilation = node.options["stride"], node.options.get("dilation", (1, 1))
     groups = entry.shape[3] // weights.shape[2]
     parts = [xp.constant(w) for w in np.split(weights, groups, axis=3)]
-    largest = largest_sum(entry, weights)
+    largest = largest_sum(node, entry, weights)
     pad = padded(node, weights.shape[:2], stride, dilation)
     finish = finished(node, weights)
     add_bias = biased(node, 2)
@@ -43,10 +43,11 @@ def conv_2d(node: Node) -> Step:
     return run
 
 
-@rule("DEPTHWISE_CONV_2D")
+@rule("DEPTHWISE_CONV_2D", types=("int8", "int16"))
 def depthwise_conv_2d(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     weights = node.constant(1)[0]  # (height, width, out)
+    largest_sum(node, entry, weights)
     stride, dilation = node.options["stride"], node.options.get("dilation", (1, 1))
     multiplier = weights.shape[2] // entry.shape[3]
     pad = padded(node, weights.shape[:2], stride, dilation)
@@ -74,11 +75,11 @@ def depthwise_conv_2d(node: Node) -> Step:
     return run
 
 
-@rule("FULLY_CONNECTED")
+@rule("FULLY_CONNECTED", types=("int8", "int16"))
 def fully_connected(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     weights = node.constant(1).T  # (in, out)
-    held, zero, largest = xp.constant(weights), zero_of(entry), largest_sum(entry, weights)
+    held, zero, largest = xp.constant(weights), zero_of(entry), largest_sum(node, entry, weights)
     finish = finished(node, weights)
     add_bias = biased(node, 2)
 
@@ -89,7 +90,7 @@ def fully_connected(node: Node) -> Step:
     return run
 
 
-@rule("TRANSPOSE_CONV")
+@rule("TRANSPOSE_CONV", types=("int8", "int16"))
 def transpose_conv(node: Node) -> Step:
     """A convolution, its kernel turned round, of the input with zeros between its values."""
     xp, entry, out = node.xp, node.input(2), node.output
@@ -109,7 +110,7 @@ def transpose_conv(node: Node) -> Step:
         crop.append(slice(max(-before, 0), None))
     border.append((0, 0))
     finish, add_bias, zero = finished(node, weights), biased(node, 3), zero_of(entry)
-    largest = largest_sum(entry, weights)
+    largest = largest_sum(node, entry, weights)
     rows, columns, channels = entry.shape[1:]
 
     def run(*given: Any) -> Any:
@@ -124,20 +125,22 @@ def transpose_conv(node: Node) -> Step:
     return run
 
 
-@rule("BATCH_MATMUL")
+@rule("BATCH_MATMUL", types=("int8", "int16"))
 def batch_matmul(node: Node) -> Step:
     xp, out = node.xp, node.output
     pair = (node.input(0), node.input(1))
     zeros = [zero_of(tensor) for tensor in pair]
     adjoint = node.option("adjoint", (False, False))
     depth = pair[0].shape[-2 if adjoint[0] else -1]
-    largest = depth * 255 * 255
+    code = 255 if out.dtype == "int8" else 1 << 15
+    largest = xp.bounded(depth * code * code, code)
     ranks = [len(tensor.shape) for tensor in pair]
     real = scale_of(pair[0]) * scale_of(pair[1])
     if xnnpack.takes(node):
         finish = half_even(node, real / scale_of(out))
     else:
-        finish = fixed_point(node, float(real) / float(scale_of(out)))
+        halves: Halves = "away" if out.dtype == "int8" else "reduced"
+        finish = fixed_point(node, float(real) / float(scale_of(out)), halves=halves)
 
     def run(*given: Any) -> Any:
         factors = []
@@ -151,12 +154,13 @@ def batch_matmul(node: Node) -> Step:
     return run
 
 
-def largest_sum(entry: Tensor, weights: Kernel) -> int:
+def largest_sum(node: Node, entry: Tensor, weights: Kernel) -> int:
     """Bound of every partial sum over all axes of `weights` but the last."""
     low, high = limits(entry.dtype)
     code = max(zero_of(entry) - low, high - zero_of(entry))
     axes = tuple(range(weights.ndim - 1))
-    return int(code * np.abs(weights.astype(np.int64)).sum(axis=axes).max(initial=0))
+    largest = code * np.abs(weights.astype(np.int64)).sum(axis=axes).max(initial=0)
+    return int(node.xp.bounded(int(largest), code))
 
 
 def padded(
@@ -185,7 +189,8 @@ def biased(node: Node, place: int) -> Any:
     given = node.inputs[place] if place < len(node.inputs) else None
     if given is None:
         return lambda sums: sums
-    bias = node.xp.constant(node.constant(place))
+    values = node.constant(place)
+    bias = values if values.dtype == np.int64 else node.xp.constant(values)
     return lambda sums: sums + bias
 
 
@@ -202,17 +207,32 @@ def finished(node: Node, weights: Kernel) -> Finish:
     channels = (weights.shape[-1],)
     if xnnpack.takes(node):
         return half_even(node, np.broadcast_to(s_in * scales / s_out, channels))
-    connected = node.kind == "FULLY_CONNECTED"
-    grouped = node.kind == "CONV_2D" and entry.shape[3] != weights.shape[2]
-    if connected and scales.size == 1 and node.rounding != "micro":
-        real = (s_in * scales).astype(np.float64) / s_out
-    else:
-        real = s_in.astype(np.float64) * scales / s_out
-    halves: Halves = "away"
-    if node.optimised and (transposed or node.kind == "DEPTHWISE_CONV_2D"):
-        halves = blocks(channels[0], 8)
-    elif node.optimised and not grouped:
-        halves = "up"  # ruy
-    elif connected and node.rounding != "micro":
-        halves = "once"
-    return fixed_point(node, np.broadcast_to(real, channels), halves=halves)
+    real = np.broadcast_to(s_in.astype(np.float64) * scales / s_out, channels)
+    if node.kind == "FULLY_CONNECTED" and node.rounding != "micro":
+        if out.dtype == "int16" and node.optimised and scales.size > 1:
+            raise node.refused("its kernel has a scale a channel and its codes are int16")
+        if out.dtype == "int16" or not node.optimised:
+            return in_double(node, real)
+        if scales.size == 1:  # multiplied in float32
+            real = np.broadcast_to((s_in * scales).astype(np.float64) / s_out, channels)
+    return fixed_point(node, real, halves=_halves(node, weights))
+
+
+def _halves(node: Node, weights: Kernel) -> Halves:
+    transposed = node.kind == "TRANSPOSE_CONV"
+    if node.output.dtype == "int16":
+        return _halves_16(node, 2 + transposed)
+    if not node.optimised:
+        return "away"
+    if transposed or node.kind == "DEPTHWISE_CONV_2D":
+        return blocks(weights.shape[-1], 8)
+    grouped = node.kind == "CONV_2D" and node.input(0).shape[3] != weights.shape[2]
+    return "away" if grouped else "up"  # ruy
+
+
+def _halves_16(node: Node, place: int) -> Halves:
+    """Of int16 sums: those with a bias of int64, the input at `place`, have 64 bits."""
+    bias = node.inputs[place] if place < len(node.inputs) else None
+    if bias is None or bias.dtype != "int64":
+        raise node.refused("its bias is not int64")
+    return "reduced"

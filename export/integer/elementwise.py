@@ -15,13 +15,30 @@ from ec2t_tf.export.graph.multipliers import multiplied, quantised_multiplier
 
 from . import xnnpack
 from .node import Node, Step, codes_of, limits, rule, scale_of, zero_of
-from .rounding import activation_range, blocks, by_pairs, fixed_point, half_even, table
+from .rounding import (
+    activation_range,
+    blocks,
+    by_pairs,
+    fixed_point,
+    half_even,
+    power_of_two,
+    table,
+)
 
-LEFT = 20  # bits of fraction that ADD and SUB of int8 give their inputs
+
+def _left(node: Node) -> int:
+    """Bits of fraction that ADD and SUB give their inputs."""
+    return 15 if node.output.dtype == "int16" else 20
 
 
-@rule("ADD", "SUB")
+@rule("ADD", "SUB", types=("int8", "int16"))
 def add(node: Node) -> Step:
+    if node.output.dtype == "int16":
+        scales = [float(scale_of(t)) for t in (node.input(0), node.input(1), node.output)]
+        if node.option("pot_scale_int16", True) and all(map(power_of_two, scales)):
+            raise node.refused("its scales of int16 are powers of two")
+        if node.optimised:
+            raise node.refused("its vectors of int16 are not known")
     if xnnpack.takes(node):
         return _add_xnnpack(node)
     exact = _add_scalar(node)
@@ -45,6 +62,7 @@ def _scales(node: Node) -> tuple[list[Tensor], list[float], float]:
 def _add_scalar(node: Node) -> Step:
     """TensorFlow Lite's, one element after the other."""
     pair, scales, twice = _scales(node)
+    left = _left(node)
     signs = (1, -1 if node.kind == "SUB" else 1)
     terms = [
         table(
@@ -52,12 +70,12 @@ def _add_scalar(node: Node) -> Step:
             tensor,
             sign
             * multiplied(
-                (codes_of(tensor) - zero_of(tensor)) << LEFT, *quantised_multiplier(scale / twice)
+                (codes_of(tensor) - zero_of(tensor)) << left, *quantised_multiplier(scale / twice)
             ),
         )
         for tensor, scale, sign in zip(pair, scales, signs, strict=True)
     ]
-    finish = fixed_point(node, twice / ((1 << LEFT) * float(scale_of(node.output))))
+    finish = fixed_point(node, twice / ((1 << left) * float(scale_of(node.output))))
 
     def run(*given: Any) -> Any:
         first, second = node.filled(given)
@@ -71,16 +89,16 @@ def _add_vector(node: Node, *, elementwise: bool) -> Step:
     number is added to many, vectors of 8, whose inputs are shifted without rounding."""
     xp, out = node.xp, node.output
     pair, scales, twice = _scales(node)
-    terms = []
+    terms, left = [], _left(node)
     for tensor, scale in zip(pair, scales, strict=True):
         codes = codes_of(tensor) - zero_of(tensor)
         multiplier, shift = quantised_multiplier(scale / twice)
         if elementwise:
-            term = multiplied(codes << (LEFT + shift), multiplier, 0)
+            term = multiplied(codes << (left + shift), multiplier, 0)
         else:
-            term = multiplied(codes << LEFT, multiplier, 0) >> -shift
+            term = multiplied(codes << left, multiplier, 0) >> -shift
         terms.append(table(node, tensor, term))
-    multiplier, shift = quantised_multiplier(twice / ((1 << LEFT) * float(scale_of(out))))
+    multiplier, shift = quantised_multiplier(twice / ((1 << left) * float(scale_of(out))))
     least = limits("int16")[0]
     wide = by_pairs(node, [(multiplier, shift)], bounds=(-(1 << 31), (1 << 31) - 1), zero=0)
     low, high = activation_range(node)
@@ -162,11 +180,13 @@ def _add_xnnpack(node: Node) -> Step:
     return run
 
 
-@rule("MUL")
+@rule("MUL", types=("int8", "int16"))
 def mul(node: Node) -> Step:
-    pair = (node.input(0), node.input(1))
+    pair, out = (node.input(0), node.input(1)), node.output
     zeros = [zero_of(tensor) for tensor in pair]
-    real = scale_of(pair[0]) * scale_of(pair[1]) / scale_of(node.output)
+    wide = np.float64 if node.rounding == "micro" else np.float32
+    scales = [wide(scale_of(tensor)) for tensor in (*pair, out)]
+    real = scales[0] * scales[1] / scales[2]
     finish = (half_even if xnnpack.takes(node) else fixed_point)(node, real)
 
     def run(*given: Any) -> Any:

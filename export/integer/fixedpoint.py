@@ -86,21 +86,29 @@ class Fixed:
         return x
 
 
+def sigmoid(fixed: Fixed, x: Integers, integer_bits: int) -> Integers:
+    """Of x in Q(integer_bits); Q0."""
+    positive = fixed.reciprocal(fixed.exponential(-np.abs(x), integer_bits))
+    result = np.where(x > 0, positive, fixed.most - positive)
+    return np.where(x == 0, (fixed.most + 1) >> 1, result)
+
+
+def tanh(fixed: Fixed, x: Integers, integer_bits: int) -> Integers:
+    """Of x in Q(integer_bits); Q0."""
+    quotient = fixed.newton(fixed.exponential(-np.abs(x), integer_bits + 1))
+    return np.sign(x) * fixed.left(quotient - ((fixed.most + 1) >> 2), 2)
+
+
 @functools.cache
 def sigmoid_table() -> npt.NDArray[np.int32]:
     """LiteRT's LSTM's, of code + 32768 in Q3.12; Q0.15."""
-    fixed = Fixed(16)
-    positive = fixed.left(fixed.newton(fixed.exponential(-np.abs(_CODES), 3)), 1)
-    result = np.where(_CODES > 0, positive, MOST - positive)
-    return np.where(_CODES == 0, 1 << 14, result).astype(np.int32)
+    return sigmoid(Fixed(16), _CODES, 3).astype(np.int32)
 
 
 @functools.cache
 def tanh_table(integer_bits: int) -> npt.NDArray[np.int32]:
     """LiteRT's LSTM's, of code + 32768 in Q(integer_bits); Q0.15."""
-    fixed = Fixed(16)
-    positive = fixed.newton(fixed.exponential(-np.abs(_CODES), integer_bits + 1)) - (1 << 13)
-    return (np.sign(_CODES) * fixed.left(positive, 2)).astype(np.int32)
+    return tanh(Fixed(16), _CODES, integer_bits).astype(np.int32)
 
 
 # -- softmax -----------------------------------------------------------------------------------
@@ -191,23 +199,24 @@ def _coarse() -> npt.NDArray[np.int64]:
 
 def coarse_sigmoid() -> npt.NDArray[np.int32]:
     """Of code + 32768 in Q3.12; Q0.15."""
-    return _interpolated(0, 9)
+    return interpolated(3, 0, False)
 
 
 def coarse_tanh(integer_bits: int) -> npt.NDArray[np.int32]:
     """Of code + 32768 in Q(integer_bits); Q0.15."""
-    return _interpolated(integer_bits - 3, 8)
+    left = integer_bits - 3
+    return interpolated(3 << max(left, 0), max(-left, 0), True)
 
 
 @functools.cache
-def _interpolated(left: int, bits: int) -> npt.NDArray[np.int32]:
-    """`bits` of the code lie between two entries: 9 for sigmoid, 8 for tanh."""
-    half = 1 << (-left - 1) if left < 0 else 0
-    x = (_CODES * 3 << left) if left >= 0 else (_CODES * 3 + half) >> -left
+def interpolated(multiplier: int, right: int, is_tanh: bool) -> npt.NDArray[np.int32]:
+    """sigmoid or tanh of all 65,536 codes times multiplier / 2^right in 2^-12 / 3; Q0.15."""
+    bits = 8 if is_tanh else 9  # of the input, between two entries
+    x = (_CODES * multiplier + ((1 << right) >> 1)) >> right
     high, low = np.abs(x) >> bits, np.abs(x) & ((1 << bits) - 1)
     table, place = _coarse(), np.minimum(high, 254)
     value = (table[place] << bits) + low * (table[place + 1] - table[place])
-    if bits == 9:
+    if not is_tanh:
         value = np.where(high >= 255, 0x7FFF << 10, value)
         value = np.where(x >= 0, value + (1 << 9), (1 << 25) - value + (1 << 9) - 1)
         return (value >> 10).astype(np.int32)

@@ -16,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from ec2t_tf.export.graph.multipliers import Halves, multiplied
-
 from .node import NotTraceableError
 from .numpy_arrays import NumPyArrays
 
@@ -54,12 +52,21 @@ class KerasArrays:
         # While a model is built, backends feed arbitrary numbers.
         return ops.take(table, ops.clip(place, 0, table.shape[0] - 1), axis=0)
 
+    @staticmethod
+    def bounded(largest: int, code: int) -> int:
+        """The bound of sums of products with codes up to `code`.
+
+        Raises:
+          NotTraceableError: they are not exact even in two parts.
+        """
+        if code > 255 or largest * (_SPLIT + 1) // 255 >= _EXACT:
+            raise NotTraceableError(f"sums up to {largest} need more than two parts")
+        return largest
+
     def _exact(self, product: Callable[[Any], Any], x: Any, largest: int) -> Any:
         """int32 of a product that is linear in x, |x| <= 255."""
         if largest < _EXACT:
             return self.integers(ops.round(product(self.floats(x))))
-        if largest * (_SPLIT + 1) // 255 >= _EXACT:
-            raise NotTraceableError(f"sums up to {largest} need more than two parts")
         high = ops.floor_divide(x, _SPLIT)
         low = x - high * _SPLIT
         parts = [self.integers(ops.round(product(self.floats(part)))) for part in (high, low)]
@@ -133,14 +140,14 @@ class KerasArrays:
 
         return finish
 
-    def fixed_point(
+    def codes(
         self,
-        multiplier: npt.NDArray[np.int64],
-        shift: npt.NDArray[np.int64],
-        halves: Halves,
+        function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+        factor: npt.NDArray[np.float64],
         zero: int,
         low: int,
         high: int,
+        bound: npt.NDArray[np.int64],
     ) -> Callable[[Any], Any]:
         """int32 sums to int32 codes, in 32 bits.
 
@@ -149,23 +156,14 @@ class KerasArrays:
         """
         if high - low > _MOST_CODES:
             raise NotTraceableError(f"an output of {high - low + 1} codes is not tabled")
-        if not isinstance(halves, str) and halves.ndim > 1:  # by place, not by channel
-            up, away = (
-                self.fixed_point(multiplier, shift, how, zero, low, high) for how in ("up", "away")
-            )
-            where = self.constant(halves.astype(np.int32))
-            return lambda sums: ops.where(where == 1, up(sums), away(sums))
-        if not isinstance(halves, str):
-            multiplier, shift = (np.broadcast_to(v, halves.shape) for v in (multiplier, shift))
-            halves = halves[:, None]
-        least = _least(multiplier[:, None], shift[:, None], halves, zero, low, high)
+        least = _least(function, np.arange(low + 1, high + 1), factor.size, bound)
         channels, width = least.shape
         table = self.constant(least.reshape(-1))
         rows = self.constant(width * np.arange(channels))
-        factor = self.constant((multiplier * 2.0 ** (shift - 31.0)).astype(np.float32))
+        slope = self.constant(factor.astype(np.float32))
 
         def finish(sums: Any) -> Any:
-            near = ops.clip(ops.round(self.floats(sums) * factor) + zero, low, high)
+            near = ops.clip(ops.round(self.floats(sums) * slope) + zero, low, high)
             near = self.integers(near) - low
             place = near + rows
             below = self.integers(sums < self.look_up(table, place))
@@ -211,26 +209,19 @@ class KerasArrays:
 
 
 def _least(
-    multiplier: npt.NDArray[np.int64],
-    shift: npt.NDArray[np.int64],
-    halves: Halves,
-    zero: int,
-    low: int,
-    high: int,
+    function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+    codes: npt.NDArray[np.int64],
+    channels: int,
+    bound: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int32]:
-    """The least int32 sum that becomes each code or more, for the codes low to high + 1; one row a
-    channel."""
-    codes = np.arange(low + 1, high + 1)
-    channels = multiplier.shape[0]
-    # A factor above 1 shifts the sum to the left, in 64 bits here.
-    bound = np.int64(1 << 31) >> np.maximum(shift, 0)
-    bottom = np.broadcast_to(-bound, (channels, codes.size))
-    top = np.broadcast_to(bound - 1, (channels, codes.size))
+    """The least int32 sum that becomes each code or more, between one below and one above all; one
+    row a channel."""
+    shape = (codes.size, channels)
+    bottom, top = np.broadcast_to(-bound, shape), np.broadcast_to(bound - 1, shape)
     for _ in range(32):
         middle = (bottom + top) >> 1
-        reached = multiplied(middle, multiplier, shift, halves=halves) + zero >= codes
+        reached = function(middle) >= codes[:, None]
         bottom, top = np.where(reached, bottom, middle + 1), np.where(reached, middle, top)
     ends = ((0, 0), (1, 1))
-    return np.pad(bottom, ends, constant_values=((0, 0), (-(1 << 31), (1 << 31) - 1))).astype(
-        np.int32
-    )
+    whole = np.pad(bottom.T, ends, constant_values=((0, 0), (-(1 << 31), (1 << 31) - 1)))
+    return whole.astype(np.int32)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ec2t_tf.export.graph.multipliers import Halves, multiplied
+from .node import NotTraceableError
 
 Array = npt.NDArray[Any]
 _WINDOW_BYTES = 32 << 20  # of one batch of windows: they stay in the cache of a server
@@ -33,8 +33,7 @@ class NumPyArrays:
 
     @staticmethod
     def integers(x: Array) -> Array:
-        """int32; wraps as the runtimes' accumulators do."""
-        return x.astype(np.int64).astype(np.int32) if x.dtype == np.float64 else x.astype(np.int32)
+        return x.astype(np.int32)
 
     @staticmethod
     def floats(x: Array) -> Array:
@@ -45,10 +44,22 @@ class NumPyArrays:
         """table[place] of a vector."""
         return np.take(table, place)
 
+    @staticmethod
+    def bounded(largest: int, code: int) -> int:
+        """The bound of sums of products with codes up to `code`.
+
+        Raises:
+          NotTraceableError: they cannot be exact.
+        """
+        if largest >= 1 << 53:
+            raise NotTraceableError(f"sums must stay below 2^53. Received: up to {largest}.")
+        return largest
+
     def matmul(self, x: Array, weights: Array, largest: int) -> Array:
-        """int32 x @ weights, (..., k) @ (..., k, n); no partial sum is above `largest`."""
-        wide = _wide(largest)
-        return self.integers(x.astype(wide) @ weights.astype(wide))
+        """Whole x @ weights, (..., k) @ (..., k, n); no partial sum is above `largest`. int64 where
+        sums do not fit int32."""
+        wide, whole = _wide(largest)
+        return (x.astype(wide) @ weights.astype(wide)).astype(whole)
 
     def convolve(
         self,
@@ -58,23 +69,23 @@ class NumPyArrays:
         dilation: tuple[int, int],
         largest: int,
     ) -> Array:
-        """int32 (n, h', w', out) from (n, h, w, in) and (kh, kw, in, out); no padding."""
-        wide = _wide(largest)
+        """Whole (n, h', w', out) from (n, h, w, in) and (kh, kw, in, out); no padding."""
+        wide, whole = _wide(largest)
         kernel: Array = weights.astype(wide).reshape(-1, weights.shape[-1])
         if weights.shape[:2] == (1, 1):
-            return self.integers(x[:, :: stride[0], :: stride[1]].astype(wide) @ kernel)
+            return (x[:, :: stride[0], :: stride[1]].astype(wide) @ kernel).astype(whole)
         high, across = ((k - 1) * d + 1 for k, d in zip(weights.shape[:2], dilation, strict=True))
         windows = np.lib.stride_tricks.sliding_window_view(x, (high, across), axis=(1, 2))
         windows = windows[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
         windows = windows.transpose(0, 1, 2, 4, 5, 3)
         n, rows, columns = windows.shape[:3]
-        out = np.empty((n, rows, columns, kernel.shape[1]), np.int32)
+        out: Array = np.empty((n, rows, columns, kernel.shape[1]), whole)
         size = max(1, rows * columns * kernel.shape[0] * np.dtype(wide).itemsize)
         chunk = max(1, _WINDOW_BYTES // size)
         for start in range(0, n, chunk):
             part: Array = windows[start : start + chunk].astype(wide)
             sums = part.reshape(-1, kernel.shape[0]) @ kernel
-            out[start : start + chunk] = self.integers(sums).reshape(-1, *out.shape[1:])
+            out[start : start + chunk] = sums.reshape(-1, *out.shape[1:])
         return out
 
     @staticmethod
@@ -96,19 +107,26 @@ class NumPyArrays:
         return finish
 
     @staticmethod
-    def fixed_point(
-        multiplier: Array, shift: Array, halves: Halves, zero: int, low: int, high: int
-    ) -> Callable[[Array], Array]:
-        """int32 sums to int32 codes: `multiplied`, plus `zero`, limited to low to high."""
+    def codes(
+        function: Callable[[Array], Array],
+        factor: Array,
+        zero: int,
+        low: int,
+        high: int,
+        bound: Any,
+    ) -> Callable[[Array], npt.NDArray[np.int32]]:
+        """Whole sums to int32 codes: `function` of them, limited to low to high.
 
-        def finish(sums: Array) -> Array:
-            codes = multiplied(sums, multiplier, shift, halves=halves)
-            return np.clip(codes + zero, low, high).astype(np.int32)
+        Args:
+          function: grows; sums (..., channels) to whole numbers.
+          factor: float64 (channels,) or (1,), its slope.
+          zero: what it gives for 0, about.
+          bound: |sums| for which it holds.
+        """
+        return lambda sums: np.clip(function(sums), low, high).astype(np.int32)
 
-        return finish
 
-
-def _wide(largest: int) -> type:
-    if largest >= 1 << 53:
-        raise ValueError(f"sums must stay below 2^53. Received: sums up to {largest}.")
-    return np.float32 if largest < 1 << 24 else np.float64
+def _wide(largest: int) -> tuple[type, type]:
+    """The float type that is exact for such sums, and the whole type that holds them."""
+    floats = np.float32 if largest < 1 << 24 else np.float64
+    return floats, np.int32 if largest < 1 << 31 else np.int64

@@ -48,7 +48,7 @@ def _windows(node: Node, fill: int) -> Any:
     return cut
 
 
-@rule("MAX_POOL_2D")
+@rule("MAX_POOL_2D", types=("int8", "int16"))
 def max_pool_2d(node: Node) -> Step:
     xp, out = node.xp, node.output
     cut = _windows(node, limits(out.dtype)[0])
@@ -63,7 +63,7 @@ def max_pool_2d(node: Node) -> Step:
     return run
 
 
-@rule("AVERAGE_POOL_2D")
+@rule("AVERAGE_POOL_2D", types=("int8", "int16"))
 def average_pool_2d(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     cut = _windows(node, 0)
@@ -98,7 +98,7 @@ def axes_of(node: Node) -> tuple[int, ...]:
     return tuple(sorted({int(axis) % rank for axis in node.constant(1).reshape(-1)}))
 
 
-@rule("MEAN")
+@rule("MEAN", types=("int8", "int16"))
 def mean(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     axes = axes_of(node)
@@ -108,7 +108,7 @@ def mean(node: Node) -> Step:
     if xnnpack.takes(node):
         finish = _affine(node, s_in / s_out * (np.float32(1) / np.float32(count)), count)
         zero = 0
-    elif node.optimised and node.option("keep_dims") and len(entry.shape) == 4 and axes == (1, 2):
+    elif _is_fast_mean(node, axes):
         offset = np.float32(zero) * s_in / s_out
         offset += np.float32(0.5 if offset > 0 else -0.5)
         pair = quantised_multiplier(float(s_in / (np.float32(count) * s_out)))
@@ -118,6 +118,12 @@ def mean(node: Node) -> Step:
     else:
         finish = by_pairs(node, [mean_multiplier(float(s_in) / float(s_out), count)])
     return lambda x, *_: xp.reshape(finish(xp.sum(x - zero, axis=over)), (-1, *out.shape))
+
+
+def _is_fast_mean(node: Node, axes: tuple[int, ...]) -> bool:
+    entry = node.input(0)
+    image = entry.dtype == "int8" and len(entry.shape) == 4 and axes == (1, 2)
+    return node.optimised and image and bool(node.option("keep_dims"))
 
 
 @rule("SUM")

@@ -144,9 +144,12 @@ def svdf(node: Node) -> Step:
     bias = node.inputs[3]
     rank, key = node.option("rank", 1), ("tensor", node.operator.inputs[4])
     steps, units = times.shape[1], features.shape[1] // rank
-    s_in, s_state, s_out = scale_of(entry), scale_of(memory), scale_of(out)
-    to_state = quantised_multiplier(float(s_in * scale_of(node.input(1)) / s_state))
-    to_out = quantised_multiplier(float(s_state * scale_of(node.input(2)) / s_out))
+    wide = np.float64 if node.rounding == "micro" else np.float32
+    s_in, s_features, s_times, s_state, s_out = (
+        wide(scale_of(tensor)) for tensor in (entry, node.input(1), node.input(2), memory, out)
+    )
+    to_state = quantised_multiplier(float(s_in * s_features / s_state))
+    to_out = quantised_multiplier(float(s_state * s_times / s_out))
     zero, zero_out = zero_of(entry), zero_of(out)
     low, high = limits(out.dtype)
     start = np.zeros((1, entry.shape[0], features.shape[1], steps), np.int32)

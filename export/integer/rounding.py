@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ec2t_tf.export.graph import Tensor, activations
-from ec2t_tf.export.graph.multipliers import Halves, quantised_multiplier
+from ec2t_tf.export.graph.multipliers import Halves, multiplied, quantised_multiplier
 
 from .node import Node, limits, scale_of, zero_of
 
 Finish = Callable[[Any], Any]
+Sums = npt.NDArray[Any]
 
 
 def rounded_away(x: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -53,10 +54,39 @@ def by_pairs(
 ) -> Finish:
     """`fixed_point` with multipliers and shifts, perhaps also the limits and the zero point of the
     result, as given."""
-    multiplier, shift = np.array(pairs, np.int64).T
+    xp = node.xp
     low, high = activation_range(node) if bounds is None else bounds
     offset = zero_of(node.output) if zero is None else zero
-    finish: Finish = node.xp.fixed_point(multiplier, shift, halves, offset, low, high)
+    if not isinstance(halves, str) and halves.ndim > 1:  # by place, not by channel
+        up, away = (
+            by_pairs(node, pairs, halves=how, bounds=(low, high), zero=offset)
+            for how in ("up", "away")
+        )
+        where = xp.constant(halves.astype(np.int32))
+        return lambda sums: xp.where(where == 1, up(sums), away(sums))
+    multiplier, shift = np.array(pairs, np.int64).T
+    factor = multiplier * 2.0 ** (shift - 31.0)
+    if not isinstance(halves, str):
+        factor = np.broadcast_to(factor, halves.shape)
+
+    def code(sums: Sums) -> Sums:
+        return multiplied(sums, multiplier, shift, halves=halves) + offset
+
+    # A factor above 1 shifts the sum to the left.
+    bound = np.int64(1 << 31) >> np.maximum(shift, 0)
+    finish: Finish = xp.codes(code, factor, offset, low, high, bound)
+    return finish
+
+
+def in_double(node: Node, real: npt.ArrayLike) -> Finish:
+    """Sums -> codes of the output by float64 factors, halves away from zero."""
+    factor, zero = np.atleast_1d(np.asarray(real, np.float64)), zero_of(node.output)
+    low, high = activation_range(node)
+
+    def code(sums: Sums) -> Sums:
+        return rounded_away(sums * factor) + zero
+
+    finish: Finish = node.xp.codes(code, factor, zero, low, high, np.full(1, 1 << 31))
     return finish
 
 
@@ -88,7 +118,5 @@ def blocks(size: int, width: int) -> npt.NDArray[np.bool_]:
     return np.arange(size) < size // width * width
 
 
-def power_of_two(x: float) -> int | None:
-    """log2 of x where it is whole."""
-    mantissa, exponent = math.frexp(x)
-    return exponent - 1 if mantissa == 0.5 else None
+def power_of_two(x: float) -> bool:
+    return math.frexp(x)[0] == 0.5

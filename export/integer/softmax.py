@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import fixedpoint
+from . import fixedpoint, tables16
 from .node import Node, Step, rule, scale_of, zero_of
 from .tables import single
 
 
-@rule("SOFTMAX", host=True)
+@rule("SOFTMAX", types=("int8", "int16"), host=True)
 def softmax(node: Node) -> Step:
     entry, out = node.input(0), node.output
+    if out.dtype == "int16":
+        return tables16.softmax(node)
     if zero_of(out) != -128 or scale_of(out) != np.float32(1 / 256):
         raise node.refused("its output must have the scale 1/256 and the zero point -128")
     scale, beta = scale_of(entry), float(node.option("beta", 1.0))

@@ -12,9 +12,13 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from . import xnnpack
+from ec2t_tf.export.graph.multipliers import multiplied, quantised_multiplier, shifted_right
+
+from . import fixedpoint, xnnpack
+from .fixedpoint import Fixed
 from .node import Node, Step, codes_of, limits, rule, scale_of, zero_of
 from .rounding import rounded_away, table
+from .tables16 import sigmoid_or_tanh
 
 Floats = npt.NDArray[np.float32]
 _ONE = np.float32(1)
@@ -29,8 +33,12 @@ def single(
         return function(x.astype(np.float64)).astype(np.float32)
 
 
-@rule("LOGISTIC", types=("int8", "uint8"), micro=("int8",))
+@rule("LOGISTIC", types=("int8", "uint8", "int16"), micro=("int8", "int16"))
 def logistic(node: Node) -> Step:
+    if node.output.dtype == "int16":
+        return sigmoid_or_tanh(node)
+    if node.rounding == "micro":
+        return _micro(node)
     _output_is(node, np.float32(1 / 256))
     if xnnpack.takes(node):
         return _float_table(node, lambda v: single(lambda d: 1 / (1 + np.exp(-d)), v))
@@ -38,8 +46,12 @@ def logistic(node: Node) -> Step:
         return _float_table(node, lambda v: _ONE / (_ONE + single(np.exp, -v)))
 
 
-@rule("TANH", types=("int8", "uint8"), micro=("int8",))
+@rule("TANH", types=("int8", "uint8", "int16"), micro=("int8", "int16"))
 def tanh(node: Node) -> Step:
+    if node.output.dtype == "int16":
+        return sigmoid_or_tanh(node)
+    if node.rounding == "micro":
+        return _micro(node)
     _output_is(node, np.float32(1 / 128))
     return _float_table(node, lambda v: single(np.tanh, v))
 
@@ -74,6 +86,25 @@ def log(node: Node) -> Step:
     out = node.output
     least = np.float32(limits(out.dtype)[0] - zero_of(out)) * scale_of(out)
     return _float_table(node, lambda v: np.where(v <= 0, least, single(np.log, v)))
+
+
+def _micro(node: Node) -> Step:
+    """TensorFlow Lite Micro's sigmoid and tanh of int8: fixed point of 32 bits."""
+    entry, out, bits = node.input(0), node.output, 4
+    x = codes_of(entry) - zero_of(entry)
+    multiplier, left = quantised_multiplier(float(scale_of(entry)) * (1 << (31 - bits)))
+    radius = math.floor(15 * (1 << (31 - bits)) / 2.0**left)
+    inside = np.clip(x, -radius, radius)
+    fixed, inner = Fixed(32), multiplied(inside, multiplier, left)
+    if node.kind == "LOGISTIC":
+        codes = shifted_right(fixedpoint.sigmoid(fixed, inner, bits), 23) - 128
+    else:
+        codes = shifted_right(fixedpoint.tanh(fixed, inner, bits), 24)
+    codes = np.clip(codes, -128, 127)
+    codes = np.where(x <= -radius, -128, np.where(x >= radius, 127, codes))
+    if zero_of(out) != (-128 if node.kind == "LOGISTIC" else 0):
+        raise node.refused("its output must have the usual zero point")
+    return table(node, entry, codes)
 
 
 def _output_is(node: Node, scale: np.float32) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 
 from ec2t_tf.export.graph import Graph
 
-from .nets import ACTIVATIONS, Net, case
+from .nets import ACTIVATIONS, Make, Net, case
 
 
-def _pair(net: Net, dtype: str = "int8", rank: int = 3) -> tuple[int, int, tuple[int, ...]]:
+def pair(net: Net, dtype: str = "int8", rank: int = 3) -> tuple[int, int, tuple[int, ...]]:
     """Two tensors whose shapes broadcast, perhaps one a constant, and the shape of the result."""
     rng = net.rng
     shape = (*(net.size(1, 9) for _ in range(rank - 1)), net.size(1, 40))
@@ -34,7 +34,7 @@ def _pair(net: Net, dtype: str = "int8", rank: int = 3) -> tuple[int, int, tuple
 @case("SUB")
 def add(rng: np.random.Generator, kind: str = "ADD") -> Graph:
     net = Net(rng)
-    a, b, shape = _pair(net)
+    a, b, shape = pair(net)
     output = net.tensor(shape, scale=(net.scale_of(a) + net.scale_of(b)) * net.scale(-2, 1))
     return net.done(kind, (a, b), output, activation=str(rng.choice(ACTIVATIONS)))
 
@@ -45,7 +45,7 @@ case("SUB")(lambda rng: add(rng, "SUB"))
 @case("MUL")
 def mul(rng: np.random.Generator) -> Graph:
     net = Net(rng)
-    a, b, shape = _pair(net)
+    a, b, shape = pair(net)
     output = net.tensor(shape, scale=net.scale_of(a) * net.scale_of(b) * net.scale(5, 9))
     return net.done("MUL", (a, b), output, activation=str(rng.choice(ACTIVATIONS)))
 
@@ -101,7 +101,7 @@ def dequantize(rng: np.random.Generator) -> Graph:
 @case("MINIMUM")
 def extreme(rng: np.random.Generator, kind: str = "MAXIMUM") -> Graph:
     net = Net(rng)
-    a, b, shape = _pair(net)
+    a, b, shape = pair(net)
     first, second = (net.graph.tensors[i] for i in (a, b))
     second.scale, second.zero_point = first.scale, first.zero_point
     output = net.tensor(shape, scale=net.scale_of(a), zero=int(first.zero_point[0]))
@@ -114,7 +114,7 @@ case("MINIMUM")(lambda rng: extreme(rng, "MINIMUM"))
 @case("SQUARED_DIFFERENCE")
 def squared_difference(rng: np.random.Generator) -> Graph:
     net = Net(rng)
-    a, b, shape = _pair(net)
+    a, b, shape = pair(net)
     both = net.scale_of(a) + net.scale_of(b)
     output = net.tensor(shape, scale=both**2 * net.scale(5, 8))
     return net.done("SQUARED_DIFFERENCE", (a, b), output)
@@ -130,7 +130,7 @@ def prelu(rng: np.random.Generator) -> Graph:
     return net.done("PRELU", (entry, slope), output)
 
 
-def _unary(kind: str, low: float, high: float, **options: object) -> None:
+def _unary(kind: str, low: float, high: float, **options: object) -> Make:
     """One input of all codes and an output 2^low to 2^high times as coarse."""
 
     @case(kind)
@@ -141,12 +141,14 @@ def _unary(kind: str, low: float, high: float, **options: object) -> None:
         given = {name: value(net) for name, value in options.items()}  # type: ignore[operator]
         return net.done(kind, (entry,), net.tensor((1, 300), scale=scale), **given)
 
+    return make
 
-_unary("RELU", -3, 3)
+
+relu = _unary("RELU", -3, 3)
 _unary("RELU6", -3, 3)
 _unary("RELU_N1_TO_1", -3, 3)
 _unary("RELU_0_TO_1", -3, 3)
-_unary("LEAKY_RELU", -3, 3, alpha=lambda net: net.scale(-6, 1))
+leaky_relu = _unary("LEAKY_RELU", -3, 3, alpha=lambda net: net.scale(-6, 1))
 _unary("ELU", -2, 2)
 _unary("GELU", -2, 2, approximate=lambda net: bool(net.rng.integers(2)))
 _unary("HARD_SWISH", -4, 2)

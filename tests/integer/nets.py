@@ -29,8 +29,10 @@ class Net:
         self.rng, self.graph = rng, Graph()
 
     def scale(self, low: float = -8, high: float = 0) -> float:
-        """2^low to 2^high."""
-        return float(np.float32(2.0 ** self.rng.uniform(low, high)))
+        """2^low to 2^high; often a power of two, which has ties."""
+        power = self.rng.uniform(low, high)
+        whole = self.rng.integers(4) == 0
+        return float(np.float32(2.0 ** (np.rint(power) if whole else power)))
 
     def zero(self, dtype: str = "int8") -> int:
         info = np.iinfo(dtype)
