@@ -74,6 +74,7 @@ setup(
         "ec2t_tf.export.mcu": ["board/*", "kernels/*"],
         "ec2t_tf.export.formats": ["FORMAT.md"],
         "ec2t_tf.export.kernels": ["*/*.c", "*/*.h", "flags.txt"],
+        "ec2t_tf.export.page": ["page.css", "page.js"],
         "ec2t_tf.export.litert": ["*.c", "*.h", "flags.txt"],
         "ec2t_tf.export.tflm": ["*.c", "*.h", "*.cc"],
     },
@@ -108,6 +109,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            "selenium",  # the HTML report in a browser
             "tflite-micro",
         ],
     },

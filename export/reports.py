@@ -14,6 +14,7 @@ from . import formats
 from .file_formats.packed import CUSTOM_CODES
 from .graph import Graph, Operator, Tensor
 from .graph.checking import check_structure
+from .graph.macs import macs
 from .graph.ternary import entropy, is_ternary, kernel_of
 from .tflite.reader import Layout, layout
 
@@ -35,6 +36,7 @@ class KernelReport:
       table_bytes: scales and zero points of weights and bias, 12 bytes a channel each.
       zipped_bytes: the stored weights deflated on their own.
       bound_bytes: weights at their first-order entropy, rounded up.
+      macs: multiply-accumulates of one run, zeros counted; 0 of a packed layer.
     """
 
     name: str
@@ -49,6 +51,7 @@ class KernelReport:
     table_bytes: int
     zipped_bytes: int
     bound_bytes: int
+    macs: int = 0
 
     @property
     def ternary(self) -> bool:
@@ -155,7 +158,8 @@ def report(path: str | os.PathLike) -> Report:
     for operator in graph.operators:
         found = _weights_of(graph, operator)
         if found is not None:
-            rows.append(_row(account, operator, *found))
+            row = _row(account, operator, *found)
+            rows.append(dataclasses.replace(row, macs=macs(graph, operator)))
     other = sum(account.take("data", index) for index in places.data)
     known = sum(r.weights_bytes + r.bias_bytes + r.table_bytes for r in rows) + other
     return Report(

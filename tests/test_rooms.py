@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # The rooms of export/, each of which may import those before it.
 ORDER = (
     *("graph", "tflite", "formats", "lower", "integer", "kernels", "tflm", "file_formats"),
-    *("litert", "c", "mcu", "running", "reports", "sizes", "verification", "benchmark", "convert"),
+    *("litert", "c", "mcu", "running", "reports", "page", "sizes", "verification", "benchmark"),
+    "convert",
     *("commands", "__main__"),
 )
 FORMER = {"report", "verify", "tflite_file"}  # names of before, which forward

@@ -11,7 +11,7 @@ from ec2t_tf import export, files
 from ec2t_tf.export.verification import run as run_file
 from ec2t_tf.quantize_config import ternary_layers
 from ec2t_tf.summary import summary
-from ec2t_tf.train import plots, recipe
+from ec2t_tf.train import page, plots, recipe
 from ec2t_tf.train.tasks import TaskData
 
 
@@ -48,8 +48,22 @@ def finish(
     plots.history(history, folder / "history.png")
     plots.layers(ternary_layers(model), folder / "layers.png")
     plots.sparsity(summary(model), folder / "sparsity.png")
+    classes = np.arange(data.classes)
+    answers = outputs.argmax(axis=1)
+    page.write(
+        folder,
+        title=title,
+        metrics=metrics,
+        history=history,
+        ternary=ternary_layers(model),
+        confusion=((data.test.labels[:, None] == classes).T.astype(int))
+        @ (answers[:, None] == classes).astype(int),
+        labels=data.labels,
+        file=file,
+        verdict=str(check),
+    )
     print("\n" + text)
-    print(f"\nwritten to {folder}")
+    print(f"\nwritten to {folder}: report.html shows all of it")
     return metrics
 
 

@@ -18,6 +18,11 @@ def report(arguments: argparse.Namespace) -> None:
 
     for file in arguments.files:
         print(report(file))
+    if arguments.html:
+        from ..page import write_page
+
+        write_page(arguments.files, arguments.html)
+        print(f"\n{arguments.html}, and the figures in {arguments.html.with_suffix('.json')}")
 
 
 def sizes(arguments: argparse.Namespace) -> None:
@@ -100,6 +105,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, help=".tflite files")
+    parser.add_argument("--html", type=Path, help="also a page with plots, NAME.html")
 
 
 def sizes_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,144 @@
+"""The HTML report: what it says; a browser shows it, sorts it, and asks nobody for anything."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ec2t_tf.export import page, reports
+from ec2t_tf.export.page import plots
+from ec2t_tf.export.page.document import Headline
+from ec2t_tf.train import page as run_page
+
+SMALL = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "small_int8.tflite"
+HOSTILE = "<script>alert('x')</script>&\"'"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("chromium and chromedriver are not here: apt-get install chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "window-size=400,800",
+    ):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(str(shutil.which("chromedriver")))
+    driver = webdriver.Chrome(options, service)
+    yield driver
+    driver.quit()
+
+
+def requests_of(browser: Any) -> list[str]:
+    events = [json.loads(row["message"])["message"] for row in browser.get_log("performance")]
+    sent = [e["params"]["request"]["url"] for e in events if e["method"].endswith("WillBeSent")]
+    return [url for url in sent if not url.startswith("data:")]
+
+
+def test_files_in_a_browser(tmp_path: Path, browser: Any) -> None:
+    """Renders without an error, sorts up and down, and no request leaves the file."""
+    output = tmp_path / "report.html"
+    page.write_page([SMALL, SMALL], output)
+    browser.get_log("performance")
+    browser.get(output.as_uri())
+    assert requests_of(browser) == [output.as_uri()]
+    assert browser.get_log("browser") == []
+    table = browser.find_elements("css selector", "table")[1]
+    # The page itself does not scroll sideways on a phone; wide tables do, in their box.
+    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.execute_script(wide) == 0
+
+    def column(number: int) -> list[str]:
+        cells = table.find_elements("css selector", f"tbody td:nth-child({number})")
+        return [cell.get_property("textContent") for cell in cells]
+
+    weights = page.of_files.KERNEL_HEAD.index("weights") + 1
+    button = table.find_element("css selector", f"th:nth-child({weights}) button")
+    numbers = sorted(int(text.replace(",", "")) for text in column(weights))
+    for expected in (numbers[::-1], numbers):
+        browser.execute_script("arguments[0].click()", button)
+        assert [int(text.replace(",", "")) for text in column(weights)] == expected
+    names = sorted(column(1), key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
+    browser.execute_script(
+        "arguments[0].click()", table.find_element("css selector", "th:nth-child(1) button")
+    )
+    assert column(1) == names[::-1]
+
+
+def test_names_cannot_run(tmp_path: Path, browser: Any) -> None:
+    """Names come from files of strangers."""
+    with plots.drawing(3, 2) as figure:
+        figure.text(0.5, 0.5, HOSTILE)
+        picture = plots.svg(figure)
+    parts = [
+        page.Text(HOSTILE),
+        page.Text(HOSTILE, preformatted=True),
+        page.Table([HOSTILE], [[HOSTILE]], caption=HOSTILE),
+        page.Figure(picture, HOSTILE),
+        page.Figure(plots.bars([HOSTILE], [1], HOSTILE, None), HOSTILE),
+    ]
+    document = page.html(HOSTILE, [page.Section(HOSTILE, parts)], [Headline(HOSTILE, HOSTILE)])
+    assert "<script>alert" not in document
+    output = tmp_path / "hostile.html"
+    output.write_text(document)
+    browser.get(output.as_uri())
+    assert browser.find_element("css selector", "h1").text == HOSTILE
+    assert browser.find_element("css selector", "pre").text == HOSTILE
+    assert browser.find_element("css selector", "td").get_property("textContent") == HOSTILE
+
+
+def test_figures_beside_the_page(tmp_path: Path) -> None:
+    page.write_page([SMALL], tmp_path / "a.html")
+    (figures,) = json.loads((tmp_path / "a.json").read_text())
+    one = reports.report(SMALL)
+    assert figures["file_bytes"] == SMALL.stat().st_size == one.file_bytes
+    text = (tmp_path / "a.html").read_text()
+    for kernel in one.kernels:
+        assert f"<td>{kernel.name}</td>" in text
+        assert f"{kernel.weights_bytes:,}</td>" in text
+    assert f"<b>{one.file_bytes:,}</b>" in text
+    with pytest.raises(ValueError, match=r"ends in \.html"):
+        page.write_page([SMALL], tmp_path / "a.txt")
+
+
+def test_the_same_twice() -> None:
+    """Neither time nor chance is in the picture, and two pictures share no names."""
+    one, other = (plots.bars(["a"], [value], "x", None) for value in (1, 2))
+    assert one == plots.bars(["a"], [1], "x", None)
+    names = [set(text.split('id="')[1:]) and set(_ids(text)) for text in (one, other)]
+    assert not names[0] & names[1]
+    assert all(colour not in one for colour in plots.COLOURS)
+
+
+def _ids(text: str) -> list[str]:
+    return [part.split('"')[0] for part in text.split(' id="')[1:]]
+
+
+def test_many_classes_become_a_list_of_mistakes() -> None:
+    counts = np.diag(np.full(100, 9))
+    counts[3, 7], counts[50, 2] = 4, 6
+    table = run_page.confusions(counts, [f"c{i}" for i in range(100)])
+    assert isinstance(table, page.Table)
+    assert [tuple(row) for row in table.rows] == [("c50", "c2", 6), ("c3", "c7", 4)]
+    picture = run_page.confusions(np.array([[5, 1], [0, 4]]), [])
+    assert isinstance(picture, page.Figure)
+    assert ">5<" in picture.svg
