@@ -78,7 +78,7 @@ class NetBuilder:
         if code not in known:
             c = schema.OperatorCodeT()
             c.builtinCode, c.deprecatedBuiltinCode = code, min(code, 127)
-            c.version = 2 if kind == "BROADCAST_TO" else 1
+            c.version = {"BROADCAST_TO": 2, "TRANSPOSE_CONV": 3}.get(kind, 1)
             self.model.operatorCodes.append(c)
             known.append(code)
         op = schema.OperatorT()
@@ -144,8 +144,10 @@ class NetBuilder:
         depthwise: bool = False,
         dilation: int = 1,
         activation: str | None = None,
+        groups: int = 1,
     ) -> int:
         _, h, w, depth = self.shape(x)
+        depth //= groups
         if depthwise:
             taps = kernel[0] * kernel[1]
             rows = self.weights(channels, taps, zeros)
@@ -281,8 +283,35 @@ class NetBuilder:
         options.beta = 1.0
         return self.operator("SOFTMAX", [x], out, options)
 
-    def finish(self, output: int) -> bytes:
-        self.graph.inputs, self.graph.outputs = [self.input], [output]
+    def transpose_conv(
+        self,
+        x: int,
+        channels: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        *,
+        zeros: float | None = 0.7,
+        same: bool = True,
+    ) -> int:
+        _, h, w, depth = self.shape(x)
+        rows = self.weights(channels, kernel[0] * kernel[1] * depth, zeros)
+        data = np.ascontiguousarray(rows.reshape(channels, *kernel, depth))
+        scales, scale_out, bias = self._scales(x, rows)
+        size = [
+            n * s if same else (n - 1) * s + max(k, s)
+            for n, s, k in zip((h, w), stride, kernel, strict=True)
+        ]
+        shape = (1, *size, channels)
+        filters = self.tensor(data.shape, scales, 0, data)
+        constants = self.tensor((channels,), scales * self.quantisation(x)[0], 0, bias)
+        options = schema.TransposeConvOptionsT()
+        options.padding = schema.Padding.SAME if same else schema.Padding.VALID
+        options.strideH, options.strideW = stride
+        inputs = [self.constant(shape), filters, x, constants]
+        return self.operator("TRANSPOSE_CONV", inputs, self.tensor(shape, scale_out, 3), options)
+
+    def finish(self, output: int, *more: int) -> bytes:
+        self.graph.inputs, self.graph.outputs = [self.input], [output, *more]
         builder = flatbuffers.Builder(1 << 16)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())

@@ -11,7 +11,7 @@ import pytest
 from ec2t_tf.export.mcu import OPTIMIZE, to_c
 from tests import c_runner, nets
 from tests.bench import qemu
-from tests.mcu import random_graphs
+from tests.mcu import many_nets, random_graphs
 
 ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
@@ -94,10 +94,10 @@ def test_random_graphs(tmp_path: Path, core: str, first: int, count: int) -> Non
     """The graphs of tests/mcu/random_graphs.py, many in one firmware."""
     seeds = range(first, first + count)
     models = [random_graphs.Draw(seed).model for seed in seeds]
-    values = [nets.inputs(m, 2, seed=s) for m, s in zip(models, seeds, strict=True)]
-    want = [nets.reference(m, v).reshape(2, -1) for m, v in zip(models, values, strict=True)]
-    got = random_graphs.on_core(core, models, values, tmp_path)
-    assert not random_graphs.differences(list(seeds), got, want)
+    values = [many_nets.inputs(m, 2, seed=s) for m, s in zip(models, seeds, strict=True)]
+    want = [many_nets.reference(m, v) for m, v in zip(models, values, strict=True)]
+    got = many_nets.on_core(core, models, values, tmp_path)
+    assert not many_nets.differences(list(seeds), got, want)
 
 
 def test_runs_on_a_real_cortex_m0(tmp_path: Path) -> None:

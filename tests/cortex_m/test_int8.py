@@ -15,7 +15,7 @@ from ec2t_tf.export.mcu.int8_conv import Int8Conv
 from ec2t_tf.export.mcu.plan import Layout
 from tests import nets
 from tests.bench import mcu, qemu
-from tests.mcu import random_graphs
+from tests.mcu import many_nets
 from tests.mcu.test_dead_channels import deadened
 
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
@@ -61,10 +61,10 @@ DEPTHWISE: list[Shape] = [
 
 
 def _same(core: str, models: list[bytes], folder: Path) -> None:
-    values = [nets.inputs(m, 3, seed=i) for i, m in enumerate(models)]
-    want = [nets.reference(m, v).reshape(3, -1) for m, v in zip(models, values, strict=True)]
-    got = random_graphs.on_core(core, models, values, folder)
-    assert not random_graphs.differences(list(range(len(models))), got, want)
+    values = [many_nets.inputs(m, 3, seed=i) for i, m in enumerate(models)]
+    want = [many_nets.reference(m, v) for m, v in zip(models, values, strict=True)]
+    got = many_nets.on_core(core, models, values, folder)
+    assert not many_nets.differences(list(range(len(models))), got, want)
 
 
 def _layer(shape: Shape, seed: int, *, depthwise: bool, change: Callable | None = None) -> bytes:

@@ -1,20 +1,13 @@
 """Graphs drawn by seed out of every operator the C exporter takes, in any order, on maps of 1 to 9
-rows and columns; and the program that runs many of them."""
+rows and columns."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from ec2t_tf.export import tflite
-from ec2t_tf.export.mcu import OPTIMIZE, to_c
-from tests import c_runner
-from tests.bench import qemu
 from tests.nets import NetBuilder
 
 LARGEST = 2000  # elements of a tensor, about
@@ -30,6 +23,7 @@ class Draw:
         self.pool = [self.net.input]
         kinds: list[Callable[[int], int | None]] = [
             *(self.convolution, self.convolution, self.depthwise, self.whole, self.dense),
+            *(self.grouped, self.transposed, self.to_uint8),
             *(self.pooling, self.add, self.mean, self.concatenation, self.pad, self.reshape),
             *(self.softmax, self.elementwise, self.elementwise, self.pair, self.pair),
             *(self.transpose, self.strided_slice, self.slice, self.split, self.unpack, self.pack),
@@ -47,6 +41,9 @@ class Draw:
             if not steps:
                 break
         self.model = self.net.finish(self.pool[-1])
+        more = [x for x in self.pool[1:-1] if self.flip(0.3)]
+        if more:  # several outputs
+            self.model = self.net.finish(self.pool[-1], *dict.fromkeys(more))
 
     def number(self, least: int, most: int) -> int:
         return int(self.random.integers(least, most + 1))
@@ -362,7 +359,7 @@ class Draw:
         kernel = self.number(1, 4), self.number(1, 5)
         stride = (1, 1)
         if dilation == 1 and self.flip(0.4):
-            stride = self.number(1, 4), self.number(1, 2)
+            stride = self.number(1, 4), self.number(1, 4)
         spans = [(k - 1) * dilation + 1 for k in kernel]
         if not same and any(s > n for s, n in zip(spans, size[:2], strict=True)):
             return None
@@ -377,6 +374,39 @@ class Draw:
             dilation=dilation,
             activation=self.activation(),
         )
+
+    def grouped(self, x: int) -> int | None:
+        size = self.map(x)
+        if size is None or size[2] > 64 or size[0] * size[1] > 200:
+            return None
+        groups = self.divisor(size[2])
+        kernel = self.number(1, 3), self.number(1, 3)
+        stride = self.number(1, 2), self.number(1, 3)
+        return self.net.conv(
+            *(x, groups * self.number(1, 3), kernel, stride),
+            zeros=self.zeros(),
+            groups=groups,
+            activation=self.activation(),
+        )
+
+    def transposed(self, x: int) -> int | None:
+        size = self.map(x)
+        if size is None or size[2] > 32 or size[0] * size[1] > 100:
+            return None
+        kernel = self.number(1, 4), self.number(1, 4)
+        stride = self.number(1, 3), self.number(1, 3)
+        return self.net.transpose_conv(
+            *(x, self.number(1, 6), kernel, stride), zeros=self.zeros(), same=self.flip()
+        )
+
+    def to_uint8(self, x: int) -> int:
+        """To uint8 and back."""
+        scale, zero_point = self.net.quantisation(x)
+        middle = self.net.elementwise("QUANTIZE", x, scale, zero_point + 128)
+        self.net.graph.tensors[middle].type = schema.TensorType.UINT8
+        if self.flip():
+            scale, zero_point = scale * 1.3, self.number(-128, 127)
+        return self.net.elementwise("QUANTIZE", middle, scale, zero_point)
 
     def whole(self, x: int) -> int | None:
         size = self.map(x)
@@ -461,149 +491,3 @@ class Draw:
         fixed = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
         scale, zero_point = fixed.get(kind, (scale, zero_point))
         return self.net.elementwise(kind, x, scale, zero_point)
-
-
-_MAIN = """
-#include <stdint.h>
-#include IO
-INCLUDES
-static int8_t input[INPUT_BYTES], output[OUTPUT_BYTES];
-typedef int (*net)(const int8_t *, int8_t *, uint8_t *);
-static const struct { net invoke; unsigned input, output, arena; } nets[] = {
-TABLE};
-int main(void) {
-  OPEN
-  for (unsigned n = 0; n < sizeof nets / sizeof *nets; ++n) {
-    for (unsigned run = 0; run < RUNS; ++run) {
-      uint8_t *arena = ARENA(nets[n].arena);
-      if (READ(input, nets[n].input) != nets[n].input) return 2;
-      for (unsigned i = 0; i < nets[n].arena; ++i) arena[i] = (uint8_t)(i * 37u + run);
-      if (nets[n].invoke(input, output, arena) != 0) return 3;
-      if (WRITE(output, nets[n].output) != nets[n].output) return 4;
-      FREE(arena);
-    }
-  }
-  CLOSE
-  return 0;
-}
-"""
-_HOST = """
-#include <stdio.h>
-#include <stdlib.h>
-#define OPEN
-#define CLOSE
-#define ARENA(size) malloc(size)
-#define FREE(arena) free(arena)
-#define READ(to, size) fread(to, 1, size, stdin)
-#define WRITE(from, size) fwrite(from, 1, size, stdout)
-"""
-
-_FIRMWARE = """
-#include "semihost.h"
-#define OPEN \\
-  const int from = semihost_open("input.bin", 1), to = semihost_open("output.bin", 5); \\
-  if (from < 0 || to < 0) return 6;
-#define CLOSE semihost_close(to);
-enum { GUARD = 64 };
-static uint8_t memory[ARENA_BYTES + GUARD] __attribute__((aligned(4)));
-static int guarded(uint8_t *end) {
-  for (unsigned i = 0; i < GUARD; ++i)
-    if (end[i] != (uint8_t)(i * 29u)) return 0;
-  return 1;
-}
-static uint8_t *arena_of(unsigned size) {
-  for (unsigned i = 0; i < GUARD; ++i) memory[size + i] = (uint8_t)(i * 29u);
-  return memory;
-}
-#define ARENA(size) arena_of(size)
-#define FREE(arena) if (!guarded(arena + nets[n].arena)) return 7
-#define READ(bytes, size) semihost_read(from, bytes, size)
-#define WRITE(bytes, size) semihost_file_write(to, bytes, size)
-"""
-
-
-def write(
-    models: list[bytes], folder: Path, *, core: str = "generic"
-) -> tuple[list[tuple[int, int]], int]:
-    """C of every model in one folder, named g0, g1, ...: input and output sizes, largest arena."""
-    sizes, arena = [], 0
-    for i, model in enumerate(models):
-        report = to_c(model, folder, core=core, name=f"g{i}", optimize=OPTIMIZE[i % 3])
-        net = tflite.read(model)
-        sizes.append(
-            (
-                int(np.prod(net.tensors[net.inputs[0]].shape)),
-                int(np.prod(net.tensors[net.outputs[0]].shape)),
-            )
-        )
-        arena = max(arena, report.arena)
-    return sizes, arena
-
-
-def main_of(sizes: list[tuple[int, int]], runs: int) -> str:
-    count = len(sizes)
-    return (
-        _MAIN.replace("INCLUDES", "".join(f'#include "g{i}.h"\n' for i in range(count)))
-        .replace(
-            "TABLE",
-            "".join(
-                f"  {{g{i}_invoke, {a}u, {b}u, G{i}_ARENA_SIZE}},\n"
-                for i, (a, b) in enumerate(sizes)
-            ),
-        )
-        .replace("INPUT_BYTES", str(max(a for a, _ in sizes)))
-        .replace("OUTPUT_BYTES", str(max(b for _, b in sizes)))
-        .replace("RUNS", str(runs))
-    )
-
-
-def on_host(
-    models: list[bytes], values: list[npt.NDArray[np.int8]], folder: Path, *, sanitize: bool
-) -> list[npt.NDArray[np.int8]]:
-    """Outputs [inputs, elements] of every model, all in one program."""
-    sizes, _ = write(models, folder)
-    (folder / "io.h").write_text(_HOST)
-    (folder / "main.c").write_text(main_of(sizes, len(values[0])).replace("IO", '"io.h"'))
-    sources = [str(p) for p in sorted(folder.glob("*.c"))]
-    flags = ["-std=c11", "-O1" if sanitize else "-O2", "-DEC2T_MCU_CORE_SWAR", *c_runner.STRICT]
-    flags += c_runner.SANITIZE if sanitize else []
-    program = folder / "program"
-    subprocess.run(["gcc", *flags, *sources, "-o", str(program)], check=True)
-    given = b"".join(v.tobytes() for v in values)
-    done = subprocess.run([str(program)], input=given, capture_output=True, check=False)
-    assert done.returncode == 0, f"program returned {done.returncode}: {done.stderr.decode()}"
-    return split(done.stdout, sizes, len(values[0]))
-
-
-def on_core(
-    core: str, models: list[bytes], values: list[npt.NDArray[np.int8]], folder: Path
-) -> list[npt.NDArray[np.int8]]:
-    """The same in QEMU."""
-    sizes, arena = write(models, folder, core=core)
-    (folder / "io.h").write_text(_FIRMWARE.replace("ARENA_BYTES", str(arena)))
-    main = folder / "firmware_main.c"
-    main.write_text(main_of(sizes, len(values[0])).replace("IO", '"io.h"'))
-    (folder / "input.bin").write_bytes(b"".join(v.tobytes() for v in values))
-    image = qemu.build(core, sorted(folder.glob("*.c")), folder / core, include=[folder])
-    run = qemu.run(core, image.path, folder=folder)
-    assert run.status == 0, f"firmware on {core} returned {run.status}: {run.text}"
-    return split((folder / "output.bin").read_bytes(), sizes, len(values[0]))
-
-
-def split(data: bytes, sizes: list[tuple[int, int]], runs: int) -> list[npt.NDArray[np.int8]]:
-    flat, outputs, place = np.frombuffer(data, np.int8), [], 0
-    for _, size in sizes:
-        outputs.append(flat[place : place + runs * size].reshape(runs, size))
-        place += runs * size
-    assert place == flat.size
-    return outputs
-
-
-def differences(
-    seeds: list[int], got: list[npt.NDArray[np.int8]], want: list[npt.NDArray[np.int8]]
-) -> list[str]:
-    return [
-        f"seed {seed}: {int((g != w).sum())} of {w.size} outputs differ"
-        for seed, g, w in zip(seeds, got, want, strict=True)
-        if (g != w).any()
-    ]

@@ -12,7 +12,7 @@ from ec2t_tf.export.mcu import to_c
 from ec2t_tf.export.mcu.columns import without_columns
 from tests import nets
 from tests.bench import mcu, qemu
-from tests.mcu import random_graphs
+from tests.mcu import many_nets
 
 
 def _random_net(seed: int) -> bytes:
@@ -75,8 +75,8 @@ def test_random_nets_stay_the_same(tmp_path: Path) -> None:
     want = [nets.reference(m, v).reshape(3, -1) for m, v in zip(models, values, strict=True)]
     changed = [without_columns(net) is not net for net in map(tflite.read, models)]
     assert sum(changed) > len(seeds) / 3
-    got = random_graphs.on_host(models, values, tmp_path, sanitize=True)
-    assert not random_graphs.differences(list(seeds), got, want)
+    got = many_nets.on_host(models, values, tmp_path, sanitize=True)
+    assert not many_nets.differences(list(seeds), got, want)
 
 
 def test_what_needs_a_column_gets_one() -> None:

@@ -14,7 +14,7 @@ from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.mcu.arithmetic import Multiplier, requantised
 from ec2t_tf.export.mcu.dead_channels import constant_outputs, without_dead_channels
 from tests import nets
-from tests.mcu import random_graphs
+from tests.mcu import many_nets, random_graphs
 
 
 def deadened(model: bytes, seed: int, share: float = 0.6) -> bytes:
@@ -51,12 +51,10 @@ def test_random_graphs_stay_the_same(tmp_path: Path) -> None:
             break
     print(f"seeds {list(models)}")
     assert len(models) == 40
-    values = [nets.inputs(m, 3, seed=s) for s, m in models.items()]
-    want = [
-        nets.reference(m, v).reshape(3, -1) for m, v in zip(models.values(), values, strict=True)
-    ]
-    got = random_graphs.on_host(list(models.values()), values, tmp_path, sanitize=True)
-    assert not random_graphs.differences(list(models), got, want)
+    values = [many_nets.inputs(m, 3, seed=s) for s, m in models.items()]
+    want = [many_nets.reference(m, v) for m, v in zip(models.values(), values, strict=True)]
+    got = many_nets.on_host(list(models.values()), values, tmp_path, sanitize=True)
+    assert not many_nets.differences(list(models), got, want)
 
 
 def _through(kind: str) -> bytes:
@@ -94,8 +92,8 @@ def test_they_go_with_what_reads_them(tmp_path: Path, kind: str) -> None:
     left = net.tensors[net.operators[0].outputs[0]].shape[-1]
     assert 0 < left < before == 12
     values = nets.inputs(model, 4)
-    want = [nets.reference(model, values).reshape(4, -1)]
-    got = random_graphs.on_host([model], [values], tmp_path, sanitize=True)
+    want = [many_nets.reference(model, values)]
+    got = many_nets.on_host([model], [values], tmp_path, sanitize=True)
     np.testing.assert_array_equal(got[0], want[0])
 
 
@@ -115,8 +113,8 @@ def test_a_shared_kernel_keeps_what_its_other_reader_needs(tmp_path: Path) -> No
     model = deadened(net.finish(net.add(b, first)), 4, share=0.5)
     assert without_dead_channels(tflite.read(model)).tensors[a].shape[-1] < 4
     values = nets.inputs(model, 4)
-    got = random_graphs.on_host([model], [values], tmp_path, sanitize=True)
-    np.testing.assert_array_equal(got[0], nets.reference(model, values).reshape(4, -1))
+    got = many_nets.on_host([model], [values], tmp_path, sanitize=True)
+    np.testing.assert_array_equal(got[0], many_nets.reference(model, values))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests import nets
-from tests.mcu import random_graphs
+from tests.mcu import many_nets
 from tests.nets import NetBuilder
 
 Layer = Callable[[NetBuilder, int], int]
@@ -76,6 +76,6 @@ def test_every_producer_before_every_consumer(tmp_path: Path) -> None:
             models.append(net.finish(take(net, make(net, x))))
     values = [nets.inputs(model, 4) for model in models]
     want = [nets.reference(m, v).reshape(4, -1) for m, v in zip(models, values, strict=True)]
-    got = random_graphs.on_host(models, values, tmp_path, sanitize=True)
+    got = many_nets.on_host(models, values, tmp_path, sanitize=True)
     wrong = [n for n, g, w in zip(names, got, want, strict=True) if (g != w).any()]
     assert not wrong

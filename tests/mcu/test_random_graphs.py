@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import nets
-from tests.mcu import random_graphs
+from tests.mcu import many_nets, random_graphs
 
 # Of a slow run; 10,000 graphs: EC2T_GRAPHS=10000 pytest -m slow tests/mcu/test_random_graphs.py
 COUNT = int(os.environ.get("EC2T_GRAPHS", "1000"))
@@ -17,12 +16,12 @@ COUNT = int(os.environ.get("EC2T_GRAPHS", "1000"))
 def _compare(seeds: range, folder: Path, *, sanitize: bool) -> None:
     print(f"seeds {seeds}")
     models = [random_graphs.Draw(seed).model for seed in seeds]
-    values = [nets.inputs(m, 3, seed=s) for m, s in zip(models, seeds, strict=True)]
-    want = [nets.reference(m, v).reshape(3, -1) for m, v in zip(models, values, strict=True)]
+    values = [many_nets.inputs(m, 3, seed=s) for m, s in zip(models, seeds, strict=True)]
+    want = [many_nets.reference(m, v) for m, v in zip(models, values, strict=True)]
     varied = sum(w.std() > 5 for w in want)
     assert varied > len(seeds) / 3  # graphs whose outputs do not vary would prove little
-    got = random_graphs.on_host(models, values, folder, sanitize=sanitize)
-    assert not random_graphs.differences(list(seeds), got, want)
+    got = many_nets.on_host(models, values, folder, sanitize=sanitize)
+    assert not many_nets.differences(list(seeds), got, want)
 
 
 @pytest.mark.parametrize(("first", "sanitize"), [(0, True), (150, False)])

@@ -10,7 +10,7 @@ import pytest
 
 from ec2t_tf.export.mcu import ModelError, to_c
 from tests import nets
-from tests.mcu import random_graphs
+from tests.mcu import many_nets
 
 # Scale of the input and beta.
 SCALES = [(0.1605089, 1.0), (0.02, 1.0), (1.0, 1.0), (0.3, 0.5), (2.7, 3.0), (0.004, 1.0)]
@@ -26,7 +26,7 @@ def _model(shape: tuple[int, ...], scale: float, beta: float) -> bytes:
 
 def _compare(models: list[bytes], values: npt.NDArray[np.int8], folder: Path) -> None:
     want = [nets.reference(model, values) for model in models]
-    got = random_graphs.on_host(models, [values] * len(models), folder, sanitize=False)
+    got = many_nets.on_host(models, [values] * len(models), folder, sanitize=False)
     for (scale, beta), g, w in zip(SCALES, got, want, strict=True):
         np.testing.assert_array_equal(g.reshape(w.shape), w, err_msg=f"scale {scale}, beta {beta}")
 
@@ -48,7 +48,7 @@ def test_every_triple(tmp_path: Path) -> None:
 def test_the_value_of_the_reference(tmp_path: Path) -> None:
     model = _model((1, 3), 0.1605089, 1.0)
     values = np.array([[127, 109, 65]], np.int8)
-    (got,) = random_graphs.on_host([model], [values], tmp_path, sanitize=True)
+    (got,) = many_nets.on_host([model], [values], tmp_path, sanitize=True)
     assert got.tolist() == [[115, -115, -128]]
     np.testing.assert_array_equal(got, nets.reference(model, values))
 
@@ -58,7 +58,7 @@ def test_many_classes(tmp_path: Path) -> None:
     model = _model((1, 500), 0.05, 1.0)
     values = nets.inputs(model, 20, seed=3)
     values[2:] = values[2:] // 3
-    (got,) = random_graphs.on_host([model], [values], tmp_path, sanitize=True)
+    (got,) = many_nets.on_host([model], [values], tmp_path, sanitize=True)
     np.testing.assert_array_equal(got, nets.reference(model, values))
     with pytest.raises(ModelError, match="at most 4095 channels"):
         to_c(_model((1, 4096), 0.05, 1.0), tmp_path)

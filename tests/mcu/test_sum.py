@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from tests import nets
-from tests.mcu import random_graphs
+from tests.mcu import many_nets
 
 runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
 
@@ -33,5 +33,5 @@ def test_equals_micro(tmp_path: Path, axes: list[int]) -> None:
         models.append(model)
         values.append(given)
         want.append(np.stack(outputs))
-    got = random_graphs.on_host(models, values, tmp_path, sanitize=True)
-    assert not random_graphs.differences(list(range(len(models))), got, want)
+    got = many_nets.on_host(models, values, tmp_path, sanitize=True)
+    assert not many_nets.differences(list(range(len(models))), got, want)

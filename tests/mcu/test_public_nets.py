@@ -1,0 +1,54 @@
+"""Public nets, as they are, against LiteRT's reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ec2t_tf.export.mcu import ModelError, to_c
+from tests.bench import qemu
+from tests.conftest import SHARED
+from tests.mcu import many_nets
+
+# What is refused, and why.
+REFUSED = {
+    "mlperf_tiny_kws_ref_model_float32.tflite": "must be int8",
+    "tflm__trained_lstm_int8.tflite": "LSTM",
+}
+FILES = sorted(
+    [*(SHARED / "models" / "real").glob("*.tflite"), *(SHARED / "models").glob("mlperf*.tflite")]
+)
+NETS = [p for p in FILES if p.name not in REFUSED]
+needs_tools = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
+
+
+def _compare(path: Path, folder: Path, core: str, runs: int) -> None:
+    model = path.read_bytes()
+    values = many_nets.inputs(model, runs, seed=1)
+    want = many_nets.reference(model, values)
+    if core == "host":
+        (got,) = many_nets.on_host([model], [values], folder, sanitize=False)
+    else:
+        (got,) = many_nets.on_core(core, [model], [values], folder)
+    assert not many_nets.differences([path.name], [got], [want])
+
+
+@pytest.mark.parametrize("path", NETS, ids=lambda p: p.stem)
+def test_equals_the_reference(shared: Path, tmp_path: Path, path: Path) -> None:
+    _compare(path, tmp_path, "host", 16)
+
+
+@pytest.mark.slow
+@needs_tools
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
+@pytest.mark.parametrize("path", NETS, ids=lambda p: p.stem)
+def test_equals_the_reference_on_cores(shared: Path, tmp_path: Path, path: Path, core: str) -> None:
+    _compare(path, tmp_path, core, 3)
+
+
+def test_refused_for_a_reason(shared: Path, tmp_path: Path) -> None:
+    for path in FILES:
+        if path.name in REFUSED:
+            with pytest.raises(ModelError, match=REFUSED[path.name]):
+                to_c(path, tmp_path)
