@@ -24,6 +24,7 @@ from .rounding import (
     power_of_two,
     table,
 )
+from .tables import float_table
 
 
 def _left(node: Node) -> int:
@@ -183,6 +184,8 @@ def _add_xnnpack(node: Node) -> Step:
 @rule("MUL", types=("int8", "int16"))
 def mul(node: Node) -> Step:
     pair, out = (node.input(0), node.input(1)), node.output
+    if xnnpack.takes(node) and node.operator.inputs[0] == node.operator.inputs[1]:
+        return _square(node)
     zeros = [zero_of(tensor) for tensor in pair]
     wide = np.float64 if node.rounding == "micro" else np.float32
     scales = [wide(scale_of(tensor)) for tensor in (*pair, out)]
@@ -194,6 +197,13 @@ def mul(node: Node) -> Step:
         return finish((first - zeros[0]) * (second - zeros[1]))
 
     return run
+
+
+def _square(node: Node) -> Step:
+    """What XNNPACK makes of the product of a tensor with itself."""
+    squared = float_table(node, lambda v: v * v)
+    low, high = activation_range(node)
+    return lambda x, _: node.xp.clip(squared(x), low, high)
 
 
 @rule("MAXIMUM", "MINIMUM", types=("int8", "uint8", "int16", "int32"), micro=("int8", "int32"))

@@ -41,9 +41,9 @@ def logistic(node: Node) -> Step:
         return _micro(node)
     _output_is(node, np.float32(1 / 256))
     if xnnpack.takes(node):
-        return _float_table(node, lambda v: single(lambda d: 1 / (1 + np.exp(-d)), v))
+        return float_table(node, lambda v: single(lambda d: 1 / (1 + np.exp(-d)), v))
     with np.errstate(over="ignore"):
-        return _float_table(node, lambda v: _ONE / (_ONE + single(np.exp, -v)))
+        return float_table(node, lambda v: _ONE / (_ONE + single(np.exp, -v)))
 
 
 @rule("TANH", types=("int8", "uint8", "int16"), micro=("int8", "int16"))
@@ -53,12 +53,12 @@ def tanh(node: Node) -> Step:
     if node.rounding == "micro":
         return _micro(node)
     _output_is(node, np.float32(1 / 128))
-    return _float_table(node, lambda v: single(np.tanh, v))
+    return float_table(node, lambda v: single(np.tanh, v))
 
 
 @rule("ELU")
 def elu(node: Node) -> Step:
-    return _float_table(node, lambda v: np.where(v < 0, single(np.expm1, v), v))
+    return float_table(node, lambda v: np.where(v < 0, single(np.expm1, v), v))
 
 
 @rule("GELU", types=("int8", "uint8"), micro=_MICRO_NONE)
@@ -67,25 +67,25 @@ def gelu(node: Node) -> Step:
     if not node.option("approximate", False):
         root = np.float32(-math.sqrt(0.5))
         erfc = np.vectorize(math.erfc, otypes=[np.float64])
-        return _float_table(node, lambda v: half * v * single(erfc, v * root))
+        return float_table(node, lambda v: half * v * single(erfc, v * root))
     cubic, root = np.float32(0.044715), np.float32(math.sqrt(2 / math.pi))
 
     def approximate(v: Floats) -> Floats:
         return half * v * (_ONE + single(np.tanh, root * (v + cubic * v * v * v)))
 
-    return _float_table(node, approximate)
+    return float_table(node, approximate)
 
 
 @rule("EXP", micro=_MICRO_NONE)
 def exp(node: Node) -> Step:
-    return _float_table(node, lambda v: single(np.exp, v))
+    return float_table(node, lambda v: single(np.exp, v))
 
 
 @rule("LOG", micro=_MICRO_NONE)
 def log(node: Node) -> Step:
     out = node.output
     least = np.float32(limits(out.dtype)[0] - zero_of(out)) * scale_of(out)
-    return _float_table(node, lambda v: np.where(v <= 0, least, single(np.log, v)))
+    return float_table(node, lambda v: np.where(v <= 0, least, single(np.log, v)))
 
 
 def _micro(node: Node) -> Step:
@@ -113,7 +113,8 @@ def _output_is(node: Node, scale: np.float32) -> None:
         raise node.refused(f"the scale of its output must be {scale}")
 
 
-def _float_table(node: Node, function: Callable[[Floats], Floats]) -> Step:
+def float_table(node: Node, function: Callable[[Floats], Floats]) -> Step:
+    """A function of float32 between the scales of input and output."""
     entry, out = node.input(0), node.output
     real = scale_of(entry) * (codes_of(entry) - zero_of(entry)).astype(np.float32)
     zero = np.float32(zero_of(out))

@@ -50,6 +50,41 @@ def mul(rng: np.random.Generator) -> Graph:
     return net.done("MUL", (a, b), output, activation=str(rng.choice(ACTIVATIONS)))
 
 
+@case("MUL of itself")
+@case("ADD of itself")
+def itself(rng: np.random.Generator, kind: str = "MUL") -> Graph:
+    net = Net(rng)
+    entry = net.entry((300,), scale=net.scale(-8, -2))
+    coarse = net.scale_of(entry) * net.scale(5, 9) if kind == "MUL" else net.scale(0, 2)
+    output = net.tensor((1, 300), scale=net.scale_of(entry) * coarse)
+    return net.done(kind, (entry, entry), output, activation=str(rng.choice(ACTIVATIONS)))
+
+
+case("ADD of itself")(lambda rng: itself(rng, "ADD"))
+case("SUB of itself")(lambda rng: itself(rng, "SUB"))
+
+
+@case("MUL by a constant")
+def constant(rng: np.random.Generator, kind: str = "MUL") -> Graph:
+    """Constants that are all 0 or all 1, or their codes are."""
+    net = Net(rng)
+    entry = net.entry((40,), scale=net.scale(-8, -2))
+    way = int(rng.integers(4))
+    scale, zero = (1.0, -5) if way == 1 else (net.scale(-8, -2), net.zero())
+    code = [zero, zero + 1, 0, 1][way]
+    data = np.full((1, 40), np.clip(code, -128, 127), np.int8)
+    other = net.tensor((1, 40), scale=scale, zero=zero, data=data)
+    output = net.tensor((1, 40), scale=net.scale_of(entry) * net.scale(-1, 1) * scale * 2)
+    if kind != "MUL":
+        net.graph.tensors[output].scale = np.float32([net.scale_of(entry) * 1.5])
+    pair = (entry, other) if rng.integers(2) else (other, entry)
+    return net.done(kind, pair, output, activation="none")
+
+
+case("ADD of a constant")(lambda rng: constant(rng, "ADD"))
+case("SUB of a constant")(lambda rng: constant(rng, "SUB"))
+
+
 @case("LOGISTIC")
 def logistic(rng: np.random.Generator) -> Graph:
     net = Net(rng)
