@@ -18,6 +18,8 @@ class Core:
         group: Neighbouring pixels a tile handles at once.
         pixels: Neighbouring pixels a SWAR tile of an int8 convolution may have: as many sums as
             registers hold.
+        tap_cost: Instructions of a tap of such a tile a pixel.
+        reach: Bytes from the first input of a run that such a tile can load.
         lists_pay_from: Share of zeros from which index lists of a fully connected layer take fewer
             instructions than its dense int8 kernel (make bench-mcu).
     """
@@ -25,13 +27,15 @@ class Core:
     family: Literal["swar", "dsp", "helium"]
     group: int = 4
     pixels: tuple[int, ...] = ()
+    tap_cost: int = 2
+    reach: int = 1 << 12
     lists_pay_from: float = 0.55
 
 
 CORES = {
     "generic": Core("swar", pixels=(4, 5, 6)),
-    "m0": Core("swar", pixels=(4, 5), lists_pay_from=0.06),
-    "m3": Core("swar", pixels=(4, 5, 6), lists_pay_from=0.53),
+    "m0": Core("swar", pixels=(4, 5, 6, 7, 8), tap_cost=3, reach=32, lists_pay_from=0.06),
+    "m3": Core("swar", pixels=(4, 5, 6, 7, 8), lists_pay_from=0.53),
     "m4": Core("dsp", lists_pay_from=0.77),
     "m7": Core("dsp", lists_pay_from=0.77),
     "m33": Core("dsp", lists_pay_from=0.77),

@@ -14,6 +14,7 @@ from .weights import stored_biases
 
 SOURCES = ("tiled_conv.c",)
 GROUP = 4  # neighbouring pixels of a Helium tile
+SINGLE_TAPS = 4  # taps by themselves come in fours
 
 
 def tiled_code(core: Core, conv: Int8Conv, names: Names, entry: str) -> Code | None:
@@ -44,7 +45,7 @@ def tiled_code(core: Core, conv: Int8Conv, names: Names, entry: str) -> Code | N
 
 def _tiles(core: Core, conv: Int8Conv) -> tuple[list[int], npt.NDArray[np.int8], str, str]:
     """Taps, weights, tile and the end of an ec2t_mcu_tiled_conv."""
-    grid, layout, out = conv.weights, conv.source, conv.out
+    grid, layout = conv.weights, conv.source
     strides, dilation = conv.strides, conv.dilation
     count, _, _, kernel_w = grid.shape
     if core.family == "helium":
@@ -69,14 +70,33 @@ def _tiles(core: Core, conv: Int8Conv) -> tuple[list[int], npt.NDArray[np.int8],
             run = min((5, 4, 3), key=lambda r: kernel_w + -kernel_w % r)
         if run == 1:
             where = _offsets(grid.shape, dilation, layout)
-            rows = np.ascontiguousarray(grid.reshape(count, -1))
+            where += where[-1:] * (-len(where) % SINGLE_TAPS)
+            rows = np.zeros((count, len(where)), np.int8)
+            rows[:, : grid[0].size] = grid.reshape(count, -1)
         else:
             where, rows = _runs(grid, dilation[0], layout, run)
-        pixels = min(core.pixels, key=lambda n: (-(-out.width // n) * (2 * n + 2), n))
+        pixels, (down, across) = _cover(core, conv, run)
         numbers = [pixels, run, strides[1]]
         tile = "dense_tile_" + "_".join(map(str, numbers))
-        after = f"{strides[0] * layout.pitch}, {len(where)}, {pixels}, {tile}"
+        after = f"{strides[0] * layout.pitch}, {len(where)}, {down}, {across}, {pixels}, {tile}"
     return where, rows, f"EC2T_MCU_DENSE_TILE({tile}, {', '.join(map(str, numbers))})", after
+
+
+def _cover(core: Core, conv: Int8Conv, run: int) -> tuple[int, tuple[int, int]]:
+    """Pixels of a tile, and the rows and columns of them that take the fewest instructions."""
+    out, stride = conv.out, conv.strides[1]
+    covers = [(out.height, out.width)]
+    if conv.unit and conv.source.pitch == out.pitch:  # the plane as one row, borders included
+        covers.append((1, (out.height - 1) * out.pitch + out.width))
+    return min(
+        (
+            (n, cover)
+            for n in core.pixels
+            if run - 1 + (n - 1) * stride < core.reach
+            for cover in covers
+        ),
+        key=lambda x: (x[1][0] * -(-x[1][1] // x[0]) * (core.tap_cost * x[0] + 2), x),
+    )
 
 
 def _offsets(shape: tuple[int, ...], dilation: tuple[int, int], layout: Layout) -> list[int]:

@@ -5,7 +5,7 @@
 #endif
 
 /* Rows done at once: they share the loads of the input, as far as registers go. */
-#if defined(EC2T_MCU_DSP) || (defined(__ARM_ARCH) && __ARM_ARCH == 6)
+#if defined(EC2T_MCU_DSP) || defined(EC2T_MCU_ALIGNED)
 enum { ROWS = 2 };
 #else
 enum { ROWS = 4 };

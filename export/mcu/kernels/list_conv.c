@@ -55,7 +55,7 @@ static __attribute__((naked, noinline)) ec2t_mcu_status symbols(Decoder *d __att
 /* Thirty-two bits of the stream from `position` on, the last seven of them perhaps zero. */
 static inline uint32_t peek(const uint8_t *stream, uint32_t position) {
     const uint8_t *p = stream + (position >> 3);
-#if defined(__ARM_ARCH) && __ARM_ARCH == 6
+#if defined(EC2T_MCU_ALIGNED)
     const uint32_t value = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 #else
     uint32_t value;
@@ -66,8 +66,8 @@ static inline uint32_t peek(const uint8_t *stream, uint32_t position) {
 }
 
 static inline uint32_t leading_ones(uint32_t value) {
-#if defined(__ARM_ARCH) && __ARM_ARCH == 6
-    uint32_t count = 0; /* no CLZ instruction; runs are short */
+#if defined(EC2T_MCU_ALIGNED)
+    uint32_t count = 0; /* these cores have no CLZ; runs are short */
     for (; (int32_t)value < 0; value <<= 1)
         ++count;
     return count;

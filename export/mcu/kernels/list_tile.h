@@ -10,7 +10,7 @@
 #if defined(EC2T_MCU_SWAR)
 
 static inline uint32_t ec2t_mcu_word(const uint8_t *p) {
-#if defined(__ARM_ARCH) && __ARM_ARCH == 6
+#if defined(EC2T_MCU_ALIGNED)
     const uint32_t *aligned = (const uint32_t *)((uintptr_t)p & ~(uintptr_t)3);
     const uint32_t shift = ((uint32_t)(uintptr_t)p & 3u) * 8u;
     if (!shift)
@@ -46,11 +46,80 @@ typedef struct {
     }
 #define EC2T_MCU_DONE_2(group) (void)0
 
-/* ARMv6-M has eight registers that matter, the others have thirteen. */
-#if defined(__ARM_ARCH) && __ARM_ARCH == 6
+#if defined(EC2T_MCU_ALIGNED)
+/* Sums of 16 or 8 pixels in neighbouring bytes out of aligned words; what is not aligned is put
+ * together the same way for all words of a tap. r0 walks over the input, r1 over the list; r5 is
+ * the mask of the even bytes. `lanes`: even bytes (less the odd ones, which their words carried
+ * along) and odd bytes of every four. Assembly is laid out by hand. */
+/* clang-format off */
+#define EC2T_MCU_WORD_SUMS(even, odd)                                                              \
+    " add " even ",r2\n lsrs r2,r2,#8\n ands r2,r5\n add " odd ",r2\n"
+#define EC2T_MCU_FIRST_WORD(a, b, even, odd)                                                       \
+    " ldr r3,[r0]\n ldr r4,[r0,#4]\n push {r4}\n lsrs r2,r3,#" a "\n lsls r4,r4,#" b "\n"          \
+    " orrs r2,r4\n" EC2T_MCU_WORD_SUMS(even, odd)
+#define EC2T_MCU_NEXT_WORD(offset, a, b, even, odd)                                                \
+    " pop {r3}\n ldr r4,[r0,#" offset "]\n push {r4}\n lsrs r2,r3,#" a "\n lsls r4,r4,#" b "\n"    \
+    " orrs r2,r4\n" EC2T_MCU_WORD_SUMS(even, odd)
+#define EC2T_MCU_LAST_WORD(offset, a, b, even, odd)                                                \
+    " pop {r3}\n ldr r4,[r0,#" offset "]\n lsrs r2,r3,#" a "\n lsls r4,r4,#" b "\n orrs r2,r4\n"   \
+    EC2T_MCU_WORD_SUMS(even, odd)
+#define EC2T_MCU_STORE_SUMS(even, odd)                                                             \
+    " mov r0," odd "\n lsls r1,r0,#8\n mov r2," even "\n subs r2,r2,r1\n stm r3!,{r2}\n"           \
+    " stm r3!,{r0}\n"
+#define EC2T_MCU_ALIGNED_SUMS(name, aligned, words, store)                                         \
+    static __attribute__((naked, noinline, unused)) void name(                                     \
+        const uint8_t *p __attribute__((unused)), const uint16_t *list __attribute__((unused)),    \
+        uint32_t count __attribute__((unused)), ec2t_mcu_lanes *lanes __attribute__((unused))) {   \
+        __asm volatile(                                                                            \
+            ".syntax unified\n push {r4-r7,lr}\n mov r4,r8\n mov r5,r9\n mov r6,r10\n"             \
+            " mov r7,r11\n push {r3-r7}\n lsls r2,r2,#1\n adds r2,r1,r2\n push {r2}\n"             \
+            " movs r2,#0\n mov r8,r2\n mov r9,r2\n mov r10,r2\n mov r11,r2\n mov r12,r2\n"         \
+            " mov lr,r2\n movs r6,#0\n movs r7,#0\n"                                               \
+            " movs r5,#255\n lsls r2,r5,#16\n orrs r5,r2\n b 9f\n"                                 \
+            "1: ldrh r3,[r1]\n adds r1,#2\n adds r0,r0,r3\n lsls r2,r0,#30\n beq 2f\n"             \
+            " lsrs r2,r2,#30\n subs r0,r0,r2\n cmp r2,#2\n beq 4f\n bhi 5f\n"                      \
+            words("8", "24") " adds r0,#1\n"                                                       \
+            "9: ldr r2,[sp]\n cmp r1,r2\n bne 1b\n b 8f\n"                                         \
+            "2:" aligned " b 9b\n"                                                                 \
+            "4:" words("16", "16") " adds r0,#2\n b 9b\n"                                          \
+            "5:" words("24", "8") " adds r0,#3\n b 9b\n"                                           \
+            "8: pop {r2,r3}\n" store                                                               \
+            " pop {r4-r7}\n mov r8,r4\n mov r9,r5\n mov r10,r6\n mov r11,r7\n pop {r4-r7,pc}\n");  \
+    }
+#define EC2T_MCU_FOUR_WORDS(a, b)                                                                  \
+    EC2T_MCU_FIRST_WORD(a, b, "r8", "r9") EC2T_MCU_NEXT_WORD("8", a, b, "r10", "r11")              \
+    EC2T_MCU_NEXT_WORD("12", a, b, "r12", "lr") EC2T_MCU_LAST_WORD("16", a, b, "r6", "r7")
+#define EC2T_MCU_TWO_WORDS(a, b)                                                                   \
+    EC2T_MCU_FIRST_WORD(a, b, "r8", "r9") EC2T_MCU_LAST_WORD("8", a, b, "r6", "r7")
+EC2T_MCU_ALIGNED_SUMS(
+    ec2t_mcu_sixteen,
+    " ldr r2,[r0]\n" EC2T_MCU_WORD_SUMS("r8", "r9") " ldr r2,[r0,#4]\n"
+    EC2T_MCU_WORD_SUMS("r10", "r11") " ldr r2,[r0,#8]\n" EC2T_MCU_WORD_SUMS("r12", "lr")
+    " ldr r2,[r0,#12]\n" EC2T_MCU_WORD_SUMS("r6", "r7"),
+    EC2T_MCU_FOUR_WORDS,
+    EC2T_MCU_STORE_SUMS("r8", "r9") EC2T_MCU_STORE_SUMS("r10", "r11")
+    EC2T_MCU_STORE_SUMS("r12", "lr") EC2T_MCU_STORE_SUMS("r6", "r7"))
+EC2T_MCU_ALIGNED_SUMS(
+    ec2t_mcu_eight,
+    " ldr r2,[r0]\n" EC2T_MCU_WORD_SUMS("r8", "r9") " ldr r2,[r0,#4]\n"
+    EC2T_MCU_WORD_SUMS("r6", "r7"),
+    EC2T_MCU_TWO_WORDS,
+    EC2T_MCU_STORE_SUMS("r8", "r9") EC2T_MCU_STORE_SUMS("r6", "r7"))
+/* clang-format on */
+#endif
+
+/* Cores that need aligned words have eight registers that matter, the others have thirteen. */
+#if defined(EC2T_MCU_ALIGNED)
 #define EC2T_MCU_LANES(p, list, count, lanes, second, third, fourth, stride)                       \
-    ec2t_mcu_half_##stride(p, list, count, lanes, second);                                         \
-    ec2t_mcu_half_##stride((p) + (third), list, count, (lanes) + 2, (fourth) - (third))
+    if ((stride) == 1 && (second) == 4 && (third) == 8 && (fourth) == 12) {                        \
+        ec2t_mcu_sixteen(p, list, count, lanes);                                                   \
+    } else if ((stride) == 1 && (second) == 4 && (fourth) - (third) == 4) {                        \
+        ec2t_mcu_eight(p, list, count, lanes);                                                     \
+        ec2t_mcu_eight((p) + (third), list, count, (lanes) + 2);                                   \
+    } else {                                                                                       \
+        ec2t_mcu_half_##stride(p, list, count, lanes, second);                                     \
+        ec2t_mcu_half_##stride((p) + (third), list, count, (lanes) + 2, (fourth) - (third));       \
+    }
 #else
 #define EC2T_MCU_LANES(p, list, count, lanes, second, third, fourth, stride)                       \
     ec2t_mcu_whole_##stride(p, list, count, lanes, second, third, fourth)

@@ -29,6 +29,11 @@
 #define EC2T_MCU_FLIP 0u
 #endif
 
+/* Arm cores that load words from multiples of four only. */
+#if defined(__arm__) && !defined(__ARM_FEATURE_UNALIGNED)
+#define EC2T_MCU_ALIGNED 1
+#endif
+
 typedef enum {
     EC2T_MCU_OK = 0,
     EC2T_MCU_CORRUPT = 1 /* a weight stream that points outside its layer */
@@ -209,6 +214,7 @@ typedef struct {
 } ec2t_mcu_dense_fast;
 typedef void (*ec2t_mcu_dense_tile)(const uint8_t *input, const ec2t_mcu_dense_fast *channel,
                                     uint8_t *output);
+/* Adds to the sums of a tile; the array has eight whatever the tile. */
 typedef void (*ec2t_mcu_dense_sums)(const uint8_t *input, const uint16_t *taps, uint32_t runs,
                                     const int8_t *weights, int32_t *sums);
 typedef struct {
@@ -227,7 +233,8 @@ typedef struct {
     ec2t_mcu_dense_tile tile;
 #else
     uint16_t runs;
-    uint8_t pixels; /* of a tile, at most 8 */
+    uint16_t rows, columns; /* that tiles cover: the output's, or one row, borders included */
+    uint8_t pixels;         /* of a tile, at most 8 */
     ec2t_mcu_dense_sums sums;
 #endif
 } ec2t_mcu_tiled_conv;

@@ -13,16 +13,15 @@ static inline int32_t ec2t_mcu_high(int32_t value, int32_t multiplier, int32_t r
     int32_t high;
     __asm("smmlar %0,%1,%2,%3" : "=r"(high) : "r"(value), "r"(multiplier), "r"(rounding));
     return high;
-#elif defined(__ARM_ARCH) && __ARM_ARCH == 6
+#elif defined(EC2T_MCU_ALIGNED)
+    /* Without a long multiplication: 32767 * 65535 + 65535 still fits 31 bits. */
     const int32_t value_high = value >> 16, multiplier_high = multiplier >> 16;
     const uint32_t value_low = (uint32_t)value & 0xffffu;
     const uint32_t multiplier_low = (uint32_t)multiplier & 0xffffu;
-    const int32_t first = value_high * (int32_t)multiplier_low;
-    const uint32_t second = value_low * (uint32_t)multiplier_high;
-    const uint32_t carry = (value_low * multiplier_low >> 16) + (second & 0xffffu) +
-                           ((uint32_t)first & 0xffffu) + 0x8000u;
-    return value_high * multiplier_high + (first >> 16) + (int32_t)(second >> 16) +
-           (int32_t)(carry >> 16) + rounding;
+    const uint32_t low =
+        (value_low * multiplier_low >> 16) + value_low * (uint32_t)multiplier_high + 0x8000u;
+    const int32_t middle = value_high * (int32_t)multiplier_low + (int32_t)(low & 0xffffu);
+    return value_high * multiplier_high + (int32_t)(low >> 16) + (middle >> 16) + rounding;
 #else
     const int64_t start = (int64_t)((uint64_t)(uint32_t)rounding << 32 | 0x80000000u);
     return (int32_t)((start + (int64_t)value * multiplier) >> 32);

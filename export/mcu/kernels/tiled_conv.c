@@ -59,10 +59,10 @@ static void plane(const ec2t_mcu_tiled_conv *layer, const ec2t_mcu_channel *chan
     const ec2t_mcu_constants constants = ec2t_mcu_constants_of(
         channel->multiplier, channel->shift, magnitude + 32768u * layer->tap_count, &layer->clamp);
     const uint32_t pixels = layer->pixels, step = pixels * layer->stride_x;
-    const uint32_t width = layer->out.width;
+    const uint32_t width = layer->columns;
     const ec2t_mcu_dense_sums sums_of = layer->sums;
     uint8_t *row = out;
-    for (uint32_t y = layer->out.height; y; --y, row += layer->out.pitch) {
+    for (uint32_t y = layer->rows; y; --y, row += layer->out.pitch) {
         const uint8_t *from = in;
         uint8_t *to = row, *const end = row + width;
         for (; to < end; from += step) {
