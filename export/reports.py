@@ -31,12 +31,12 @@ class KernelReport:
       zeros: share of zero weights, 0 to 1.
       entropy: bits per weight, first order; of the signs, where the codes are ternary; of a float
         kernel the bits that a weight takes.
+      macs: multiply-accumulates of one inference, zeros counted too.
       weights_bytes: as stored; a packed layer's blob with its bias and scales.
       bias_bytes: as stored; 0 without a bias.
       table_bytes: scales and zero points of weights and bias, 12 bytes a channel each.
       zipped_bytes: the stored weights deflated on their own.
       bound_bytes: weights at their first-order entropy, rounded up.
-      macs: multiply-accumulates of one run, zeros counted; 0 of a packed layer.
     """
 
     name: str
@@ -46,12 +46,12 @@ class KernelReport:
     storage: str
     zeros: float
     entropy: float
+    macs: int
     weights_bytes: int
     bias_bytes: int
     table_bytes: int
     zipped_bytes: int
     bound_bytes: int
-    macs: int = 0
 
     @property
     def ternary(self) -> bool:
@@ -131,6 +131,7 @@ class Report:
                 f"{self.structure_bytes:,} = {self.file_bytes:,} bytes on disk, "
                 f"{self.zipped_bytes:,} zipped",
                 ternary,
+                f"{sum(k.macs for k in self.kernels):,} multiply-accumulates in one inference",
             ]
         )
 
@@ -158,8 +159,7 @@ def report(path: str | os.PathLike) -> Report:
     for operator in graph.operators:
         found = _weights_of(graph, operator)
         if found is not None:
-            row = _row(account, operator, *found)
-            rows.append(dataclasses.replace(row, macs=macs(graph, operator)))
+            rows.append(_row(account, graph, operator, *found))
     other = sum(account.take("data", index) for index in places.data)
     known = sum(r.weights_bytes + r.bias_bytes + r.table_bytes for r in rows) + other
     return Report(
@@ -208,6 +208,7 @@ def _weights_of(graph: Graph, operator: Operator) -> tuple[int, Tensor, np.ndarr
 
 def _row(
     account: _Account,
+    graph: Graph,
     operator: Operator,
     index: int,
     tensor: Tensor,
@@ -230,6 +231,11 @@ def _row(
         storage=storage,
         zeros=float((rows == 0).mean()) if rows.size else 0.0,
         entropy=bits,
+        macs=(
+            math.prod(graph.tensors[operator.outputs[0]].shape) * rows.shape[1]
+            if storage == "packed"
+            else macs(graph, operator)
+        ),
         weights_bytes=account.take("data", index),
         bias_bytes=account.take("data", bias),
         table_bytes=sum(account.take(table, i) for table in tables for i in (index, bias)),

@@ -192,14 +192,19 @@ def _spec(data: Any) -> Any:
     return spec
 
 
-def _gathered(elements: Iterable[Any], count: int, *, batched: bool = False) -> list[Floats]:
+def _gathered(data: Iterable[Any], count: int, *, batched: bool = False) -> list[Floats]:
     columns: list[list[Floats]] = [[] for _ in range(count)]
-    for element in elements:
+    for element in data:
         parts = element
         if isinstance(element, list | tuple):
             parts = element[0] if count == 1 or isinstance(element[0], list | tuple) else element
-        values = [parts] if count == 1 else list(parts)
-        for column, value in zip(columns, values, strict=False):
+        values = [parts] if count == 1 else list(parts) if isinstance(parts, list | tuple) else []
+        if len(values) != count:
+            raise ValueError(
+                f"data must be an array for each of the net's {count} inputs, or examples with so "
+                f"many parts. Received: {type(data).__name__} of {type(element).__name__}."
+            )
+        for column, value in zip(columns, values, strict=True):
             column.append(np.asarray(value, np.float32))
     if not columns[0]:
         return [np.zeros((0,), np.float32) for _ in columns]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -69,19 +68,3 @@ def kernel_of(graph: Graph, operator: Operator) -> tuple[int, Tensor, npt.NDArra
     if index < 0 or tensor.data is None or axis >= len(tensor.shape):
         return None
     return index, tensor, channels_of(tensor.data, axis)
-
-
-def multiply_accumulates(graph: Graph, operator: Operator) -> int:
-    """Multiplications of one run of a convolution or a fully connected layer, zeros counted too;
-    0 for other operators."""
-    if operator.kind not in KERNELS or operator.custom is not None:
-        return 0
-    kernel = graph.tensors[operator.inputs[1]].shape
-    output = math.prod(graph.tensors[operator.outputs[0]].shape)
-    if operator.kind == "FULLY_CONNECTED":
-        return output * kernel[1]
-    if operator.kind == "DEPTHWISE_CONV_2D":
-        return output * math.prod(kernel[1:3])
-    if operator.kind == "TRANSPOSE_CONV":
-        return math.prod(graph.tensors[operator.inputs[2]].shape) * math.prod(kernel[:3])
-    return output * math.prod(kernel[1:])

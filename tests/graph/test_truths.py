@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from ec2t_tf.export import formats
 from ec2t_tf.export.graph.activations import activation_range
 from ec2t_tf.export.graph.ternary import entropy, is_ternary
 from ec2t_tf.export.mcu.lists import as_ternary
+from ec2t_tf.export.reports import Report, report
 
 KERNELS = {
     "no zero": ([[3, -3, 3], [-3, -3, 3]], True),
@@ -73,3 +77,29 @@ def test_activation_ranges(
 def test_an_activation_that_is_no_clipping() -> None:
     with pytest.raises(ValueError, match="clipping"):
         activation_range("tanh", 0.1, 0)
+
+
+def test_multiply_accumulates_of_known_layers() -> None:
+    """By hand, and as the packed file's report counts them."""
+    from ec2t_tf.export.file_formats import rewrite
+    from ec2t_tf.export.graph.macs import macs
+    from ec2t_tf.export.tflite import read
+    from tests import nets
+
+    net = nets.NetBuilder((1, 8, 6, 4), seed=2)
+    x = net.conv(net.input, 10, (3, 3), zeros=0.5)  # 48 pixels, 9 taps, 4 inputs
+    x = net.conv(x, 10, zeros=0.5, depthwise=True)  # 48 pixels, 9 taps
+    model = net.finish(net.dense(net.reshape(x, (1, 480)), 7, zeros=0.5))
+    graph = read(model)
+    counts = [macs(graph, one) for one in graph.operators]
+    assert [count for count in counts if count] == [48 * 10 * 36, 48 * 10 * 9, 480 * 7]
+    assert str(report_of(model)).endswith(f"{sum(counts):,} multiply-accumulates in one inference")
+    packed = rewrite(model, format="packed").content
+    assert [row.macs for row in report_of(packed).kernels] == [count for count in counts if count]
+
+
+def report_of(content: bytes) -> Report:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.tflite")
+        path.write_bytes(content)
+        return report(path)

@@ -1,0 +1,164 @@
+"""What `verify` promises and how it judges: files with state, borders, several ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ec2t_tf.export import running, verification
+from ec2t_tf.export.file_formats import rewrite
+from ec2t_tf.export.tflite import read, write
+from tests import nets
+from tests.graph.test_round_trip import several_ends
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verify")
+    (folder / "net.tflite").write_bytes(nets.lenet5())
+    for name in ("packed", "sparse", "download"):
+        rewrite(nets.lenet5(), format=name, output=folder / f"{name}.tflite")
+    return folder
+
+
+def verified(folder: Path, *names: str, **options: object) -> dict[str, verification.Verification]:
+    files = [folder / f"{name}.tflite" for name in names]
+    results = verification.verify_files(folder / "net.tflite", files, **options)
+    return {key.removeprefix(f"{folder}/"): one for key, one in results.items()}
+
+
+def test_files_of_one_net_promise_the_same_bits(folder: Path) -> None:
+    results = verified(folder, "packed", "sparse", "download", inputs=16)
+    assert list(results) == [
+        "packed.tflite in ec2t_tf",
+        "sparse.tflite in LiteRT",
+        "sparse.tflite in ec2t_tf",
+        "download.tflite in ec2t_tf",
+    ]
+    for one in results.values():
+        assert one.exact
+        assert one.passes()
+        assert str(one) == "16 inputs: equal bit for bit, as promised"
+
+
+def test_one_bias_changed_by_one_is_not_the_same_bits(folder: Path) -> None:
+    graph = read(nets.lenet5())
+    bias = next(t for t in graph.tensors if t.data is not None and t.dtype == "int32")
+    step = max(1, int(np.abs(bias.data).max()) // 4)
+    bias.data = bias.data + np.int32(step)
+    (folder / "changed.tflite").write_bytes(write(graph))
+    for one in verified(folder, "changed", inputs=16).values():
+        assert one.exact
+        assert not one.passes()
+        assert "the same bits are promised" in str(one)
+
+
+def test_other_weights_promise_less(folder: Path) -> None:
+    graph = read(nets.lenet5())
+    kernel = next(t for t in graph.tensors if t.data is not None and t.data.ndim == 4)
+    flat = kernel.data.copy().reshape(-1)
+    flat[np.flatnonzero(flat)[0]] = 0
+    kernel.data = flat.reshape(kernel.shape)
+    (folder / "close.tflite").write_bytes(write(graph))
+    results = verified(folder, "close", inputs=16)
+    assert not any(one.exact for one in results.values())
+    assert all("at most" in str(one) for one in results.values())
+
+
+def difference(steps: np.ndarray, *, classes: int = 4) -> verification.Difference:
+    expected = np.zeros((len(steps) // classes, classes), np.float32)
+    expected[:, 0] = 50
+    return verification.compare(expected, expected + steps.reshape(expected.shape), 1.0)
+
+
+def test_few_values_may_be_further_off_than_a_step() -> None:
+    few, many = np.zeros(4000), np.zeros(4000)
+    few[::200], many[::50] = 3, 3
+    for steps, passes in ((few, True), (many, False)):
+        one = verification.Verification(1000, {"y": difference(steps)})
+        assert one.passes() is passes
+        assert one.largest_difference == 3
+    assert one.passes(most_steps=3)
+    assert one.steps == {0: 3920, 3: 80}
+
+
+def test_top_1_counts_where_it_is_clear() -> None:
+    expected = np.array([[5.0, 4.0, 0.0], [5.0, 1.0, 0.0]], np.float32)
+    actual = np.array([[4.0, 5.0, 0.0], [1.0, 5.0, 0.0]], np.float32)
+    one = verification.compare(expected, actual, 1.0)
+    assert one.agreement == 0
+    assert one.clear_agreement == 0.5  # one step apart is a tie of roundings
+
+
+def test_outputs_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        verification.compare(np.array([[np.nan]]), np.array([[0.0]]), 1.0)
+    with pytest.raises(ValueError, match="one shape"):
+        verification.compare(np.zeros((2, 3)), np.zeros((2, 4)), 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+def test_random_inputs_reach_every_code(dtype: str) -> None:
+    graph = read(nets.lenet5())
+    tensor = graph.tensors[graph.inputs[0]]
+    tensor.dtype = dtype
+    if dtype == "int16":
+        tensor.zero_point = np.zeros(1, np.int64)
+    (inputs,) = running.input_codes(graph, 64)
+    codes = np.rint(inputs / tensor.scale[0]) + tensor.zero_point[0]
+    limits = np.iinfo(dtype)
+    assert codes.min() >= limits.min
+    assert codes.max() <= limits.max
+    assert len(np.unique(codes)) >= (256 if dtype != "int16" else 30_000)
+    (again,) = running.input_codes(graph, 64)
+    np.testing.assert_array_equal(inputs, again)
+
+
+def test_files_of_several_inputs_and_outputs(tmp_path: Path) -> None:
+    path = tmp_path / "ends.tflite"
+    path.write_bytes(write(several_ends()))
+    for one in verification.verify_files(path, [path]).values():
+        assert list(one.outputs) == ["cls", "box"]
+        assert one.passes()
+    with pytest.raises(ValueError, match="each of the net's 2 inputs"):
+        verification.verify_files(path, [path], [np.zeros((3, 4))])
+    with pytest.raises(ValueError, match=r"\(count, 4\), \(count, 4\)"):
+        verification.verify_files(path, [path], [np.zeros((3, 4)), np.zeros((3, 5))])
+    zz, aa = np.full((2, 4), 3.0), np.zeros((2, 4))
+    one = running.run(path.read_bytes(), [zz.astype(np.float32), aa.astype(np.float32)])
+    np.testing.assert_array_equal(one[1].values, np.full((2, 4), 3.0))  # box = zz + aa
+    np.testing.assert_array_equal(one[0].values, np.full((2, 4), 6.0))  # cls = zz + box
+
+
+@pytest.mark.parametrize("file", ["mww__v2_vad", "tflm__trained_lstm_int8", "tinyengine__vww"])
+def test_state_and_borders_of_others_files(shared: Path, tmp_path: Path, file: str) -> None:
+    source = shared / "models" / "real" / f"{file}.tflite"
+    again = tmp_path / "again.tflite"
+    rewrite(source, format="int8", output=again)
+    results = verification.verify_files(source, [again], inputs=24)
+    assert set(results) == {f"{again} in LiteRT", f"{again} in ec2t_tf"}
+    for one in results.values():
+        assert one.exact
+        assert one.passes(), str(one)
+
+
+def test_state_goes_on_from_input_to_input(shared: Path) -> None:
+    """A streaming net hears what came before; an LSTM starts anew."""
+    vad = (shared / "models/real/mww__v2_vad.tflite").read_bytes()
+    inputs = running.input_codes(read(vad), 12)
+    (whole,) = running.run(vad, inputs)
+    (alone,) = running.run(vad, [inputs[0][6:]])
+    assert not np.array_equal(whole.values[6:], alone.values)
+    lstm = (shared / "models/real/tflm__trained_lstm_int8.tflite").read_bytes()
+    inputs = running.input_codes(read(lstm), 6)
+    (whole,) = running.run(lstm, inputs)
+    (alone,) = running.run(lstm, [inputs[0][3:]])
+    np.testing.assert_array_equal(whole.values[3:], alone.values)
+
+
+def test_a_file_for_microcontrollers_only_is_said(folder: Path) -> None:
+    rewrite(nets.lenet5(), format="tflm", output=folder / "tflm.tflite")
+    with pytest.raises(ValueError, match="TensorFlow Lite Micro only"):
+        verified(folder, "tflm")
