@@ -43,11 +43,9 @@ def relu(node: Node) -> Step:
     return table(node, entry, np.clip(codes, least, most))
 
 
-@rule("LEAKY_RELU", types=_TYPES, micro=("int8", "int16"))
+@rule("LEAKY_RELU", types=("int8", "uint8"), reference=_TYPES, micro=("int8", "int16"))
 def leaky_relu(node: Node) -> Step:
     entry, out = node.input(0), node.output
-    if entry.dtype == "int16" and node.optimised:
-        raise node.refused("its vectors of int16 are not known")
     alpha = np.float32(node.option("alpha", 0.0))
     s_in, s_out = scale_of(entry), scale_of(out)
     codes = codes_of(entry) - zero_of(entry)

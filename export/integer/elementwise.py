@@ -32,14 +32,12 @@ def _left(node: Node) -> int:
     return 15 if node.output.dtype == "int16" else 20
 
 
-@rule("ADD", "SUB", types=("int8", "int16"))
+@rule("ADD", "SUB", reference=("int8", "int16"), micro=("int8", "int16"))
 def add(node: Node) -> Step:
     if node.output.dtype == "int16":
         scales = [float(scale_of(t)) for t in (node.input(0), node.input(1), node.output)]
         if node.option("pot_scale_int16", True) and all(map(power_of_two, scales)):
             raise node.refused("its scales of int16 are powers of two")
-        if node.optimised:
-            raise node.refused("its vectors of int16 are not known")
     if xnnpack.takes(node):
         return _add_xnnpack(node)
     exact = _add_scalar(node)
@@ -206,7 +204,7 @@ def _square(node: Node) -> Step:
     return lambda x, _: node.xp.clip(squared(x), low, high)
 
 
-@rule("MAXIMUM", "MINIMUM", types=("int8", "uint8", "int16", "int32"), micro=("int8", "int32"))
+@rule("MAXIMUM", "MINIMUM", types=("int8", "uint8", "int16"), micro=("int8", "int16"))
 def extreme(node: Node) -> Step:
     choose = node.xp.maximum if node.kind == "MAXIMUM" else node.xp.minimum
     return lambda *given: choose(*node.filled(given))

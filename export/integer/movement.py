@@ -11,6 +11,7 @@ import numpy.typing as npt
 from .node import INTEGERS, Node, Step, rule, zero_of
 
 ANY = (*INTEGERS, "float32")
+MICRO = ("int8", "int16", "int32", "float32")
 
 
 @rule("RESHAPE", "SQUEEZE", "EXPAND_DIMS", types=ANY)
@@ -25,7 +26,7 @@ def shape(node: Node) -> Step:
     return lambda *_: value
 
 
-@rule("TRANSPOSE", types=ANY)
+@rule("TRANSPOSE", types=ANY, micro=MICRO)
 def transpose(node: Node) -> Step:
     xp, rank = node.xp, len(node.output.shape)
     order = (0, *(int(axis) % rank + 1 for axis in node.constant(1)))
@@ -42,7 +43,7 @@ def reverse(node: Node) -> Step:
 # -- parts -------------------------------------------------------------------------------------
 
 
-@rule("STRIDED_SLICE", types=ANY)
+@rule("STRIDED_SLICE", types=ANY, micro=MICRO)
 def strided_slice(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     begins, ends, strides = (node.constant(place).reshape(-1).tolist() for place in (1, 2, 3))
@@ -73,7 +74,7 @@ def strided_slice(node: Node) -> Step:
     return run
 
 
-@rule("SLICE", types=ANY)
+@rule("SLICE", types=ANY, micro=MICRO)
 def plain_slice(node: Node) -> Step:
     begins, sizes = (node.constant(place).reshape(-1).tolist() for place in (1, 2))
     place = [slice(None)]
@@ -83,14 +84,14 @@ def plain_slice(node: Node) -> Step:
     return lambda x, *_: x[where]
 
 
-@rule("SPLIT", types=ANY)
+@rule("SPLIT", types=ANY, micro=MICRO)
 def split(node: Node) -> Step:
     xp, count = node.xp, len(node.outputs)
     axis = int(node.constant(0).reshape(-1)[0]) % len(node.input(1).shape) + 1
     return lambda _, x: tuple(xp.split(x, count, axis=axis))
 
 
-@rule("SPLIT_V", types=ANY)
+@rule("SPLIT_V", types=ANY, micro=MICRO)
 def split_v(node: Node) -> Step:
     axis = int(node.constant(2).reshape(-1)[0]) % len(node.input(0).shape)
     sizes = [tensor.shape[axis] for tensor in node.outputs]
@@ -102,7 +103,7 @@ def split_v(node: Node) -> Step:
     return lambda x, *_: tuple(x[place] for place in places)
 
 
-@rule("UNPACK", types=ANY)
+@rule("UNPACK", types=ANY, micro=MICRO)
 def unpack(node: Node) -> Step:
     xp, outputs = node.xp, node.outputs
     axis = node.option("axis", 0) % len(node.input(0).shape) + 1
@@ -135,7 +136,7 @@ def gather(node: Node) -> Step:
 # -- joining -----------------------------------------------------------------------------------
 
 
-@rule("CONCATENATION", types=ANY)
+@rule("CONCATENATION", types=ANY, micro=MICRO)
 def concatenation(node: Node) -> Step:
     xp, out = node.xp, node.output
     axis = node.options["axis"] % len(out.shape) + 1
@@ -147,7 +148,7 @@ def concatenation(node: Node) -> Step:
     return lambda *given: xp.concatenate(node.alike(given), axis=axis)
 
 
-@rule("PACK", types=ANY)
+@rule("PACK", types=ANY, micro=MICRO)
 def pack(node: Node) -> Step:
     xp, out = node.xp, node.output
     axis = node.option("axis", 0) % len(out.shape) + 1
@@ -164,7 +165,7 @@ def tile(node: Node) -> Step:
     return lambda x, *_: node.xp.tile(x, counts)
 
 
-@rule("BROADCAST_TO", types=ANY)
+@rule("BROADCAST_TO", types=ANY, micro=MICRO)
 def broadcast_to(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     shape = (1,) * (len(out.shape) - len(entry.shape)) + entry.shape
@@ -175,7 +176,7 @@ def broadcast_to(node: Node) -> Step:
 # -- borders -----------------------------------------------------------------------------------
 
 
-@rule("PAD", "PADV2", types=ANY)
+@rule("PAD", "PADV2", types=ANY, micro=MICRO)
 def pad(node: Node) -> Step:
     xp = node.xp
     border = [(0, 0), *((int(a), int(b)) for a, b in node.constant(1))]
@@ -190,7 +191,7 @@ def _mirrored(
     return np.pad(np.arange(size), (before, after), mode=mode)
 
 
-@rule("MIRROR_PAD", types=ANY)
+@rule("MIRROR_PAD", types=ANY, micro=MICRO)
 def mirror_pad(node: Node) -> Step:
     xp, reflect = node.xp, node.option("mode", 0) in (0, "reflect")
     places = [
@@ -209,7 +210,7 @@ def mirror_pad(node: Node) -> Step:
 # -- depth and space ---------------------------------------------------------------------------
 
 
-@rule("SPACE_TO_DEPTH", types=ANY)
+@rule("SPACE_TO_DEPTH", types=ANY, micro=MICRO)
 def space_to_depth(node: Node) -> Step:
     xp, out, block = node.xp, node.output, node.options["block_size"]
     n, rows, columns, channels = node.input(0).shape
@@ -222,7 +223,7 @@ def space_to_depth(node: Node) -> Step:
     return run
 
 
-@rule("DEPTH_TO_SPACE", types=ANY)
+@rule("DEPTH_TO_SPACE", types=ANY, micro=MICRO)
 def depth_to_space(node: Node) -> Step:
     xp, out, block = node.xp, node.output, node.options["block_size"]
     n, rows, columns, channels = node.input(0).shape
@@ -235,7 +236,7 @@ def depth_to_space(node: Node) -> Step:
     return run
 
 
-@rule("SPACE_TO_BATCH_ND", types=ANY)
+@rule("SPACE_TO_BATCH_ND", types=ANY, micro=MICRO)
 def space_to_batch(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     block = node.constant(1).reshape(-1).tolist()
@@ -260,7 +261,7 @@ def space_to_batch(node: Node) -> Step:
     return run
 
 
-@rule("BATCH_TO_SPACE_ND", types=ANY)
+@rule("BATCH_TO_SPACE_ND", types=ANY, micro=MICRO)
 def batch_to_space(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     block = node.constant(1).reshape(-1).tolist()

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from . import xnnpack
-from .movement import ANY
+from .movement import ANY, MICRO
 from .node import Node, Step, rule
 
 Places = npt.NDArray[np.int32]
 
 
-@rule("RESIZE_NEAREST_NEIGHBOR", types=ANY)
+@rule("RESIZE_NEAREST_NEIGHBOR", types=ANY, micro=MICRO)
 def resize_nearest_neighbor(node: Node) -> Step:
     xp, entry, out = node.xp, node.input(0), node.output
     corners, centres = _flags(node)

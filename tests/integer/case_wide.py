@@ -1,4 +1,4 @@
-"""Random nets of one operator on int16 codes (16x8)."""
+"""Random nets of one operator on int16 codes (16x8) and on uint8."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from ec2t_tf.export.graph import Graph
 
-from . import case_elementwise, case_products
-from .nets import Net, case
+from . import case_elementwise, case_movement, case_products  # noqa: F401
+from .nets import CASES, Net, case
 
 Make = Callable[[np.random.Generator], Graph]
 
@@ -48,6 +48,28 @@ for _name, _make in (
     case(f"{_name} int16")(_widened(_make))
 
 
+def _unsigned(make: Make) -> Make:
+    """The int8 net with codes of uint8."""
+
+    def whole(rng: np.random.Generator) -> Graph:
+        graph = make(rng)
+        for tensor in graph.tensors:
+            if tensor.dtype == "int8":
+                tensor.dtype, tensor.zero_point = "uint8", tensor.zero_point + 128
+                if tensor.data is not None:
+                    tensor.data = (tensor.data.astype(np.int16) + 128).astype(np.uint8)
+        return graph
+
+    return whole
+
+
+for _name in (
+    *("LOGISTIC", "TANH", "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU"),
+    *("HARD_SWISH", "GELU", "PRELU", "MAXIMUM", "MINIMUM", "PAD", "CONCATENATION", "TRANSPOSE"),
+):
+    case(f"{_name} uint8")(_unsigned(CASES[_name]))
+
+
 @case("ADD int16")
 def add(rng: np.random.Generator, kind: str = "ADD") -> Graph:
     net = Net(rng)
@@ -55,6 +77,14 @@ def add(rng: np.random.Generator, kind: str = "ADD") -> Graph:
     scale = (net.scale_of(a) + net.scale_of(b)) * net.scale(-2, 1)
     output = net.tensor(shape, "int16", scale=scale)
     return net.done(kind, (a, b), output, activation="none", pot_scale_int16=False)
+
+
+@case("MAXIMUM int16")
+def extreme(rng: np.random.Generator) -> Graph:
+    net = Net(rng)
+    a, b, shape = case_elementwise.pair(net, "int16")
+    net.graph.tensors[b].scale = net.graph.tensors[a].scale
+    return net.done("MAXIMUM", (a, b), net.tensor(shape, "int16", scale=net.scale_of(a)))
 
 
 case("SUB int16")(lambda rng: add(rng, "SUB"))
