@@ -29,6 +29,10 @@ static ec2t_claim addition(const TfLiteContext *context, const TfLiteNode *node,
     const TfLiteTensor *output = ec2t_tensor_at(context, node->outputs, 0);
     const TfLiteAddParams *params = node->builtin_data;
     ec2t_add *add = &step->add;
+    if (ec2t_is_misquantised(left) || ec2t_is_misquantised(right) || ec2t_is_misquantised(output)) {
+        return ec2t_say(reason, EC2T_DAMAGED,
+                        "an int8 tensor needs a scale above 0 and a zero point from -128 to 127");
+    }
     if (left == NULL || right == NULL || output == NULL || params == NULL ||
         node->inputs->size != 2 || node->outputs->size != 1 || !ec2t_is_int8_activation(left) ||
         !ec2t_is_int8_activation(right) || !ec2t_is_int8_activation(output) ||
@@ -38,17 +42,22 @@ static ec2t_claim addition(const TfLiteContext *context, const TfLiteNode *node,
         return ec2t_say(reason, EC2T_LEFT, "it is not a plain sum of two int8 images");
     }
     const float scale[2] = {left->params.scale, right->params.scale};
+    /* TensorFlow Lite: both inputs in units of twice the larger scale. */
+    const double unit = 2 * (double)(scale[0] > scale[1] ? scale[0] : scale[1]);
+    const double output_unit = unit / ((double)(1 << 20) * (double)output->params.scale);
+    /* Beyond these TensorFlow Lite ends the process; its product is a float. */
+    const float output_units = (float)(1 << 20) * output->params.scale;
+    if (output_unit >= 1.0 || !isfinite(output_units)) {
+        return ec2t_say(reason, EC2T_DAMAGED, "the scale of a sum does not suit its inputs");
+    }
     add->input_zero_point[0] = left->params.zero_point;
     add->input_zero_point[1] = right->params.zero_point;
     add->output_zero_point = output->params.zero_point;
     if (options->requant == EC2T_REQUANT_TFLITE) {
-        /* reference_integer_ops::Add: both inputs in units of twice the larger scale. */
-        const double unit = 2 * (double)(scale[0] > scale[1] ? scale[0] : scale[1]);
         multiplier_of((double)scale[0] / unit, &add->multiplier[0], &add->shift[0]);
         multiplier_of((double)scale[1] / unit, &add->multiplier[1], &add->shift[1]);
-        multiplier_of(unit / ((double)(1 << 20) * (double)output->params.scale),
-                      &add->multiplier[2], &add->shift[2]);
-        if (add->shift[2] > 0) {
+        multiplier_of(output_unit, &add->multiplier[2], &add->shift[2]);
+        if (add->shift[2] > 0) { /* rounded up to one */
             return ec2t_say(reason, EC2T_LEFT, "its output scale is too small");
         }
         return EC2T_CLAIMED;

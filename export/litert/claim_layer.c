@@ -165,6 +165,9 @@ static bool plain_options(const TfLiteNode *node, const TfLiteRegistration *regi
         layer->dilation_height = params->dilation_height;
         layer->dilation_width = params->dilation_width;
         layer->groups = layer->input_channels;
+        if ((int64_t)layer->groups * params->depth_multiplier != layer->output_channels) {
+            return false; /* our kernels do not ask, XNNPACK's do */
+        }
     }
     if (padding != kTfLitePaddingSame && padding != kTfLitePaddingValid) {
         return false;
@@ -241,7 +244,8 @@ ec2t_claim ec2t_claim_plain(const TfLiteContext *context, const TfLiteNode *node
     for (int i = 0; i < affine->scale->size; i++) {
         const float scale = affine->scale->data[i];
         if (scale != 0.0f && !ec2t_is_scale(scale)) {
-            return ec2t_say(reason, EC2T_LEFT, "a scale of its weights is negative or infinite");
+            return ec2t_say(reason, EC2T_LEFT,
+                            "a scale of its weights is negative, infinite or next to nothing");
         }
     }
     for (int i = 0; affine->zero_point != NULL && i < affine->zero_point->size; i++) {

@@ -18,18 +18,25 @@ bool ec2t_is_constant(const TfLiteTensor *tensor) {
 }
 
 bool ec2t_is_scale(float scale) {
-    return scale > 0.0f && isfinite(scale);
+    return scale > 0.0f && isnormal(scale);
 }
 
 bool ec2t_same_scale(float left, float right) {
     return memcmp(&left, &right, sizeof left) == 0;
 }
 
-bool ec2t_is_int8_activation(const TfLiteTensor *tensor) {
+static bool is_quantised(const TfLiteTensor *tensor) {
     const int32_t zero_point = tensor->params.zero_point;
+    return zero_point >= INT8_MIN && zero_point <= INT8_MAX && ec2t_is_scale(tensor->params.scale);
+}
+
+bool ec2t_is_misquantised(const TfLiteTensor *tensor) {
+    return tensor != NULL && tensor->type == kTfLiteInt8 && !is_quantised(tensor);
+}
+
+bool ec2t_is_int8_activation(const TfLiteTensor *tensor) {
     return tensor->type == kTfLiteInt8 && tensor->dims != NULL &&
-           tensor->allocation_type != kTfLiteMmapRo && !tensor->is_variable &&
-           zero_point >= INT8_MIN && zero_point <= INT8_MAX && ec2t_is_scale(tensor->params.scale);
+           tensor->allocation_type != kTfLiteMmapRo && !tensor->is_variable && is_quantised(tensor);
 }
 
 size_t ec2t_extent_size(const ec2t_extent *extent) {

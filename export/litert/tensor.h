@@ -18,12 +18,17 @@ const TfLiteTensor *ec2t_tensor_at(const TfLiteContext *context, const TfLiteInt
 bool ec2t_is_constant(const TfLiteTensor *tensor);
 
 /* Whether a tensor carries int8 values from operator to operator, with one scale that is positive
- * and finite and a zero point that is an int8: what the kernels' sums rely on not to overflow. */
+ * and normal and a zero point that is an int8: what the kernels' sums rely on not to overflow. */
 bool ec2t_is_int8_activation(const TfLiteTensor *tensor);
 
-/* Whether a scale is a finite number above zero; a weight scale may be zero, too. */
+/* Whether a scale is a finite, normal number above zero, as in a blob and for XNNPACK; a weight
+ * scale may be zero, too. */
 bool ec2t_is_scale(float scale);
 bool ec2t_same_scale(float left, float right);
+
+/* Whether a tensor, which may be NULL, says that it is int8 with a scale or zero point that no sum
+ * can have. The runtime's own kernels abort the process there, or overflow. */
+bool ec2t_is_misquantised(const TfLiteTensor *tensor);
 
 /* Number of values; at most INT32_MAX for what the two functions below return. */
 size_t ec2t_extent_size(const ec2t_extent *extent);

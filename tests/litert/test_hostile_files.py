@@ -1,0 +1,265 @@
+"""Files that mean harm: refused, or computed as the stock interpreter computes them; never a crash.
+
+The C delegate holds this by itself (`load_delegate` knows no Python checks) and so does
+`Interpreter`. All files of a test run in one process of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ec2t_tf.export.graph import Graph
+from ec2t_tf.export.tflite import packed, read, write
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAIN = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+KINDS = (*PLAIN, *(f"packed {kind}" for kind in PLAIN), "ADD", "MAX_POOL_2D")
+WINDOW = {"padding": "same", "stride": (1, 1), "dilation": (1, 1), "activation": "none"}
+MOST = (1 << 31) - 1
+
+
+def activation(graph: Graph, name: str, shape: tuple[int, ...]) -> int:
+    return graph.add(name, shape, "int8", scale=0.1, zero_point=3)
+
+
+def net(kind: str, *, size: int = 6) -> Graph:
+    """input 0 -> the operator -> the last tensor; shapes stay, but for FULLY_CONNECTED."""
+    if kind.startswith("packed "):
+        return read(packed(write(net(kind.removeprefix("packed "), size=size))))
+    rng = np.random.default_rng(len(kind))
+    graph = Graph()
+    flat = kind == "FULLY_CONNECTED"
+    source = activation(graph, "x", (1, 8) if flat else (1, size, size, 8))
+    inputs = [source]
+    options = dict(WINDOW)
+    if kind in PLAIN:
+        shape = {"CONV_2D": (8, 3, 3, 8), "DEPTHWISE_CONV_2D": (1, 3, 3, 8)}.get(kind, (8, 8))
+        weights = rng.choice([0, 127, -90], p=[0.6, 0.2, 0.2], size=shape).astype(np.int8)
+        axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
+        scales, zeros = np.full(8, 0.01, np.float32), np.zeros(8, np.int64)
+        inputs.append(
+            graph.add("w", shape, "int8", scale=scales, zero_point=zeros, axis=axis, data=weights)
+        )
+        bias = np.arange(8, dtype=np.int32)
+        inputs.append(graph.add("b", (8,), "int32", scale=scales / 10, zero_point=zeros, data=bias))
+    if flat:
+        options = {"activation": "none", "weights_format": 0, "keep_num_dims": False}
+    elif kind == "DEPTHWISE_CONV_2D":
+        options["depth_multiplier"] = 1
+    elif kind == "ADD":
+        inputs.append(activation(graph, "x2", (1, size, size, 8)))
+        options = {"activation": "none"}
+    elif kind == "MAX_POOL_2D":
+        del options["dilation"]
+        options["size"] = (2, 2)
+    target = activation(graph, "y", graph.tensors[source].shape)
+    graph.call(kind, inputs, target, **options)
+    graph.inputs = (0, inputs[1]) if kind == "ADD" else (0,)
+    graph.outputs = (target,)
+    return graph
+
+
+Outcomes = dict[str, dict[str, dict[str, str]]]
+
+
+def attempts(folder: Path, files: dict[str, bytes], who: str = "ours") -> Outcomes:
+    """What every file comes to in every way of `attempt`."""
+    folder = folder / who
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / f"{name}.tflite").write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.litert.attempt", str(folder), who],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, f"died at {lines[-1:]}: {done.stderr[-2000:]}"
+    outcomes: Outcomes = {}
+    for (name, way), outcome in zip(lines[::2], lines[1::2], strict=True):
+        outcomes.setdefault(name, {})[way] = outcome
+    assert set(outcomes) == set(files)
+    return outcomes
+
+
+def name_of(*words: object) -> str:
+    return " ".join(str(word).replace("/", "_") for word in words)
+
+
+@pytest.fixture(autouse=True)
+def _installed(native_library, monkeypatch):
+    """The child's delegate is the one just built."""
+
+
+def test_the_nets_themselves_run(tmp_path):
+    files = {name_of(kind): write(net(kind)) for kind in KINDS}
+    stock = attempts(tmp_path, {name_of(k): write(net(k)) for k in (*PLAIN, "ADD")}, "stock")
+    for name, ways in attempts(tmp_path, files).items():
+        expected = stock.get(name.removeprefix("packed "), ways | {"stock": ways["delegate"]})
+        for way, outcome in ways.items():
+            assert "outputs" in outcome, (name, way, outcome)
+            assert outcome == expected["stock"], (name, way)
+
+
+def second_writer(kind: str) -> Graph:
+    """Another of its kind, and smaller, writes the output too; someone reads it then."""
+    graph = net(kind)
+    (first,) = graph.operators
+    if kind.endswith("FULLY_CONNECTED"):
+        small = activation(graph, "small", (1, 8))
+    else:
+        small = activation(graph, "small", (1, 2, 2, 8))
+    graph.inputs = (*graph.inputs, small)
+    inputs = [small if i in graph.inputs else i for i in first.inputs]
+    target = first.outputs[0]
+    graph.call(first.kind, inputs, target, **first.options)
+    graph.operators[-1].custom = first.custom
+    for name in ("read", "out"):
+        shape = graph.tensors[target].shape
+        last = activation(graph, name, shape)
+        graph.call("MAX_POOL_2D" if len(shape) == 4 else "RELU", (target,), last, **POOL)
+        target = last
+    graph.outputs = (target,)
+    return graph
+
+
+POOL = {"padding": "same", "stride": (1, 1), "size": (1, 1), "activation": "none"}
+
+
+def read_early(kind: str) -> Graph:
+    """Its output is read by an operator that comes before it."""
+    graph = net(kind)
+    target = graph.operators[0].outputs[0]
+    early = activation(graph, "early", graph.tensors[target].shape)
+    graph.call("ADD", (target, target), early, activation="none")
+    graph.operators.reverse()
+    graph.outputs = (target, early)
+    return graph
+
+
+def writes_its_input(kind: str) -> Graph:
+    graph = net(kind)
+    operator = graph.operators[0]
+    operator.outputs = (operator.inputs[0],)
+    graph.outputs = (0,)
+    return graph
+
+
+def writes_a_constant(kind: str) -> Graph:
+    graph = net(kind)
+    shape = graph.tensors[graph.outputs[0]].shape
+    constant = graph.add("c", shape, "int8", scale=0.1, zero_point=3, data=np.ones(shape, np.int8))
+    graph.operators[0].outputs = graph.outputs = (constant,)
+    return graph
+
+
+def writes_an_input_of_the_net(kind: str) -> Graph:
+    graph = net(kind)
+    other = activation(graph, "other", graph.tensors[graph.outputs[0]].shape)
+    graph.inputs = (*graph.inputs, other)
+    graph.operators[0].outputs = graph.outputs = (other,)
+    return graph
+
+
+DISORDER: dict[str, Callable[[str], Graph]] = {
+    "second writer": second_writer,
+    "read early": read_early,
+    "writes its input": writes_its_input,
+    "writes a constant": writes_a_constant,
+}
+
+
+def test_tensors_are_written_once_and_before_they_are_read(tmp_path):
+    files = {
+        name_of(kind, fault): write(make(kind))
+        for kind in KINDS
+        for fault, make in DISORDER.items()
+    }
+    for name, ways in attempts(tmp_path, files).items():
+        for way, outcome in ways.items():
+            assert "tensor" in outcome.get("refused", "").lower(), (name, way, outcome)
+
+
+def test_inputs_of_the_net_are_not_written(tmp_path):
+    """A delegate is not told what they are: there the file does no harm."""
+    files = {name_of(kind): write(writes_an_input_of_the_net(kind)) for kind in KINDS}
+    for name, ways in attempts(tmp_path, files).items():
+        for way in ("Interpreter", "Interpreter, all nodes"):
+            assert "an input of the net" in ways[way].get("refused", ""), (name, way, ways[way])
+
+
+NUMBERS = (0, -1, 4096, 1 << 24, MOST, -MOST - 1)
+ZERO_POINTS = (128, -129, 1 << 20, MOST, -MOST - 1)
+SCALES = (0.0, -0.1, np.nan, np.inf, 1e-45, 1e-9, 3e5, 3e38)
+
+
+def twisted(kind: str) -> dict[str, bytes]:
+    files = {}
+
+    def keep(graph: Graph, *words: object) -> None:
+        files[name_of(kind, *words)] = write(graph)
+
+    for option in ("stride", "dilation", "size"):
+        if option in net(kind).operators[0].options:
+            for number in NUMBERS:
+                for place in (0, 1):
+                    graph = net(kind)
+                    pair = [1, 1]
+                    pair[place] = number
+                    graph.operators[0].options[option] = tuple(pair)
+                    keep(graph, option, *pair)
+    ends = (*net(kind).inputs, *net(kind).outputs)
+    for index in ends:
+        for zero_point in ZERO_POINTS:
+            graph = net(kind)
+            graph.tensors[index].zero_point = np.array([zero_point])
+            keep(graph, "zero point", index, zero_point)
+        for scale in SCALES:
+            graph = net(kind)
+            graph.tensors[index].scale = np.array([scale], np.float32)
+            keep(graph, "scale", index, scale)
+    weights = net(kind).operators[0].inputs[1] if kind in PLAIN else None
+    if weights is not None:
+        for scale in SCALES:
+            graph = net(kind)
+            graph.tensors[weights].scale = graph.tensors[weights].scale.copy()
+            graph.tensors[weights].scale[3] = scale
+            keep(graph, "weight scale", scale)
+    graph = net(kind)
+    for index in graph.inputs:
+        graph.tensors[index].shape = (1, *(1 for _ in graph.tensors[index].shape[1:]))
+        keep(graph, "shape of input", index)
+    graph = net(kind)
+    graph.tensors[graph.outputs[0]].shape = (1, 5)
+    keep(graph, "shape of output")
+    return files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_number_hurts(tmp_path, kind):
+    """Strides, dilations, windows, zero points, scales and shapes that no net has."""
+    files = twisted(kind)
+    assert len(files) > 20
+    outcomes = attempts(tmp_path, files)
+    assert sum("refused" in ways["delegate"] for ways in outcomes.values()) > 5
+    # Now and then the stock interpreter ends the process: not with what ours refuse.
+    run = {
+        name for name, ways in outcomes.items() if any("outputs" in way for way in ways.values())
+    }
+    plain = {name: files[name] for name in run if not name.startswith("packed")}
+    for name, (stock,) in (
+        (name, ways.values()) for name, ways in attempts(tmp_path, plain, "stock").items()
+    ):
+        results = {way["outputs"] for way in outcomes[name].values() if "outputs" in way}
+        # XNNPACK's limits are its own.
+        assert len(results) == 1, (name, outcomes[name])
+        assert results == {stock.get("outputs")} or "XNNPACK" in stock["refused"], (name, stock)
