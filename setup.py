@@ -76,6 +76,7 @@ setup(
         "ec2t_tf.export.kernels": ["*/*.c", "*/*.h", "flags.txt"],
         "ec2t_tf.export.page": ["page.css", "page.js"],
         "ec2t_tf.export.litert": ["*.c", "*.h", "flags.txt"],
+        "ec2t_tf.train.trained": ["nets/*"],
         "ec2t_tf.export.tflm": ["*.c", "*.h", "*.cc"],
     },
     # `sources` is empty: export/kernels/build.py knows them.

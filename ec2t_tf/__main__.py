@@ -11,6 +11,7 @@ from ec2t_tf import __version__, lazy
 TRAINING = {
     "train": "a float net, from it a ternary one, its file, verified, and a report",
     "sweep": "a grid of such runs: accuracy against sparsity, a table and plots",
+    "zoo": "the trained nets that come with the package, or the card of one",
 }
 
 
@@ -30,9 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
     name, *rest = arguments
     if name in TRAINING:
-        module = "ec2t_tf.train.__main__" if name == "train" else "ec2t_tf.train.sweep"
+        module = {"train": "__main__", "sweep": "sweep", "zoo": "zoo.__main__"}[name]
         with lazy.needed_by(f"ec2t {name}"):
-            return importlib.import_module(module).command([f"ec2t {name}", *rest])
+            return importlib.import_module(f"ec2t_tf.train.{module}").command(
+                [f"ec2t {name}", *rest]
+            )
     if name not in commands.COMMANDS:
         known = [*TRAINING, *commands.COMMANDS]
         return say_error(f"unknown command '{name}'{did_you_mean(name, known)}; see 'ec2t --help'")

@@ -4,34 +4,47 @@ below 1/256)."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import tf_keras
+if TYPE_CHECKING:
+    import tf_keras
 
-from ec2t_tf.train.zoo.ds_cnn import ds_cnn
-from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
-from ec2t_tf.train.zoo.lenet5 import lenet5
-from ec2t_tf.train.zoo.micronet import micronet
-from ec2t_tf.train.zoo.mobilenet import mobilenet
-from ec2t_tf.train.zoo.resnet8 import resnet8
-from ec2t_tf.train.zoo.resnet18 import resnet18
-from ec2t_tf.train.zoo.resnet20 import resnet20
-from ec2t_tf.train.zoo.sensor_cnn import sensor_cnn
+    Builder = Callable[..., tf_keras.Model]
 
-Builder = Callable[..., tf_keras.Model]
 
-MODELS: dict[str, Builder] = {
-    "ds_cnn": ds_cnn,
-    "efficientnet_b1": efficientnet_b1,
-    "lenet5": lenet5,
-    "micronet": micronet,
-    "mobilenet": mobilenet,
-    "resnet8": resnet8,
-    "resnet18": resnet18,
-    "resnet20": resnet20,
-    "sensor_cnn": sensor_cnn,
-}
+class _Models(Mapping[str, "Builder"]):
+    """Builders by name, each in the module of that name, which is loaded when it is asked for."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __getitem__(self, name: str) -> Builder:
+        if name not in self._names:
+            raise KeyError(name)
+        builder: Builder = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+        return builder
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+MODELS = _Models(
+    "ds_cnn",
+    "efficientnet_b1",
+    "lenet5",
+    "micronet",
+    "mobilenet",
+    "resnet8",
+    "resnet18",
+    "resnet20",
+    "sensor_cnn",
+)
 
 # Axes of one input, where it is no image (height, width, channels).
 INPUT_RANKS = {"sensor_cnn": (2,)}
