@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .file_formats import rewrite, unpack
     from .graph import FileError
     from .litert import Interpreter, load_delegate
+    from .lower import exact
     from .reports import Report, report
     from .verification import Verification, verify
 
@@ -21,6 +22,7 @@ __all__ = [
     "Interpreter",
     "Report",
     "Verification",
+    "exact",
     "load_delegate",
     "report",
     "rewrite",
@@ -38,6 +40,7 @@ lazy.names(
         "Interpreter": "ec2t_tf.export.litert",
         "Report": "ec2t_tf.export.reports",
         "Verification": "ec2t_tf.export.verification",
+        "exact": "ec2t_tf.export.lower",
         "load_delegate": "ec2t_tf.export.litert",
         "report": "ec2t_tf.export.reports",
         "to_c": "ec2t_tf.export.convert",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from ec2t_tf.export.reports import layer_name
 from ec2t_tf.export.tflite import read, write
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
     import tf_keras
 
@@ -37,7 +39,7 @@ RepresentativeData = Iterable[Example] | Callable[[], Iterable[Example]]
 
 
 def to_tflite(
-    model: tf_keras.Model,
+    model: keras.Model | tf_keras.Model,
     path: str | os.PathLike,
     *,
     format: str = "int8",
@@ -51,8 +53,9 @@ def to_tflite(
     each output channel, so a ternary layer keeps at most three codes a channel.
 
     Args:
-      model: what `ec2t_tf.apply` returned, trained; or a plain tf_keras model such as
-        `ec2t_tf.strip` returns, which needs `representative_data`.
+      model: what `ec2t_tf.apply` returned, trained; or a plain model of Keras 3 or tf_keras such
+        as `ec2t_tf.strip` returns, which needs `representative_data`. A Keras 3 model needs no
+        TensorFlow.
       path: file to write.
       format: "int8"; or, written from that file after its check, another name of
         `ec2t_tf.export.file_formats.FORMATS`: "sparse" (TensorFlow Lite's sparse tensors), "int4"
@@ -63,6 +66,7 @@ def to_tflite(
         100 of them, from which the ranges of activations are measured that training has not learnt.
       io_dtype: "float32" (the file quantises its input and dequantises its output) or "int8".
       allow_float: accept float operators of the layers that `apply` left float, and of no others.
+        Of a Keras 3 model they are always accepted: `apply` said which.
 
     Returns:
       The path.
@@ -70,14 +74,26 @@ def to_tflite(
     Raises:
       ValueError: an option is unknown, `representative_data` is missing, or a weight, a range of
         activations or a statistic of the model is NaN or infinite.
-      ConversionError: the converter made something else than promised; the message names the
-        tensor. No file is written then.
+      NoRuleError: a ValueError; a layer of a Keras 3 model has no rule that writes it.
+      ConversionError: the converter made something else than promised of a tf_keras model; the
+        message names the tensor. No file is written then.
       OSError: the file cannot be written.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {tuple(FORMATS)}. Received: format='{format}'.")
     if io_dtype not in IO_DTYPES:
         raise ValueError(f"io_dtype must be one of {IO_DTYPES}. Received: '{io_dtype}'.")
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"path must lie in an existing folder. Received: '{path}'. Create '{path.parent}'."
+        )
+    if _is_keras_3(model):
+        from ec2t_tf.export.lower import graph_of
+
+        graph = graph_of(model, representative_data=representative_data, io_dtype=io_dtype)
+        files.write_bytes(path, FORMATS[format].write(write(graph))[0])
+        return path
     with lazy.needed_by("ec2t_tf.export.to_tflite"):
         import tf_keras
 
@@ -85,8 +101,8 @@ def to_tflite(
         from ec2t_tf.quantize_config import ternary_layers
     if not isinstance(model, tf_keras.Model) or not model.built:
         raise ValueError(
-            f"to_tflite requires a built tf_keras model. Received: {type(model).__name__}. For the "
-            "file of a Keras 3 model give ec2t_tf.keras_compat.to_tf_keras(model) to apply."
+            "to_tflite requires a built model of Keras 3 or tf_keras. "
+            f"Received: {type(model).__name__}."
         )
     _require_finite_variables(model)
     trained_ranges = scheme.is_quantised(model)
@@ -96,11 +112,6 @@ def to_tflite(
             f"inputs, to measure the ranges of its activations. Received: '{model.name}' and None. "
             "Pass the data, or export the model that ec2t_tf.apply returned."
         )
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"path must lie in an existing folder. Received: '{path}'. Create '{path.parent}'."
-        )
     content = write(_named(read(_convert(model, representative_data, io_dtype)), model))
     ternary = [layer for layer in ternary_layers(model) if layer.assign().levels.shape[-1] <= 3]
     left_float = scheme.left_float(model) if allow_float else []
@@ -109,8 +120,13 @@ def to_tflite(
     return path
 
 
+def _is_keras_3(model: Any) -> bool:
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(model, keras.Model)
+
+
 def to_c(
-    model: tf_keras.Model | bytes | str | os.PathLike,
+    model: keras.Model | tf_keras.Model | bytes | str | os.PathLike,
     folder: str | os.PathLike,
     *,
     representative_data: RepresentativeData | None = None,

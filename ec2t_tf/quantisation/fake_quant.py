@@ -32,7 +32,10 @@ class FakeQuant(keras.layers.Layer):
 
     Attributes:
       smallest, largest: the range, float32 variables of shape ().
+      observing: the range covers all that it is called with, also outside of training.
     """
+
+    observing = False
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class FakeQuant(keras.layers.Layer):
     def call(self, inputs: Tensor, learn: bool = True, training: bool | None = None) -> Tensor:
         """`learn=False` rounds with the range that another call of this layer learns."""
         low, high = self.smallest.value, self.largest.value
-        learning = bool(training) and learn and self.kind != "fixed"
+        learning = (bool(training) or self.observing) and learn and self.kind != "fixed"
         if learning:
             low, high = self._updated(low, high, ops.cast(ops.stop_gradient(inputs), "float32"))
             self.smallest.assign(low)
@@ -69,7 +72,7 @@ class FakeQuant(keras.layers.Layer):
     def _updated(self, low: Tensor, high: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
         least = ops.minimum(ops.min(batch), 0.0)
         most = ops.maximum(ops.max(batch), 0.0)
-        if self.kind == "widest":
+        if self.kind == "widest" or self.observing:
             new_low, new_high = ops.minimum(low, least), ops.maximum(high, most)
         else:
             unknown = ops.equal(low, high)

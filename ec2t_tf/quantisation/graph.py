@@ -107,15 +107,26 @@ def _values(structure: Any) -> Iterator[Value]:
 class _Recorded(keras.Operation):
     """Stands for an operation of the user's in a graph that is only read."""
 
-    def __init__(self, operation: keras.Operation) -> None:
+    def __init__(self, operation: keras.Operation, *, sized: bool = False) -> None:
         super().__init__()
-        self.operation = operation
+        self.operation, self.sized = operation, sized
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("A recorded graph is not computed.")
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        return self.operation.compute_output_spec(*args, **kwargs)
+        spec = self.operation.compute_output_spec(*args, **kwargs)
+        if not self.sized or all(None not in x.shape for x in keras.tree.flatten(spec)):
+            return spec
+        # Some layers (EinsumDense) do not say all sizes: they are called on zeros.
+        args, kwargs = keras.tree.map_structure(
+            lambda x: keras.ops.zeros(x.shape, x.dtype) if keras.utils.is_keras_tensor(x) else x,
+            (args, kwargs),
+        )
+        return keras.tree.map_structure(
+            lambda x: keras.KerasTensor(tuple(x.shape), keras.backend.standardize_dtype(x.dtype)),
+            self.operation(*args, **kwargs),
+        )
 
 
 def functional(model: keras.Model) -> keras.Model:
@@ -125,20 +136,24 @@ def functional(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.output, name=model.name)
 
 
-def read(model: keras.Model) -> Graph:
-    """The graph of a built Sequential or functional model, with nested models opened."""
-    return _Reader(model).graph
+def read(model: keras.Model, *, batch: int | None = None) -> Graph:
+    """The graph of a built Sequential or functional model, with nested models opened.
+
+    With a `batch` given, all sizes are known.
+    """
+    return _Reader(model, batch).graph
 
 
 class _Reader:
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, batch: int | None = None) -> None:
+        self.batch = batch
         self.calls: list[Call] = []
         self.names = {layer.name for layer in model.layers if not isinstance(layer, keras.Model)}
         self.given_names: dict[int, str] = {}
         source = functional(model)
         flat = keras.tree.flatten(source.input)
         values = [
-            Value(-1, i, tuple(x.shape), keras.backend.standardize_dtype(x.dtype))
+            Value(-1, i, self.sized(x.shape), keras.backend.standardize_dtype(x.dtype))
             for i, x in enumerate(flat)
         ]
         outputs = self.open(source, values, prefix="", frozen=False)
@@ -149,6 +164,10 @@ class _Reader:
             tuple(self.calls),
             outputs,
         )
+
+    def sized(self, shape: Any) -> tuple[int | None, ...]:
+        first, *rest = shape
+        return (self.batch if first is None else first, *rest)
 
     def open(self, model: keras.Model, given: list[Value], *, prefix: str, frozen: bool) -> Any:
         """Append the calls of `model` on these inputs; what it returns."""
@@ -161,7 +180,7 @@ class _Reader:
             )
 
         def record(operation: Any, *args: Any, **kwargs: Any) -> Any:
-            outputs = _Recorded(operation)(*args, **kwargs)
+            outputs = _Recorded(operation, sized=self.batch is not None)(*args, **kwargs)
             alive.append((args, kwargs, outputs))
             results = keras.tree.flatten(outputs)
             is_frozen = frozen or kwargs.get("training") is False
@@ -195,8 +214,8 @@ class _Reader:
             return outputs
 
         inputs = [
-            keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name)
-            for x in keras.tree.flatten(model.input)
+            keras.Input(batch_shape=value.shape, dtype=x.dtype, name=x.name)
+            for x, value in zip(keras.tree.flatten(model.input), given, strict=True)
         ]
         made.update((id(x), value) for x, value in zip(inputs, given, strict=True))
         copy = keras.models.clone_model(

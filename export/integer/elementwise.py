@@ -32,8 +32,16 @@ def _left(node: Node) -> int:
     return 15 if node.output.dtype == "int16" else 20
 
 
-@rule("ADD", "SUB", reference=("int8", "int16"), micro=("int8", "int16"))
+@rule(
+    "ADD",
+    "SUB",
+    types=("int8", "int32"),
+    reference=("int8", "int16", "int32"),
+    micro=("int8", "int16", "int32"),
+)
 def add(node: Node) -> Step:
+    if node.output.dtype == "int32":
+        return _whole(node)
     if node.output.dtype == "int16":
         scales = [float(scale_of(t)) for t in (node.input(0), node.input(1), node.output)]
         if node.option("pot_scale_int16", True) and all(map(power_of_two, scales)):
@@ -49,6 +57,19 @@ def add(node: Node) -> Step:
     xp, out = node.xp, node.output
     inside = xp.constant(loop.inside(math.prod(out.shape)).reshape(out.shape))
     return lambda *given: xp.where(inside == 1, vector(*given), exact(*given))
+
+
+def _whole(node: Node) -> Step:
+    """Of plain integers."""
+    if node.option("activation", "none") != "none":
+        raise node.refused("int32 with an activation")
+    sign = -1 if node.kind == "SUB" else 1
+
+    def run(*given: Any) -> Any:
+        first, second = node.filled(given)
+        return first + sign * second
+
+    return run
 
 
 def _scales(node: Node) -> tuple[list[Tensor], list[float], float]:

@@ -1,4 +1,4 @@
-"""QUANTIZE and DEQUANTIZE."""
+"""QUANTIZE, DEQUANTIZE and CAST."""
 
 from __future__ import annotations
 
@@ -81,3 +81,11 @@ def dequantize(node: Node) -> Step:
     fast = table(node, entry, codes.astype(np.float32) * scale + offset)
     vector = xp.constant(blocks(math.prod(entry.shape), 8).reshape(entry.shape))
     return lambda x: xp.where(vector == 1, fast(x), exact(x))
+
+
+@rule("CAST", types=("int32",))
+def cast(node: Node) -> Step:
+    """From narrower integers, whatever they stand for."""
+    if node.input(0).dtype not in ("int8", "uint8", "int16", "int32", "bool"):
+        raise node.refused(f"its input is {node.input(0).dtype}")
+    return lambda x: x

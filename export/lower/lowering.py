@@ -1,0 +1,107 @@
+"""A trained Keras 3 model to the integer graph: folded, fused, on the scales of its training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from ec2t_tf.export.graph import Graph, Signature
+from ec2t_tf.quantisation import graph as training_graph
+
+from . import rules as _rules  # noqa: F401  (fills RULES)
+from .calls import Call, calls_of, kind_of, shape_of
+from .net import Net
+from .pending import RULES, NoRuleError, Pending, TensorIndex, Value
+
+Values = dict[training_graph.Value, Value]
+
+
+def lower(model: keras.Model, *, io_dtype: str = "float32") -> Graph:
+    """The net that a trained model is, as integer operators.
+
+    Args:
+      model: what `ec2t_tf.apply` returned for a Keras 3 model, trained.
+      io_dtype: "float32" (the net quantises its inputs and dequantises its outputs) or "int8".
+
+    Raises:
+      NoRuleError: naming a layer that no rule can write.
+      ValueError: an input has no fixed size, or the model has seen no batch of training.
+    """
+    network = training_graph.read(model, batch=1)
+    net = Net()
+    values: Values = {}
+    entries = keras.tree.flatten(network.inputs)
+    for name, value in zip(network.input_names, entries, strict=True):
+        values[value] = net.graph.add(name, shape_of(value), value.dtype)
+    net.graph.inputs = tuple(int(net.settled(values[value])) for value in entries)
+    for call in calls_of(network):
+        values.update(zip(call.results, _made(net, call, values), strict=True))
+    outputs = [net.settled(values[value]) for value in keras.tree.flatten(network.outputs)]
+    if io_dtype == "float32":
+        outputs = [net.real(index) for index in outputs]
+    net.graph.outputs = tuple(outputs)
+    if io_dtype == "int8":
+        _without_quantise(net.graph)
+    graph = net.pruned()
+    graph.signatures = [_signature(graph, network.input_names, _output_names(network))]
+    return graph
+
+
+def _made(net: Net, call: Call, values: Values) -> tuple[Value, ...]:
+    """What the rule of a call makes of it."""
+    rule = RULES.get(call.kind)
+    if rule is None:
+        raise NoRuleError(
+            f"Every layer needs a rule that writes it. Received: '{call.name}' ({call.kind}), "
+            "which has none."
+        )
+    given: list[Any] = []
+    for x in call.given:
+        if isinstance(x, training_graph.Value):
+            x = values[x]
+            x = x if isinstance(x, Pending) else TensorIndex(x)
+        given.append(x)
+    made = rule(net, call, *given)
+    made = made if isinstance(made, tuple) else (made,)
+    shapes = [tuple(net.shape(value)) for value in made]
+    if shapes != list(call.shapes):
+        raise NoRuleError(
+            f"The rule of '{call.name}' ({call.kind}) must give the shapes {list(call.shapes)}. "
+            f"Received: {shapes}."
+        )
+    return made
+
+
+def _output_names(network: training_graph.Graph) -> list[str]:
+    """Of a net's outputs, the layers that make them; with a number where one makes two."""
+    names: list[str] = []
+    for value in keras.tree.flatten(network.outputs):
+        while value.maker >= 0:
+            call = network.calls[value.maker]
+            if kind_of(call.operation) != "FakeQuant":
+                break
+            value = call.inputs[0]
+        name = call.name if value.maker >= 0 else network.input_names[value.index]
+        names.append(name if name not in names else f"{name}_{len(names)}")
+    return names
+
+
+def _without_quantise(graph: Graph) -> None:
+    """Inputs that are only quantised become int8 themselves."""
+    inputs = list(graph.inputs)
+    for place, index in enumerate(inputs):
+        users = [one for one in graph.operators if index in one.inputs]
+        if len(users) == 1 and users[0].kind == "QUANTIZE":
+            (inputs[place],) = users[0].outputs
+            graph.tensors[inputs[place]].name = graph.tensors[index].name
+            graph.operators.remove(users[0])
+    graph.inputs = tuple(inputs)
+
+
+def _signature(graph: Graph, inputs: tuple[str, ...], outputs: list[str]) -> Signature:
+    return Signature(
+        "serving_default",
+        dict(zip(inputs, graph.inputs, strict=True)),
+        dict(zip(outputs, graph.outputs, strict=True)),
+    )

@@ -1,0 +1,314 @@
+"""A graph under construction: what the rules of all layers are written with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ec2t_tf.export.graph import Graph, Tensor
+
+from .pending import CODES, ONE_SCALE, Kernel, NoRuleError, Pending, Value, along
+
+LARGEST_BIAS = float(1 << 30)  # leaves room for the sums in int32
+# Multipliers below this are zero in the runtimes' 32-bit fixed point, or refused by XNNPACK.
+SMALLEST_MULTIPLIER = 2.0**-30
+
+
+class Net:
+    """A graph under construction."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
+        self._before: dict[int, int] = {}  # of a RESHAPE's output: the tensor before it
+        self._real: dict[int, int] = {}
+        self._settled: dict[int, tuple[Pending, int]] = {}
+        self._requantised: dict[tuple[int, float, int], int] = {}
+
+    # -- tensors -------------------------------------------------------------------------------
+
+    def tensor(self, index: int) -> Tensor:
+        return self.graph.tensors[index]
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        if isinstance(value, Pending):
+            return value.final or value.shape
+        return self.tensor(value).shape
+
+    def is_float(self, value: Value) -> bool:
+        return not isinstance(value, Pending) and self.tensor(value).dtype == "float32"
+
+    def is_int8(self, value: Value) -> bool:
+        return not isinstance(value, Pending) and self.tensor(value).dtype == "int8"
+
+    def int8(self, name: str, shape: Sequence[int], scale: float, zero_point: int) -> int:
+        return self.graph.add(name, shape, "int8", scale=scale, zero_point=zero_point)
+
+    def like(self, index: int, name: str, shape: Sequence[int]) -> int:
+        """A new tensor with the type, scale and zero point of another."""
+        tensor = self.tensor(index)
+        return self.graph.add(
+            name, shape, tensor.dtype, scale=tensor.scale, zero_point=tensor.zero_point
+        )
+
+    def constant(self, name: str, values: Any, dtype: str = "int32") -> int:
+        """A constant without quantisation; equal ones are one tensor."""
+        data = np.asarray(values, dtype)
+        key = (dtype, data.shape, data.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.graph.add(name, data.shape, dtype, data=data)
+        return self._constants[key]
+
+    def codes(self, name: str, values: Any, scale: float, zero_point: int = 0) -> int:
+        """An int8 constant: the codes of real numbers on a given scale."""
+        data = np.clip(np.rint(np.asarray(values, np.float64) / scale) + zero_point, *CODES)
+        return self.graph.add(
+            name, data.shape, "int8", scale=scale, zero_point=zero_point, data=data.astype(np.int8)
+        )
+
+    # -- settling ------------------------------------------------------------------------------
+
+    def settled(self, value: Value) -> int:
+        """A tensor. An operator without a range was trained in float, and is written so."""
+        if not isinstance(value, Pending):
+            return value
+        if id(value) not in self._settled:
+            self._settled[id(value)] = value, self._in_float(value)
+        return self._settled[id(value)][1]
+
+    def real(self, value: Value) -> int:
+        """The value as float32."""
+        index = self.settled(value)
+        tensor = self.tensor(index)
+        if tensor.dtype == "float32":
+            return index
+        if index not in self._real:
+            output = self.graph.add(f"{tensor.name}/float", tensor.shape, "float32")
+            kind = "DEQUANTIZE" if tensor.scale.size else "CAST"
+            self._real[index] = self.graph.call(kind, (index,), output)
+        return self._real[index]
+
+    def with_range(
+        self, value: Value, scale: float, zero_point: int, name: str, *, most: float | None = None
+    ) -> int:
+        """The value as int8 codes of this scale."""
+        if isinstance(value, Pending):
+            return self._in_int8(value, scale, zero_point)
+        tensor = self.tensor(value)
+        if tensor.dtype == "int8" and _same(tensor, scale, zero_point):
+            return value
+        key = (value, scale, zero_point)
+        if key not in self._requantised:
+            output = self.int8(name, tensor.shape, scale, zero_point)
+            self._requantised[key] = self.graph.call("QUANTIZE", (value,), output)
+        return self._requantised[key]
+
+    def _in_int8(self, p: Pending, scale: float, zero: int) -> int:
+        if p.in_int8 is not None:
+            return self.limited(p.in_int8(scale, zero), p.least, p.most, p.name)
+        if p.prescribed is not None:
+            made = self.int8(p.name, p.shape, *p.prescribed)
+            self.graph.call(p.kind, p.inputs, made, **p.options)
+            made = self.with_range(made, scale, zero, f"{p.name}/rescaled")
+            return self.reshaped(made, p.final or p.shape)
+        inputs = tuple(self._input(p, x, scale, zero, i) for i, x in enumerate(p.inputs))
+        stays_float = p.kernel is not None and p.kernel.is_float
+        if stays_float or any(self.is_float(x) for x in inputs if _is_data(self, x)):
+            return self.with_range(self._in_float(p), scale, zero, f"{p.name}/quantised")
+        if p.kernel is not None:
+            inputs = self._with_kernel(p, inputs, scale)
+        activation, ceiling, floor = _activation(p, scale, zero)
+        options = dict(p.options)
+        if "activation" in options:
+            options["activation"] = activation
+        elif activation == "relu" and zero != CODES[0]:
+            floor = 0.0
+        made = self.graph.call(p.kind, inputs, self.int8(p.name, p.shape, scale, zero), **options)
+        made = self.limited(made, floor, ceiling, p.name)
+        return self.reshaped(made, p.final or p.shape)
+
+    def _input(self, p: Pending, value: Value, scale: float, zero: int, number: int) -> int:
+        if p.kind in ONE_SCALE:
+            return self.with_range(value, scale, zero, f"{p.name}/input_{number}")
+        return self.settled(value)
+
+    def limited(self, index: int, least: float | None, most: float | None, name: str) -> int:
+        """A tensor between two real numbers: MAXIMUM and MINIMUM, where they change anything."""
+        tensor = self.tensor(index)
+        for kind, limit, end in (("MAXIMUM", least, CODES[0]), ("MINIMUM", most, CODES[1])):
+            if limit is None:
+                continue
+            tail = f"{name}/{kind.lower()}"
+            if tensor.dtype == "float32":
+                other = self.constant(tail, np.float32(limit), "float32")
+            else:
+                scale, zero = float(tensor.scale[0]), int(tensor.zero_point[0])
+                code = int(np.clip(np.rint(limit / scale) + zero, *CODES))
+                if code == end:
+                    continue
+                other = self.codes(f"{tail}/limit", np.float64((code - zero) * scale), scale, zero)
+            index = self.graph.call(kind, (index, other), self.like(index, tail, tensor.shape))
+        return index
+
+    def _with_kernel(self, p: Pending, inputs: tuple[int, ...], s_out: float) -> tuple[int, ...]:
+        assert p.kernel is not None
+        kernel, s_in = p.kernel, float(self.tensor(inputs[0]).scale[0])
+        kernel = _in_reach(kernel, s_in, s_out)
+        per = kernel.scale
+        if p.kind == "FULLY_CONNECTED" and np.all(per == per[0]):
+            per = per[:1]
+        zeros = np.zeros(len(per), np.int64)
+        wanted = np.abs(kernel.bias.astype(np.float64)) / (s_in * per)
+        bias = np.floor(wanted + 0.5) * np.sign(kernel.bias)
+        weights = self.graph.add(
+            f"{p.name}/kernel",
+            kernel.codes.shape,
+            "int8",
+            scale=per,
+            zero_point=zeros,
+            axis=kernel.axis,
+            data=kernel.codes,
+        )
+        biases = self.graph.add(
+            f"{p.name}/bias",
+            bias.shape,
+            "int32",
+            scale=s_in * per,
+            zero_point=zeros,
+            data=bias.astype(np.int32),
+        )
+        return self._arranged(p, inputs[0], weights, biases)
+
+    def _arranged(self, p: Pending, given: int, weights: int, bias: int) -> tuple[int, ...]:
+        if p.kind == "TRANSPOSE_CONV":
+            return self.constant(f"{p.name}/shape", p.shape), weights, given, bias
+        return given, weights, bias
+
+    def _in_float(self, p: Pending) -> int:
+        if p.in_float is not None:
+            return self.limited(p.in_float(), p.least, p.most, p.name)
+        inputs = tuple(self.real(x) if _is_data(self, x) else x for x in p.inputs)
+        if p.kernel is not None:
+            weights = self.constant(f"{p.name}/kernel", p.kernel.values, "float32")
+            bias = self.constant(f"{p.name}/bias", p.kernel.bias, "float32")
+            inputs = self._arranged(p, inputs[0], weights, bias)
+        made = self.graph.call(
+            p.kind, inputs, self.graph.add(p.name, p.shape, "float32"), **p.options
+        )
+        return self.reshaped(self.limited(made, p.least, p.most, p.name), p.final or p.shape)
+
+    # -- shapes --------------------------------------------------------------------------------
+
+    def reshaped(self, index: int, shape: Sequence[int]) -> int:
+        """The tensor in another shape; two changes of shape in a row are one, or none."""
+        shape = tuple(int(n) for n in shape)
+        if self.tensor(index).shape == shape:
+            return index
+        index = self._before.get(index, index)
+        tensor = self.tensor(index)
+        if tensor.shape == shape:
+            return index
+        if math.prod(shape) != math.prod(tensor.shape):
+            raise NoRuleError(f"'{tensor.name}' of shape {tensor.shape} cannot become {shape}.")
+        target = self.constant(f"{tensor.name}/shape", shape)
+        made = self.like(index, f"{tensor.name}/reshaped", shape)
+        self._before[made] = index
+        return self.graph.call("RESHAPE", (index, target), made, new_shape=list(shape))
+
+    def transposed(self, index: int, order: Sequence[int], name: str) -> int:
+        if list(order) == list(range(len(order))):
+            return index
+        shape = [self.tensor(index).shape[axis] for axis in order]
+        made = self.like(index, name, shape)
+        return self.graph.call("TRANSPOSE", (index, self.constant(f"{name}/order", order)), made)
+
+    def pruned(self) -> Graph:
+        """The graph without operators and tensors that nothing needs."""
+        graph, needed = self.graph, set(self.graph.outputs)
+        kept = []
+        for operator in reversed(graph.operators):
+            if needed.intersection(operator.outputs):
+                kept.append(operator)
+                needed.update(operator.inputs)
+        kept.reverse()
+        used = {*graph.inputs, *graph.outputs}
+        for operator in kept:
+            used.update((*operator.inputs, *operator.outputs, *operator.intermediates))
+        order = sorted(used - {-1})
+        place = {old: new for new, old in enumerate(order)} | {-1: -1}
+
+        def there(indices: Sequence[int]) -> tuple[int, ...]:
+            return tuple(place[i] for i in indices)
+
+        operators = [
+            dataclasses.replace(
+                one,
+                inputs=there(one.inputs),
+                outputs=there(one.outputs),
+                intermediates=there(one.intermediates),
+            )
+            for one in kept
+        ]
+        return Graph(
+            [graph.tensors[i] for i in order],
+            operators,
+            there(graph.inputs),
+            there(graph.outputs),
+        )
+
+
+def _is_data(net: Net, value: Value) -> bool:
+    """Whether it is a value of the net, not an operator's list of axes or sizes."""
+    if isinstance(value, Pending):
+        return True
+    tensor = net.tensor(value)
+    return tensor.dtype in ("int8", "float32") or tensor.data is None
+
+
+def _same(tensor: Tensor, scale: float, zero_point: int) -> bool:
+    return (tensor.scale[0], tensor.zero_point[0]) == (np.float32(scale), zero_point)
+
+
+def _in_reach(kernel: Kernel, s_in: float, s_out: float) -> Kernel:
+    """Scales that the runtimes can express: neither does a bias overflow 32 bits, nor vanish the
+    multiplier. A channel that needs a coarser scale has weights that hardly matter beside its bias
+    or its output's step."""
+    least = np.maximum(
+        np.abs(kernel.bias.astype(np.float64)) / (s_in * LARGEST_BIAS),
+        s_out * SMALLEST_MULTIPLIER / s_in,
+    )
+    if np.all(kernel.scale >= least):
+        return kernel
+    scale = np.maximum(kernel.scale, least)
+    if np.all(kernel.scale == kernel.scale[0]):  # one scale stays one
+        scale = np.full_like(scale, scale.max())
+    ratio = along(kernel.scale / scale, kernel.codes.ndim, kernel.axis)
+    return dataclasses.replace(
+        kernel, codes=np.rint(kernel.codes * ratio).astype(np.int8), scale=scale
+    )
+
+
+_FUSED: dict[tuple[float | None, float | None], str] = {
+    (0.0, None): "relu",
+    (0.0, 6.0): "relu6",
+    (-1.0, 1.0): "relu_n1_to_1",
+}
+
+
+def _activation(p: Pending, scale: float, zero: int) -> tuple[str, float | None, float | None]:
+    """The fused activation, and the limits (most, least) that it leaves to be done."""
+    if not p.is_limited:
+        return "none", None, None
+    most = p.most
+    if most is not None and most / scale + zero >= CODES[1] - 0.5:
+        most = None  # int8 ends there
+    if "activation" not in p.options:
+        return "relu" if p.least == 0 else "none", most, p.least
+    word = _FUSED.get((p.least, most))
+    if word is not None:
+        return word, None, None
+    return ("relu", most, None) if p.least == 0 else ("none", most, p.least)

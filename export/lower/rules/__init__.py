@@ -1,0 +1,27 @@
+"""One rule a layer; importing this package registers all of them."""
+
+from . import (
+    activations,
+    arithmetic,
+    attention,
+    kernels,
+    movement,
+    normalisation,
+    pooling,
+    ranges,
+    recurrent,
+    resizing,
+)
+
+__all__ = [
+    "activations",
+    "arithmetic",
+    "attention",
+    "kernels",
+    "movement",
+    "normalisation",
+    "pooling",
+    "ranges",
+    "recurrent",
+    "resizing",
+]

@@ -1,0 +1,57 @@
+"""Fake quantisations, which give an operator its output range; and what does nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..calls import Call
+from ..net import Net
+from ..pending import NoRuleError, Value, quantisation, rule
+
+
+def array(variable: Any) -> np.ndarray:
+    """Of a variable or a backend's tensor."""
+    return np.asarray(keras.ops.convert_to_numpy(variable))
+
+
+@rule("FakeQuant")
+def _fake_quant(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    layer = call.operation
+    low, high = float(array(layer.smallest)), float(array(layer.largest))
+    if layer.kind == "widest" and not low < high:
+        raise ValueError(
+            f"The range of '{call.name}' must be known. Received: a model that has seen no batch "
+            "of training. Train it first, or call model(batch, training=True)."
+        )
+    scale, zero_point = quantisation(low, high)
+    return net.with_range(given, scale, zero_point, call.key)
+
+
+@rule(
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout"),
+    *("GaussianNoise", "ActivityRegularization", "Identity", "Linear", "RandomFlip"),
+    *("RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast", "RandomBrightness"),
+    *("RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale", "RandomColorJitter"),
+    *("RandomErasing", "RandomInvert", "RandomSharpness", "RandomPosterization", "AutoContrast"),
+    *("RandomGaussianBlur", "RandomColorDegeneration", "RandomPerspective", "Masking", "Copy"),
+)
+def _nothing(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    if net.shape(given) != call.shape:
+        raise NoRuleError(f"'{call.name}' must not change the shape at inference.")
+    return given
+
+
+@rule("Cast")
+def _cast(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    index = net.settled(given)
+    tensor = net.tensor(index)
+    is_real = call.dtypes[0].startswith(("float", "bfloat"))
+    if tensor.dtype == call.dtypes[0] or (is_real and tensor.dtype in ("int8", "float32")):
+        return index
+    if is_real:
+        return net.real(index)
+    made = net.graph.add(call.key, tensor.shape, call.dtypes[0])
+    return net.graph.call("CAST", (net.real(index),), made)

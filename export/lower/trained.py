@@ -1,0 +1,100 @@
+"""From a Keras 3 model to its graph, whatever it has learnt: calibrated first, if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from ec2t_tf.export.graph import Graph
+from ec2t_tf.quantisation.convert import quantise
+from ec2t_tf.quantisation.fake_quant import FakeQuant
+from ec2t_tf.quantisation.split import split
+
+from .lowering import lower
+
+RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
+
+
+def graph_of(
+    model: keras.Model,
+    *,
+    representative_data: RepresentativeData | None = None,
+    io_dtype: str = "float32",
+) -> Graph:
+    """The integer net of a model that `apply` returned, trained; or of a plain Keras 3 model.
+
+    Args:
+      representative_data: about 100 typical inputs, of which a plain model needs the ranges of its
+        activations. Each is an array (one input each, with or without the batch axis), or a list
+        of arrays for a model with several inputs.
+
+    Raises:
+      ValueError: a plain model without data.
+      NoRuleError: naming a layer that no rule can write.
+    """
+    if not any(isinstance(layer, FakeQuant) for layer in model.layers):
+        if representative_data is None:
+            raise ValueError(
+                "A model without quantize-aware training needs representative_data, about 100 "
+                "typical inputs, to measure the ranges of its activations. Received: "
+                f"'{model.name}' and None. Pass the data, or export the model that ec2t_tf.apply "
+                "returned."
+            )
+        model = calibrated(model, representative_data)
+    return lower(model, io_dtype=io_dtype)
+
+
+def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
+    """The int8 model of a float one, its ranges those of the data. `model` is not changed."""
+    copy, _ = split(model)
+    made = quantise(copy, {})
+    ranges = [layer for layer in made.layers if isinstance(layer, FakeQuant)]
+    shapes = [tuple(x.shape[1:]) for x in made.inputs]
+    for layer in ranges:
+        layer.observing = True
+    count = 0
+    for example in data() if callable(data) else data:
+        arrays = example if isinstance(example, list | tuple) else [example]
+        given = [
+            np.asarray(array, np.float32).reshape(-1, *shape)
+            for array, shape in zip(arrays, shapes, strict=True)
+        ]
+        made(keras.tree.pack_sequence_as(made.input, given), training=False)
+        count += 1
+    for layer in ranges:
+        layer.observing = False
+    if not count:
+        raise ValueError(
+            "representative_data must have at least one input. Received: none for "
+            f"'{model.name}'. Pass about 100 typical inputs."
+        )
+    return made
+
+
+def exact(
+    model: keras.Model | Graph,
+    *,
+    rounding: str = "reference",
+    representative_data: RepresentativeData | None = None,
+) -> keras.Model:
+    """A trained model in exact integers, as a Keras model: what its file computes, bit for bit.
+
+    It can be called, evaluated and compiled as any other, on a GPU too; it cannot be trained.
+
+    Args:
+      model: as for `to_tflite`; or a graph.
+      rounding: "reference" is TensorFlow Lite's BUILTIN_REF, "xnnpack" its default on x86-64,
+        "builtin" its optimised kernels, "micro" TensorFlow Lite Micro.
+
+    Raises:
+      NotExactError: an operator is not known bit for bit in this rounding.
+    """
+    from ec2t_tf.export.integer import keras_model
+
+    graph: Any = model
+    if not isinstance(model, Graph):
+        graph = graph_of(model, representative_data=representative_data)
+    return keras_model(graph, rounding=rounding)

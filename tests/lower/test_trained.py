@@ -1,0 +1,74 @@
+"""From `apply` over a few steps of training to the file: exact in both roundings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import ec2t_tf
+from ec2t_tf import export
+from ec2t_tf.export.lower import exact, lower
+from ec2t_tf.export.tflite import read
+
+from .models import NETS, data_for, squeeze_and_excitation, trained
+from .nets import differences, in_litert
+
+FAST = ("squeeze_and_excitation", "shared", "two_inputs_and_outputs", "sequence")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in NETS]
+)
+def test_zero_steps(name: str) -> None:
+    keras.utils.set_random_seed(1)
+    model, inputs = trained(NETS[name]())
+    given = {x.name: values[:16] for x, values in zip(model.inputs, inputs, strict=True)}
+    for rounding, (from_exact, from_keras) in differences(model, given).items():
+        assert from_exact == 0, rounding
+        assert from_keras <= 3, rounding
+
+
+class TestToTflite:
+    def test_files_and_exact_model(self, tmp_path: Path) -> None:
+        keras.utils.set_random_seed(1)
+        model, (data,) = trained(squeeze_and_excitation())
+        for io_dtype in ("float32", "int8"):
+            path = export.to_tflite(model, tmp_path / f"{io_dtype}.tflite", io_dtype=io_dtype)
+            graph = read(path)
+            assert [graph.tensors[i].dtype for i in graph.inputs] == [io_dtype]
+            assert [graph.tensors[i].dtype for i in graph.outputs] == [io_dtype]
+            (signature,) = graph.signatures
+            assert list(signature.inputs) == ["image"]
+            assert list(signature.outputs) == ["last"]
+        content = (tmp_path / "float32.tflite").read_bytes()
+        for rounding in ("reference", "xnnpack"):
+            (file,) = in_litert(content, {"image": data[:8]}, rounding)
+            computed = exact(model, rounding=rounding).predict(data[:8], verbose=0)
+            np.testing.assert_array_equal(computed, file)
+
+    def test_a_plain_model_is_calibrated(self, tmp_path: Path) -> None:
+        keras.utils.set_random_seed(1)
+        model = squeeze_and_excitation()
+        (data,) = data_for(model, np.random.default_rng(0), 64)
+        before = model.get_weights()
+        path = export.to_tflite(model, tmp_path / "m.tflite", representative_data=data)
+        for weights, old in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(weights, old)
+        (file,) = in_litert(path.read_bytes(), {"image": data}, "reference")
+        expected = model.predict(data, verbose=0)
+        assert np.abs(file - expected).max() < 0.05 * np.abs(expected).max()
+
+    def test_a_plain_model_needs_data(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="representative_data"):
+            export.to_tflite(squeeze_and_excitation(), tmp_path / "m.tflite")
+        with pytest.raises(ValueError, match="at least one input"):
+            export.to_tflite(
+                squeeze_and_excitation(), tmp_path / "m.tflite", representative_data=[]
+            )
+
+    def test_a_model_that_has_seen_no_batch_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="seen no batch"):
+            lower(ec2t_tf.apply(squeeze_and_excitation(), verbose=0))
