@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .file_formats import rewrite, unpack
     from .graph import FileError
     from .litert import Interpreter, load_delegate
-    from .lower import exact
+    from .lower import exact, unwritable
     from .reports import Report, report
     from .verification import Verification, verify
 
@@ -29,6 +29,7 @@ __all__ = [
     "to_c",
     "to_tflite",
     "unpack",
+    "unwritable",
     "verify",
 ]
 
@@ -47,6 +48,7 @@ lazy.names(
         "to_tflite": "ec2t_tf.export.convert",
         "rewrite": "ec2t_tf.export.file_formats",
         "unpack": "ec2t_tf.export.file_formats",
+        "unwritable": "ec2t_tf.export.lower",
         "verify": "ec2t_tf.export.verification",
     },
 )

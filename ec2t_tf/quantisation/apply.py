@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import keras
 import numpy as np
 
+import ec2t_tf
 from ec2t_tf.methods.base import TernaryMethod
-from ec2t_tf.policy import ApplyReport, Policy, Treatment
+from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.quantisation.equalise import equalise
@@ -14,7 +18,7 @@ from ec2t_tf.quantisation.graph import read
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.split import split
-from ec2t_tf.treatments import methods_of, prunes_int8, require_treatable
+from ec2t_tf.treatments import UnsupportedLayerError, methods_of, prunes_int8, require_treatable
 
 
 def quantised(
@@ -27,7 +31,35 @@ def quantised(
     treated = methods_of(report, method)
     require_treatable(report, strict=strict)
     equalise(copy, [*report.of(Treatment.TERNARY), *report.of(Treatment.PRUNE)])
-    return quantise(copy, treated, untouched=report.of(Treatment.FLOAT)), report
+    while True:
+        made = quantise(copy, treated, untouched=report.of(Treatment.FLOAT))
+        error = ec2t_tf.export.unwritable(made)
+        if error is None:
+            return made, report
+        report = _left_float(report, error, copy)
+        treated = methods_of(report, method)
+        require_treatable(report, strict=strict)
+
+
+def _left_float(report: ApplyReport, error: Any, model: keras.Model) -> ApplyReport:
+    """The report with one more layer float, which no int8 operator can compute as it is.
+
+    Raises:
+      UnsupportedLayerError: no float operator can either.
+    """
+    known = {operation.name for operation in model.operations}
+    if error.name in report.of(Treatment.FLOAT) or error.name not in known:
+        raise UnsupportedLayerError(
+            f"apply requires layers that a file can hold, int8 or float. Received: {error}"
+        ) from error
+    kind = type(model.get_layer(error.name)).__name__ if _is_layer(model, error.name) else ""
+    decision = Decision(error.name, kind, Treatment.FLOAT, f"stays float: {error}", True)
+    others = tuple(d for d in report.decisions if d.layer != error.name)
+    return dataclasses.replace(report, decisions=(*others, decision))
+
+
+def _is_layer(model: keras.Model, name: str) -> bool:
+    return any(layer.name == name for layer in model.layers)
 
 
 def check(model: keras.Model) -> None:

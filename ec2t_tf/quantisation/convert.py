@@ -15,6 +15,7 @@ from ec2t_tf.quantisation.kinds import FIXED_RANGE, KERNELS, kind_of
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.normalisation import BatchNormalization
 from ec2t_tf.quantisation.quantised import Quantised, initialise
+from ec2t_tf.quantisation.recurrent import RECURRENT, Recurrent
 from ec2t_tf.quantisation.split import copy_layer, copy_operation, inputs_like
 
 
@@ -131,15 +132,19 @@ class _Conversion:
             return copy_operation(layer)
         if type(layer) is keras.layers.BatchNormalization and not self._fusion.is_float(call):
             return BatchNormalization(**{**layer.get_config(), "frozen": call.frozen})
-        if kind_of(layer) not in KERNELS or self._fusion.is_float(call):
+        kind = kind_of(layer)
+        if kind not in (*KERNELS, *RECURRENT, "Embedding") or self._fusion.is_float(call):
             return copy_layer(layer, layer.name)
         method = self._ternary.get(layer.name)
+        size = self._sizes.get(layer.name, 1) / max(self._sizes.values(), default=1)
+        if kind in RECURRENT:
+            return RECURRENT[kind](layer, method, size, name=layer.name, trainable=layer.trainable)
         changes: dict[str, Any] = {}
         if method is not None:
             # Latent weights train without weight decay (ec2t.md pitfall 15).
-            key = "depthwise" if "depthwise_regularizer" in layer.get_config() else "kernel"
-            changes[f"{key}_regularizer"] = None
-        size = self._sizes.get(layer.name, 1) / max(self._sizes.values(), default=1)
+            given = layer.get_config()
+            keys = ("depthwise_regularizer", "kernel_regularizer", "embeddings_regularizer")
+            changes[next(key for key in keys if key in given)] = None
         return Quantised(
             copy_layer(layer, layer.name, **changes),
             method,
@@ -150,7 +155,13 @@ class _Conversion:
 
 
 def _kernel_size(layer: Any) -> int:
-    kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
+    if kind_of(layer) in RECURRENT:
+        return max(_number(weights) for weights in layer.get_weights())
+    names = ("depthwise_kernel", "embeddings", "kernel")
+    return _number(next(getattr(layer, name) for name in names if hasattr(layer, name)))
+
+
+def _number(kernel: Any) -> int:
     size = 1
     for dimension in kernel.shape:
         size *= dimension
@@ -159,6 +170,9 @@ def _kernel_size(layer: Any) -> int:
 
 def _copy_weights(source: Any, target: Any) -> None:
     """The weights of a layer into its copy, or into the wrapper around its copy."""
+    if isinstance(target, Recurrent):
+        target.take_weights(source.get_weights())
+        return
     inside = target.layer if isinstance(target, Quantised) else target
     weights = source.get_weights()
     if isinstance(inside, BatchNormalization):

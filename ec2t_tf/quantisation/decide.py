@@ -9,6 +9,7 @@ from keras import layers
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Rule, Treatment
 from ec2t_tf.quantisation.graph import Graph
 from ec2t_tf.quantisation.kinds import DEPTHWISE, KERNELS, has_rule, kind_of
+from ec2t_tf.quantisation.recurrent import RECURRENT
 
 
 def decide(
@@ -55,6 +56,10 @@ class _Deciding:
         unused = tuple(str(rule) for rule in self._policy.rules if rule not in self._used)
         return ApplyReport(tuple(decisions.values()), unused_rules=unused)
 
+    @staticmethod
+    def _lacks(layer: layers.Layer, kind: str) -> list[str]:
+        return RECURRENT[kind].missing(layer) if kind in RECURRENT else []
+
     def _rule_for(self, layer: layers.Layer) -> Rule | None:
         for rule in self._policy.rules:
             if rule.matches(layer, self._origin.get(layer.name, layer)):
@@ -79,14 +84,16 @@ class _Deciding:
                 layer.name, type(layer).__name__, treatment, reason, refused, rule is not None
             )
 
-        if not has_rule(kind):
+        if not has_rule(kind) or self._lacks(layer, kind):
             return self._no_rule(layer.name, type(layer).__name__, rule)
         if kind == "BatchNormalization":
             before = [name for name in makers if name in self._float]
             if before:
                 return decision(Treatment.FLOAT, f"after '{before[0]}', which stays float")
             return decision(Treatment.INT8, "folded into the scale of the layer before it")
-        if kind not in KERNELS:
+        if kind == "Embedding" and rule is None:
+            return decision(self._careful, "a table, from which rows are taken")
+        if kind not in (*KERNELS, *RECURRENT, "Embedding"):
             wanted = Treatment.INT8 if rule is None else rule.treatment
             treatment = Treatment.FLOAT if wanted == Treatment.FLOAT else Treatment.INT8
             return decision(treatment, "no kernel" if rule is None else f"rule: {rule}")

@@ -14,6 +14,7 @@ from ec2t_tf.quantisation.kinds import (
     KERNELS,
     MOVING,
     OWN_RANGE,
+    RECURRENT,
     SAME_RANGE,
     activation_name,
     has_rule,
@@ -45,6 +46,8 @@ class Fusion:
         kind = kind_of(call.operation)
         if self.is_float(call):
             return "none"
+        if kind in RECURRENT:
+            return "none"  # its own operator rounds
         if kind in FIXED_RANGE:
             return "fixed"
         if kind in MOVING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 # Layers with a kernel. Those of `TERNARY` can be given three values, the others int8.
 KERNELS = (
@@ -12,6 +13,8 @@ KERNELS = (
     *("DepthwiseConv1D", "DepthwiseConv2D"),
 )
 DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
+# Layers with a loop, of which each kernel can be given three values.
+RECURRENT = ("LSTM", "GRU")
 SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 ELEMENTWISE = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 # Only move values, and add zeros; at inference also what draws random numbers in training.
@@ -22,22 +25,25 @@ MOVING = (
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
     *("GaussianNoise", "GaussianDropout", "AlphaDropout"),
     *("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast"),
-    *("RandomBrightness", "RandomCrop", "CenterCrop"),
+    *("RandomBrightness", "RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale"),
+    *("RandomColorJitter", "RandomErasing", "RandomSharpness", "RandomPosterization"),
+    *("RandomPerspective", "RandomGaussianBlur", "RandomColorDegeneration", "CenterCrop"),
     # of keras.ops
-    *("Transpose", "Squeeze", "ExpandDims", "Flip", "GetItem", "Pad", "MaxPool"),
-    *("Split", "Unstack", "Ravel", "Swapaxes", "Moveaxis"),
+    *("Transpose", "Squeeze", "ExpandDims", "Flip", "GetItem", "Pad", "Max", "Min"),
+    *("Split", "Unstack", "Swapaxes", "Moveaxis", "Repeat", "UpSampling1D", "Moves"),
 )
 # Their operator has one scale for input and output, and rounds to it.
 SAME_RANGE = (
     *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Resizing"),
-    *("AveragePool", "UpSampling2D"),
+    "UpSampling2D",
 )
 # Their output has a range of its own.
 OWN_RANGE = (
     *KERNELS,
     *ELEMENTWISE,
     *("Concatenate", "Stack", "BatchNormalization", "ReLU", "LeakyReLU", "PReLU", "ELU"),
-    *("Activation", "Rescaling", "Normalization"),
+    *("Activation", "Rescaling", "Normalization", "Embedding"),
+    *("Matmul", "Einsum", "Sum", "TrueDivide", "Divide"),
     *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "Mean"),
 )
 # Output ranges that the operators of TensorFlow Lite prescribe.
@@ -49,39 +55,81 @@ FIXED_RANGE = {
 # Activations that an operator with a kernel computes on the way out.
 FUSED = ("linear", "relu", "relu6")
 # Operations of keras.ops under the name of the layer that does the same.
-_LAYER_OF = {"Relu": "ReLU", "Relu6": "ReLU", "LeakyRelu": "LeakyReLU", "Elu": "ELU"}
-_ACTIVATION_OF = {
+_LAYER_OF = {
+    **{"Relu": "ReLU", "Relu6": "ReLU", "LeakyRelu": "LeakyReLU", "Elu": "ELU"},
     **{"Sigmoid": "sigmoid", "Tanh": "tanh", "Softmax": "softmax"},
-    **dict.fromkeys(("Silu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh"), "Activation"),
-    **dict.fromkeys(
-        ("Abs", "Absolute", "Negative", "Square", "Exp", "Sqrt", "Rsqrt"), "Activation"
-    ),
 }
+_ELEMENTWISE = (
+    *("Silu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh", "Celu", "Selu", "Softplus", "Exp"),
+    *("Softsign", "Mish", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Abs", "Absolute"),
+    *("Negative", "Sin", "Cos", "Erf", "Reciprocal", "LogSigmoid", "SoftShrink", "HardShrink"),
+    *("TanhShrink", "Squareplus", "SparsePlus", "SparseSigmoid", "Threshold", "Clip"),
+)
+_LAYER_OF.update(dict.fromkeys(_ELEMENTWISE, "Activation"))
 
 
 def kind_of(operation: Any) -> str:
     """Class name; for an activation the name of what it computes, if that is fused or fixed.
 
-    "ReLU" is only one that an operator can fuse: max(x, 0), or min(max(x, 0), 6).
+    "ReLU" is only one that an operator can fuse: max(x, 0), or min(max(x, 0), 6). A class of the
+    user's has its module in front, so that it is never taken for the built-in one of that name; it
+    is "Activation" or "Moves" where it says so of itself (`elementwise`, `moves_values_only`).
     """
-    kind = type(operation).__name__
-    if isinstance(operation, keras.layers.ReLU):
+    kind = class_name(operation)
+    if getattr(operation, "elementwise", False):
+        return "Activation"
+    if getattr(operation, "moves_values_only", False):
+        return "Moves"
+    if kind == "ReLU":
         plain = not operation.negative_slope and not operation.threshold
         return "ReLU" if plain and operation.max_value in (None, 6) else "LeakyReLU"
-    if isinstance(operation, keras.layers.Softmax):
-        return "softmax"
-    if isinstance(operation, keras.layers.Activation):
-        name = activation_name(operation)
-        return {"relu": "ReLU", "relu6": "ReLU", "linear": "Identity"}.get(
-            name, name if name in FIXED_RANGE else "Activation"
-        )
-    if isinstance(operation, keras.layers.UpSampling2D) and operation.interpolation == "nearest":
+    if kind == "Activation":
+        return _kind_of_function(operation.activation)
+    if kind == "UpSampling2D" and operation.interpolation == "nearest":
         return "Identity"
-    if isinstance(operation, keras.layers.BatchNormalization):
-        return "BatchNormalization"
-    if not isinstance(operation, keras.layers.Layer):
-        return _LAYER_OF.get(kind, _ACTIVATION_OF.get(kind, kind))
-    return kind
+    if kind == "Lambda":
+        return "Activation" if is_elementwise(operation.function) else "Lambda"
+    if kind == "Softmax":
+        return "softmax"
+    return kind if isinstance(operation, keras.layers.Layer) else _LAYER_OF.get(kind, kind)
+
+
+def class_name(operation: Any) -> str:
+    """Of a class of Keras or of ours; with its module in front for all others."""
+    kind = type(operation)
+    room = kind.__module__.split(".")[0]
+    return kind.__name__ if room in ("keras", "ec2t_tf") else f"{kind.__module__}.{kind.__name__}"
+
+
+def _kind_of_function(function: Any) -> str:
+    if isinstance(function, keras.layers.Layer):
+        return kind_of(function)
+    name = getattr(function, "__name__", "")
+    if function is getattr(keras.activations, name, None):
+        known = {"relu": "ReLU", "relu6": "ReLU", "linear": "Identity"}
+        return known.get(name, name if name in FIXED_RANGE else "Activation")
+    return "Activation" if is_elementwise(function) else "a function of several values"
+
+
+def is_elementwise(function: Any) -> bool:
+    """Whether a function treats each value by itself, as far as numbers tell."""
+    x = np.linspace(-7.9, 8.3, 60, dtype=np.float32)
+    try:
+        row = _computed(function, x)
+        shaped = _computed(function, np.ascontiguousarray(x[::-1]).reshape(3, 5, 4))
+        parts = np.concatenate([_computed(function, x[:7]), _computed(function, x[7:])])
+    except Exception:
+        return False
+    alike = row.shape == x.shape and shaped.shape == (3, 5, 4)
+    return bool(
+        alike
+        and np.allclose(row, shaped.reshape(-1)[::-1], 1e-5, 1e-6, equal_nan=True)
+        and np.allclose(row, parts, 1e-5, 1e-6, equal_nan=True)
+    )
+
+
+def _computed(function: Any, x: np.ndarray) -> np.ndarray:
+    return keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(x)))
 
 
 def activation_name(layer: Any) -> str:
@@ -95,4 +143,4 @@ def activation_name(layer: Any) -> str:
 
 def has_rule(kind: str) -> bool:
     """Whether an int8 network can have it."""
-    return kind in (*OWN_RANGE, *SAME_RANGE, *MOVING, *FIXED_RANGE, *SEPARABLE)
+    return kind in (*OWN_RANGE, *SAME_RANGE, *MOVING, *FIXED_RANGE, *SEPARABLE, *RECURRENT)

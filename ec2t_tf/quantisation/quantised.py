@@ -116,6 +116,8 @@ class Quantised(keras.layers.Wrapper):
     @property
     def kernel_name(self) -> str:
         """Name of the attribute of the inner layer that holds the latent weights."""
+        if hasattr(self.layer, "embeddings"):
+            return "embeddings"
         return "depthwise_kernel" if hasattr(self.layer, "depthwise_kernel") else "kernel"
 
     @property
@@ -123,6 +125,8 @@ class Quantised(keras.layers.Wrapper):
         """The float weights that the optimiser trains."""
         if hasattr(self.layer, "depthwise_kernel"):
             return self.layer.depthwise_kernel
+        if hasattr(self.layer, "embeddings"):
+            return getattr(self.layer, "_embeddings", self.layer.embeddings)
         # `kernel` of some layers adds what LoRA has learnt; the variable is meant.
         return getattr(self.layer, "_kernel", self.layer.kernel)
 
@@ -206,7 +210,7 @@ class Quantised(keras.layers.Wrapper):
         A depthwise kernel ends in (inputs, multiplier), which together are its output channels.
         """
         kind = type(self.layer).__name__
-        if kind in ("Dense", "EinsumDense"):
+        if kind in ("Dense", "EinsumDense", "Embedding"):
             return None  # their int8 operator has one
         return -2 if "Transpose" in kind else -1
 
@@ -244,8 +248,11 @@ def weights_of(layer: Quantised) -> int:
 
 
 def quantised_layers(model: keras.Model) -> list[Quantised]:
-    """All layers with a quantised kernel, in order."""
-    return [layer for layer in model.layers if isinstance(layer, Quantised)]
+    """All layers with a quantised kernel, in order; of a recurrent layer its two kernels."""
+    found: list[Quantised] = []
+    for layer in model.layers:
+        found += [layer] if isinstance(layer, Quantised) else getattr(layer, "parts", [])
+    return found
 
 
 def ternary_layers(model: keras.Model) -> list[Quantised]:

@@ -5,6 +5,7 @@
 | a model inside the model                      | its layers                                |
 | an activation inside a layer that none fuses  | a layer of its own, `<name>_<activation>` |
 | SeparableConv1D, SeparableConv2D              | `<name>_depthwise`, then `<name>`         |
+| MultiHeadAttention, Bidirectional, ...        | see `opened`                              |
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import keras
 
 from ec2t_tf.quantisation.graph import Call, Graph, read
 from ec2t_tf.quantisation.kinds import FUSED, KERNELS, SEPARABLE, activation_name, kind_of
+from ec2t_tf.quantisation.opened import Opened, opened_as
 
 
 def split(model: keras.Model) -> tuple[keras.Model, dict[str, keras.layers.Layer]]:
@@ -24,7 +26,11 @@ def split(model: keras.Model) -> tuple[keras.Model, dict[str, keras.layers.Layer
     """
     splitting = _Splitting(read(model))
     copy = splitting.run()
-    return copy, splitting.origin
+    origin = splitting.origin
+    if splitting.has_opened:  # layers with insides of their own came out
+        copy, parts = split(copy)
+        origin = {name: origin.get(layer.name, layer) for name, layer in parts.items()}
+    return copy, origin
 
 
 class _Splitting:
@@ -33,6 +39,7 @@ class _Splitting:
         self._parts: dict[str, list[Any]] = {}
         self._names = {call.name for call in graph.calls} | set(graph.input_names)
         self.origin: dict[str, keras.layers.Layer] = {}
+        self.has_opened = False
 
     def run(self) -> keras.Model:
         inputs = inputs_like(self._graph)
@@ -52,6 +59,8 @@ class _Splitting:
         if call.frozen and kind_of(call.operation) == "BatchNormalization":
             kwargs = {**kwargs, "training": False}
         outputs = first(*args, **kwargs)
+        if isinstance(first, Opened):
+            self.origin.update({part.name: call.operation for part in first.parts})
         for part in rest:
             outputs = part(outputs)
         return outputs
@@ -60,6 +69,10 @@ class _Splitting:
         layer = call.operation
         if not call.is_layer:
             return [copy_operation(layer)]
+        opened = opened_as(layer, call.args, call.kwargs)
+        if opened is not None:
+            self.has_opened = True
+            return [opened(layer, call.name, self._unique)]
         kind, activation = kind_of(layer), activation_name(layer)
         if kind in SEPARABLE:
             parts = self._separable(call)
@@ -74,6 +87,8 @@ class _Splitting:
 
     def _activation(self, call: Call, activation: str) -> keras.layers.Layer:
         name = self._unique(f"{call.name}_{activation or 'activation'}")
+        if isinstance(call.operation.activation, keras.layers.Layer):
+            return copy_layer(call.operation.activation, name)
         return keras.layers.Activation(
             call.operation.activation, name=name, dtype=call.operation.dtype_policy
         )
@@ -119,6 +134,10 @@ class _Splitting:
         return [depthwise, pointwise]
 
     def _copy_weights(self, call: Call) -> None:
+        first = self._parts[call.name][0]
+        if isinstance(first, Opened):
+            first.take_weights(call.operation.get_weights())
+            return
         parts = [part for part in self._parts[call.name] if part.weights]
         weights = call.operation.get_weights()
         if not weights:

@@ -10,6 +10,7 @@ from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.graph import Call, read
 from ec2t_tf.quantisation.normalisation import BatchNormalization
 from ec2t_tf.quantisation.quantised import Quantised
+from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.quantisation.split import copy_layer, copy_operation, inputs_like
 
 
@@ -45,7 +46,7 @@ def _twin(call: Call) -> Any:
     layer: Any = call.operation
     if not call.is_layer:
         return copy_operation(layer)
-    if isinstance(layer, Quantised):
+    if isinstance(layer, Quantised | Recurrent):
         return copy_layer(layer.layer, call.name)
     if isinstance(layer, BatchNormalization):
         config = {**layer.get_config(), "name": call.name}
@@ -55,6 +56,9 @@ def _twin(call: Call) -> Any:
 
 
 def _copy_weights(layer: Any, twin: Any) -> None:
+    if isinstance(layer, Recurrent):
+        twin.set_weights(layer.plain_weights())
+        return
     if not isinstance(layer, Quantised):
         twin.set_weights(layer.get_weights()[: len(twin.weights)])
         return

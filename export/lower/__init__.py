@@ -7,6 +7,16 @@ a file for each family of layers. A user registers a rule for a layer of their o
 from .lowering import lower
 from .net import Net
 from .pending import Kernel, NoRuleError, Pending, rule
-from .trained import exact, graph_of
+from .trained import exact, graph_of, unwritable
 
-__all__ = ["Kernel", "Net", "NoRuleError", "Pending", "exact", "graph_of", "lower", "rule"]
+__all__ = [
+    "Kernel",
+    "Net",
+    "NoRuleError",
+    "Pending",
+    "exact",
+    "graph_of",
+    "lower",
+    "rule",
+    "unwritable",
+]

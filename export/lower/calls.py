@@ -9,6 +9,9 @@ from typing import Any
 import keras
 
 from ec2t_tf.quantisation import graph
+from ec2t_tf.quantisation.kinds import class_name as kind_of
+
+__all__ = ["Call", "calls_of", "kind_of", "shape_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +82,3 @@ def shape_of(value: graph.Value) -> tuple[int, ...]:
             "model inputs of fixed sizes."
         )
     return tuple(1 if size is None else int(size) for size in value.shape)
-
-
-def kind_of(operation: Any) -> str:
-    """The name of a class of Keras or of ours; with its module in front for all others, so that a
-    user's own class is never taken for the built-in one of that name."""
-    kind = type(operation)
-    room = kind.__module__.split(".")[0]
-    return kind.__name__ if room in ("keras", "ec2t_tf") else f"{kind.__module__}.{kind.__name__}"

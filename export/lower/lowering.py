@@ -13,23 +13,26 @@ from . import rules as _rules  # noqa: F401  (fills RULES)
 from .calls import Call, calls_of, kind_of, shape_of
 from .net import Net
 from .pending import RULES, NoRuleError, Pending, TensorIndex, Value
+from .rules.activations import table
+from .rules.movement import moved
 
 Values = dict[training_graph.Value, Value]
 
 
-def lower(model: keras.Model, *, io_dtype: str = "float32") -> Graph:
+def lower(model: keras.Model, *, io_dtype: str = "float32", dry: bool = False) -> Graph:
     """The net that a trained model is, as integer operators.
 
     Args:
       model: what `ec2t_tf.apply` returned for a Keras 3 model, trained.
       io_dtype: "float32" (the net quantises its inputs and dequantises its outputs) or "int8".
+      dry: only whether it can be done: weights are zeros, unknown ranges anything.
 
     Raises:
       NoRuleError: naming a layer that no rule can write.
       ValueError: an input has no fixed size, or the model has seen no batch of training.
     """
     network = training_graph.read(model, batch=1)
-    net = Net()
+    net = Net(dry=dry)
     values: Values = {}
     entries = keras.tree.flatten(network.inputs)
     for name, value in zip(network.input_names, entries, strict=True):
@@ -50,19 +53,17 @@ def lower(model: keras.Model, *, io_dtype: str = "float32") -> Graph:
 
 def _made(net: Net, call: Call, values: Values) -> tuple[Value, ...]:
     """What the rule of a call makes of it."""
-    rule = RULES.get(call.kind)
-    if rule is None:
-        raise NoRuleError(
-            f"Every layer needs a rule that writes it. Received: '{call.name}' ({call.kind}), "
-            "which has none."
-        )
     given: list[Any] = []
     for x in call.given:
         if isinstance(x, training_graph.Value):
             x = values[x]
             x = x if isinstance(x, Pending) else TensorIndex(x)
         given.append(x)
-    made = rule(net, call, *given)
+    try:
+        made = _rule_of(call)(net, call, *given)
+    except NoRuleError as error:
+        error.layer = error.layer or call.name
+        raise
     made = made if isinstance(made, tuple) else (made,)
     shapes = [tuple(net.shape(value)) for value in made]
     if shapes != list(call.shapes):
@@ -71,6 +72,21 @@ def _made(net: Net, call: Call, values: Values) -> tuple[Value, ...]:
             f"Received: {shapes}."
         )
     return made
+
+
+def _rule_of(call: Call) -> Any:
+    operation = call.operation
+    if call.kind in RULES:
+        return RULES[call.kind]
+    if getattr(operation, "elementwise", False):
+        return lambda net, call, given, *_: table(net, call.key, given, operation)
+    if getattr(operation, "moves_values_only", False):
+        return lambda net, call, given, *_: moved(net, call, given)
+    raise NoRuleError(
+        f"'{call.name}' ({call.kind}) has no rule that writes it. Replace it, write it in "
+        "keras.ops, give its class elementwise = True or moves_values_only = True if that is so, "
+        "or register a rule for it with ec2t_tf.export.lower.rule."
+    )
 
 
 def _output_names(network: training_graph.Graph) -> list[str]:

@@ -21,7 +21,8 @@ SMALLEST_MULTIPLIER = 2.0**-30
 class Net:
     """A graph under construction."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, dry: bool = False) -> None:
+        self.dry = dry
         self.graph = Graph()
         self._constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
         self._before: dict[int, int] = {}  # of a RESHAPE's output: the tensor before it

@@ -21,7 +21,16 @@ ONE_SCALE = ("CONCATENATION", "MAXIMUM", "MINIMUM")
 
 
 class NoRuleError(ValueError):
-    """A layer, or an option of it, that no rule can write."""
+    """A layer, or an option of it, that no rule can write; the message names it first."""
+
+    layer: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the layer, if it is known."""
+        quoted = str(self).split("'")
+        key = quoted[1] if len(quoted) > 2 and not quoted[0] else self.layer
+        return key.split("/")[0].split(":")[0]
 
 
 def along(values: npt.NDArray, rank: int, axis: int) -> npt.NDArray:
@@ -109,8 +118,8 @@ Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}
 
 
-def rule(*kinds: str) -> Callable[[Rule], Rule]:
-    """Registers how calls of these kinds are written.
+def rule(*kinds: str | type) -> Callable[[Rule], Rule]:
+    """Registers how calls of these kinds are written: names of classes of Keras, or classes.
 
     A rule takes the net, the call, and the call's values in order: `Value`s, and what else it is
     called with as it is. It returns a `Value`, or a tuple of them if the call has several outputs.
@@ -118,6 +127,7 @@ def rule(*kinds: str) -> Callable[[Rule], Rule]:
 
     def register(function: Rule) -> Rule:
         for kind in kinds:
+            kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__name__}"
             if kind in RULES:
                 raise ValueError(f"'{kind}' has a rule already.")
             RULES[kind] = function

@@ -14,6 +14,7 @@ from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.split import split
 
 from .lowering import lower
+from .pending import NoRuleError
 
 RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
 
@@ -72,6 +73,15 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
             f"'{model.name}'. Pass about 100 typical inputs."
         )
     return made
+
+
+def unwritable(model: keras.Model) -> NoRuleError | None:
+    """What keeps a model that `apply` makes from being written, trained or not; None: nothing."""
+    try:
+        lower(model, dry=True)
+    except NoRuleError as error:
+        return error
+    return None
 
 
 def exact(

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from ec2t_tf.quantisation import kinds
+
 from ..calls import Call, kind_of
 from ..net import Net
 from ..pending import CODES, NoRuleError, Pending, Value, rule
@@ -162,7 +164,7 @@ def activated(net: Net, call: Call, value: Value, function: Any, layer: Any) -> 
     if isinstance(function, keras.Layer):
         return _layer(net, call, function, value)
     if function not in FUNCTIONS:
-        raise NoRuleError(f"'{call.name}': the activation {function} has no rule.")
+        return _of_users(net, f"{call.key}/activation", value, function)
     return FUNCTIONS[function](net, f"{call.key}/activation", value)
 
 
@@ -210,7 +212,21 @@ def _activation_layer(net: Net, name: str, given: Value, layer: Any) -> Value:
         return _LAYERS[kind_of(function)](net, name, given, function)
     if function in FUNCTIONS:
         return FUNCTIONS[function](net, name, given)
-    raise NoRuleError(f"'{name}': the activation {function} has no rule.")
+    return _of_users(net, name, given, function)
+
+
+def _of_users(net: Net, name: str, given: Value, function: Any) -> Value:
+    """A function of the user's, if it treats each value by itself."""
+    if not kinds.is_elementwise(function):
+        raise NoRuleError(f"'{name}': the activation {function} is not of single values.")
+    return table(net, name, given, lambda x: function(keras.ops.convert_to_tensor(x)))
+
+
+@rule("Lambda")
+def _lambda(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    layer = call.operation
+    options = layer.arguments or {}
+    return _of_users(net, call.key, given, lambda x: layer.function(x, **options))
 
 
 _LAYERS: dict[str, Callable[[Net, str, Value, Any], Value]] = {

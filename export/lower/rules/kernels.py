@@ -55,7 +55,10 @@ def _quantised(net: Net, call: Call, given: Value, *_: Any) -> Value:
     writer = KERNELS.get(kind_of(layer))
     if writer is None:
         raise NoRuleError(f"'{call.name}' ({kind_of(layer)}) has no rule for its kernel.")
-    codes, scale = (np.asarray(part) for part in wrapper.codes_and_scale())
+    if net.dry:
+        codes, scale = np.zeros(wrapper.latent.shape, np.int8), np.ones(())
+    else:
+        codes, scale = (np.asarray(part) for part in wrapper.codes_and_scale())
     if kind_of(layer).startswith("Depthwise") and scale.ndim:  # of (inputs, multiplier)
         scale = scale.reshape(codes.shape[-2:])
     elif wrapper.scale_axis == -2 and scale.ndim:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from ..calls import Call, kind_of
@@ -274,3 +276,25 @@ def _center_crop(net: Net, call: Call, given: Value, *_: Any) -> Value:
     begin[-3], begin[-2] = (shape[-3] - height) // 2, (shape[-2] - width) // 2
     end = [b + n for b, n in zip(begin, call.shape, strict=True)]
     return sliced(net, index, begin, end, call.key)
+
+
+def moved(net: Net, call: Call, given: Value) -> Value:
+    """A layer that says that it only moves values, and adds zeros: where each comes from is seen
+    from numbers that it is called with."""
+    index = net.settled(given)
+    shape = net.tensor(index).shape
+    size = math.prod(shape)
+    if size >= 1 << 24:
+        raise NoRuleError(f"'{call.name}' must have fewer than 2^24 values.")
+    numbered = np.arange(1, size + 1, dtype=np.float32).reshape(shape)
+    places = array(call.operation(keras.ops.convert_to_tensor(numbered)))
+    whole = np.rint(places).astype(np.int64)
+    if np.any(whole != places) or whole.min() < 0 or whole.max() > size:
+        raise NoRuleError(f"'{call.name}' says that it only moves values, but changes them.")
+    flat = net.reshaped(index, (size,))
+    if whole.min() == 0:
+        flat = padded(net, flat, [(1, 0)], f"{call.key}/zero")
+    else:
+        whole = whole - 1
+    made = gathered(net, flat, whole.reshape(-1).tolist(), 0, call.key)
+    return net.reshaped(made, call.shape)

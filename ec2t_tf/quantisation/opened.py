@@ -1,0 +1,249 @@
+"""Layers that are several operators of an int8 file, as these.
+
+| layer                      | instead                                                          |
+|----------------------------|------------------------------------------------------------------|
+| MultiHeadAttention         | four EinsumDense, two `ops.einsum`, a Softmax                    |
+| Bidirectional              | its two layers, `ops.flip` and the layer that merges             |
+| TimeDistributed            | its layer, on the steps as a batch                               |
+| Add, Multiply of more than | layers of two values each                                        |
+| two values                 |                                                                  |
+| Lambda and layers of the   | the operations of keras.ops that they consist of                 |
+| user's without weights     |                                                                  |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from ec2t_tf.quantisation.kinds import class_name, has_rule, kind_of
+
+Tensor = Any
+Unique = Callable[[str], str]
+
+
+class Opened:
+    """Stands for a layer: called as it is, it calls the layers that it is made of.
+
+    Args:
+      layer: the layer.
+      name: of it in the new model.
+      unique: makes a name that no other layer has.
+
+    Attributes:
+      parts: the layers it is made of.
+    """
+
+    def __init__(self, layer: Any, name: str, unique: Unique) -> None:
+        self.layer, self.name, self.unique = layer, name, unique
+        self.parts: list[keras.layers.Layer] = []
+        self.make()
+
+    def part(self, layer: keras.layers.Layer) -> Any:
+        self.parts.append(layer)
+        return layer
+
+    def make(self) -> None:
+        raise NotImplementedError
+
+    def __call__(self, *args: Any, **options: Any) -> Tensor:
+        raise NotImplementedError
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        """What of a layer, called so, has no operators."""
+        return []
+
+    def take_weights(self, weights: list[np.ndarray]) -> None:
+        """The weights of the layer, in its order."""
+        for part in self.parts:
+            count = len(part.weights)
+            part.set_weights(weights[:count])
+            weights = weights[count:]
+
+
+class Attention(Opened):
+    """1 / sqrt(key_dim) goes into the matrix of the queries."""
+
+    def make(self) -> None:
+        config, shared = self.layer.get_config(), {"dtype": self.layer.dtype_policy}
+        heads, bias = config["num_heads"], config["use_bias"]
+        sizes = (config["key_dim"], config["key_dim"], config["value_dim"] or config["key_dim"])
+        self.key_dim = config["key_dim"]
+        self.inner = [
+            self.part(
+                keras.layers.EinsumDense(
+                    "abc,cde->abde",
+                    output_shape=(None, heads, size),
+                    bias_axes="de" if bias else None,
+                    name=self.unique(f"{self.name}_{part}"),
+                    **shared,
+                )
+            )
+            for part, size in zip(("query", "key", "value"), sizes, strict=True)
+        ]
+        self.softmax = keras.layers.Softmax(name=self.unique(f"{self.name}_softmax"), **shared)
+        self.dropout = keras.layers.Dropout(
+            config["dropout"], name=self.unique(f"{self.name}_dropout"), **shared
+        )
+        self.outer: Any = None
+
+    def __call__(
+        self, query: Tensor, value: Tensor, key: Tensor | None = None, **options: Any
+    ) -> Tensor:
+        if any(v is not None and v is not False for k, v in options.items() if k != "training"):
+            raise ValueError(f"'{self.name}': {sorted(options)}")
+        if self.outer is None:
+            config = self.layer.get_config()
+            width = config["output_shape"] or (query.shape[-1],)
+            self.outer = self.part(
+                keras.layers.EinsumDense(
+                    "abcd,cde->abe",
+                    output_shape=(None, width[-1] if isinstance(width, tuple | list) else width),
+                    bias_axes="e" if config["use_bias"] else None,
+                    name=self.name,
+                    dtype=self.layer.dtype_policy,
+                )
+            )
+        pairs = zip(self.inner, (query, value if key is None else key, value), strict=True)
+        q, k, v = (layer(x) for layer, x in pairs)
+        weights = self.softmax(ops.einsum("aecd,abcd->acbe", k, q))
+        return self.outer(ops.einsum("acbe,aecd->abcd", self.dropout(weights), v))
+
+    def take_weights(self, weights: list[np.ndarray]) -> None:
+        super().take_weights(weights)
+        query = self.inner[0]
+        query.set_weights([w / math.sqrt(self.key_dim) for w in query.get_weights()])
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        config, found = layer.get_config(), []
+        if any(len(x.shape) != 3 for x in keras.tree.flatten((args, options)) if _is_value(x)):
+            found.append("inputs that are not (batch, steps, channels)")
+        if config.get("attention_axes") not in (None, [1], (1,), 1):
+            found.append("attention_axes")
+        asked = [k for k, v in options.items() if v is not None and v is not False]
+        found += [k for k in asked if k not in ("training", "query", "value", "key")]
+        return found + (["masks"] if len(args) > 3 else [])
+
+
+def _is_value(x: Any) -> bool:
+    return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+class BothWays(Opened):
+    """A Bidirectional."""
+
+    def make(self) -> None:
+        for half in ("forward", "backward"):
+            given = getattr(self.layer, f"{half}_layer")
+            config = {**given.get_config(), "name": self.unique(f"{self.name}_{half}")}
+            self.part(type(given).from_config(config))
+        merges: dict[str, Any] = {
+            "concat": keras.layers.Concatenate,
+            "sum": keras.layers.Add,
+            "mul": keras.layers.Multiply,
+            "ave": keras.layers.Average,
+        }
+        self.merge = merges[self.layer.merge_mode](name=self.name)
+
+    def __call__(self, x: Tensor, **_: Any) -> Tensor:
+        there, back = (part(x) for part in self.parts)
+        if self.layer.forward_layer.return_sequences:
+            back = ops.flip(back, axis=1)
+        return self.merge([there, back])
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        return ["merge_mode=None"] if layer.merge_mode is None else []
+
+
+class EveryStep(Opened):
+    """A TimeDistributed: the steps are a batch."""
+
+    def make(self) -> None:
+        given = self.layer.layer
+        self.inner = self.part(type(given).from_config({**given.get_config(), "name": self.name}))
+
+    def __call__(self, x: Tensor, **options: Any) -> Tensor:
+        if isinstance(self.inner, keras.layers.Dense):
+            return self.inner(x)
+        steps = x.shape[1]
+        made = self.inner(ops.reshape(x, (-1, *x.shape[2:])))
+        return ops.reshape(made, (-1, steps, *made.shape[1:]))
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        inner = layer.layer
+        if isinstance(inner, keras.Model):
+            return ["a model inside"]
+        return ["a recurrent layer inside"] if isinstance(inner, keras.layers.RNN) else []
+
+
+class Chain(Opened):
+    """An Add or Multiply of many."""
+
+    def make(self) -> None:
+        pass
+
+    def __call__(self, values: list[Tensor], **_: Any) -> Tensor:
+        first, *rest = values
+        for number, value in enumerate(rest, 1):
+            last = number == len(rest)
+            name = self.name if last else self.unique(f"{self.name}_{number}")
+            first = type(self.layer)(name=name, dtype=self.layer.dtype_policy)([first, value])
+        return first
+
+
+class Traced(Opened):
+    """A Lambda or a layer of the user's without weights, written in keras.ops."""
+
+    def make(self) -> None:
+        pass
+
+    def __call__(self, *args: Any, **options: Any) -> Tensor:
+        return _function_of(self.layer)(*args, **options)
+
+    @staticmethod
+    def works(layer: Any, args: tuple, options: dict) -> bool:
+        if layer.weights or isinstance(layer, keras.Model):
+            return False
+        args, options = keras.tree.map_structure(
+            lambda x: keras.KerasTensor(x.shape, dtype=x.dtype) if _is_value(x) else x,
+            (args, options),
+        )
+        try:
+            made = keras.tree.flatten(_function_of(layer)(*args, **options))
+        except Exception:
+            return False
+        return bool(made) and all(keras.utils.is_keras_tensor(x) for x in made)
+
+
+def _function_of(layer: Any) -> Callable[..., Any]:
+    """What it computes, given symbolic values, in operations of keras.ops."""
+    if isinstance(layer, keras.layers.Lambda):
+        return lambda x, **_: layer.function(x, **(layer.arguments or {}))
+    return layer.call
+
+
+_OPENED: dict[type, type[Opened]] = {
+    keras.layers.MultiHeadAttention: Attention,
+    keras.layers.Bidirectional: BothWays,
+    keras.layers.TimeDistributed: EveryStep,
+}
+
+
+def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
+    """What a layer that is called so can be opened as; None where it stays as it is."""
+    if type(layer) in (keras.layers.Add, keras.layers.Multiply):
+        return Chain if len(args[0]) > 2 else None
+    kind = _OPENED.get(type(layer))
+    is_users = kind_of(layer) == "Lambda" or "." in class_name(layer)
+    if kind is None and is_users and not has_rule(kind_of(layer)):
+        return Traced if Traced.works(layer, args, options) else None
+    return None if kind is None or kind.missing(layer, args, options) else kind

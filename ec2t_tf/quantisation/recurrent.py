@@ -1,0 +1,290 @@
+"""LSTM and GRU with ternary or int8 matrices, trained with what is rounded inside of their loop.
+
+Each has two kernels, for the inputs and for the hidden state, which hold the matrices of all gates
+side by side. The ranges of values inside are carried through the loop, so that no variable is
+written there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from ec2t_tf.methods.base import TernaryMethod, straight_through
+from ec2t_tf.quantisation.fake_quant import RANGE_DECAY, STATE
+from ec2t_tf.quantisation.quantised import Quantised
+from ec2t_tf.quantisation.registered import registered
+
+Tensor = Any
+# What the integer LSTM keeps of a gate's input: 16 bits, 3 of them before the point.
+GATE_LIMIT = 8.0
+# Integer bits of its cell state.
+CELL_BITS = (0, 6)
+
+
+class Recurrent(keras.layers.Layer):
+    """What both share.
+
+    Args:
+      layer: the LSTM or GRU, or its saved form; its weights are copied by `take_weights`.
+      method: a ternary method (or its saved form) for both kernels; None for int8.
+      relative_size: as of `Quantised`.
+
+    Attributes:
+      layer: it computes nothing, and holds no weights; its options count.
+      kernel, recurrent: `Quantised` matrices (inputs, gates * units), (units, gates * units).
+    """
+
+    gates: ClassVar[int]
+    # Values inside that have a range each.
+    inner: ClassVar[tuple[str, ...]]
+    # What the operators of a file cannot do.
+    wanted: ClassVar[dict[str, Any]]
+
+    def __init__(
+        self,
+        layer: Any,
+        method: TernaryMethod | dict | None = None,
+        relative_size: float = 1.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**{**options, "dtype": "float32", "autocast": False})
+        if isinstance(layer, dict):
+            self.layer = keras.saving.deserialize_keras_object(layer)
+        else:
+            self.layer = type(layer).from_config(layer.get_config())
+        width = self.gates * self.layer.units
+        self.kernel, self.recurrent = (
+            Quantised(
+                keras.layers.Dense(width, use_bias=False),
+                method,
+                relative_size,
+                name=f"{self.name}_{part}",
+            )
+            for part in ("kernel", "recurrent")
+        )
+
+    @classmethod
+    def missing(cls, layer: Any) -> list[str]:
+        """Options of a layer that no int8 operator has."""
+        found = []
+        for name, wanted in cls.wanted.items():
+            value = getattr(layer, name)
+            value = keras.activations.serialize(value) if callable(value) else value
+            if value != wanted:
+                found.append(f"{name}={value}")
+        return found
+
+    @property
+    def parts(self) -> list[Quantised]:
+        return [self.kernel, self.recurrent]
+
+    def build(self, shape: Any) -> None:
+        self.kernel.build((shape[0], shape[-1]))
+        self.recurrent.build((shape[0], self.layer.units))
+        self.bias = self.add_weight(self._bias_shape(), "zeros", name="bias")
+        self.bias.trainable = self.layer.use_bias
+        count = (len(self.inner),)
+        self.smallest = self.add_weight(count, "zeros", name="smallest", **STATE)
+        self.largest = self.add_weight(count, "zeros", name="largest", **STATE)
+        self.built = True
+
+    def _bias_shape(self) -> tuple[int, ...]:
+        return (self.gates * self.layer.units,)
+
+    def take_weights(self, weights: list[np.ndarray]) -> None:
+        """The weights of the layer that this one stands for."""
+        kernel, recurrent, *bias = weights
+        self.kernel.latent.assign(kernel)
+        self.recurrent.latent.assign(recurrent)
+        if bias:
+            self.bias.assign(bias[0])
+
+    def plain_weights(self) -> list[np.ndarray]:
+        """What it computes with, as the weights of the layer that it stands for."""
+        matrices = [
+            ops.convert_to_numpy(part.latent) if part.method is None else part.assign().dequantise()
+            for part in self.parts
+        ]
+        return [*matrices, *([ops.convert_to_numpy(self.bias)] if self.layer.use_bias else [])]
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """The range of a value inside."""
+        place = self.inner.index(name)
+        low, high = (ops.convert_to_numpy(v.value)[place] for v in (self.smallest, self.largest))
+        return float(low), float(high)
+
+    def call(self, x: Tensor, mask: Any = None, training: bool | None = None) -> Tensor:
+        if mask is not None:
+            raise ValueError(
+                f"'{self.name}' takes all steps. Received: a mask. Take the layer that makes the "
+                "mask out of the model, or keep this one float by a rule."
+            )
+        learning = bool(training)
+        kernel, recurrent = (part.quantised_kernel(training=learning) for part in self.parts)
+        # Copies: on torch an assignment would change what the gradient needs.
+        low, high = self.smallest.value + 0.0, self.largest.value + 0.0
+        units, seen = self.layer.units, len(self.inner)
+        given = ops.moveaxis(self.before_loop(ops.matmul(x, kernel), low, high), 1, 0)
+        if self.layer.go_backwards:
+            given = ops.flip(given, axis=0)
+
+        def step(carry: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+            state, least, most = ops.split(carry, [self.width, self.width + seen], axis=1)
+            inside = Inside(low, high, self.inner)
+            state = self.step(state, now, recurrent, inside)
+            least, most = inside.widened(least, most)
+            carry = ops.concatenate([state, least, most], axis=1)
+            return carry, carry
+
+        # One tensor: TensorFlow's scan wants an output of the shape of what it carries.
+        empty = ops.zeros((ops.shape(x)[0], self.width + 2 * seen), "float32")
+        carry, sequence = ops.scan(step, empty, given)
+        if learning:
+            least = ops.min(ops.stop_gradient(carry[:, self.width : self.width + seen]), axis=0)
+            most = ops.max(ops.stop_gradient(carry[:, self.width + seen :]), axis=0)
+            self._learn(least, most)
+        if self.layer.return_sequences:
+            return ops.moveaxis(sequence[:, :, :units], 0, 1)
+        return carry[:, :units]
+
+    def _learn(self, least: Tensor, most: Tensor) -> None:
+        low, high = self.smallest.value, self.largest.value
+        unknown = ops.equal(low, high)
+        finite = ops.logical_and(ops.isfinite(least), ops.isfinite(most))
+        for variable, old, new in ((self.smallest, low, least), (self.largest, high, most)):
+            moved = ops.where(unknown, new, old + (new - old) * (1 - RANGE_DECAY))
+            variable.assign(ops.where(finite, moved, old))
+
+    @property
+    def width(self) -> int:
+        """Numbers that are carried from step to step; the hidden state comes first."""
+        return self.layer.units
+
+    def before_loop(self, products: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """What is done with x @ kernel of all steps at once."""
+        raise NotImplementedError
+
+    def step(self, state: Tensor, now: Tensor, recurrent: Tensor, inside: Inside) -> Tensor:
+        raise NotImplementedError
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        last = (self.layer.units,)
+        return (*shape[:2], *last) if self.layer.return_sequences else (shape[0], *last)
+
+    def compute_output_spec(self, x: Any, *_: Any, **__: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(self.compute_output_shape(x.shape), dtype=self.compute_dtype)
+
+    def get_config(self) -> dict:
+        inner = keras.saving.serialize_keras_object(self.layer)
+        shared = self.kernel.get_config()
+        return {
+            **super().get_config(),
+            "layer": inner,
+            "method": shared["method"],
+            "relative_size": shared["relative_size"],
+        }
+
+
+class Inside:
+    """Roundings of one step, and what they have seen."""
+
+    def __init__(self, low: Tensor, high: Tensor, names: tuple[str, ...]) -> None:
+        self.low, self.high, self.names = low, high, names
+        self.seen: dict[str, Tensor] = {}
+
+    def see(self, name: str, value: Tensor) -> None:
+        self.seen[name] = ops.stop_gradient(value)
+
+    def rounded(self, name: str, value: Tensor) -> Tensor:
+        """As int8 codes of the value's range; as it is while that is not known."""
+        self.see(name, value)
+        place = self.names.index(name)
+        return in_codes(value, self.low[place], self.high[place])
+
+    def widened(self, least: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
+        values = [self.seen[name] for name in self.names]
+        low = ops.concatenate([ops.min(v, axis=1, keepdims=True) for v in values], axis=1)
+        high = ops.concatenate([ops.max(v, axis=1, keepdims=True) for v in values], axis=1)
+        return ops.minimum(least, low), ops.maximum(most, high)
+
+
+def in_codes(x: Tensor, low: Any, high: Any) -> Tensor:
+    """x on the grid of 256 codes that covers a range, with the gradient of the identity inside."""
+    scale = ops.maximum(high - low, 1e-8) / 255.0
+    zero = ops.round(-low / scale)
+    codes = ops.clip(ops.round(x / scale) + zero, 0.0, 255.0)
+    value = straight_through((codes - zero) * scale, ops.clip(x, low, high))
+    return ops.where(high > low, value, x)
+
+
+@registered
+class QuantisedLSTM(Recurrent):
+    """As TensorFlow Lite's integer LSTM: int8 hidden state, 16 bits for all else inside."""
+
+    gates = 4  # i, f, g, o
+    inner = ("hidden", "cell")
+    wanted: ClassVar = {
+        **{"activation": "tanh", "recurrent_activation": "sigmoid", "return_state": False},
+        **{"stateful": False, "dropout": 0.0, "recurrent_dropout": 0.0},
+    }
+
+    @property
+    def width(self) -> int:
+        return 2 * self.layer.units
+
+    def before_loop(self, products: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return ops.clip(products + self.bias.value, -GATE_LIMIT, GATE_LIMIT)
+
+    def step(self, state: Tensor, now: Tensor, recurrent: Tensor, inside: Inside) -> Tensor:
+        h, c = ops.split(state, 2, axis=1)
+        gates = ops.clip(now + ops.matmul(h, recurrent), -GATE_LIMIT, GATE_LIMIT)
+        i, f, g, o = ops.split(gates, 4, axis=1)
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+        inside.see("cell", c)
+        limit = 2.0 ** CELL_BITS[1]
+        c = ops.clip(c, -limit, limit)
+        h = inside.rounded("hidden", ops.sigmoid(o) * ops.tanh(c))
+        return ops.concatenate([h, c], axis=1)
+
+    def cell_bits(self) -> int:
+        """Integer bits of the cell state."""
+        most = max(np.abs(self.limits("cell")).max(), 1e-8)
+        return int(np.clip(np.ceil(np.log2(most)), *CELL_BITS))
+
+
+@registered
+class QuantisedGRU(Recurrent):
+    """A GRU of int8 operators, step by step (`reset_after`, as Keras has it by default)."""
+
+    gates = 3  # z, r, h
+    inner = ("inputs", "states", "gates", "reset", "candidate", "difference", "update", "hidden")
+    wanted: ClassVar = {
+        **{"activation": "tanh", "recurrent_activation": "sigmoid", "return_state": False},
+        **{"stateful": False, "dropout": 0.0, "recurrent_dropout": 0.0, "reset_after": True},
+    }
+
+    def _bias_shape(self) -> tuple[int, ...]:
+        return (2, self.gates * self.layer.units)
+
+    def before_loop(self, products: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return products + self.bias.value[0]
+
+    def step(self, state: Tensor, now: Tensor, recurrent: Tensor, inside: Inside) -> Tensor:
+        h, units = state, self.layer.units
+        x = inside.rounded("inputs", now)
+        s = inside.rounded("states", ops.matmul(h, recurrent) + self.bias.value[1])
+        gates = inside.rounded("gates", x[:, : 2 * units] + s[:, : 2 * units])
+        z, r = ops.split(in_codes(ops.sigmoid(gates), 0.0, 255 / 256), 2, axis=1)
+        reset = inside.rounded("reset", r * s[:, 2 * units :])
+        candidate = inside.rounded("candidate", x[:, 2 * units :] + reset)
+        g = in_codes(ops.tanh(candidate), -1.0, 127 / 128)
+        difference = inside.rounded("difference", h - g)
+        update = inside.rounded("update", z * difference)
+        return inside.rounded("hidden", g + update)
+
+
+RECURRENT: dict[str, type[Recurrent]] = {"LSTM": QuantisedLSTM, "GRU": QuantisedGRU}
