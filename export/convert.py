@@ -88,6 +88,8 @@ def to_tflite(
         raise FileNotFoundError(
             f"path must lie in an existing folder. Received: '{path}'. Create '{path.parent}'."
         )
+    if hasattr(model, "weights"):
+        _require_finite_variables(model)
     if _is_keras_3(model):
         from ec2t_tf.export.lower import graph_of
 
@@ -104,7 +106,6 @@ def to_tflite(
             "to_tflite requires a built model of Keras 3 or tf_keras. "
             f"Received: {type(model).__name__}."
         )
-    _require_finite_variables(model)
     trained_ranges = scheme.is_quantised(model)
     if not trained_ranges and representative_data is None:
         raise ValueError(
@@ -171,8 +172,8 @@ def to_c(
     )
 
 
-def _require_finite_variables(model: tf_keras.Model) -> None:
-    """The converter writes NaN into the file, or crashes; one NaN pixel in training is enough."""
+def _require_finite_variables(model: keras.Model | tf_keras.Model) -> None:
+    """NaN has no code, and the converter crashes; one NaN pixel in training is enough."""
     for variable in model.weights:
         values = np.asarray(variable)
         if values.dtype.kind not in "iub" and not np.isfinite(values.astype(np.float64)).all():

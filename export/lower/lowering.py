@@ -47,7 +47,10 @@ def lower(model: keras.Model, *, io_dtype: str = "float32", dry: bool = False) -
     if io_dtype == "int8":
         _without_quantise(net.graph)
     graph = net.pruned()
-    graph.signatures = [_signature(graph, network.input_names, _output_names(network))]
+    names = _output_names(network)
+    for name, index in zip(names, graph.outputs, strict=True):
+        graph.tensors[index].name = name
+    graph.signatures = [_signature(graph, network.input_names, names)]
     return graph
 
 
