@@ -16,7 +16,7 @@ from ec2t_tf.quantisation.split import split
 from .lowering import lower
 from .pending import NoRuleError
 
-RepresentativeData = Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]]
+RepresentativeData = Iterable[Any] | Callable[[], Iterable[Any]]
 
 
 def graph_of(
