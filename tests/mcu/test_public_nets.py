@@ -14,7 +14,6 @@ from tests.mcu import many_nets
 # What is refused, and why.
 REFUSED = {
     "mlperf_tiny_kws_ref_model_float32.tflite": "must be int8",
-    "tflm__trained_lstm_int8.tflite": "LSTM",
 }
 FILES = sorted(
     [*(SHARED / "models" / "real").glob("*.tflite"), *(SHARED / "models").glob("mlperf*.tflite")]

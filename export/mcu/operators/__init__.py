@@ -14,6 +14,7 @@ from . import (
     movement,
     pairs,
     pooling,
+    recurrent,
     reduction,
     resize,
     softmax,
@@ -36,6 +37,7 @@ OPERATORS: dict[str, Lower] = {
     **resize.OPERATORS,
     **softmax.OPERATORS,
     **elementwise.OPERATORS,
+    **recurrent.OPERATORS,
     **state.OPERATORS,
 }
 SEVERAL_OUTPUTS = ("SPLIT", "SPLIT_V", "UNPACK")

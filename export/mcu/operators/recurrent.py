@@ -1,0 +1,127 @@
+"""UNIDIRECTIONAL_SEQUENCE_LSTM: int8 in and out, a cell of 16 bits, state kept between calls."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ec2t_tf.export.graph import FileError, Operator
+
+from .. import walks
+from ..arithmetic import quantised_multiplier
+from ..code import Code, Names, array
+from ..step import Step
+from .state import keep_bytes
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+
+KERNEL, RECURRENT, BIAS, HIDDEN, CELL = 1, 5, 12, 18, 19  # inputs of the operator
+_ABSENT = (*range(9, 12), 16, 17, *range(20, 24))  # peepholes, projection, normalisation
+_GATE_SCALE = np.float32(2.0**-12)
+
+
+def lstm(net: Lowering, op: Operator) -> None:
+    source, target = net.plain(net.activation(op, 0)), op.outputs[0]
+    tensors = net.graph.tensors
+    shape, sizes = tensors[source].shape, tensors[target].shape
+    hidden, cell = (tensors[op.inputs[i]] for i in (HIDDEN, CELL))
+    mantissa, exponent = math.frexp(float(cell.scale[0])) if len(cell.scale) else (0.0, 0)
+    given = [i for i in _ABSENT if i < len(op.inputs) and op.inputs[i] >= 0]
+    time_major = bool(op.options.get("time_major", False))
+    steps, batch = (shape[:2] if time_major else shape[1::-1]) if len(shape) == 3 else (0, 0)
+    if (
+        given
+        or batch != 1
+        or op.options.get("activation", "tanh") != "tanh"
+        or op.options.get("diagonal_recurrent_tensors", False)
+        or (hidden.dtype, cell.dtype, mantissa) != ("int8", "int16", 0.5)
+        or not 0 <= exponent + 14 <= 6
+        or net.quantisation(hidden) != net.quantisation(tensors[target])
+    ):
+        raise FileError(
+            "UNIDIRECTIONAL_SEQUENCE_LSTM needs batch 1, tanh, an int8 state, an int16 cell of "
+            "scale 2^-15 to 2^-9, and no peepholes, projection or normalisation. Received: shape "
+            f"{shape}, state {hidden.dtype}, cell {cell.dtype}, optional inputs {given}."
+        )
+    power = exponent - 1
+    scale_in, zero_in = net.quantisation(tensors[source])
+    scale_hidden, zero_hidden = net.quantisation(hidden)
+    gates = []
+    for gate in range(4):
+        kernel, recurrent = (net.constant(op, i + gate, "int8") for i in (KERNEL, RECURRENT))
+        units, inputs = kernel.shape
+        if inputs != shape[2] or recurrent.shape != (units, units) or sizes[2] != units:
+            raise FileError(f"LSTM of {shape} to {sizes} with weights {kernel.shape}.")
+        position, bias = BIAS + gate, np.zeros(units, np.int64)
+        if position < len(op.inputs) and op.inputs[position] >= 0:
+            bias = net.constant(op, position).astype(np.int64)
+        sums = kernel.astype(np.int64).sum(axis=1), recurrent.astype(np.int64).sum(axis=1)
+        scales = [tensors[op.inputs[i + gate]].scale[0] for i in (KERNEL, RECURRENT)]
+        pairs = [
+            quantised_multiplier(float(np.float32(w) * np.float32(x) / _GATE_SCALE))
+            for w, x in zip(scales, (scale_in, scale_hidden), strict=True)
+        ]
+        folded = bias - zero_in * sums[0], -zero_hidden * sums[1]
+        gates.append((kernel, recurrent, *folded, pairs))
+    units = sizes[2]
+    clip = float(op.options.get("cell_clip", 0.0))
+    bound = int(min(float(np.float32(clip) / cell.scale[0]), 32767)) if clip > 0 else 0
+    real = float(np.float32(2.0**-30 / float(scale_hidden)))
+    multiplier, shift = quantised_multiplier(real)
+    layout, out = net.layouts[source], net.define(target)
+    states = (
+        keep_bytes(net, op.inputs[HIDDEN], units, zero_hidden),
+        keep_bytes(net, op.inputs[CELL], 2 * units, 0),
+    )
+
+    def emit(names: Names) -> Code:
+        n = names.index
+        code = Code()
+        rows = []
+        for g, (kernel, recurrent, bias, recurrent_bias, pairs) in enumerate(gates):
+            code.declarations += [
+                array("int8_t", f"kernel_{n}_{g}", kernel),
+                array("int8_t", f"recurrent_{n}_{g}", recurrent),
+                array("int32_t", f"bias_{n}_{g}", bias),
+                array("int32_t", f"recurrent_bias_{n}_{g}", recurrent_bias),
+            ]
+            code.flash += kernel.size + recurrent.size + 8 * units + 32
+            (m, s), (recurrent_m, recurrent_s) = pairs
+            rows.append(
+                f"    {{.kernel = kernel_{n}_{g}, .recurrent = recurrent_{n}_{g}, "
+                f".bias = bias_{n}_{g}, .recurrent_bias = recurrent_bias_{n}_{g}, "
+                f".multiplier = {m}, .shift = {s}, .recurrent_multiplier = {recurrent_m}, "
+                f".recurrent_shift = {recurrent_s}}},"
+            )
+        time = 0 if time_major else 1
+        a, b = walks.steps(layout, shape), walks.steps(out, sizes)
+        code.declarations += [
+            f"static const ec2t_mcu_gate gates_{n}[4] = {{",
+            *rows,
+            "};",
+            f"static const ec2t_mcu_lstm layer_{n} = {{.gates = gates_{n}, "
+            f".inputs = {shape[2]}, .units = {units}, .steps = {steps}, .in_time = {a[time]}, "
+            f".in_feature = {a[2]}, .out_time = {b[time]}, .out_feature = {b[2]}, "
+            f".cell_shift = {30 + power}, .cell_bits = {15 + power}, .cell_clip = {bound}, "
+            f".multiplier = {multiplier}, .shift = {shift}, "
+            f".clamp = {{{zero_hidden}, -128, 127}}}};",
+        ]
+        x, h, c = names.inputs
+        code.statements.append(
+            f"ec2t_mcu_lstm_run(&layer_{n}, {x}, (int8_t *){h}, (int16_t *)(void *){c}, "
+            f"{names.output}, (int16_t *)(void *){names.scratch});"
+        )
+        code.flash += 64
+        net.frame(code, out, names)
+        return code
+
+    name = f"LSTM {shape[2]} -> {units}"
+    sources = ("lstm.c", "layout.c")
+    inputs_of = (source, *states)
+    net.steps.append(Step(name, sources, inputs_of, target, emit, lambda: 8 * units))
+
+
+OPERATORS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": lstm}
