@@ -187,16 +187,20 @@ class NetBuilder:
         zeros: float | None = 0.7,
         relu: bool = False,
         mirrored: bool = False,
+        rows_apart: bool = False,
     ) -> int:
-        """`mirrored` is what no exported net has: the exporter makes a convolution of a Dense layer
-        before a batch normalisation."""
-        size = int(np.prod(self.shape(x)))
+        """`rows_apart`: over the last dimension, for each place of the others. `mirrored` is what
+        no exported net has: the exporter makes a convolution of a Dense layer before a batch
+        normalisation."""
+        size = self.shape(x)[-1] if rows_apart else int(np.prod(self.shape(x)))
         rows = self.weights(outputs, size, zeros, mirrored=mirrored)
         _, scale_out, bias = self._scales(x, rows)
         filters = self.tensor(rows.shape, 0.01, 0, rows)
         constants = self.tensor((outputs,), 0.01 * self.quantisation(x)[0], 0, bias)
-        out = self.tensor((1, outputs), scale_out, -128 if relu else 3)
+        shape = (*self.shape(x)[:-1], outputs) if rows_apart else (1, outputs)
+        out = self.tensor(shape, scale_out, -128 if relu else 3)
         options = schema.FullyConnectedOptionsT()
+        options.keepNumDims = rows_apart
         kinds = schema.ActivationFunctionType
         options.fusedActivationFunction = kinds.RELU if relu else kinds.NONE
         return self.operator("FULLY_CONNECTED", [x, filters, constants], out, options)

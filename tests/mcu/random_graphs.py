@@ -23,7 +23,7 @@ class Draw:
         self.pool = [self.net.input]
         kinds: list[Callable[[int], int | None]] = [
             *(self.convolution, self.convolution, self.depthwise, self.whole, self.dense),
-            *(self.grouped, self.transposed, self.to_uint8),
+            *(self.grouped, self.transposed, self.to_uint8, self.dense_rows),
             *(self.pooling, self.add, self.mean, self.concatenation, self.pad, self.reshape),
             *(self.softmax, self.elementwise, self.elementwise, self.pair, self.pair),
             *(self.transpose, self.strided_slice, self.slice, self.split, self.unpack, self.pack),
@@ -420,6 +420,13 @@ class Draw:
             x = self.net.reshape(x, (1, size))
         x = self.net.dense(x, self.number(1, 12), zeros=self.zeros(), relu=self.flip())
         return self.net.reshape(x, (1, 1, 1, self.net.shape(x)[1])) if self.flip() else x
+
+    def dense_rows(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        outputs = self.number(1, 12)
+        if np.prod(shape[:-1]) * outputs > LARGEST:
+            return None
+        return self.net.dense(x, outputs, zeros=self.zeros(), relu=self.flip(), rows_apart=True)
 
     def pooling(self, x: int) -> int | None:
         size = self.map(x)

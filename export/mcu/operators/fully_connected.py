@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,7 @@ from ..lists import Ternary, as_ternary
 from ..plan import Layout
 from ..step import Step
 from ..weights import channels, stored_biases
+from .movement import rearrange
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -25,27 +28,37 @@ LISTS_SAVE_FROM = 0.5  # share of zeros from which index lists take less flash
 
 def fully_connected(net: Lowering, op: Operator) -> None:
     source, target = net.activation(op, 0), op.outputs[0]
-    filters = net.weights(op, 1)
-    layout = net.layouts[source]
-    size = layout.channels * layout.height * layout.width
-    if len(filters.shape) != 2 or filters.shape[1] != size or op.options.get("weights_format"):
+    filters, data = net.weights(op, 1), net.constant(op, 1, "int8")
+    tensors, layout = net.graph.tensors, net.layouts[source]
+    elements = layout.channels * layout.height * layout.width
+    if data.ndim != 2 or not data.size or elements % data.shape[1]:
         raise FileError(
-            f"FULLY_CONNECTED needs plain weights [outputs, {size}] and batch size 1. "
-            f"Received: {filters.shape}."
+            f"FULLY_CONNECTED of {tensors[source].shape} needs weights [outputs, inputs]. "
+            f"Received: {data.shape}."
         )
-    if size > 0xFFFF or filters.shape[0] > 0xFFFF:
-        raise FileError(f"FULLY_CONNECTED {filters.shape} is too large: at most 65535.")
-    out = net.define(target)
-    if (out.height, out.width, out.channels) != (1, 1, filters.shape[0]):
-        raise FileError(f"FULLY_CONNECTED: output shape does not fit {filters.shape}.")
-    # Columns from rows-columns-channels order to plane order.
-    order = np.arange(size).reshape(layout.height, layout.width, layout.channels)
-    weights = net.constant(op, 1, "int8")[:, order.transpose(2, 0, 1).reshape(-1)]
-    tensors = net.graph.tensors
-    biases, multipliers = channels(net, op, weights, filters, tensors[source], tensors[target])
+    outputs, size = data.shape
+    rows = elements // size
+    if size > 0xFFFF or outputs > 0xFFFF or op.options.get("weights_format"):
+        raise FileError(f"FULLY_CONNECTED {data.shape} needs plain weights, at most 65535.")
+    if math.prod(tensors[target].shape) != rows * outputs:
+        raise FileError(f"FULLY_CONNECTED: output shape does not fit {data.shape}.")
+    numbers = channels(net, op, data, filters, tensors[source], tensors[target])
     clamp = net.clamp(op, tensors[target])
-    name = f"fully connected {size} -> {len(weights)}"
-    whole_input(net, name, source, target, weights, (biases, multipliers), clamp, once=True)
+    name = f"fully connected {size} -> {outputs}"
+    if rows == 1:
+        net.define(target)
+        # Columns from rows-columns-channels order to plane order.
+        order = np.arange(size).reshape(layout.height, layout.width, layout.channels)
+        data = data[:, order.transpose(2, 0, 1).reshape(-1)]
+        whole_input(net, name, source, target, data, numbers, clamp, once=True)
+        return
+    own = layout.height, layout.width, layout.channels
+    before = net.add_tensor("rows in", (rows, size), like=source)
+    after = net.add_tensor("rows out", (rows, outputs), like=target)
+    rearrange(net, "rows", source, before, own)
+    net.define(after)
+    whole_input(net, name, before, after, data, numbers, clamp, once=True, rows=rows)
+    rearrange(net, "rows back", after, target, (rows, outputs, 1))
 
 
 def whole_input(
@@ -58,9 +71,11 @@ def whole_input(
     clamp: str,
     *,
     once: bool,
+    rows: int = 1,
 ) -> None:
     """A layer whose outputs each see all inputs; `weights` are [outputs, inputs] in plane
-    order, `numbers` their biases and multipliers, `once` says how often it rounds."""
+    order, `numbers` their biases and multipliers, `once` says how often it rounds. `rows` of inputs
+    and of outputs lie one behind the other."""
     layout, out = net.layouts[source], net.layouts[target]
     size = weights.shape[1]
     biases, multipliers = numbers
@@ -73,6 +88,10 @@ def whole_input(
     def emit(names: Names) -> Code:
         n = names.index
         code = Code()
+        if rows > 1:
+            entry = f"{names.inputs[0]} + row * {size}"
+            to = f"{names.output} + row * {len(weights)}"
+            names = replace(names, inputs=(entry,), output=to)
         entry = names.inputs[0]
         if not layout.contiguous:
             flat = Layout(layout.channels, layout.height, layout.width, layout.zero_point)
@@ -91,6 +110,11 @@ def whole_input(
             )
         else:
             code += _rows(net, weights, ternary, numbers, names, entry, once=once, clamp=clamp)
+        if rows > 1:
+            loop = f"for (uint32_t row = 0; row < {rows}u; ++row)"
+            code.statements = [loop, *(f"  {line}" for line in code.statements)]
+            assert len(code.statements) == 2
+            return code
         spread(code, out, names)
         return code
 
@@ -102,7 +126,7 @@ def whole_input(
             target,
             emit,
             lambda: 0 if layout.contiguous else read,
-            reads=lambda _: read if layout.contiguous else 0,
+            reads=lambda _: (rows - 1) * size + read if layout.contiguous else 0,
         )
     )
 
