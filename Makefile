@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup system demo test test-slow lint format bench bench-mcu test-tflm clean
+.PHONY: help setup system system-packages demo test test-slow lint format bench bench-mcu test-tflm clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -40,6 +40,9 @@ system:
 	  for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || \
 	    echo "$$tool is missing: its tests will skip (apt-get install $(SYSTEM_PACKAGES))"; done; \
 	fi
+
+system-packages: # for workflows
+	@echo $(SYSTEM_PACKAGES)
 
 test: setup system ## all tests but the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile

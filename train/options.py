@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from absl import flags
 
+from ec2t_tf.train.zoo import MODELS
+
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string(
@@ -25,17 +27,7 @@ flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
 flags.DEFINE_enum(
     "model",
     "resnet8",
-    [
-        "ds_cnn",
-        "efficientnet_b1",
-        "lenet5",
-        "micronet",
-        "mobilenet",
-        "resnet8",
-        "resnet18",
-        "resnet20",
-        "sensor_cnn",
-    ],
+    [*MODELS],
     "network",
 )
 flags.DEFINE_float("depth", 1.0, "compound scaling: blocks grow by depth^phi", lower_bound=0.0)
