@@ -164,7 +164,8 @@ def to_download(int8_file: bytes, *, optimize: Goal = "size") -> bytes:
 
 def _compressed(content: bytes) -> bytes:
     (usual,) = _FILTERS
-    tries = ([{**usual, **context}] for context in _CONTEXTS)
+    window = min(max(len(content), 1 << 12), 1 << 26)  # as far as the reader looks back, at most
+    tries = ([{**usual, "dict_size": window, **context}] for context in _CONTEXTS)
     return min(
         (lzma.compress(content, lzma.FORMAT_RAW, filters=filters) for filters in tries), key=len
     )

@@ -196,3 +196,24 @@ class TestCommandLine:
         command = ["rewrite", str(file), "--format=tflm", f"--output={tmp_path / 'out'}"]
         assert commands.main(command) == 0
         assert "nothing to pack" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_files_are_rewritten_or_refused(small: bytes, name: str) -> None:
+    """`FileError` or a file that reads; download gives back even what is damaged."""
+    rng = np.random.default_rng(FORMATS[name].suffix.encode()[1] + len(name))
+    written = 0
+    for _ in range(40):
+        damaged = bytearray(small)
+        for position in rng.integers(len(small) - 4000, len(small) - 4, rng.integers(1, 4)):
+            damaged[position] ^= 1 << rng.integers(8)
+        try:
+            content = rewrite(bytes(damaged), format=name).content
+        except FileError:
+            continue
+        written += 1
+        if name == "download":
+            assert file_formats.unpack(content, to="int8") == damaged
+        else:
+            read(content)
+    assert written > 0
