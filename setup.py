@@ -106,6 +106,7 @@ setup(
         "dev": [
             "clang-format",
             "hypothesis",
+            "jax",
             "mypy",
             "pytest",
             "pytest-xdist",

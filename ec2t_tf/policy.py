@@ -83,7 +83,7 @@ class Decision:
     """The treatment of one layer with weights.
 
     `refused` says that the layer could not be given what the defaults or a rule wanted for it,
-    `by_rule` that a rule decided.
+    `by_rule` that a rule decided; `folded_into` names the layer whose operator computes it too.
     """
 
     layer: str
@@ -92,6 +92,7 @@ class Decision:
     reason: str
     refused: bool = False
     by_rule: bool = False
+    folded_into: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,14 +138,19 @@ class ApplyReport:
         return [d for d in self.decisions if d.refused]
 
     def __str__(self) -> str:
-        width = max((len(d.layer) for d in self.decisions), default=0)
-        kind = max((len(d.kind) for d in self.decisions), default=0)
-        counts = ", ".join(f"{len(self.of(t))} {t.value}" for t in Treatment if self.of(t))
+        shown = [d for d in self.decisions if not d.folded_into]
+        width = max((len(d.layer) for d in shown), default=0)
+        kind = max((len(d.kind) for d in shown), default=0)
+        numbers = {t: sum(d.treatment == t for d in shown) for t in Treatment}
+        counts = ", ".join(f"{number} {t.value}" for t, number in numbers.items() if number)
+        folded: dict[str, list[str]] = {}
+        for d in self.decisions:
+            folded.setdefault(d.folded_into, []).append(d.layer)
         lines = [f"ec2t_tf.apply: {counts}"]
-        lines += [
-            f"  {d.layer:<{width}}  {d.kind:<{kind}}  {d.treatment.value:<7}  {d.reason}"
-            for d in self.decisions
-        ]
+        for d in shown:
+            line = f"  {d.layer:<{width}}  {d.kind:<{kind}}  {d.treatment.value:<7}  {d.reason}"
+            others = ", ".join(folded.get(d.layer, []))
+            lines.append(f"{line}; with {others}" if others else line)
         lines += [f"  rewritten: {note}" for note in self.rewritten]
         lines += [f"  rule that decided nothing: {rule}" for rule in self.unused_rules]
         return "\n".join(lines)

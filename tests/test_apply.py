@@ -59,8 +59,11 @@ class TestApply:
         assert report.of("int8") == ["first", "norm", "last"]
         assert not report.refused
         printed = capsys.readouterr().out
-        assert printed.count("ec2t_tf.apply: 2 ternary, 3 int8") == 1
+        assert printed.count("ec2t_tf.apply: 2 ternary, 2 int8") == 1
         assert "first layer with weights" in printed
+        assert "middle  Conv2D  ternary  default; with norm" in printed
+        ec2t_tf.apply(models.convolutional(), verbose=0)
+        assert capsys.readouterr().out == ""
 
     def test_depthwise_stays_int8(self) -> None:
         model = tf_keras.Sequential(
@@ -240,7 +243,7 @@ class TestStrip:
         assert difference < 0.25 * np.ptp(outputs)
 
     def test_float_model_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="no ternary layer"):
+        with pytest.raises(ValueError, match="no ternary or int8 layer"):
             ec2t_tf.strip(models.sequential())
 
 

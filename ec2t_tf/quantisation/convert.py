@@ -95,7 +95,8 @@ class _Conversion:
             x = rounding(x)
         elif how == "same" and before is not None:
             rounding = before
-            x = before(x, learn=False)
+            interpolates = kind_of(call.operation) in ("UpSampling2D", "Resizing")
+            x = before(x, ties="up" if interpolates else "away")
         elif how == "moved":
             rounding = before
         self._int8.add(id(x))

@@ -32,8 +32,9 @@ class _Deciding:
         self._graph, self._policy, self._origin = graph, policy, origin
         self._careful = Treatment.PRUNE if prune_int8 else Treatment.INT8
         kernels = [c.name for c in graph.calls if c.is_layer and kind_of(c.operation) in KERNELS]
+        self._kernels = set(kernels)
         self._ends = {kernels[-1]: "last", kernels[0]: "first"} if kernels else {}
-        self._used: set[Rule] = set()
+        self._used: set[Rule | None] = set()
         self._float: set[str] = set()
 
     def report(self) -> ApplyReport:
@@ -50,6 +51,8 @@ class _Deciding:
                 continue
             makers = [self._graph.calls[v.maker].name for v in call.inputs if v.maker >= 0]
             decision = self._decide(call.operation, makers)
+            if decision.by_rule:
+                self._used.add(self._rule_for(call.operation))
             decisions[call.name] = decision
             if decision.treatment == Treatment.FLOAT:
                 self._float.add(call.name)
@@ -61,11 +64,8 @@ class _Deciding:
         return RECURRENT[kind].missing(layer) if kind in RECURRENT else []
 
     def _rule_for(self, layer: layers.Layer) -> Rule | None:
-        for rule in self._policy.rules:
-            if rule.matches(layer, self._origin.get(layer.name, layer)):
-                self._used.add(rule)
-                return rule
-        return None
+        origin = self._origin.get(layer.name, layer)
+        return next((rule for rule in self._policy.rules if rule.matches(layer, origin)), None)
 
     def _no_rule(self, name: str, kind: str, rule: Rule | None) -> Decision:
         if rule is not None and rule.treatment == Treatment.FLOAT:
@@ -74,14 +74,19 @@ class _Deciding:
             f"no int8 rule for this {kind}; it stays float. Advice: replace it, or accept a float "
             "part in the exported file"
         )
-        return Decision(name, kind, Treatment.FLOAT, reason, True, by_rule=rule is not None)
+        return Decision(name, kind, Treatment.FLOAT, reason, refused=True)
 
     def _decide(self, layer: layers.Layer, makers: list[str]) -> Decision:
         kind, rule = kind_of(layer), self._rule_for(layer)
 
-        def decision(treatment: Treatment, reason: str, refused: bool = False) -> Decision:
+        def decision(treatment: Treatment, reason: str, *, folded_into: str = "") -> Decision:
             return Decision(
-                layer.name, type(layer).__name__, treatment, reason, refused, rule is not None
+                layer.name,
+                type(layer).__name__,
+                treatment,
+                reason,
+                by_rule=reason.startswith("rule: "),
+                folded_into=folded_into,
             )
 
         if not has_rule(kind) or self._lacks(layer, kind):
@@ -90,7 +95,11 @@ class _Deciding:
             before = [name for name in makers if name in self._float]
             if before:
                 return decision(Treatment.FLOAT, f"after '{before[0]}', which stays float")
-            return decision(Treatment.INT8, "folded into the scale of the layer before it")
+            folded = [name for name in makers if name in self._kernels]
+            if folded:
+                reason = "folded into the scale of the layer before it"
+                return decision(Treatment.INT8, reason, folded_into=folded[0])
+            return decision(Treatment.INT8, "an operator of its own")
         if kind == "Embedding" and rule is None:
             return decision(self._careful, "a table, from which rows are taken")
         if kind not in (*KERNELS, *RECURRENT, "Embedding"):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ec2t_tf.methods.base import straight_through
 from ec2t_tf.quantisation.registered import registered
 
 Tensor = Any
@@ -15,6 +16,8 @@ Tensor = Any
 STATE: dict[str, Any] = {"trainable": False, "dtype": "float32", "autocast": False}
 # Share of the old range that a batch keeps.
 RANGE_DECAY = 0.99
+# Average poolings have fewer positions; float32 is closer than this to a whole or half code.
+TIE = 1e-3
 Kind = Literal["moving", "widest", "fixed"]
 
 
@@ -55,10 +58,22 @@ class FakeQuant(keras.layers.Layer):
         self.smallest = self.add_weight((), constant(low), name="smallest", **STATE)
         self.largest = self.add_weight((), constant(high), name="largest", **STATE)
 
-    def call(self, inputs: Tensor, learn: bool = True, training: bool | None = None) -> Tensor:
-        """`learn=False` rounds with the range that another call of this layer learns."""
+    def call(
+        self,
+        inputs: Tensor,
+        ties: Literal["away", "up"] | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
+        """`ties` rounds with the range that another call of this layer learns.
+
+        So do operators of TensorFlow Lite that have one scale for input and output: averages, with
+        ties "away" from code 0, and interpolations, with ties "up". Both are frequent there.
+        """
         low, high = self.smallest.value, self.largest.value
-        learning = (bool(training) or self.observing) and learn and self.kind != "fixed"
+        if ties is not None:
+            rounded = _nearest_code(inputs, low, ops.maximum(high, low + 1e-8), ties)
+            return ops.where(high > low, rounded, inputs)
+        learning = (bool(training) or self.observing) and self.kind != "fixed"
         if learning:
             low, high = self._updated(low, high, ops.cast(ops.stop_gradient(inputs), "float32"))
             self.smallest.assign(low)
@@ -107,3 +122,16 @@ class FakeQuant(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "kind": self.kind, "limits": self.fixed}
+
+
+def _nearest_code(values: Tensor, low: Tensor, high: Tensor, ties: str) -> Tensor:
+    """Values within a range, as int8 codes stand for them; gradients pass unchanged."""
+    scale = (high - low) / 255.0
+    zero_point = ops.round(-low / scale) - 128.0
+    codes = ops.cast(values, "float32") / scale + zero_point
+    if ties == "away":
+        rounded = ops.sign(codes) * ops.floor(ops.abs(codes) + 0.5 + TIE)
+    else:
+        rounded = ops.floor(codes + 0.5 + TIE)
+    rounded = (ops.clip(rounded, -128.0, 127.0) - zero_point) * scale
+    return straight_through(ops.cast(rounded, values.dtype), values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import tf_keras
@@ -78,7 +79,8 @@ def _decide(
         before = layer.inbound_nodes[0].keras_inputs[0]._keras_history.layer.name
         if before in left_float:
             return decision(Treatment.FLOAT, f"after '{before}', which stays float")
-        return decision(Treatment.INT8, "folded into the scale of the layer before it")
+        reason = "folded into the scale of the layer before it"
+        return dataclasses.replace(decision(Treatment.INT8, reason), folded_into=before)
     if not kernel:
         return decision(Treatment.INT8, f"computes a part of '{origin.name}'")
     if rule is not None:

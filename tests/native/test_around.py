@@ -178,6 +178,22 @@ print(json.dumps([n for n in ("tensorflow", "tf_keras", "torch") if n in sys.mod
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
+def test_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a layer with a kernel; a normalisation stands in the line of its layer."""
+    policy = ec2t_tf.Policy([ec2t_tf.Rule("int8", name="hid.*"), ec2t_tf.Rule("int8", name="no")])
+    trained = ec2t_tf.apply(nets.convolutional(), policy=policy)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "ec2t_tf.apply: 1 ternary, 3 int8",
+        "  first   Conv2D  int8     first layer with weights",
+        "  middle  Conv2D  ternary  default; with norm",
+        "  hidden  Dense   int8     rule: int8 for name 'hid.*'",
+        "  last    Dense   int8     last layer with weights",
+        "  rule that decided nothing: int8 for name 'no'",
+    ]
+    assert trained.ec2t_report.of("int8") == ["first", "norm", "hidden", "last"]
+
+
 def test_policies_as_people_write_them(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4,)), layers.Dense(5, name="a"), layers.Dense(2)])
     trained = ec2t_tf.apply(model, policy={"a": "ternary"}, verbose=0)

@@ -136,6 +136,18 @@ def test_ranges_follow_the_batches_and_ignore_nan() -> None:
         _ = new.limits
 
 
+def test_ties_are_those_of_the_operators() -> None:
+    """The range is -128 to 127 steps of 0.5, so code = value / 0.5."""
+    layer = FakeQuant()
+    layer(np.array([-64.0, 63.5], np.float32), training=True)
+    values = np.array([0.25, -0.25, 0.75, -0.75, 0.2, 63.5], np.float32)
+    away = [0.5, -0.5, 1.0, -1.0, 0.0, 63.5]
+    np.testing.assert_array_equal(numpy(layer(values, ties="away", training=True)), away)
+    up = [0.5, 0.0, 1.0, -0.5, 0.0, 63.5]
+    np.testing.assert_array_equal(numpy(layer(values, ties="up", training=True)), up)
+    assert layer.limits == (-64.0, 63.5)
+
+
 def test_averages_follow_at_once_and_ignore_nan() -> None:
     from ec2t_tf.quantisation import BatchNormalization
 
