@@ -39,7 +39,8 @@ def load_delegate(
     """
     options = {
         "requant": requant,
-        "claim_int8": claim_int8 if claim_int8 == "always" else int(claim_int8),
+        # Any other word goes through: the delegate names those it knows.
+        "claim_int8": claim_int8 if isinstance(claim_int8, str) else int(claim_int8),
         "reference": int(reference),
         "verbose": int(verbose),
         "profile": int(profile),
@@ -56,8 +57,11 @@ class Interpreter(litert.Interpreter):
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
         interpreter.invoke()
 
-    Every method is the base class's. Layers that are not ternary, or that are faster dense, run
-    in XNNPACK as always.
+    Every method is the base class's, but that `reset_all_variables` resets all state. Layers that
+    are not ternary, or that are faster dense, run in XNNPACK as always.
+
+    State (of LSTMs, and the variables of streaming nets) survives `invoke`: call
+    `reset_all_variables()` before an input that has nothing to do with the last one.
 
     Args:
         model_path: a .tflite file: `int8`, `sparse`, `int4` or `packed`.
@@ -94,23 +98,60 @@ class Interpreter(litert.Interpreter):
             )
         content = Path(model_path).read_bytes() if model_path is not None else model_content
         assert content is not None
-        read(content)  # checks it: the runtime itself trusts the file
+        graph = read(content)  # checks it: the runtime itself trusts the file
+        self._has_resources = any(tensor.dtype == "resource" for tensor in graph.tensors)
         # A file is mapped by the runtime rather than kept in memory.
         source = (
             {"model_content": content} if model_path is None else {"model_path": str(model_path)}
         )
-        del content
-        # Kept here: the base class lets go of its list before the runtime lets go of the delegate.
-        self._ec2t_delegate = load_delegate(
-            requant=requant,
-            claim_int8=claim_int8,
-            reference=reference,
-            verbose=verbose,
-            profile=profile,
-        )
-        super().__init__(
-            **source,
-            num_threads=num_threads,
-            experimental_delegates=[*(experimental_delegates or []), self._ec2t_delegate],
-            **others,
-        )
+        del content, graph
+        others = {**source, "num_threads": num_threads, **others}
+        options: dict[str, Any] = {
+            "requant": requant,
+            "claim_int8": claim_int8,
+            "reference": reference,
+        }
+        options |= {"verbose": verbose, "profile": profile}
+        self._is_allocated = False
+
+        def start() -> None:
+            # Kept here: the base class lets go of its list before the runtime lets go of the
+            # delegate.
+            self._ec2t_delegate = load_delegate(**options)
+            delegates = [*(experimental_delegates or []), self._ec2t_delegate]
+            super(Interpreter, self).__init__(experimental_delegates=delegates, **others)
+
+        self._start = start
+        start()
+
+    def allocate_tensors(self) -> None:
+        """Gives every tensor its memory; after the constructor and `resize_tensor_input`.
+
+        Raises:
+            RuntimeError: the file has an operator that nobody can run, or shapes that do not fit.
+        """
+        super().allocate_tensors()
+        self._is_allocated = True
+
+    def reset_all_variables(self) -> None:
+        """Sets all state to what it is before the first `invoke`.
+
+        The base class leaves the variables of streaming nets (VAR_HANDLE) as they are. Here the
+        runtime starts anew for them: inputs keep their shapes and values, what `tensor` and
+        `get_signature_runner` returned before is of the old one.
+        """
+        if not self._has_resources:
+            super().reset_all_variables()
+            return
+        details = self.get_input_details()
+        values = [self.get_tensor(detail["index"]) for detail in details if self._is_allocated]
+        old = self._interpreter, self._ec2t_delegate  # the runtime goes first
+        self._start()
+        del old
+        for detail, new in zip(details, self.get_input_details(), strict=True):
+            if list(detail["shape"]) != list(new["shape"]):
+                self.resize_tensor_input(detail["index"], detail["shape"])
+        if self._is_allocated:
+            self.allocate_tensors()
+        for detail, value in zip(details, values, strict=bool(values)):
+            self.set_tensor(detail["index"], value)

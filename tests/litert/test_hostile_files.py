@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from ec2t_tf.export.graph import Graph
-from ec2t_tf.export.tflite import packed, read, write
+from ec2t_tf.export.tflite import read, write
+from tests.tflite.fixtures import packed
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
