@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -463,7 +463,15 @@ def reverse(net: Lowering, op: Operator) -> None:
     _slice(net, "reverse", source, target, begin, stride, shape)
 
 
+def fill(net: Lowering, op: Operator) -> None:
+    """A constant: whoever reads it copies it from flash."""
+    target, tensor = op.outputs[0], net.graph.tensors[op.outputs[0]]
+    value = net.constant(op, 1, tensor.dtype)
+    net.graph.tensors[target] = replace(tensor, data=np.full(tensor.shape, value.reshape(-1)[0]))
+
+
 OPERATORS = {
+    "FILL": fill,
     "RESHAPE": reshape,
     "SQUEEZE": reshape,
     "EXPAND_DIMS": reshape,
