@@ -1,4 +1,5 @@
-"""Imports point one way: what a module imports when it is imported, read from the sources."""
+"""Imports point one way between `ec2t_tf/`, `export/` and `train/`; within export/ see
+`test_room_imports.py`."""
 
 from __future__ import annotations
 
@@ -8,18 +9,8 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The rooms of export/, each of which may import those before it.
-ORDER = (
-    *("graph", "tflite", "formats", "lower", "integer", "kernels", "tflm", "file_formats"),
-    *("litert", "c", "mcu", "running", "reports", "page", "sizes", "verification", "benchmark"),
-    "convert",
-    *("commands", "__main__"),
-)
-FORMER = {"report", "verify", "tflite_file"}  # names of before, which forward
 OF_THE_PACKAGE = {"files", "lazy", "quiet"}  # what export/ takes from ec2t_tf/
-FROM_A_MODEL = ("lower",)  # rooms that start from a trained model, and know it
-HEAVY = {"keras", "tensorflow", "tensorflow_model_optimization", "tf_keras"}
-ON_KERAS = ("export/integer/keras_", "export/lower/")
+FROM_A_MODEL = ["lower"]  # the room that starts from a trained model, and knows it
 
 
 @cache
@@ -78,25 +69,6 @@ def test_no_circles() -> None:
         visit(module, ())
 
 
-def room_of(module: str) -> str:
-    """The room of export/ that a module is in; "" for others and for export itself."""
-    parts = module.split(".")
-    return parts[2] if parts[:2] == ["ec2t_tf", "export"] and len(parts) > 2 else ""
-
-
-def test_rooms_of_export_have_an_order() -> None:
-    rooms = {room_of(module) for module in modules()} - {""}
-    assert rooms - FORMER <= set(ORDER), "give the new room its place in ORDER"
-    for module in modules():
-        mine = room_of(module)
-        if mine in FORMER or not mine:
-            continue
-        for other in sorted(imports(module)):
-            theirs = room_of(other)
-            if theirs and theirs != mine:
-                assert ORDER.index(theirs) < ORDER.index(mine), f"{module} imports {other}"
-
-
 def test_nothing_points_back_up() -> None:
     for module in modules():
         parts = module.split(".")
@@ -105,25 +77,7 @@ def test_nothing_points_back_up() -> None:
             theirs = [*other.split("."), ""]
             if theirs[0] != "ec2t_tf":
                 continue
-            if room == "export" and theirs[1] != "export" and room_of(module) not in FROM_A_MODEL:
+            if room == "export" and theirs[1] != "export" and parts[2:3] != FROM_A_MODEL:
                 assert theirs[1] in OF_THE_PACKAGE or other == "ec2t_tf", f"{module}: {other}"
             if not room:
                 assert theirs[1] not in ("export", "train"), f"{module} imports {other}"
-
-
-def test_export_imports_no_tensorflow() -> None:
-    for module, path in modules().items():
-        place = path.relative_to(ROOT).as_posix()
-        if place.startswith("export/"):
-            heavy = {name.split(".")[0] for name in imports(module)} & HEAVY
-            if place.startswith(ON_KERAS):
-                heavy -= {"keras"}
-            assert not heavy, f"{place} imports {heavy}"
-
-
-def test_one_room_knows_flatbuffers() -> None:
-    for module, path in modules().items():
-        names = {name.split(".")[0] for name in imports(module)}
-        schema = any("schema_py_generated" in name for name in imports(module))
-        if "flatbuffers" in names or schema:
-            assert room_of(module) == "tflite", path
