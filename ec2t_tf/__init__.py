@@ -8,7 +8,7 @@ Names load their module when first used: `import ec2t_tf` loads neither TensorFl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ec2t_tf import keras_hook, lazy
+from ec2t_tf import former, keras_hook, lazy
 
 if TYPE_CHECKING:
     from ec2t_tf import callbacks, export, methods, train
@@ -47,6 +47,7 @@ __all__ = [
 if (Path(__file__).parents[1] / "export" / "__init__.py").is_file():
     __path__.append(str(Path(__file__).parents[1]))
 
+former.install()
 lazy.names(
     __name__,
     {

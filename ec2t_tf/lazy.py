@@ -9,8 +9,7 @@ import contextlib
 import importlib
 import sys
 import types
-import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 # Of setup.py: what must be installed for a module that may be missing.
@@ -82,20 +81,3 @@ def names(package: str, homes: Mapping[str, str], *, rooms: Collection[str] = ()
     module = sys.modules[package]
     module.__dict__.update(_homes=dict(homes), _rooms=tuple(rooms))
     module.__class__ = _LazyPackage
-
-
-def moved(old: str, new: str) -> Callable[[str], Any]:
-    """`__getattr__` of a module that is now elsewhere: its names, with a warning."""
-
-    def look_up(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(f"module '{old}' has no attribute '{name}'")
-        value = getattr(importlib.import_module(new), name)
-        warnings.warn(
-            f"{old} is now {new}; the old name goes with the next release.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return value
-
-    return look_up

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
 import subprocess
 import sys
 import types
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ec2t_tf
-from ec2t_tf import export, lazy
+from ec2t_tf import export, former, lazy
 from tests.bench import file_side
 
 SMALL = Path(__file__).parent / "fixtures" / "v0_1_0"
@@ -115,22 +115,46 @@ class TestNames:
             package.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "name"),
-    [
-        ("ec2t_tf.export.report", "ec2t_tf.export.reports", "Report"),
-        ("ec2t_tf.export.verify", "ec2t_tf.export.verification", "Verification"),
-    ],
-)
-def test_former_paths_warn(old: str, new: str, name: str) -> None:
-    code = (
-        "import warnings, importlib; warnings.simplefilter('error')\n"
-        f"old, new = importlib.import_module({old!r}), importlib.import_module({new!r})\n"
-        f"try:\n    old.{name}\nexcept DeprecationWarning as w:\n    assert {new!r} in str(w)\n"
-        f"else:\n    raise AssertionError\n"
-        f"warnings.simplefilter('ignore'); assert old.{name} is new.{name}"
-    )
-    assert loaded_by(code) == []
+FORMER = {
+    "ec2t_tf.export.c": ("CORES", "ModelError", "OPTIMIZE", "Report", "to_c"),
+    "ec2t_tf.export.report": ("KernelReport", "Report", "layer_name", "report"),
+    "ec2t_tf.export.tflite": ("align_to_int4", "download", "int4", "packed", "sparse", "unpack"),
+    "ec2t_tf.export.tflite.download": ("DownloadError", "download", "is_download", "unpack"),
+    "ec2t_tf.export.tflite.int4": ("align_to_int4", "grid_codes", "int4"),
+    "ec2t_tf.export.tflite.layers": ("OtherLayer", "TernaryLayer", "find_layers"),
+    "ec2t_tf.export.tflite.packed": ("NotRepresentable", "blob_layer", "packed"),
+    "ec2t_tf.export.tflite.sparse": ("LayerStorage", "sparse", "storage"),
+    "ec2t_tf.export.tflite_file": ("ConversionError", "FileError"),
+    "ec2t_tf.export.verify": ("Verification", "compare", "run", "verify", "verify_files"),
+}
+
+
+@pytest.mark.parametrize("path", FORMER)
+def test_former_paths_warn(path: str) -> None:
+    """Names of v0.1.0 where they were; a path that nothing knows is still no module."""
+    module = importlib.import_module(path)
+    for name in FORMER[path]:
+        with pytest.warns(DeprecationWarning, match=rf"{path}\.{name} is now ec2t_tf\.export"):
+            assert getattr(module, name) is not None
+    with pytest.raises(AttributeError):
+        module.nothing  # noqa: B018
+    assert set(former.PATHS) <= set(FORMER)
+
+
+def test_former_functions_work() -> None:
+    content = (SMALL / "small_int8.tflite").read_bytes()
+    with pytest.warns(DeprecationWarning, match="is now"):
+        from ec2t_tf.export.tflite.packed import packed
+    assert len(packed(content)) < len(content)
+    from ec2t_tf.export.tflite import packed as of_the_package
+
+    with pytest.warns(DeprecationWarning, match="is now"):
+        assert of_the_package(content) == packed(content)
+
+
+def test_paths_that_never_were() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("ec2t_tf.export.tflite.nothing")
 
 
 @pytest.mark.parametrize(
@@ -166,11 +190,11 @@ def test_other_missing_modules_keep_their_error() -> None:
 def test_start_is_quick() -> None:
     """Processor time; `python -m tests.bench.file_side` prints the figures."""
     done = subprocess.run(
-        [sys.executable, file_side.__file__, "--json"],
+        [sys.executable, "-m", file_side.__name__, "--json"],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=Path(__file__).parents[1],
     )
     costs = json.loads(done.stdout)
     assert costs["help"]["seconds"] <= 1.0
