@@ -67,5 +67,6 @@ lazy.names(
         "summary": "ec2t_tf.summary",
     },
     rooms=("callbacks", "export", "methods", "train"),
+    afterwards=keras_hook.settle,
 )
 keras_hook.install()

@@ -17,14 +17,29 @@ from types import ModuleType
 
 def install() -> None:
     """Register the classes now if Keras is loaded, else right after it will have been."""
-    if "keras" in sys.modules:
-        _register()
-    elif not any(isinstance(finder, _AfterKeras) for finder in sys.meta_path):
+    if not any(isinstance(finder, _AfterKeras) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AfterKeras())
+    settle()
 
 
-def _register() -> None:
-    importlib.import_module("ec2t_tf.quantisation")
+def settle() -> None:
+    """Register the classes if Keras is loaded and none of our modules is half loaded.
+
+    Called after Keras, and after each of our modules, which may be what imported it.
+    """
+    waiting = [finder for finder in sys.meta_path if isinstance(finder, _AfterKeras)]
+    if waiting and "keras" in sys.modules and not _half_loaded():
+        sys.meta_path.remove(waiting[0])
+        importlib.import_module("ec2t_tf.quantisation")
+
+
+def _half_loaded() -> bool:
+    """Whether Keras is being imported, or by one of our modules: theirs would see half of it."""
+    return any(
+        getattr(module.__spec__, "_initializing", False)
+        for name, module in list(sys.modules.items())
+        if (name == "keras" or name.startswith("ec2t_tf.")) and hasattr(module, "__spec__")
+    )
 
 
 class _AfterKeras(importlib.abc.MetaPathFinder):
@@ -35,8 +50,12 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if name != "keras":
             return None
+        place = sys.meta_path.index(self)
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(place, self)
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader)
         return spec
@@ -56,4 +75,7 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        _register()
+        spec = module.__spec__
+        assert spec is not None
+        spec._initializing = False  # type: ignore[attr-defined]  # nothing of it is missing now
+        settle()

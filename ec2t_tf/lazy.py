@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import sys
 import types
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 # Of setup.py: what must be installed for a module that may be missing.
@@ -49,6 +49,7 @@ class _LazyPackage(types.ModuleType):
 
     _homes: Mapping[str, str]
     _rooms: Collection[str]
+    _afterwards: Callable[[], None] | None
 
     def __getattr__(self, name: str) -> Any:
         full = f"{self.__name__}.{name}"
@@ -63,21 +64,31 @@ class _LazyPackage(types.ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         # The import system binds a submodule in its package: `apply`, the function, would become
         # the module `ec2t_tf.apply` that holds it.
-        if name not in self._homes or not isinstance(value, types.ModuleType):
+        is_module = isinstance(value, types.ModuleType)
+        if name not in self._homes or not is_module:
             super().__setattr__(name, value)
+        if is_module and self._afterwards is not None:
+            self._afterwards()
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._homes, *self._rooms})
 
 
-def names(package: str, homes: Mapping[str, str], *, rooms: Collection[str] = ()) -> None:
+def names(
+    package: str,
+    homes: Mapping[str, str],
+    *,
+    rooms: Collection[str] = (),
+    afterwards: Callable[[], None] | None = None,
+) -> None:
     """Make public names of a package lazy.
 
     Args:
       package: its `__name__`.
       homes: by name the module that holds it: `{"apply": "ec2t_tf.apply"}`.
       rooms: names of submodules that are public themselves.
+      afterwards: called whenever a submodule has been loaded.
     """
     module = sys.modules[package]
-    module.__dict__.update(_homes=dict(homes), _rooms=tuple(rooms))
+    module.__dict__.update(_homes=dict(homes), _rooms=tuple(rooms), _afterwards=afterwards)
     module.__class__ = _LazyPackage

@@ -158,11 +158,29 @@ def test_paths_that_never_were() -> None:
 
 
 @pytest.mark.parametrize(
+    "code",
+    [
+        "ec2t_tf.LayerSummary",
+        "ec2t_tf.PolynomialDecay",
+        "ec2t_tf.methods",
+        "from ec2t_tf.summary import Summary",
+        "import ec2t_tf.methods.base",
+        "import keras",
+    ],
+)
+def test_keras_may_come_first_through_any_module(code: str) -> None:
+    """Ours are registered with Keras then, and no module has seen half of another."""
+    code = f"import ec2t_tf\n{code}\nimport keras\n"
+    code += "assert any(key.startswith('ec2t_tf>') for key in keras.saving.get_custom_objects())"
+    assert "keras" in loaded_by(code)
+
+
+@pytest.mark.parametrize(
     ("code", "extra"),
     [
-        ("ec2t_tf.apply", "tfmot"),
-        ("ec2t_tf.load_model", "tfmot"),
-        ("ec2t_tf.methods", "tfmot"),
+        ("ec2t_tf.apply", "keras"),
+        ("ec2t_tf.load_model", "keras"),
+        ("ec2t_tf.methods", "keras"),
         ("export.to_tflite(object(), sys.argv[1] + '/m.tflite')", "tfmot"),
         ("export.to_c(object(), sys.argv[1])", "tfmot"),
     ],
