@@ -7,6 +7,8 @@ import os
 import zipfile
 from typing import Any
 
+from ec2t_tf import lazy, untrusted
+
 
 def load_model(path: str | os.PathLike, *, safe_mode: bool = True) -> Any:
     """Load a saved model of Keras 3 (`.keras`) or tf_keras (`.keras`, `.h5`, SavedModel folder).
@@ -32,19 +34,21 @@ def load_model(path: str | os.PathLike, *, safe_mode: bool = True) -> Any:
             "which does not exist."
         )
     try:
-        from ec2t_tf import untrusted
-
         if _is_of_keras_3(path):
-            import keras
+            with lazy.needed_by("ec2t_tf.load_model"):
+                import keras
 
             if safe_mode:
-                untrusted.require_nothing_to_run(path)
+                untrusted.require_nothing_to_run(path, keras.saving.get_registered_object)
             return keras.saving.load_model(path, safe_mode=safe_mode)
-        from ec2t_tf import scheme
+        with lazy.needed_by("ec2t_tf.load_model"):
+            import tf_keras
+
+            from ec2t_tf import scheme
 
         if safe_mode:
             with scheme.loading():
-                untrusted.require_nothing_to_run(path)
+                untrusted.require_nothing_to_run(path, tf_keras.saving.get_registered_object)
         return scheme.load(path, safe_mode=safe_mode)
     except (ValueError, MemoryError, ImportError):
         raise

@@ -9,9 +9,8 @@ from __future__ import annotations
 import builtins
 import json
 import os
-import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,16 @@ LARGEST_CONFIG = 1 << 26  # bytes
 DEEPEST_CONFIG = 200
 
 
-def require_nothing_to_run(path: str | os.PathLike) -> None:
+Registered = Callable[[str], Any]
+"""A class or function that is registered with Keras, by its name; None for another name."""
+
+
+def require_nothing_to_run(path: str | os.PathLike, registered: Registered) -> None:
     """Raise ValueError where loading the model would run what the file brings or names.
 
     Args:
       path: `.keras` or `.h5` file, or SavedModel folder, that exists.
+      registered: `saving.get_registered_object` of the Keras that will load it.
 
     Raises:
       ValueError: the model has a Lambda layer or names a class or function that is neither Keras's
@@ -36,7 +40,7 @@ def require_nothing_to_run(path: str | os.PathLike) -> None:
     """
     for config in _configs(Path(path)):
         for entry in _entries(config, str(path)):
-            reason = _reason(entry)
+            reason = _reason(entry, registered)
             if reason:
                 raise ValueError(
                     "load_model runs no code that a file brings. "
@@ -133,17 +137,17 @@ def _entries(config: Any, path: str) -> Iterator[dict]:
     )
 
 
-def _reason(entry: dict) -> str:
+def _reason(entry: dict, registered: Registered) -> str:
     """Why an object of a configuration is not made; empty if it may be."""
     kind = entry.get("class_name")
     config = entry.get("config")
     of_bytecode = any(key.endswith("_type") and entry[key] == "lambda" for key in entry)
     if kind == "__lambda__" or of_bytecode:
         return "has a Lambda layer, or another one, that holds Python bytecode"
-    if kind == "Lambda" and not _is_registered("Lambda"):
+    if kind == "Lambda" and registered("Lambda") is None:
         function = config.get("function") if isinstance(config, dict) else None
         name = function.get("config") if isinstance(function, dict) else function
-        if not (isinstance(name, str) and _is_registered(name)):
+        if not isinstance(name, str) or registered(name) is None:
             return "has a Lambda layer"
     module = entry.get("module")
     if not isinstance(kind, str) or not isinstance(module, str):
@@ -154,7 +158,7 @@ def _reason(entry: dict) -> str:
     else:
         name = str(entry.get("spec_name", kind))
         looked_up = str(entry.get("registered_name", kind))
-    if _is_registered(looked_up):
+    if registered(looked_up) is not None:
         return ""
     parts = module.split(".")
     if module == "builtins":
@@ -169,11 +173,3 @@ def _reason(entry: dict) -> str:
         f"names '{module}.{name}'. Register a class of your own with Keras "
         "(saving.register_keras_serializable) and import its module before loading"
     )
-
-
-def _is_registered(name: str) -> bool:
-    """With Keras 3 or tf_keras, as far as they are loaded."""
-    libraries = (
-        sys.modules[library] for library in ("keras", "tf_keras") if library in sys.modules
-    )
-    return any(one.saving.get_registered_object(name) is not None for one in libraries)

@@ -179,7 +179,7 @@ def test_keras_may_come_first_through_any_module(code: str) -> None:
     ("code", "extra"),
     [
         ("ec2t_tf.apply", "keras"),
-        ("ec2t_tf.load_model", "keras"),
+        ("ec2t_tf.load_model(sys.argv[1])", "tfmot"),
         ("ec2t_tf.methods", "keras"),
         ("export.to_tflite(object(), sys.argv[1] + '/m.tflite')", "tfmot"),
         ("export.to_c(object(), sys.argv[1])", "tfmot"),
