@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ec2t_tf import files, lazy
-from ec2t_tf.export.file_formats import FORMATS
+from ec2t_tf.export.file_formats import FORMATS, plain
 from ec2t_tf.export.graph import Graph, Operator, Signature, Tensor
 from ec2t_tf.export.graph.ternary import is_ternary, kernel_of
 from ec2t_tf.export.reports import layer_name
@@ -140,7 +140,7 @@ def to_c(
     """Write a net as freestanding C for a microcontroller: a model, or an int8 .tflite file.
 
     Args:
-      model: what `to_tflite` takes, or the bytes or path of an int8 .tflite file.
+      model: what `to_tflite` takes, or the bytes or path of a file of any of the file formats.
       folder: where to write; made if missing.
       representative_data: as in `to_tflite`, of which a file has no need.
       core, name, optimize, example, measure: see `ec2t_tf.export.mcu.to_c`.
@@ -160,7 +160,7 @@ def to_c(
             to_tflite(model, file, representative_data=representative_data, io_dtype="int8")
             content = file.read_bytes()
     else:
-        content = model if isinstance(model, bytes) else Path(model).read_bytes()
+        content = plain(model if isinstance(model, bytes) else Path(model).read_bytes())
     return mcu.to_c(
         content,
         folder,

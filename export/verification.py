@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import formats, running
-from .file_formats import runtimes_of, unpack
+from .file_formats import plain, runtimes_of, unpack
 from .file_formats.download import is_download
 from .file_formats.packed import CUSTOM_CODES
 from .graph import Graph
@@ -163,20 +163,20 @@ def verify(
 
     Args:
       model: the model that was exported.
-      path: the file, of any format but "tflm".
+      path: the file, of any format; of "tflm" what its streams decode to is run in LiteRT.
       data: inputs as the model takes them: an array (count, *input_shape); a list of arrays for
         several inputs, in the model's order; a list of examples; a tf.data.Dataset, with labels or
         not. None for random ones that reach every code of the file's inputs.
       inputs: how many random ones.
 
     Raises:
-      ValueError: no data, or of another shape than the file's inputs, or the file has no runtime.
+      ValueError: no data, or of another shape than the file's inputs.
     """
     content = _runnable(Path(path).read_bytes())
     graph = read(content)
     drawn = _inputs(graph, data, inputs)
     running.check_inputs(graph, drawn)
-    runtime = _runtimes(content, path)[0]
+    runtime = _runtimes(content)[0]
     expected = _predicted(model, drawn, batch_size)
     return _compared(expected, running.run(content, drawn, runtime), exact=False)
 
@@ -192,7 +192,7 @@ def verify_files(
 
     Args:
       reference: a Keras model, or a file.
-      paths: files of any format but "tflm".
+      paths: files of any format; of "tflm" what their streams decode to is run.
       data: see `verify`; None for random inputs that reach every code of the first file's inputs,
         which tell whether the arithmetic agrees but nothing about accuracy.
       inputs: how many random ones.
@@ -212,14 +212,14 @@ def verify_files(
     if is_file:
         first, *contents = contents
         original, *graphs = graphs
-        runtime = _runtimes(first, reference)[0]
+        runtime = _runtimes(first)[0]
         expected: Sequence[Any] = running.run(first, drawn, runtime)
     else:
         expected = _predicted(reference, drawn, 256)
     results = {}
     for path, content, graph in zip(paths, contents, graphs, strict=True):
         exact = is_file and _same_net(original, graph)
-        for runtime in _runtimes(content, path):
+        for runtime in _runtimes(content):
             actual = running.run(content, drawn, runtime)
             results[f"{path} in {runtime}"] = _compared(expected, actual, exact=exact)
     return results
@@ -242,16 +242,14 @@ def run(
 
 
 def _runnable(content: bytes) -> bytes:
-    return unpack(content, to="packed") if is_download(content) else content
+    """A file that an interpreter here takes; of one for TensorFlow Lite Micro what it decodes."""
+    if is_download(content):
+        return unpack(content, to="packed")
+    return content if _runtimes(content) else plain(content)
 
 
-def _runtimes(content: bytes, path: Any) -> list[str]:
-    found = [name for name in running.RUNTIMES if name in runtimes_of(content)]
-    if not found:
-        raise ValueError(
-            f"'{path}' runs in TensorFlow Lite Micro only: verify the int8 file it was made of."
-        )
-    return found
+def _runtimes(content: bytes) -> list[str]:
+    return [name for name in running.RUNTIMES if name in runtimes_of(content)]
 
 
 def _inputs(graph: Graph, data: Any, count: int) -> list[np.ndarray]:

@@ -74,7 +74,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 def rewrite(arguments: argparse.Namespace) -> None:
     if arguments.format == "c":
-        content = arguments.file.read_bytes()
+        content = file_formats.plain(arguments.file.read_bytes())
         options = {name: getattr(arguments, name) for name in C_OPTIONS}
         print(to_c(content, arguments.output, **options))
         return
@@ -145,7 +145,7 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
 def rewrite_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(f"{form.name}: {form.summary}" for form in FORMATS.values())
-    parser.add_argument("file", type=Path, help="int8 .tflite file, or download file")
+    parser.add_argument("file", type=Path, help="int8 .tflite file, or one of another format")
     formats = [*FORMATS, "c"]
     parser.add_argument("--format", required=True, choices=formats, help="the format to write")
     parser.add_argument("--output", required=True, type=Path, help="file, or folder of C, to write")

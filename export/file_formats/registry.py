@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ..graph import FileError, Graph
+from ..graph import FileError, Graph, Operator
 from ..tflite.reader import read
 from ..tflite.writer import write
 from ..tflm import to_tflm
@@ -15,6 +15,7 @@ from .download import from_download, header_goal, is_download, to_download
 from .int4 import align_to_int4, to_int4
 from .layers import find_layers, summary
 from .packed import CUSTOM_CODES, packable_layers, to_packed
+from .plain import to_plain
 from .sparse import to_sparse
 
 
@@ -38,6 +39,10 @@ class FileFormat:
     exact: bool
     write: Callable[..., tuple[bytes, list[str]]]
     suffix: str = ".tflite"
+
+    def read(self, file: bytes) -> bytes:
+        """The format's file as plain int8, see `plain`."""
+        return plain(file)
 
 
 def _graph_to_graph(change: Callable[[Graph], Graph]) -> Callable[..., tuple[bytes, list[str]]]:
@@ -129,6 +134,38 @@ FORMATS: dict[str, FileFormat] = {
         ),
     )
 }
+
+
+def plain(file: bytes) -> bytes:
+    """A file of any format as a plain int8 .tflite file, which every runtime takes.
+
+    Plain files are returned as they are, and download files come back bit for bit. Of the others
+    what they compute comes back: of "int4" what the reference kernels make of it.
+
+    Raises:
+      FileError: the file is damaged, or a packed layer has no builtin twin.
+    """
+    if is_plain(file):
+        return file
+    return from_download(file) if is_download(file) else write(to_plain(read(file)))
+
+
+def is_plain(file: bytes) -> bool:
+    """Whether a file holds weights as they are: no custom operators, nothing sparse or narrow.
+
+    Raises:
+      FileError: the file is damaged.
+    """
+    if is_download(file):
+        return False
+    graph = read(file)
+    stored = {tensor.storage for tensor in graph.tensors}
+    custom = any(_is_ours(operator) for operator in graph.operators)
+    return stored <= {"dense"} and not custom
+
+
+def _is_ours(operator: Operator) -> bool:
+    return operator.custom is not None and operator.kind in (*CUSTOM_CODES.values(), "TFLM_DECODE")
 
 
 def runtimes_of(content: bytes) -> tuple[str, ...]:

@@ -9,8 +9,7 @@ from typing import Any
 
 from ec2t_tf import files
 
-from .download import from_download, is_download
-from .registry import FORMATS
+from .registry import FORMATS, plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +44,7 @@ def rewrite(
     """Stores an int8 .tflite file in another format.
 
     Args:
-      file: the bytes or the path of an int8 .tflite file, or of a download file.
+      file: the bytes or the path of an int8 .tflite file, or of a file of any of the formats.
       format: a name of `ec2t_tf.export.file_formats.FORMATS`.
       output: where to write it; nowhere if None.
       options: of the format: `optimize` for "packed" and "download", `streams` and
@@ -59,7 +58,7 @@ def rewrite(
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}. Received: {format!r}.")
     content = file if isinstance(file, bytes) else Path(file).read_bytes()
-    source = from_download(content) if is_download(content) else content
+    source = plain(content)
     written, notes = FORMATS[format].write(source, **options)
     if format != "int8" and len(written) >= len(source):
         notes = [*notes, "not smaller than the file it is made of"]

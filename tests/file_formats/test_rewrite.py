@@ -217,3 +217,63 @@ def test_damaged_files_are_rewritten_or_refused(small: bytes, name: str) -> None
         else:
             read(content)
     assert written > 0
+
+
+class TestPlain:
+    """The readers: every format comes back to plain int8."""
+
+    @pytest.mark.parametrize("net", ["small", *nets.NETS])
+    @pytest.mark.parametrize("name", FORMATS)
+    def test_it_computes_the_same(self, small: bytes, net: str, name: str) -> None:
+        source = small if net == "small" else nets.NETS[net]()
+        try:
+            file = rewrite(source, format=name).content
+        except FileError as error:
+            assert "k/7" in str(error)  # noqa: PT017
+            return
+        again = FORMATS[name].read(file)
+        assert not {one.kind for one in read(again).operators if one.custom is not None}
+        inputs = random_inputs(source, 3)
+        expected = source if FORMATS[name].exact else file
+        for kernels in ("reference", *(["xnnpack"] if FORMATS[name].exact else [])):
+            np.testing.assert_array_equal(
+                run(again, inputs, kernels), run(expected, inputs, kernels)
+            )
+
+    def test_any_format_from_any(self, small: bytes) -> None:
+        files = {name: rewrite(small, format=name).content for name in FORMATS}
+        inputs = random_inputs(small, 3)
+        for first, file in files.items():
+            for second in FORMATS:
+                again = file_formats.plain(rewrite(file, format=second).content)
+                expected = run(small, inputs, "reference")
+                off = np.abs(run(again, inputs, "reference") - expected).max()
+                exact = FORMATS[first].exact and FORMATS[second].exact
+                assert off <= (0 if exact else 1), f"{first} to {second}"
+
+    def test_damaged_blobs_and_streams(self, small: bytes) -> None:
+        rng = np.random.default_rng(3)
+        for name in ("packed", "tflm"):
+            file = rewrite(small, format=name).content
+            graph = read(file)
+            blobs = [t.data for t in graph.tensors if t.data is not None and t.dtype == "uint8"]
+            refused = 0
+            for _ in range(30):
+                damaged = bytearray(file)
+                blob = blobs[rng.integers(len(blobs))].tobytes()
+                start = file.index(blob)
+                damaged[start + rng.integers(min(len(blob), 24))] ^= 1 << rng.integers(8)
+                try:
+                    file_formats.plain(bytes(damaged))
+                except FileError:
+                    refused += 1
+            assert refused > 0
+
+    def test_c_from_a_packed_file(self, tmp_path: Path) -> None:
+        """The same files as from the int8 file."""
+        model = nets.lenet5()
+        for name in ("int8", "packed", "download"):
+            export.to_c(rewrite(model, format=name).content, tmp_path / name)
+        int8 = (tmp_path / "int8" / "model.c").read_text()
+        assert (tmp_path / "download" / "model.c").read_text() == int8
+        assert len((tmp_path / "packed" / "model.c").read_text()) > 1000
