@@ -15,7 +15,8 @@ import numpy.typing as npt
 from .node import NotTraceableError
 
 Array = npt.NDArray[Any]
-_WINDOW_BYTES = 32 << 20  # of one batch of windows: they stay in the cache of a server
+_WINDOW_BYTES = 4 << 20  # of one batch of windows
+_BLOCK = 1 << 14  # sums made codes at a time
 
 
 class NumPyArrays:
@@ -123,7 +124,17 @@ class NumPyArrays:
           zero: what it gives for 0, about.
           bound: |sums| for which it holds.
         """
-        return lambda sums: np.clip(function(sums), low, high).astype(np.int32)
+
+        def finish(sums: Array) -> npt.NDArray[np.int32]:
+            rows = sums.reshape(-1, sums.shape[-1])
+            out = np.empty(rows.shape, np.int32)
+            step = max(1, _BLOCK // max(1, rows.shape[1]))  # 64-bit values stay in the cache
+            for start in range(0, len(rows), step):
+                part = slice(start, start + step)
+                np.clip(function(rows[part]), low, high, out=out[part], casting="unsafe")
+            return out.reshape(sums.shape)
+
+        return finish
 
 
 def _wide(largest: int) -> tuple[type, type]:
