@@ -83,8 +83,8 @@ def to_c(
         name: Prefix of the public C names, a C identifier.
         optimize: How ternary convolutions keep their weights. "speed": 16-bit distances, nothing to
             decode. "size": a Rice stream, close to the entropy, decoded at every call. "balanced":
-            Rice where a layer has at least 16 output pixels to use what it decodes, distances
-            elsewhere.
+            gaps of a byte, cheap to decode, where a layer has at least 16 output pixels to use
+            what it decodes, distances elsewhere.
         example: Also write `folder`/example: a firmware for the core that QEMU runs.
         measure: Run that firmware and put the instructions of a call into the report; implies
             `example`, needs arm-none-eabi-gcc and qemu-system-arm.

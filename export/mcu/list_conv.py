@@ -39,7 +39,7 @@ def _taps(conv: Int8Conv) -> list[int]:
     return [conv.offset(0, y, x) for y in range(rows) for x in range(columns)]
 
 
-def make_lists(core: Core, optimize: str, conv: Int8Conv, ternary: Ternary) -> Lists | None:
+def make_lists(optimize: str, conv: Int8Conv, ternary: Ternary) -> Lists | None:
     """None where offsets do not fit."""
     symbols = ternary.symbols
     planes = np.arange(conv.weights.shape[1])[:, None] * conv.source.plane
@@ -53,8 +53,7 @@ def make_lists(core: Core, optimize: str, conv: Int8Conv, ternary: Ternary) -> L
     few = conv.out.height * conv.out.width < RICE_PIXELS
     if optimize == "speed" or (optimize == "balanced" and few):
         return Lists("uint16_t", plain, _DISTANCES, "distances")
-    helium = core.family == "helium"
-    if helium and optimize == "balanced" and symbols[0].size < MOST_GAP_TAPS:
+    if optimize == "balanced" and symbols[0].size < MOST_GAP_TAPS:
         gaps = [np.diff(np.flatnonzero(r == v), prepend=0) for r in symbols for v in (-1, 1)]
         flat = np.concatenate(gaps)
         if flat.max(initial=0) <= LARGEST_GAP:
@@ -88,9 +87,7 @@ def list_code(
     tile = "tile_" + "_".join(map(str, numbers))
     groups = ", ".join(map(str, t.out_group))
     zeros = float((ternary.symbols == 0).mean())
-    decoder = ", ec2t_mcu_gap_list" if lists.encoding == _GAPS else ""
-    if core.family == "helium" and not decoder:
-        decoder = ", 0"
+    decoder = "ec2t_mcu_gap_list" if lists.encoding == _GAPS else "0"
     return Code(
         [
             array("uint16_t", f"taps_{n}", taps),
@@ -110,7 +107,7 @@ def list_code(
             f"{lists.encoding}, {lists.rice_k}, {conv.depth_multiplier}, {lists.bits}, {t.count}, "
             f"{t.across}, {t.in_row_step}, {t.in_tile_step}, "
             f"{t.out_row_step}, {t.out_tile_step}, {conv.clamp}, "
-            f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile}){decoder}}};",
+            f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile}), {decoder}}};",
         ],
         [
             f"status = ec2t_mcu_list_conv_run(&layer_{n}, {entry}, {names.output}, "

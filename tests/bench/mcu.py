@@ -66,6 +66,13 @@ INT8_SHAPES: dict[str, Callable[[], bytes]] = {
     "int8 fully connected 512 -> 64": lambda: dense(None, 512, 64),
 }
 
+INT8_NETS: dict[str, Callable[[], bytes]] = {
+    f"{name}, int8": lambda make=make: make(zeros=None) for name, make in nets.NETS.items()
+}
+# Cells of the table that are not measured here: figures of CMSIS-NN's newest sources, with what
+# they were measured with under "peers".
+RECORDED = "CMSIS-NN newest"
+
 
 def layer(model: bytes, core: str, folder: Path, *, optimize: str) -> int:
     """Instructions of the one layer of a net, conversion to planes and back left out."""
@@ -199,7 +206,7 @@ def tasks(cores: list[str]) -> Iterator[tuple[list[str], Callable[[Path], Any]]]
                     ["layers", name, core, "CMSIS-NN"],
                     lambda _, b=build, c=core: peer(b(), c),
                 )
-        for name, make_net in nets.NETS.items():
+        for name, make_net in {**nets.NETS, **INT8_NETS}.items():
             yield ["nets", name, core, "ours"], lambda f, m=make_net, c=core: whole(m(), c, f)
             if cmsis_nn.root() is not None:
                 yield (
@@ -278,31 +285,58 @@ def measure(cores: list[str]) -> dict[str, Any]:
     return table
 
 
+def keep_recorded(table: dict[str, Any], before: dict[str, Any]) -> None:
+    """Puts the figures that are not measured here into a table."""
+    table["peers"] = before["peers"]
+    for kind in ("layers", "nets"):
+        for name, cores in table[kind].items():
+            for core, row in cores.items():
+                value = before[kind].get(name, {}).get(core, {}).get(RECORDED)
+                if value is not None:
+                    row[RECORDED] = value
+
+
 def markdown(table: dict[str, Any]) -> str:
     """The table of docs/mcu.md."""
     lines = ["## Layers: thousands of instructions in QEMU", ""]
-    head = ["50%", "50% size", "70%", "70% size", "90%", "90% size", "CMSIS-NN"]
-    keys = [f"{z:.0%} {e}" for z in SPARSITIES for e in ("speed", "size")] + ["CMSIS-NN"]
-    lines += ["| layer | core | " + " | ".join(head) + " |", "|---" * 9 + "|"]
+    head = ["50%", "50% size", "70%", "70% size", "90%", "90% size", "CMSIS-NN 4.0.0", "newest"]
+    keys = [f"{z:.0%} {e}" for z in SPARSITIES for e in ("speed", "size")]
+    keys += ["CMSIS-NN", RECORDED]
+    lines += ["| layer | core | " + " | ".join(head) + " |", "|---" * 10 + "|"]
     for name, cores in table["layers"].items():
         for core, row in cores.items():
             cells = [f"{row[k] / 1000:.1f}" if k in row else "" for k in keys]
             if "int8" in row:
                 cells[0] = f"int8 {row['int8'] / 1000:.1f}"
             lines.append(f"| {name} | {core} | " + " | ".join(cells) + " |")
-    lines += ["", "## Nets (ternary layers at 80 % zeros)", ""]
     lines += [
-        "| net | core | instructions | CMSIS-NN, layers alone | ratio | firmware flash | RAM |",
-        "|---" * 7 + "|",
+        "",
+        "## Nets (ternary layers at 80 % zeros; int8: the same nets, nothing ternary)",
+        "",
+    ]
+    lines += [
+        "| net | core | instructions | CMSIS-NN 4.0.0, layers alone | ratio | newest | ratio "
+        "| firmware flash | RAM |",
+        "|---" * 9 + "|",
     ]
     for name, cores in table["nets"].items():
         for core, row in cores.items():
-            ours, peer = row["ours"], row.get("CMSIS-NN layers")
-            compared = f"{peer:,} | {peer / ours['instructions']:.2f}" if peer else " | "
+            ours = row["ours"]
+            peers = [row.get(key) for key in ("CMSIS-NN layers", RECORDED)]
+            compared = " | ".join(
+                f"{peer:,} | {peer / ours['instructions']:.2f}" if peer else " | " for peer in peers
+            )
             lines.append(
                 f"| {name} | {core} | {ours['instructions']:,} | {compared} | "
                 f"{ours['flash']:,} | {ours['ram']:,} |"
             )
+    lines += ["", "## What ternary weights gain: the same nets, int8 / ternary at 80 % zeros", ""]
+    lines += ["| net | core | instructions | constants in flash |", "|---" * 4 + "|"]
+    for name in nets.NETS:
+        for core, row in table["nets"][name].items():
+            ours, dense = row["ours"], table["nets"][f"{name}, int8"][core]["ours"]
+            shares = [dense[key] / ours[key] for key in ("instructions", "constants")]
+            lines.append(f"| {name} | {core} | {shares[0]:.2f} | {shares[1]:.2f} |")
     lines += ["", '## `format="tflm"`: file and smallest arena of TFLM, bytes', ""]
     lines += ["| net | streams | file | arena |", "|---" * 4 + "|"]
     for name, rows in table["tflm"].items():
@@ -335,6 +369,7 @@ def main() -> None:
         print(one_model(flags.model, flags.cores.split(",")))
         return
     table = measure(flags.cores.split(","))
+    keep_recorded(table, json.loads((DOCS / "mcu.json").read_text()))
     text = markdown(table)
     if flags.write:
         document = DOCS / "mcu.md"

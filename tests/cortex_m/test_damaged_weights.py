@@ -80,10 +80,11 @@ def _statuses(
 
 
 @pytest.mark.parametrize(
-    ("core", "optimize"), [("m0", "size"), ("m4", "size"), ("m55", "size"), ("m55", "balanced")]
+    ("core", "optimize"),
+    [(core, optimize) for core in ("m0", "m4", "m55") for optimize in ("size", "balanced")],
 )
 def test_generated_net(tmp_path: Path, core: str, optimize: str) -> None:
-    """Rice streams, and the gaps of "balanced" on M55."""
+    """Rice streams, and the gaps of "balanced"."""
     net = nets.NetBuilder((1, 8, 9, 6), seed=4)
     to_c(net.finish(net.conv(net.input, 12, zeros=0.8)), tmp_path, core=core, optimize=optimize)
     assert ("ENCODING_GAPS" in (tmp_path / "model.c").read_text()) == (optimize == "balanced")

@@ -189,10 +189,10 @@ def test_dead_channels_of_a_net_of_int8_layers(tmp_path: Path, core: str) -> Non
     _same(core, [model], tmp_path)
 
 
-@pytest.mark.parametrize("core", ["m4", "m33"])
-def test_fully_connected_rows_in_pairs(tmp_path: Path, core: str) -> None:
-    """Rows in eights, twos and one, inputs that are no multiple of 8; whole-image convolutions;
-    sums of more than 24 bits and weights of -128, which may go another way."""
+@pytest.mark.parametrize("core", ["m4", "m33", "m55"])
+def test_fully_connected_rows(tmp_path: Path, core: str) -> None:
+    """Rows in eights (M55: fours), twos and one, inputs that are no multiple of 8; whole-image
+    convolutions; sums of more than 24 bits and weights of -128, which may go another way."""
     models = []
     for i, (inputs, outputs) in enumerate([(8, 8), (37, 11), (64, 10), (3, 1), (90, 2), (5, 25)]):
         net = nets.NetBuilder((1, inputs), seed=i)

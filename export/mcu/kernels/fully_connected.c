@@ -1,9 +1,5 @@
 #include "requantise.h"
 
-#if defined(EC2T_MCU_HELIUM)
-#include <arm_mve.h>
-#endif
-
 /* Rows done at once: they share the loads of the input, as far as registers go. */
 #if defined(EC2T_MCU_DSP) || defined(EC2T_MCU_ALIGNED)
 enum { ROWS = 2 };
@@ -44,18 +40,7 @@ static void products(const int8_t *weights, const uint8_t *input, uint32_t count
         sum[r] = 0;
     }
     uint32_t i = 0;
-#if defined(EC2T_MCU_HELIUM)
-    const int8_t *w0 = row[0], *w1 = row[1], *w2 = row[2], *w3 = row[3];
-    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    for (; i + 16u <= count; i += 16u, w0 += 16, w1 += 16, w2 += 16, w3 += 16) {
-        const int8x16_t x = vldrbq_s8((const int8_t *)input + i);
-        s0 = vmladavaq_s8(s0, x, vldrbq_s8(w0));
-        s1 = vmladavaq_s8(s1, x, vldrbq_s8(w1));
-        s2 = vmladavaq_s8(s2, x, vldrbq_s8(w2));
-        s3 = vmladavaq_s8(s3, x, vldrbq_s8(w3));
-    }
-    sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
-#elif defined(EC2T_MCU_DSP)
+#if defined(EC2T_MCU_DSP)
     const int8_t *w0 = row[0], *w1 = row[1];
     const uint8_t *from = input, *const end = input + (count & ~7u);
     int32_t s0 = 0, s1 = 0;

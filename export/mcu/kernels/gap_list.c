@@ -29,4 +29,20 @@ int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where
     return 1;
 }
 
+#else
+
+int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
+                      uint16_t *list) {
+    uint32_t at = 0, last = 0; /* tap and byte offset of the weight before */
+    for (; count; --count) {
+        at += *gaps++;
+        if (at >= taps)
+            return 0;
+        const uint32_t offset = where[at];
+        *list++ = (uint16_t)(offset - last);
+        last = offset;
+    }
+    return 1;
+}
+
 #endif

@@ -124,7 +124,6 @@ static ec2t_mcu_status lists(const ec2t_mcu_list_conv *layer, const ec2t_mcu_cha
                              uint32_t *position, const uint16_t *where, uint32_t taps, uint16_t *to,
                              ec2t_mcu_fast *fast) {
     fast->minus_list = to;
-#if defined(EC2T_MCU_HELIUM)
     if (layer->encoding == EC2T_MCU_ENCODING_GAPS) {
         const uint8_t *gaps = (const uint8_t *)layer->weights + *position;
         uint16_t *const plus = to + (channel->minus_count + 7u) / 8u * 8u;
@@ -136,7 +135,6 @@ static ec2t_mcu_status lists(const ec2t_mcu_list_conv *layer, const ec2t_mcu_cha
                    ? EC2T_MCU_OK
                    : EC2T_MCU_CORRUPT;
     }
-#endif
     fast->plus_list = to + layer->most;
     return decode(layer, channel, position, where, taps, to, to + layer->most);
 }

@@ -96,16 +96,14 @@ typedef void (*ec2t_mcu_tile_fast)(const uint8_t *input, const ec2t_mcu_fast *ch
 enum {
     EC2T_MCU_ENCODING_DISTANCES = 0,
     EC2T_MCU_ENCODING_RICE = 1,
-    EC2T_MCU_ENCODING_GAPS = 2 /* Helium: a byte each; see ec2t_mcu_gap_list */
+    EC2T_MCU_ENCODING_GAPS = 2 /* a byte each; see ec2t_mcu_gap_list */
 };
 
-#if defined(EC2T_MCU_HELIUM)
 /* One list from gaps: per weight the number of taps from the one before, the first from tap 0.
  * Writes byte distances; `where` is the byte offset of each of `taps` taps. `list` has room for
  * `count` rounded up to 8. Returns 0 where a gap leads outside. */
 int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
                       uint16_t *list);
-#endif
 
 /* A convolution whose weights are lists. Tiles cover an output plane row by row, or the plane taken
  * as one long row; `taps` are the byte offsets of one channel's kernel positions. */
@@ -127,10 +125,8 @@ typedef struct {
     uint16_t out_group[4]; /* bytes from a tile's first pixel to each group, in the output */
     ec2t_mcu_tile_sums sums;
     ec2t_mcu_tile_fast fast; /* or none */
-#if defined(EC2T_MCU_HELIUM)
     int (*gap_list)(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
                     uint16_t *list); /* ec2t_mcu_gap_list for gaps */
-#endif
 } ec2t_mcu_list_conv;
 
 /* `scratch`: none for distances; else 2 bytes for every tap of a channel, and 4 * most for a Rice
@@ -256,6 +252,9 @@ typedef struct {
 } ec2t_mcu_fully_connected;
 void ec2t_mcu_fully_connected_run(const ec2t_mcu_fully_connected *layer, const uint8_t *input,
                                   uint8_t *output);
+/* The same, dense, on Helium. */
+void ec2t_mcu_rows_helium_run(const ec2t_mcu_fully_connected *layer, const uint8_t *input,
+                              uint8_t *output);
 
 /* The same, dense, on cores with DSP instructions: rows in groups of eight, then of two, the last
  * perhaps of one. `words`, for each group and four inputs: of every two rows a word for inputs 0

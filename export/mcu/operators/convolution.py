@@ -314,7 +314,7 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
         """The lists of a ternary layer, once layouts are settled."""
         if ternary is None:
             return None
-        return list_conv.make_lists(core, net.optimize, raw, ternary)
+        return list_conv.make_lists(net.optimize, raw, ternary)
 
     @cache
     def in_bands() -> bands.Bands | None:

@@ -121,7 +121,7 @@ def whole_input(
     net.steps.append(
         Step(
             name,
-            ("fully_connected.c", "paired_rows.c", "layout.c"),
+            ("fully_connected.c", "paired_rows.c", "rows_helium.c", "layout.c"),
             (source,),
             target,
             emit,
@@ -158,6 +158,8 @@ def _rows(
         values = np.ascontiguousarray(weights.reshape(-1))
         constants = array("int8_t", f"weights_{n}", values)
         table = int8_channel_table(n, stored_biases(net.core, biases, weights), multipliers)
+    vectors = ternary is None and net.core.family == "helium"
+    function = f"ec2t_mcu_{'rows_helium' if vectors else 'fully_connected'}_run"
     return Code(
         [
             constants,
@@ -165,7 +167,7 @@ def _rows(
             f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
             f"{size}, {count}, {int(ternary is not None)}, {int(once)}, {clamp}}};",
         ],
-        [f"ec2t_mcu_fully_connected_run(&layer_{n}, {entry}, {names.output});"],
+        [f"{function}(&layer_{n}, {entry}, {names.output});"],
         values.nbytes + 16 * count,
         "int8" if ternary is None else "ternary, index lists",
     )
