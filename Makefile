@@ -28,8 +28,10 @@ demo: setup ## train a ternary net on scikit-learn's digits, export it, print th
 
 # Compilers and emulators of the C tests. Without them those tests skip and name what is missing.
 SYSTEM_PACKAGES := cmake gcc libc6-dev clang gcc-arm-none-eabi qemu-system-arm qemu-user \
+  gcc-riscv64-unknown-elf qemu-system-misc \
   gcc-aarch64-linux-gnu libc6-dev-arm64-cross chromium chromium-driver
-SYSTEM_TOOLS := cmake gcc clang arm-none-eabi-gcc qemu-system-arm qemu-aarch64 aarch64-linux-gnu-gcc \
+SYSTEM_TOOLS := cmake gcc clang arm-none-eabi-gcc qemu-system-arm riscv64-unknown-elf-gcc \
+  qemu-system-riscv32 qemu-aarch64 aarch64-linux-gnu-gcc \
   chromium chromedriver
 system:
 	@for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \

@@ -1,9 +1,10 @@
-"""QEMU machines that stand for the cores: compiler flags and memory maps."""
+"""QEMU machines that stand for the cores: compilers, their flags, memory maps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SOURCES = Path(__file__).parent / "board"  # start-up, linker script, semihosting
 
@@ -16,10 +17,27 @@ class Board:
     flags: tuple[str, ...]
     code: tuple[int, int]
     ram: tuple[int, int]
+    toolchain: str = "arm-none-eabi"
+    emulator: str = "qemu-system-arm"
+
+    @property
+    def compiler(self) -> str:
+        return f"{self.toolchain}-gcc"
+
+    @property
+    def all_flags(self) -> tuple[str, ...]:
+        """With those of every core of the architecture."""
+        return (*self.flags, "-mthumb") if self.toolchain == "arm-none-eabi" else self.flags
 
 
 MEBI = 1 << 20
-_MPS2 = {"code": (0, 4 * MEBI), "ram": (0x20000000, 4 * MEBI)}
+_MPS2: Any = {"code": (0, 4 * MEBI), "ram": (0x20000000, 4 * MEBI)}
+_VIRT: Any = {
+    "code": (0x80000000, 4 * MEBI),
+    "ram": (0x80400000, 4 * MEBI),
+    "toolchain": "riscv64-unknown-elf",
+    "emulator": "qemu-system-riscv32",
+}
 BOARDS = {
     # The M0 build runs on an M3 with unaligned accesses trapped (see startup.c): the only M0
     # machine of QEMU, the micro:bit, has 16 KiB of RAM.
@@ -42,4 +60,7 @@ BOARDS = {
         (0, 512 << 10),
         (0x01000000, 2 * MEBI),
     ),
+    # ESP32-C3 and C6, RP2350, CH32; and the cores of that family that cannot multiply.
+    "rv32": Board("virt", ("-march=rv32imac", "-mabi=ilp32"), **_VIRT),
+    "rv32 without multiplier": Board("virt", ("-march=rv32iac", "-mabi=ilp32"), **_VIRT),
 }

@@ -39,6 +39,7 @@ CORES = {
     "m4": Core("dsp", lists_pay_from=0.77),
     "m7": Core("dsp", lists_pay_from=0.77),
     "m33": Core("dsp", lists_pay_from=0.77),
+    "rv32": Core("swar", pixels=(4, 5, 6)),
     "m55": Core("helium", group=8, lists_pay_from=2.0),  # never
 }
 OPTIMIZE = ("size", "balanced", "speed")

@@ -79,7 +79,8 @@ def to_c(
             whose output channels hold at most one positive and one negative value are kept as
             ternary lists, others as int8.
         folder: Where to write; made if missing. Files of the same name are replaced.
-        core: One of "generic" (any C11 compiler, the host), "m0", "m3", "m4", "m7", "m33", "m55".
+        core: One of "generic" (any C11 compiler, the host), "m0", "m3", "m4", "m7", "m33", "m55",
+            "rv32" (32-bit RISC-V).
         name: Prefix of the public C names, a C identifier.
         optimize: How ternary convolutions keep their weights. "speed": 16-bit distances, nothing to
             decode. "size": a Rice stream, close to the entropy, decoded at every call. "balanced":
@@ -163,7 +164,7 @@ def to_c(
         if example:
             write_example(written, name, core)
         if measure:
-            report = replace(report, instructions=run_example(written))
+            report = replace(report, instructions=run_example(written, core))
             write(written, report)
     return report
 

@@ -45,8 +45,8 @@ int main(void) {
 
 _MAKEFILE = """# make: builds firmware.elf; make run: runs it in QEMU. For a board, put its own
 # files in the place of startup.c, link.ld.in and semihost.c.
-CC = arm-none-eabi-gcc
-CPU = FLAGS -mthumb
+CC = COMPILER
+CPU = FLAGS
 CFLAGS = $(CPU) -std=c11 -ffreestanding -O2 -Wall -Wextra -ffunction-sections -fdata-sections -I..
 SOURCES = $(wildcard *.c ../*.c)
 
@@ -57,8 +57,8 @@ link.ld: link.ld.in
 \t$(CC) -E -P -x c DEFINITIONS $< -o $@
 
 run: firmware.elf
-\tqemu-system-arm -machine MACHINE -nographic -monitor none -serial none \\
-\t  -icount shift=6 -semihosting-config enable=on,target=native -kernel firmware.elf
+\tEMULATOR -machine MACHINE -nographic -monitor none -serial none \\
+\t  -icount shift=SHIFT -semihosting-config enable=on,target=native -kernel firmware.elf
 
 .PHONY: run
 """
@@ -81,25 +81,31 @@ def write_example(folder: Path, name: str, core: str) -> None:
     }
     definitions = " ".join(f"-D{key}={value}" for key, value in memory.items())
     (target / "Makefile").write_text(
-        _MAKEFILE.replace("CPU = FLAGS", f"CPU = {' '.join(board.flags)}")
+        _MAKEFILE.replace("CPU = FLAGS", f"CPU = {' '.join(board.all_flags)}")
+        .replace("CC = COMPILER", f"CC = {board.compiler}")
+        # There minstret counts nanoseconds.
+        .replace("SHIFT", "0" if board.machine == "virt" else "6")
+        .replace("EMULATOR", board.emulator + (" -bios none" if board.machine == "virt" else ""))
         .replace("DEFINITIONS", definitions)
         .replace("MACHINE", board.machine)
     )
 
 
-def run_example(folder: Path) -> int:
+def run_example(folder: Path, core: str) -> int:
     """Builds the example of a generated folder, runs it in QEMU and returns the instructions of one
     call of the net.
 
     Raises:
         ValueError: A tool is missing, or the firmware failed.
     """
-    tools = ("make", "arm-none-eabi-gcc", "qemu-system-arm")
+    board = BOARDS[core]
+    tools = ("make", board.compiler, board.emulator)
     missing = [tool for tool in tools if not shutil.which(tool)]
     if missing:
         raise ValueError(
             f"measuring needs {', '.join(tools)}. Missing: {', '.join(missing)}. "
-            "Install them (Debian: apt-get install make gcc-arm-none-eabi qemu-system-arm)."
+            "Install them (Debian: apt-get install make gcc-arm-none-eabi qemu-system-arm; for "
+            "RISC-V gcc-riscv64-unknown-elf and qemu-system-misc)."
         )
     command = ["make", "-C", str(folder / "example"), "run"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

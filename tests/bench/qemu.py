@@ -57,12 +57,16 @@ class Firmware:
     ram: int
 
 
-def missing_tools() -> str:
+def missing_tools(core: str = "m4") -> str:
     """Names the system tools that are not installed ("" if none): the reason of a skip."""
-    missing = [tool for tool in (COMPILER, EMULATOR, "gcc") if not shutil.which(tool)]
+    tools = (BOARDS[core].compiler, BOARDS[core].emulator, "gcc")
+    missing = [tool for tool in tools if not shutil.which(tool)]
     if not missing:
         return ""
-    return f"needs {', '.join(missing)}: apt-get install gcc-arm-none-eabi qemu-system-arm gcc"
+    packages = "gcc-arm-none-eabi qemu-system-arm gcc"
+    if core.startswith("rv32"):
+        packages = "gcc-riscv64-unknown-elf qemu-system-misc gcc"
+    return f"needs {', '.join(missing)}: apt-get install {packages}"
 
 
 def build(
@@ -92,7 +96,7 @@ def build(
     """
     board = BOARDS[core]
     folder.mkdir(parents=True, exist_ok=True)
-    common = [COMPILER, *board.flags, "-mthumb", "-std=c11", "-ffreestanding", optimise, "-g0"]
+    common = [board.compiler, *board.all_flags, "-std=c11", "-ffreestanding", optimise, "-g0"]
     common += ["-ffunction-sections", "-fdata-sections", f"-I{SOURCES}"]
     common += [f"-I{path}" for path in include] + [f"-D{define}" for define in defines]
     script = folder / f"{name}.ld"
@@ -104,7 +108,7 @@ def build(
     }
     _run(
         [
-            COMPILER,
+            board.compiler,
             "-E",
             "-P",
             "-x",
@@ -127,9 +131,8 @@ def build(
     image = folder / f"{name}.elf"
     _run(
         [
-            COMPILER,
-            *board.flags,
-            "-mthumb",
+            board.compiler,
+            *board.all_flags,
             "-nostdlib",
             "-Wl,--gc-sections",
             f"-Wl,-T,{script}",
@@ -140,16 +143,18 @@ def build(
         ]
     )
     text, data, bss = (
-        int(v) for v in _run(["arm-none-eabi-size", str(image)]).splitlines()[1].split()[:3]
+        int(v) for v in _run([f"{board.toolchain}-size", str(image)]).splitlines()[1].split()[:3]
     )
     return Firmware(image, flash=text + data, ram=data + bss)
 
 
 def run(core: str, image: Path, *, folder: Path, timeout: float = 120.0) -> Run:
     """Runs a firmware; semihosting files are relative to `folder`."""
-    command = [EMULATOR, "-machine", BOARDS[core].machine, "-nographic", "-monitor", "none"]
+    board = BOARDS[core]
+    command = [board.emulator, "-machine", board.machine, "-nographic", "-monitor", "none"]
     command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
-    command += ["-plugin", str(_plugin()), "-kernel", str(image.resolve())]
+    command += ["-bios", "none"] if board.machine == "virt" else ["-plugin", str(_plugin())]
+    command += ["-kernel", str(image.resolve())]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
     )

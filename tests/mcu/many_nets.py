@@ -179,16 +179,22 @@ def on_host(
 
 
 def on_core(
-    core: str, models: Sequence[bytes], values: Sequence[Codes], folder: Path
+    core: str,
+    models: Sequence[bytes],
+    values: Sequence[Codes],
+    folder: Path,
+    *,
+    board: str | None = None,
 ) -> list[Codes]:
-    """The same in QEMU."""
+    """The same in QEMU, on a board that is not the core's own if there is one."""
     found, arena = write(models, folder, core=core)
     (folder / "io.h").write_text(_FIRMWARE.replace("ARENA_BYTES", str(arena)))
     main = folder / "firmware_main.c"
     main.write_text(main_of(found, len(values[0])).replace("IO", '"io.h"'))
     (folder / "input.bin").write_bytes(b"".join(v.tobytes() for v in values))
-    image = qemu.build(core, sorted(folder.glob("*.c")), folder / core, include=[folder])
-    run = qemu.run(core, image.path, folder=folder)
+    board = board or core
+    image = qemu.build(board, sorted(folder.glob("*.c")), folder / core, include=[folder])
+    run = qemu.run(board, image.path, folder=folder)
     assert run.status == 0, f"firmware on {core} returned {run.status}: {run.text}"
     return split((folder / "output.bin").read_bytes(), found, len(values[0]))
 

@@ -10,10 +10,21 @@ enum {
 };
 
 static uint32_t call(int operation, const void *argument) {
+#if defined(__riscv)
+    register uint32_t a0 __asm("a0") = (uint32_t)operation;
+    register const void *a1 __asm("a1") = argument;
+    __asm volatile(".option push\n .option norvc\n .balign 16\n slli x0,x0,0x1f\n ebreak\n"
+                   " srai x0,x0,7\n .option pop"
+                   : "+r"(a0)
+                   : "r"(a1)
+                   : "memory");
+    return a0;
+#else
     register uint32_t r0 __asm("r0") = (uint32_t)operation;
     register const void *r1 __asm("r1") = argument;
     __asm volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
     return r0;
+#endif
 }
 
 void semihost_write(const char *text) {

@@ -1,4 +1,5 @@
-/* ARM semihosting: what the example firmware needs to talk to a debugger or to QEMU. */
+/* Semihosting, Arm's and RISC-V's: what the example firmware needs to talk to a debugger or to
+ * QEMU. */
 #ifndef EC2T_SEMIHOST_H
 #define EC2T_SEMIHOST_H
 #include <stdint.h>
@@ -18,7 +19,13 @@ void semihost_close(int handle);
 __attribute__((noreturn)) void semihost_exit(int status);
 
 /* Markers for the counting plugin: reserved hints, executed as NOP by every Cortex-M. */
+#if defined(__riscv)
+#define EC2T_COUNT_BEGIN() (void)0
+#define EC2T_COUNT_LAP() (void)0
+#define EC2T_COUNT_END() (void)0
+#else
 #define EC2T_COUNT_BEGIN() __asm volatile(".short 0xbf70" ::: "memory")
 #define EC2T_COUNT_LAP() __asm volatile(".short 0xbf90" ::: "memory")
 #define EC2T_COUNT_END() __asm volatile(".short 0xbf80" ::: "memory")
+#endif
 #endif

@@ -1,5 +1,6 @@
-/* Start-up code for Cortex-M0 to Cortex-M55 under QEMU: stack, FPU and Helium access, .bss, main.
- * Written against the ARMv6-M, ARMv7-M and ARMv8.1-M architecture manuals; no vendor headers. */
+/* Start-up code for Cortex-M0 to Cortex-M55 and 32-bit RISC-V under QEMU: stack, FPU and Helium
+ * access, .bss, main. Written against the ARMv6-M, ARMv7-M, ARMv8.1-M and RISC-V architecture
+ * manuals; no vendor headers. */
 #include <stdint.h>
 
 #include "semihost.h"
@@ -8,6 +9,21 @@ extern uint32_t ec2t_stack_top[], ec2t_bss_start[], ec2t_bss_end[];
 int main(void);
 void Reset_Handler(void);
 void Fault_Handler(void);
+
+#if defined(__riscv)
+void ec2t_start(void);
+
+/* The word is csrw mtvec,t0, which not every -march lets the assembler know. */
+__attribute__((naked, used, section(".vectors"))) void Reset_Handler(void) {
+    __asm volatile("la sp,ec2t_stack_top\n la t0,Fault_Handler\n .word 0x30529073\n j ec2t_start");
+}
+
+__attribute__((used)) void ec2t_start(void) {
+    for (uint32_t *p = ec2t_bss_start; p < ec2t_bss_end; ++p)
+        *p = 0;
+    semihost_exit(main());
+}
+#else
 void SysTick_Handler(void) __attribute__((weak, alias("Fault_Handler")));
 
 typedef union {
@@ -54,8 +70,9 @@ void Reset_Handler(void) {
         *p = 0;
     semihost_exit(main());
 }
+#endif
 
-void Fault_Handler(void) {
+__attribute__((aligned(4))) void Fault_Handler(void) {
     semihost_write("FAULT\n");
     semihost_exit(99);
 }
