@@ -6,6 +6,7 @@
 #include <string.h>
 
 static const char CUSTOM_PREFIX[] = "EC2T.";
+enum { MOST_STEP = 4095 }; /* rows and columns of windows and strides */
 
 ec2t_claim ec2t_say(ec2t_reason *reason, ec2t_claim claim, const char *format, ...) {
     va_list arguments;
@@ -79,20 +80,32 @@ static ec2t_claim addition(const TfLiteContext *context, const TfLiteNode *node,
     return EC2T_CLAIMED;
 }
 
+/* Whether a window is far larger than what it slides over: XNNPACK takes gigabytes and half a
+ * minute for it. */
+static bool is_out_of_proportion(int window, int size) {
+    return window > MOST_STEP && window / 2 > size;
+}
+
 static ec2t_claim max_pool(const TfLiteContext *context, const TfLiteNode *node, ec2t_step *step,
                            ec2t_reason *reason) {
     const TfLiteTensor *input = ec2t_tensor_at(context, node->inputs, 0);
     const TfLiteTensor *output = ec2t_tensor_at(context, node->outputs, 0);
     const TfLitePoolParams *params = node->builtin_data;
     ec2t_pool *pool = &step->pool;
+    ec2t_extent extent;
+    if (input != NULL && params != NULL && ec2t_extent_of_tensor(input, &extent) &&
+        (is_out_of_proportion(params->filter_height, extent.height) ||
+         is_out_of_proportion(params->filter_width, extent.width))) {
+        return ec2t_say(reason, EC2T_DAMAGED, "its window is far larger than its input");
+    }
     if (input == NULL || output == NULL || params == NULL || node->inputs->size != 1 ||
         node->outputs->size != 1 || !ec2t_is_int8_activation(input) ||
         !ec2t_is_int8_activation(output) || input->dims->size != 4 ||
         input->params.zero_point != output->params.zero_point ||
         !ec2t_same_scale(input->params.scale, output->params.scale) || params->filter_height < 1 ||
         params->filter_width < 1 || params->stride_height < 1 || params->stride_width < 1 ||
-        params->filter_height > 4095 || params->filter_width > 4095 ||
-        params->stride_height > 4095 || params->stride_width > 4095 ||
+        params->filter_height > MOST_STEP || params->filter_width > MOST_STEP ||
+        params->stride_height > MOST_STEP || params->stride_width > MOST_STEP ||
         (params->padding != kTfLitePaddingSame && params->padding != kTfLitePaddingValid) ||
         !ec2t_activation_range(params->activation, output, &pool->output_min, &pool->output_max)) {
         return ec2t_say(reason, EC2T_LEFT, "it is not a plain int8 pooling");

@@ -208,14 +208,16 @@ TfLiteDelegate *tflite_plugin_create_delegate(const char *const *keys, const cha
     }
     created->options.requant = EC2T_REQUANT_FP32;
     for (size_t i = 0; i < count; i++) {
-        if (!read_option(keys[i], values[i], &created->options)) {
+        if (keys[i] == NULL || values[i] == NULL ||
+            !read_option(keys[i], values[i], &created->options)) {
             if (report_error != NULL) {
                 char message[256];
                 snprintf(message, sizeof message,
                          "the options of the EC2T delegate are requant=fp32|tflite, "
                          "claim_int8=0|1|always, reference=0|1, verbose=0|1, profile=0|1, "
                          "num_threads=0..1024. Received: %.40s=%.40s",
-                         keys[i], values[i]);
+                         keys[i] != NULL ? keys[i] : "nothing",
+                         values[i] != NULL ? values[i] : "nothing");
                 report_error(message);
             }
             free(created);

@@ -7,17 +7,23 @@ The C delegate holds this by itself (`load_delegate` knows no Python checks) and
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
+import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter as StockInterpreter
 
-from ec2t_tf.export.graph import Graph
+from ec2t_tf.export import formats
+from ec2t_tf.export.graph import Graph, Operator
+from ec2t_tf.export.litert import Interpreter
 from ec2t_tf.export.tflite import read, write
-from tests.tflite.fixtures import packed
+from tests.tflite.fixtures import outputs_of, packed, random_inputs, run
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -250,7 +256,9 @@ def test_no_number_hurts(tmp_path, kind):
     """Strides, dilations, windows, zero points, scales and shapes that no net has."""
     files = twisted(kind)
     assert len(files) > 20
+    start = time.monotonic()
     outcomes = attempts(tmp_path, files)
+    assert time.monotonic() - start < 100  # nor does it take gigabytes and minutes
     assert sum("refused" in ways["delegate"] for ways in outcomes.values()) > 5
     # Now and then the stock interpreter ends the process: not with what ours refuse.
     run = {
@@ -264,3 +272,100 @@ def test_no_number_hurts(tmp_path, kind):
         # XNNPACK's limits are its own.
         assert len(results) == 1, (name, outcomes[name])
         assert results == {stock.get("outputs")} or "XNNPACK" in stock["refused"], (name, stock)
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(1 << 20, 256), (4096, 1024)])
+def test_few_bytes_do_not_claim_many_weights(tmp_path, outputs, inputs):
+    """Blobs of 84 bytes; the tensors around them agree with what they claim."""
+    files = {}
+    for encoding in formats.Encoding:
+        if encoding is formats.Encoding.INT8:
+            continue
+        layer = formats.Layer(
+            formats.Operator.CONV_2D,
+            np.zeros((2, 1, 1, 1), np.int8),
+            formats.Scales(0.1, 0.1, np.float32([0.01])),
+            input_zero_point=3,
+            output_zero_point=3,
+        )
+        blob = bytearray(formats.pack(layer, encoding=encoding))
+        blob[16:24] = struct.pack("<II", outputs, inputs)
+        blob[12:16] = struct.pack("<I", zlib.crc32(blob[16:]))
+        graph = Graph()
+        source = activation(graph, "x", (1, 1, 1, inputs))
+        constant = graph.add("blob", (len(blob),), "uint8", data=np.frombuffer(blob, np.uint8))
+        target = activation(graph, "y", (1, 1, 1, outputs))
+        graph.operators = [Operator("EC2T.Conv2D", (source, constant), (target,), custom=b"")]
+        graph.inputs, graph.outputs = (source,), (target,)
+        files[encoding.name] = write(graph)
+    start = time.monotonic()
+    for name, ways in attempts(tmp_path, files).items():
+        for way, outcome in ways.items():
+            assert "blob" in outcome.get("refused", ""), (name, way, outcome)
+    assert time.monotonic() - start < 120
+
+
+def test_a_blob_is_for_the_channels_of_its_tensors(tmp_path):
+    files = {}
+    for kind in PLAIN:
+        for place in (0, -1):
+            graph = net(f"packed {kind}")
+            index = (graph.inputs + graph.outputs)[place]
+            graph.tensors[index].shape = (*graph.tensors[index].shape[:-1], 9)
+            files[name_of(kind, place)] = write(graph)
+    for name, ways in attempts(tmp_path, files).items():
+        for way, outcome in ways.items():
+            assert "channels" in outcome.get("refused", ""), (name, way, outcome)
+
+
+def test_a_long_chain_is_prepared_in_proportion_to_its_length(tmp_path):
+    """3,000 sums and poolings: the choice of nodes and the arena look at each a few times."""
+    graph = net("ADD")
+    last = graph.outputs[0]
+    for number in range(3000):
+        shape = graph.tensors[last].shape
+        target = activation(graph, f"t{number}", shape)
+        if number % 2:
+            graph.call("ADD", (last, last if number % 4 == 1 else 0), target, activation="none")
+        else:
+            graph.call("MAX_POOL_2D", (last,), target, **POOL)
+        last = target
+    graph.outputs = (last,)
+    start = time.process_time()
+    interpreter = Interpreter(model_content=write(graph), claim_int8=True)
+    interpreter.allocate_tensors()
+    assert time.process_time() - start < 20
+    always = Interpreter(model_content=write(graph), claim_int8="always")
+    always.allocate_tensors()
+    stock = StockInterpreter(model_content=write(graph), num_threads=1)
+    stock.allocate_tensors()
+    codes = np.random.default_rng(2).integers(-128, 128, (1, 6, 6, 8), dtype=np.int8)
+    results = []
+    for each in (interpreter, always, stock):
+        for detail in each.get_input_details():
+            each.set_tensor(detail["index"], codes)
+        each.invoke()
+        results.append(each.get_tensor(each.get_output_details()[0]["index"]))
+    np.testing.assert_array_equal(results[0], results[2])
+    np.testing.assert_array_equal(results[1], results[2])
+
+
+@pytest.mark.parametrize("options", [{}, {"reference": True}])
+def test_packed_layers_take_images_for_vectors(options):
+    """FULLY_CONNECTED reads NHWC images as rows, whatever order our kernels keep them in."""
+    convolution = net("CONV_2D", size=4)
+    rng = np.random.default_rng(3)
+    source = convolution.outputs[0]
+    weights = rng.choice([0, 127, -90], p=[0.6, 0.2, 0.2], size=(5, 128)).astype(np.int8)
+    scales, zeros = np.full(5, 0.01, np.float32), np.zeros(5, np.int64)
+    kernel = convolution.add(
+        "w2", weights.shape, "int8", scale=scales, zero_point=zeros, data=weights
+    )
+    target = activation(convolution, "z", (1, 5))
+    flat = {"activation": "none", "weights_format": 0, "keep_num_dims": False}
+    convolution.call("FULLY_CONNECTED", (source, kernel, -1), target, **flat)
+    convolution.outputs = (target,)
+    content = write(convolution)
+    ours = Interpreter(model_content=packed(content), claim_int8="always", **options)
+    inputs = random_inputs(content, 5)
+    np.testing.assert_array_equal(outputs_of(ours, inputs), run(content, inputs))
