@@ -63,10 +63,11 @@ format: setup ## rewrite the sources in the house style
 	$(BIN)/ruff format .
 	git ls-files '*.c' '*.h' '*.cc' | xargs $(BIN)/clang-format -i
 
-bench: setup ## time per training step against tfmot's; time and memory of our runtime against XNNPACK's
+bench: setup ## training step against tfmot's; our runtime against XNNPACK's; start of the commands
 	$(BIN)/python -m tests.bench.training_step
 	$(BIN)/python -m tests.bench.runtime
 	$(BIN)/python -m tests.bench.apply_resnet50
+	$(BIN)/python -m tests.bench.file_side
 
 bench-mcu: setup ## instructions, flash and RAM on Cortex-M in QEMU against CMSIS-NN: docs/mcu.md
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn

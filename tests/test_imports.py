@@ -40,7 +40,9 @@ def loaded_by(code: str, *arguments: str) -> list[str]:
     [
         "import ec2t_tf",
         "import ec2t_tf.export",
-        "import ec2t_tf.export; [getattr(ec2t_tf.export, name) for name in ec2t_tf.export.__all__]",
+        # Only the lowering starts from a Keras model by its nature.
+        "from ec2t_tf import export\nfor name, home in export._homes.items():\n"
+        "    home == 'ec2t_tf.export.lower' or getattr(export, name)",
         "import ec2t_tf.export.__main__",
     ],
 )

@@ -35,6 +35,19 @@ def has_vnni() -> bool:
     return info.exists() and "vnni" in info.read_text()
 
 
+without_vnni = pytest.mark.skipif(
+    has_vnni(), reason="docs/runtime.md was measured on a processor without VNNI"
+)
+
+
+def test_not_slower_than_xnnpack_here(int8_nets: dict[str, bytes], tmp_path: Path) -> None:
+    """Whatever this processor is: what is not faster is left to XNNPACK."""
+    found = measured("resnet8", int8_nets, tmp_path)
+    for file in runtime_table.FILES:
+        assert min(found[file]["shortest"], found[file]["median"]) <= 1.1, file
+
+
+@without_vnni
 def test_memory_of_lenet5_is_still_so(int8_nets: dict[str, bytes], tmp_path: Path) -> None:
     recorded = runtime_table.load()["x86"]["lenet5"]
     found = measured("lenet5", int8_nets, tmp_path)
@@ -43,7 +56,7 @@ def test_memory_of_lenet5_is_still_so(int8_nets: dict[str, bytes], tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(has_vnni(), reason="docs/runtime.md was measured on a processor without VNNI")
+@without_vnni
 @pytest.mark.parametrize("net", ["lenet5", "resnet8", "resnet20"])
 def test_time_is_still_so(int8_nets: dict[str, bytes], tmp_path: Path, net: str) -> None:
     """The median of pairs stays within a third: processors differ, and other work disturbs."""

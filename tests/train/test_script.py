@@ -174,7 +174,7 @@ def test_onednn_is_on_unless_turned_off(said: str | None, tmp_path: Path) -> Non
         (["--model=lenet5"], "at least 12x12 pixels"),
         (["--float_weights={tmp}/missing.npz"], "missing.npz"),
         (["--ternary_start={tmp}/missing"], "missing"),
-        (["--supernet=depth_width"], "Use one of ['efficientnet_b1', 'micronet', 'resnet18'"),
+        (["--supernet=depth_width"], "Use one of ['ds_cnn', 'efficientnet_b1', 'micronet'"),
         (["--steps_per_epoch=1000"], "Received: 1000"),
         (["stray"], "No arguments but flags"),
         (["--method=twn", "--entropy_gain=0.2"], "--entropy_gain belongs to --method=ec2t"),
