@@ -14,6 +14,7 @@ from ec2t_tf.export.graph import Tensor
 from ec2t_tf.export.graph.multipliers import multiplied, quantised_multiplier
 
 from . import xnnpack
+from .floats import binary
 from .node import Node, Step, codes_of, limits, rule, scale_of, zero_of
 from .rounding import (
     activation_range,
@@ -35,11 +36,13 @@ def _left(node: Node) -> int:
 @rule(
     "ADD",
     "SUB",
-    types=("int8", "int32"),
-    reference=("int8", "int16", "int32"),
-    micro=("int8", "int16", "int32"),
+    types=("int8", "int32", "float32"),
+    reference=("int8", "int16", "int32", "float32"),
+    micro=("int8", "int16", "int32", "float32"),
 )
 def add(node: Node) -> Step:
+    if node.output.dtype == "float32":
+        return binary(node)
     if node.output.dtype == "int32":
         return _whole(node)
     if node.output.dtype == "int16":
@@ -200,8 +203,10 @@ def _add_xnnpack(node: Node) -> Step:
     return run
 
 
-@rule("MUL", types=("int8", "int16"))
+@rule("MUL", types=("int8", "int16", "float32"))
 def mul(node: Node) -> Step:
+    if node.output.dtype == "float32":
+        return binary(node)
     pair, out = (node.input(0), node.input(1)), node.output
     if xnnpack.takes(node) and node.operator.inputs[0] == node.operator.inputs[1]:
         return _square(node)
@@ -225,8 +230,15 @@ def _square(node: Node) -> Step:
     return lambda x, _: node.xp.clip(squared(x), low, high)
 
 
-@rule("MAXIMUM", "MINIMUM", types=("int8", "uint8", "int16"), micro=("int8", "int16"))
+@rule(
+    "MAXIMUM",
+    "MINIMUM",
+    types=("int8", "uint8", "int16", "float32"),
+    micro=("int8", "int16", "float32"),
+)
 def extreme(node: Node) -> Step:
+    if node.output.dtype == "float32":
+        return binary(node)
     choose = node.xp.maximum if node.kind == "MAXIMUM" else node.xp.minimum
     return lambda *given: choose(*node.filled(given))
 

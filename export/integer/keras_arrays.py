@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from ec2t_tf.export.graph import Tensor
+
 from .node import NotTraceableError
 from .numpy_arrays import NumPyArrays
 
@@ -173,39 +175,41 @@ class KerasArrays:
         return finish
 
     @staticmethod
-    def host(
-        function: Callable[..., Any], given: Sequence[Any], shapes: Sequence[tuple[Any, ...]]
-    ) -> Any:
-        """int32 results, (samples, *shape) each, that NumPy computes from int32 values."""
+    def host(function: Callable[..., Any], given: Sequence[Any], tensors: Sequence[Tensor]) -> Any:
+        """Values of `tensors`, (samples, *shape) each, that NumPy computes from values."""
+        types = ["float32" if tensor.dtype == "float32" else "int32" for tensor in tensors]
         backend = keras.backend.backend()
         place = [i for i, value in enumerate(given) if value is not None]
         values = [given[i] for i in place]
 
-        def call(*arrays: Any) -> list[npt.NDArray[np.int32]]:
+        def call(*arrays: Any) -> list[npt.NDArray[Any]]:
             full: list[Any] = [None] * len(given)
             for i, array in zip(place, arrays, strict=True):
                 full[i] = np.asarray(array)
             found = function(*full)
             parts = found if isinstance(found, tuple) else (found,)
-            return [np.ascontiguousarray(part, np.int32) for part in parts]
+            return [np.ascontiguousarray(p, t) for p, t in zip(parts, types, strict=True)]
 
         if backend == "tensorflow":
             import tensorflow as tf
 
-            results = tf.numpy_function(call, values, [tf.int32] * len(shapes))
+            results = tf.numpy_function(call, values, [tf.as_dtype(t) for t in types])
             results = results if isinstance(results, list) else [results]
-            for result, shape in zip(results, shapes, strict=True):
-                result.set_shape((values[0].shape[0], *shape))
+            for result, tensor in zip(results, tensors, strict=True):
+                result.set_shape((values[0].shape[0], *tensor.shape))
         elif backend == "jax":
             import jax
 
             count = values[0].shape[0]
-            wanted = [jax.ShapeDtypeStruct((count, *shape), np.int32) for shape in shapes]
+            wanted = [
+                jax.ShapeDtypeStruct((count, *tensor.shape), np.dtype(name))
+                for tensor, name in zip(tensors, types, strict=True)
+            ]
             results = jax.pure_callback(call, wanted, *values)
         else:
             arrays = [ops.convert_to_numpy(value) for value in values]
             results = [ops.convert_to_tensor(part) for part in call(*arrays)]
-        return tuple(results) if len(shapes) > 1 else results[0]
+        return tuple(results) if len(tensors) > 1 else results[0]
 
 
 def _least(

@@ -94,11 +94,10 @@ def _prepare(node: Node) -> Step:
     step = prepare(
         Node(node.graph, node.operator, node.number, node.rounding, NumPyArrays(), state)
     )
-    shapes = [tensor.shape for tensor in node.outputs]
 
     def compute(*given: Any) -> Any:
         state.clear()
         state.samples = next(len(x) for x in given if x is not None)
         return step(*given)
 
-    return lambda *given: node.xp.host(compute, given, shapes)
+    return lambda *given: node.xp.host(compute, given, node.outputs)

@@ -205,3 +205,43 @@ def log_softmax(rng: np.random.Generator) -> Graph:
     shape = (net.size(1, 5), net.size(1, 60))
     entry = net.entry(shape, scale=net.scale(-7, 0))
     return net.done("LOG_SOFTMAX", (entry,), net.tensor((1, *shape), scale=1 / 16, zero=127))
+
+
+def _float(kind: str) -> None:
+    """Codes, as real numbers through one operator, and codes again."""
+
+    @case(f"{kind} float32")
+    def make(rng: np.random.Generator) -> Graph:
+        net = Net(rng)
+        graph, shape = net.graph, (1, net.size(1, 5), net.size(1, 40))
+        codes = [net.entry(shape[1:]) for _ in range(2)]
+        floats = [net.tensor(shape, "float32") for _ in range(3)]
+        output = net.tensor(shape, scale=net.scale(-6, 2))
+        for code, real in zip(codes, floats[:2], strict=True):
+            graph.call("DEQUANTIZE", (code,), real)
+        fused = {} if kind.endswith("IMUM") else {"activation": str(rng.choice(ACTIVATIONS))}
+        graph.call(kind, floats[:2], floats[2], **fused)
+        graph.call("QUANTIZE", (floats[2],), output)
+        graph.outputs = (output, floats[2])
+        return graph
+
+
+for _kind in ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM"):
+    _float(_kind)
+
+
+@case("ADD int32")
+def whole(rng: np.random.Generator, kind: str = "ADD") -> Graph:
+    net = Net(rng)
+    pair = [net.entry((20,), "int32"), net.entry((20,), "int32")]
+    return net.done(kind, pair, net.tensor((1, 20), "int32"), activation="none")
+
+
+case("SUB int32")(lambda rng: whole(rng, "SUB"))
+
+
+@case("CAST")
+def cast(rng: np.random.Generator) -> Graph:
+    net = Net(rng)
+    entry = net.entry((20,), str(rng.choice(["int8", "int32", "int16"])))
+    return net.done("CAST", (entry,), net.tensor((1, 20), "int32"))

@@ -131,5 +131,8 @@ def inputs_of(graph: Graph, rng: np.random.Generator, count: int) -> list[np.nda
             found.append(np.asarray(values, np.float32))
         else:
             info = np.iinfo(tensor.dtype)
-            found.append(rng.integers(info.min, info.max + 1, shape).astype(tensor.dtype))
+            most = min(info.max, (1 << 20) - 1)  # sums of two are exact in float32
+            found.append(
+                rng.integers(max(info.min, -most - 1), most + 1, shape).astype(tensor.dtype)
+            )
     return found
