@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tf_keras
@@ -221,3 +222,45 @@ class TestDamaged:
 def test_policy_of_brackets() -> None:
     with pytest.raises(ValueError, match="policy must be JSON"):
         ec2t_tf.Policy.from_json("[" * 100_000)
+
+
+class TestKeras3:
+    """Files of Keras 3 are looked through in the same way, with its own registry."""
+
+    def test_lambda_layer(self, tmp_path: Path) -> None:
+        code = "lambda x: (open({!r}, 'w').close(), x)[1]".format(str(tmp_path / "ran"))
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(eval(code))])
+        model.save(tmp_path / "model.keras")
+        (tmp_path / "ran").unlink()
+        with pytest.raises(ValueError, match=r"has a Lambda layer.*safe_mode=False"):
+            ec2t_tf.load_model(tmp_path / "model.keras")
+        assert not (tmp_path / "ran").exists()
+        ec2t_tf.load_model(tmp_path / "model.keras", safe_mode=False)
+        assert (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize(("module", "name"), [("os", "system"), ("keras.utils", "get_file")])
+    def test_functions_of_other_modules(self, tmp_path: Path, module: str, name: str) -> None:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+        model.save(tmp_path / "good.keras")
+
+        def change(config: dict) -> dict:
+            config["config"]["layers"][-1]["config"]["activation"] = function(module, name)
+            return config
+
+        path = with_config(tmp_path / "good.keras", tmp_path / "model.keras", change)
+        with pytest.raises(ValueError, match=rf"names '{module}\.{name}'"):
+            ec2t_tf.load_model(path)
+
+    def test_registered_with_the_other_keras_only(self, tmp_path: Path) -> None:
+        """`twice` is tf_keras's: Keras 3 would import a module for it."""
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+        model.save(tmp_path / "good.keras")
+
+        def change(config: dict) -> dict:
+            named = function("from_a_file", "test_untrusted>twice")
+            config["config"]["layers"][-1]["config"]["activation"] = named
+            return config
+
+        path = with_config(tmp_path / "good.keras", tmp_path / "model.keras", change)
+        with pytest.raises(ValueError, match=r"names 'from_a_file\.test_untrusted>twice'"):
+            ec2t_tf.load_model(path)
