@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,22 @@ def test_state_is_written_and_read_by_handle() -> None:
     graph.operators[2] = Operator("READ_VARIABLE", (0,), (3,))
     with pytest.raises(FileError, match=r"must name a RESOURCE \(streaming state\).*INT8"):
         check(graph)
+
+
+def test_kernels_of_odd_types_are_reported_or_refused(tmp_path: Path) -> None:
+    """What `check` lets through, the rooms behind it must bear."""
+    from ec2t_tf.export.convert import ConversionError, check_int8
+    from ec2t_tf.export.file_formats import rewrite
+    from ec2t_tf.export.reports import report
+
+    for dtype in ("bool", "uint8", "int16", "float16", "int64", "float64"):
+        graph = net()
+        graph.tensors[1].dtype = dtype
+        graph.tensors[1].data = graph.tensors[1].data.astype(dtype)
+        path = tmp_path / f"{dtype}.tflite"
+        path.write_bytes(write(graph))
+        assert {kernel.codes for kernel in report(path).kernels} == {dtype}
+        with pytest.raises(ConversionError, match=f"int8. Received: {dtype.upper()}|no float"):
+            check_int8(path.read_bytes(), ternary_kernels=0)
+        with pytest.raises(FileError, match="2 layers: its input, weights and output are not all"):
+            rewrite(path, format="sparse")
