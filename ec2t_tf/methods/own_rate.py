@@ -106,7 +106,9 @@ class OwnRate:
         if training:
             state[self.name].assign(value)
             if self.taken in state:
-                state[self.taken].assign(ops.stop_gradient(ops.convert_to_tensor(state[self.step])))
+                # A copy: JAX's trainer gives away every buffer, and must not give one away twice.
+                moved = ops.copy(ops.convert_to_tensor(state[self.step]))
+                state[self.taken].assign(ops.stop_gradient(moved))
             else:
                 state[self.step].assign(ops.zeros(self.shape))
         return straight_through(value, there)
