@@ -314,8 +314,9 @@ class NetBuilder:
         inputs = [self.constant(shape), filters, x, constants]
         return self.operator("TRANSPOSE_CONV", inputs, self.tensor(shape, scale_out, 3), options)
 
-    def finish(self, output: int, *more: int) -> bytes:
-        self.graph.inputs, self.graph.outputs = [self.input], [output, *more]
+    def finish(self, output: int, *more: int, inputs: Sequence[int] = ()) -> bytes:
+        """`inputs` are those after the first."""
+        self.graph.inputs, self.graph.outputs = [self.input, *inputs], [output, *more]
         builder = flatbuffers.Builder(1 << 16)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())

@@ -103,3 +103,20 @@ def test_a_net_for_another_core_does_not_compile(tmp_path: Path) -> None:
     command = ["gcc", "-std=c11", "-fsyntax-only", str(tmp_path / "model.c")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "this net was exported for m4" in done.stderr
+
+
+@pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
+@pytest.mark.parametrize("cpu", ["m0", "m23", "m4", "m33+nodsp", "m55"])
+def test_generic_needs_no_flag(tmp_path: Path, cpu: str) -> None:
+    to_c(nets.lenet5(), tmp_path)
+    for source in tmp_path.glob("*.c"):
+        flags = [f"-mcpu=cortex-{cpu}", "-mthumb", "-O2", "-std=c11", "-ffreestanding"]
+        command = [qemu.COMPILER, *flags, *WARNINGS.split(), "-c", str(source), "-o", "/dev/null"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["layout", "planar", "stdint", "all", "walk"])
+def test_names_that_would_hide_a_file_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=f"take {name}_net"):
+        to_c(nets.lenet5(), tmp_path, name=name)
