@@ -164,3 +164,39 @@ def inverse_root(value: int) -> tuple[int, int]:
 def _rescaled(x: npt.NDArray[np.int64] | np.int64, before: int, after: int) -> Any:
     """From Q(before) to Q(after) in 32 bits, saturated."""
     return Fixed(32).left(x, before - after)
+
+
+@rule("ABS", types=("int8", "int16"))
+def absolute(node: Node) -> Step:
+    entry, out = node.input(0), node.output
+    codes = np.abs(codes_of(entry) - zero_of(entry))
+    if scale_of(entry) != scale_of(out):
+        wide = np.float64 if node.rounding == "micro" else np.float32
+        real = wide(scale_of(entry)) / wide(scale_of(out))
+        codes = multiplied(codes, *quantised_multiplier(float(real)))
+    return table(node, entry, np.clip(codes + zero_of(out), *limits(out.dtype)))
+
+
+@rule("NEG", micro=())
+def negative(node: Node) -> Step:
+    """The runtimes negate the codes, whatever their zero point; the least stays as it is."""
+    entry = node.input(0)
+    return table(node, entry, (-codes_of(entry)).astype(entry.dtype).astype(np.int32))
+
+
+@rule("SQRT", micro=())
+def root(node: Node) -> Step:
+    """In float32, towards zero."""
+    entry, out = node.input(0), node.output
+    zero = zero_of(entry)
+    real = scale_of(entry) * (codes_of(entry) - zero).astype(np.float32)
+    steps = np.sqrt(np.maximum(real, np.float32(0))) / scale_of(out)
+    codes = np.clip(np.trunc(steps) + zero_of(out), *limits(out.dtype)).astype(np.int32)
+    found = table(node, entry, codes)
+
+    def run(x: Any) -> Any:
+        if not node.xp.traceable and (x < zero).any():
+            raise ValueError(f"SQRT (operator {node.number}) of a negative value.")
+        return found(x)
+
+    return run

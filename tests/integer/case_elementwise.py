@@ -191,6 +191,24 @@ _unary("EXP", -2, 4)
 _unary("LOG", -2, 2)
 
 
+_unary("ABS", -2, 2)
+
+
+@case("NEG")
+def neg(rng: np.random.Generator) -> Graph:
+    net = Net(rng)
+    entry = net.entry((300,))
+    return net.done("NEG", (entry,), net.tensor((1, 300), scale=net.scale_of(entry)))
+
+
+@case("SQRT")
+def sqrt(rng: np.random.Generator) -> Graph:
+    net = Net(rng)
+    entry = net.entry((300,), zero=-128)
+    scale = net.scale_of(entry) ** 0.5 * net.scale(-6, -2)
+    return net.done("SQRT", (entry,), net.tensor((1, 300), scale=scale))
+
+
 @case("RSQRT")
 def rsqrt(rng: np.random.Generator) -> Graph:
     net = Net(rng)
