@@ -74,6 +74,9 @@ class Fusion:
                 return False
             if kind_of(users[0].operation) not in kinds:
                 return False
+            axis = getattr(users[0].operation, "axis", -1)
+            if axis not in (-1, len(value.shape) - 1):
+                return False  # a normalisation along another axis than the kernel's
         return True
 
     def _only_concatenated(self, results: list[Value]) -> bool:

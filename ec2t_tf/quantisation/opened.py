@@ -71,54 +71,50 @@ class Attention(Opened):
     """1 / sqrt(key_dim) goes into the matrix of the queries."""
 
     def make(self) -> None:
-        config, shared = self.layer.get_config(), {"dtype": self.layer.dtype_policy}
-        heads, bias = config["num_heads"], config["use_bias"]
-        sizes = (config["key_dim"], config["key_dim"], config["value_dim"] or config["key_dim"])
-        self.key_dim = config["key_dim"]
-        self.inner = [
-            self.part(
-                keras.layers.EinsumDense(
-                    "abc,cde->abde",
-                    output_shape=(None, heads, size),
-                    bias_axes="de" if bias else None,
-                    name=self.unique(f"{self.name}_{part}"),
-                    **shared,
-                )
-            )
-            for part, size in zip(("query", "key", "value"), sizes, strict=True)
-        ]
-        self.softmax = keras.layers.Softmax(name=self.unique(f"{self.name}_softmax"), **shared)
+        self.config, self.shared = self.layer.get_config(), {"dtype": self.layer.dtype_policy}
+        self.softmax = keras.layers.Softmax(name=self.unique(f"{self.name}_softmax"), **self.shared)
         self.dropout = keras.layers.Dropout(
-            config["dropout"], name=self.unique(f"{self.name}_dropout"), **shared
+            self.config["dropout"], name=self.unique(f"{self.name}_dropout"), **self.shared
         )
-        self.outer: Any = None
+        self.inner: list[Any] = []
 
-    def __call__(
-        self, query: Tensor, value: Tensor, key: Tensor | None = None, **options: Any
-    ) -> Tensor:
-        if any(v is not None and v is not False for k, v in options.items() if k != "training"):
-            raise ValueError(f"'{self.name}': {sorted(options)}")
-        if self.outer is None:
-            config = self.layer.get_config()
-            width = config["output_shape"] or (query.shape[-1],)
-            self.outer = self.part(
-                keras.layers.EinsumDense(
-                    "abcd,cde->abe",
-                    output_shape=(None, width[-1] if isinstance(width, tuple | list) else width),
-                    bias_axes="e" if config["use_bias"] else None,
-                    name=self.name,
-                    dtype=self.layer.dtype_policy,
-                )
-            )
-        pairs = zip(self.inner, (query, value if key is None else key, value), strict=True)
+    def __call__(self, query: Tensor, value: Tensor, key: Tensor | None = None, **_: Any) -> Tensor:
+        if not self.inner:
+            self._make_matrices(query, value)
+        *inner, outer = self.inner
+        pairs = zip(inner, (query, value if key is None else key, value), strict=True)
         q, k, v = (layer(x) for layer, x in pairs)
         weights = self.softmax(ops.einsum("aecd,abcd->acbe", k, q))
-        return self.outer(ops.einsum("acbe,aecd->abcd", self.dropout(weights), v))
+        return outer(ops.einsum("acbe,aecd->abcd", self.dropout(weights), v))
+
+    def _make_matrices(self, query: Tensor, value: Tensor) -> None:
+        config = self.config
+        heads, key_dim = config["num_heads"], config["key_dim"]
+        value_dim = config["value_dim"] or key_dim
+        width = config["output_shape"] or query.shape[-1]
+        width = width[-1] if isinstance(width, tuple | list) else width
+        asked, given = query.shape[1], value.shape[1]
+        heading, joining = "abc,cde->abde", "abcd,cde->abe"
+        for part, equation, shape in (
+            ("query", heading, (asked, heads, key_dim)),
+            ("key", heading, (given, heads, key_dim)),
+            ("value", heading, (given, heads, value_dim)),
+            ("", joining, (asked, width)),
+        ):
+            axes = "de" if equation == heading else "e"
+            layer = keras.layers.EinsumDense(
+                equation,
+                output_shape=shape,
+                bias_axes=axes if config["use_bias"] else None,
+                name=self.unique(f"{self.name}_{part}") if part else self.name,
+                **self.shared,
+            )
+            self.inner.append(self.part(layer))
 
     def take_weights(self, weights: list[np.ndarray]) -> None:
         super().take_weights(weights)
         query = self.inner[0]
-        query.set_weights([w / math.sqrt(self.key_dim) for w in query.get_weights()])
+        query.set_weights([w / math.sqrt(self.config["key_dim"]) for w in query.get_weights()])
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:

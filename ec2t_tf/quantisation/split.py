@@ -10,6 +10,9 @@
 
 from __future__ import annotations
 
+import functools
+import types
+import warnings
 from typing import Any
 
 import keras
@@ -164,7 +167,18 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
     Raises:
       TypeError: the class cannot be made from its own config.
     """
-    config = {**layer.get_config(), "name": name, **changes}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a lambda, which no file sees here
+        config = {**layer.get_config(), "name": name, **changes}
+    for key in config:
+        own = getattr(layer, key, None)
+        if key not in changes and isinstance(own, types.FunctionType | functools.partial):
+            config[key] = own  # the function itself: a config only has its name, or bytes
+    if type(layer) is keras.layers.Lambda:
+        names = ("name", "dtype", "trainable")
+        shared = {key: config[key] for key in names if key in config}
+        shared["arguments"] = layer.arguments
+        return keras.layers.Lambda(layer.function, output_shape=layer._output_shape, **shared)
     try:
         return type(layer).from_config(config)
     except Exception as error:

@@ -197,10 +197,14 @@ class Net:
             weights = self.constant(f"{p.name}/kernel", p.kernel.values, "float32")
             bias = self.constant(f"{p.name}/bias", p.kernel.bias, "float32")
             inputs = self._arranged(p, inputs[0], weights, bias)
+        options, least, most = dict(p.options), p.least, p.most
+        word = _FUSED.get((least, most))
+        if word is not None and "activation" in options:
+            options["activation"], least, most = word, None, None
         made = self.graph.call(
-            p.kind, inputs, self.graph.add(p.name, p.shape, "float32"), **p.options
+            p.kind, inputs, self.graph.add(p.name, p.shape, "float32"), **options
         )
-        return self.reshaped(self.limited(made, p.least, p.most, p.name), p.final or p.shape)
+        return self.reshaped(self.limited(made, least, most, p.name), p.final or p.shape)
 
     # -- shapes --------------------------------------------------------------------------------
 

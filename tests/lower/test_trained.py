@@ -16,7 +16,7 @@ from ec2t_tf.export.tflite import read
 from .models import NETS, data_for, squeeze_and_excitation, trained
 from .nets import differences, in_litert
 
-FAST = ("squeeze_and_excitation", "shared", "two_inputs_and_outputs", "sequence")
+FAST = ("shared", "two_inputs_and_outputs")
 
 
 @pytest.mark.parametrize(

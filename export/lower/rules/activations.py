@@ -13,6 +13,7 @@ from ec2t_tf.quantisation import kinds
 from ..calls import Call, kind_of
 from ..net import Net
 from ..pending import CODES, NoRuleError, Pending, Value, rule
+from .movement import later
 from .ranges import array
 
 # What TensorFlow Lite prescribes for int8.
@@ -121,7 +122,7 @@ def _elu(net: Net, name: str, given: Value, alpha: float = 1.0) -> Value:
     return table(net, name, given, lambda x: keras.activations.elu(x, alpha))
 
 
-def _softmax(net: Net, name: str, given: Value) -> Value:
+def _softmax(net: Net, name: str, given: Value) -> Pending:
     return operator(net, "SOFTMAX", name, given, UNIT, beta=1.0)
 
 
@@ -201,9 +202,19 @@ def _prelu(net: Net, name: str, given: Value, layer: Any) -> Value:
 
 
 def _softmax_layer(net: Net, name: str, given: Value, layer: Any) -> Value:
-    if layer.axis not in (-1, len(net.shape(given)) - 1):
-        raise NoRuleError(f"'{name}': a softmax needs the last axis.")
-    return _softmax(net, name, given)
+    rank = len(net.shape(given))
+    if not isinstance(layer.axis, int):
+        raise NoRuleError(f"'{name}': a softmax needs one axis.")
+    axis = layer.axis % rank
+    if axis == rank - 1:
+        return _softmax(net, name, given)
+    order = [i for i in range(rank) if i != axis] + [axis]
+    index = net.transposed(net.settled(given), order, f"{name}/moved")
+    back = [order.index(i) for i in range(rank)]
+    made = _softmax(net, f"{name}/softmax", index)
+    return later(
+        net, made, net.shape(given), lambda value: net.transposed(value, back, f"{name}/back")
+    )
 
 
 def _activation_layer(net: Net, name: str, given: Value, layer: Any) -> Value:

@@ -13,7 +13,7 @@ from ..calls import Call, kind_of
 from ..net import Net
 from ..pending import Kernel, NoRuleError, Pending, Value, rule
 from .activations import activated
-from .movement import padded, sliced
+from .movement import later, padded, sliced
 from .ranges import array
 
 Writer = Callable[[Net, Call, Any, Any, Value], Value]
@@ -288,15 +288,6 @@ def _transposed_convolution(
         return net.reshaped(value, call.shape)
 
     return later(net, made, call.shape, cut)
-
-
-def later(net: Net, p: Pending, shape: tuple[int, ...], move: Callable[[int], int]) -> Pending:
-    """A pending operator with a move of its values behind."""
-
-    def in_int8(scale: float, zero: int) -> int:
-        return move(net.with_range(p, scale, zero, p.name))
-
-    return Pending(p.name, "", (), shape, in_int8=in_int8, in_float=lambda: move(net.settled(p)))
 
 
 def _dilated(

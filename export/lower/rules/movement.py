@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -80,6 +80,15 @@ def concatenated(net: Net, given: Sequence[Value], axis: int, name: str) -> Valu
     return net.graph.call(
         "CONCATENATION", made.inputs, net.like(made.inputs[0], name, shape), **options
     )
+
+
+def later(net: Net, p: Pending, shape: tuple[int, ...], move: Callable[[int], int]) -> Pending:
+    """A pending operator with a move of its values behind."""
+
+    def in_int8(scale: float, zero: int) -> int:
+        return move(net.with_range(p, scale, zero, p.name))
+
+    return Pending(p.name, "", (), shape, in_int8=in_int8, in_float=lambda: move(net.settled(p)))
 
 
 # -- shapes ------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import numpy as np
 from ..calls import Call
 from ..net import Net
 from ..pending import Kernel, NoRuleError, Pending, Value, rule
-from .kernels import CONVOLUTION, as_convolution, later
+from .kernels import CONVOLUTION, as_convolution
+from .movement import later
 from .ranges import array
 
 
@@ -107,3 +108,56 @@ def _normalization(net: Net, call: Call, given: Value, *_: Any) -> Value:
     if layer.invert:
         return scaled(net, call, given, deviation, mean)
     return scaled(net, call, given, 1 / deviation, -mean / deviation)
+
+
+@rule("LayerNormalization")
+def _layer_normalisation(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    """In float: rows of unequal size have no good int8 range inside."""
+    layer, rank = call.operation, len(call.shape)
+    axes = layer.axis if isinstance(layer.axis, tuple | list) else (layer.axis,)
+    axes = sorted(axis % rank for axis in axes)
+    x = net.real(given)
+    shape = [n if i in axes else 1 for i, n in enumerate(call.shape)]
+    return _standardised(net, call, x, axes, layer, shape)
+
+
+@rule("GroupNormalization")
+def _group_normalisation(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    """In float, the groups as an axis of their own."""
+    layer, shape = call.operation, call.shape
+    if layer.axis % len(shape) != len(shape) - 1:
+        raise NoRuleError(f"'{call.name}' must have its groups along the last axis.")
+    groups = shape[-1] if layer.groups == -1 else layer.groups
+    split = (shape[0], math.prod(shape[1:-1]), groups, shape[-1] // groups)
+    x = net.reshaped(net.real(given), split)
+    made = _standardised(net, call, x, [1, 3], layer, [1, 1, *split[2:]])
+    return net.reshaped(made, shape)
+
+
+def _standardised(
+    net: Net, call: Call, x: int, axes: list[int], layer: Any, shape: list[int]
+) -> int:
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta, of float32."""
+    name, places = call.key, net.constant("axes", axes)
+
+    def two(kind: str, part: str, a: int, b: int) -> int:
+        size = np.broadcast_shapes(net.shape(a), net.shape(b))
+        made = net.graph.add(f"{name}/{part}", size, "float32")
+        return net.graph.call(kind, (a, b), made, activation="none")
+
+    def averaged(part: str, a: int) -> int:
+        size = [1 if i in axes else n for i, n in enumerate(net.shape(a))]
+        made = net.graph.add(f"{name}/{part}", size, "float32")
+        return net.graph.call("MEAN", (a, places), made, keep_dims=True)
+
+    difference = two("SUB", "difference", x, averaged("mean", x))
+    variance = averaged("variance", two("MUL", "square", difference, difference))
+    epsilon = net.constant("epsilon", np.array([layer.epsilon], np.float32), "float32")
+    variance = two("ADD", "above_zero", variance, epsilon)
+    root = net.graph.add(f"{name}/root", net.shape(variance), "float32")
+    made = two("MUL", "standard", difference, net.graph.call("RSQRT", (variance,), root))
+    for kind, part, variable in (("MUL", "gamma", layer.gamma), ("ADD", "beta", layer.beta)):
+        if variable is not None:
+            values = array(variable).astype(np.float32).reshape(shape)
+            made = two(kind, f"times_{part}", made, net.constant(part, values, "float32"))
+    return made

@@ -95,8 +95,8 @@ class _Unrolled:
         net, name, units = self.net, f"{self.name}/{number}", self.units
         x = _step(net, self.inputs, number, f"{name}/input")
         if h is None:
-            scale, zero = quantisation(*self.trained.limits("hidden"))
-            h = net.codes(f"{name}/start", np.zeros((1, units)), scale, zero)
+            something = self.part(x, 0, 1)
+            h = self.two("SUB", "hidden", something, something, f"{name}/start")  # zeros
         states = dense(net, f"{name}/states", h, self.recurrent, (1, 3 * units))
         s = self.ranged("states", states, name)
         gates = self.two("ADD", "gates", self.part(x, 0, 2), self.part(s, 0, 2), name)

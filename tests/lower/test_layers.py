@@ -1,0 +1,170 @@
+"""Layers in a net, from `apply` to the file; what people write, and what is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import ec2t_tf
+from ec2t_tf.export.lower import lower
+
+from .models import trained
+from .nets import differences
+
+IMAGE, SEQUENCE = (8, 8, 4), (9, 4)
+Middle = Callable[[Any], Any]
+
+
+def net(middle: Middle, shape: tuple[int, ...] = IMAGE) -> keras.Model:
+    """The layers under test between a first and a last one, which stay int8."""
+    source = keras.Input(shape, name="x")
+    first: Any = layers.Conv2D if len(shape) == 3 else layers.Conv1D
+    x = middle(first(6, 3, name="first")(source))
+    if len(x.shape) > 2:
+        x = layers.Flatten()(x)
+    return keras.Model(source, layers.Dense(5, name="last")(x))
+
+
+def conv(**options: Any) -> Any:
+    return layers.Conv2D(8, 3, **options)
+
+
+def relu(x: Any) -> Any:
+    """Called like a built-in function, which it is not."""
+    return ops.minimum(ops.relu(x), 0.5)
+
+
+@keras.saving.register_keras_serializable(package="tests_lower")
+class Doubled(layers.Layer):
+    elementwise = True
+
+    def call(self, x: Any) -> Any:
+        return x * 2 + ops.sin(x)
+
+
+@keras.saving.register_keras_serializable(package="tests_lower")
+class Shifted(layers.Layer):
+    moves_values_only = True
+
+    def call(self, x: Any) -> Any:
+        return ops.pad(ops.flip(x, 2), ((0, 0), (1, 0), (0, 0), (0, 0)))
+
+
+@keras.saving.register_keras_serializable(package="tests_lower")
+class AboveMean(layers.Layer):
+    def call(self, x: Any) -> Any:
+        return ops.maximum(x, ops.mean(x, axis=-1, keepdims=True))
+
+
+CASES: dict[str, tuple[Middle, tuple[int, ...]]] = {
+    "a function called relu": (lambda x: conv(activation=relu)(x), IMAGE),
+    "a lambda": (lambda x: conv(activation=lambda v: ops.minimum(ops.relu(v), 1.0))(x), IMAGE),
+    "a layer as activation": (lambda x: conv(activation=layers.ReLU(6.0))(x), IMAGE),
+    "an own layer of single values": (lambda x: Doubled()(conv()(x)), IMAGE),
+    "an own layer that moves": (lambda x: Shifted()(conv()(x)), IMAGE),
+    "an own layer of keras.ops": (lambda x: AboveMean()(conv()(x)), IMAGE),
+    "Lambda": (lambda x: layers.Lambda(lambda v: v * 2 + 1)(conv()(x)), IMAGE),
+    "Add of four": (lambda x: layers.Add()([conv()(x) for _ in range(4)]), IMAGE),
+    "normalised along axis 1": (lambda x: layers.BatchNormalization(axis=1)(conv()(x)), IMAGE),
+    "softmax of axis 1": (lambda x: layers.Softmax(axis=1)(conv()(x)), IMAGE),
+    "split and multiplied": (lambda x: ops.multiply(*ops.split(conv()(x), 2, axis=-1)), IMAGE),
+    "zero kernel": (lambda x: conv(kernel_initializer="zeros")(conv()(x)), IMAGE),
+    "LSTM both ways": (
+        lambda x: layers.Bidirectional(layers.LSTM(5, return_sequences=True))(x),
+        SEQUENCE,
+    ),
+    "LSTM": (lambda x: layers.LSTM(5, go_backwards=True)(x), SEQUENCE),
+    "GRU": (lambda x: layers.GRU(5, return_sequences=True)(x), (5, 4)),
+    "attention": (lambda x: layers.MultiHeadAttention(2, 4)(x, x), SEQUENCE),
+    "TimeDistributed": (
+        lambda x: layers.TimeDistributed(layers.Conv1D(4, 3, activation="silu"))(
+            layers.Reshape((7, 6, 1))(x)
+        ),
+        SEQUENCE,
+    ),
+}
+FAST = ("a function called relu", "LSTM", "attention")
+
+
+@pytest.mark.filterwarnings("ignore:.*includes a `lambda`")
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=() if c in FAST else pytest.mark.slow) for c in CASES]
+)
+def test_zero_steps(case: str) -> None:
+    keras.utils.set_random_seed(0)
+    middle, shape = CASES[case]
+    model, (data,) = trained(net(middle, shape))
+    assert not model.ec2t_report.refused
+    for rounding, (exact, from_keras) in differences(model, {"x": data[:8]}).items():
+        assert exact == 0, rounding
+        assert from_keras <= 3, rounding
+
+
+@pytest.mark.slow
+def test_a_transformer_of_speech_features() -> None:
+    """49 x 10 features: attention and dense layers ternary, normalisations float by name."""
+    keras.utils.set_random_seed(0)
+    source = keras.Input((49, 10), name="x")
+    x = layers.Dense(16, name="embed")(source)
+    for number in range(2):
+        y = layers.LayerNormalization(name=f"norm_{number}")(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(2, 8, name=f"mha_{number}")(y, y)])
+        x = layers.Add()([x, layers.Dense(16, activation="gelu", name=f"dense_{number}")(x)])
+    x = layers.GlobalAveragePooling1D()(x)
+    model, _ = trained(keras.Model(source, layers.Dense(12, name="last")(x)))
+    report = model.ec2t_report
+    assert report.of("float") == ["norm_0", "norm_1"]
+    assert len(report.of("ternary")) == 2 * 5
+    kinds = {operator.kind for operator in lower(model).operators}
+    assert {"BATCH_MATMUL", "SOFTMAX", "FULLY_CONNECTED", "RSQRT"} <= kinds
+
+
+class TestFloatParts:
+    def test_by_a_rule(self) -> None:
+        """Said before training, float in the file, QUANTIZE and DEQUANTIZE at its borders."""
+        keras.utils.set_random_seed(0)
+        middle = conv(name="mid", activation="relu")
+        model, _ = trained(net(lambda x: middle(conv(name="ternary")(x))), policy={"mid": "float"})
+        assert model.ec2t_report.of("float") == ["mid"]
+        graph = lower(model)
+        kinds = [operator.kind for operator in graph.operators]
+        start = kinds.index("DEQUANTIZE")
+        assert kinds[start : start + 3] == ["DEQUANTIZE", "CONV_2D", "QUANTIZE"]
+        convolution = graph.operators[start + 1]
+        assert graph.tensors[convolution.inputs[1]].dtype == "float32"
+
+
+class TestRefused:
+    def test_a_layer_that_no_operator_computes(self) -> None:
+        @keras.saving.register_keras_serializable(package="tests_lower")
+        class Sorted(layers.Layer):
+            def call(self, x: Any) -> Any:
+                return ops.sort(x, axis=-1)
+
+        with pytest.raises(ec2t_tf.UnsupportedLayerError, match="Sort"):
+            ec2t_tf.apply(net(lambda x: Sorted()(conv()(x))), verbose=0)
+
+    def test_a_class_called_as_a_built_in(self) -> None:
+        @keras.saving.register_keras_serializable(package="tests_lower")
+        class Conv2D(layers.Conv2D):
+            def call(self, x: Any) -> Any:
+                return super().call(x) * 2
+
+        with pytest.raises(ec2t_tf.UnsupportedLayerError, match="Conv2D"):
+            ec2t_tf.apply(net(lambda x: Conv2D(4, 3)(conv()(x))), verbose=0)
+
+
+def test_equal_on_the_backend_that_computes_it() -> None:
+    """A table's entries are those of the user's function."""
+    keras.utils.set_random_seed(0)
+    model, _ = trained(net(lambda x: conv(activation=relu)(x)))
+    graph = lower(model)
+    (table,) = [t for t in graph.tensors if t.shape == (256,)]
+    real = (table.data.astype(np.float32) - table.zero_point) * table.scale
+    assert real.max() <= 0.5 + float(table.scale[0]) / 2
+    assert real.min() == 0
