@@ -19,7 +19,7 @@ from tests.mcu import many_nets
 from tests.mcu.test_dead_channels import deadened
 
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
-CORES = ["m0", "m3", "m4", "m33", "m55"]
+CORES = ["m0", "m4", "m55", *(pytest.param(c, marks=pytest.mark.slow) for c in ("m3", "m33"))]
 SWAR_CORES = ["m0", "m3"]  # no horizontal stride over 2
 
 Shape = tuple[tuple[int, int, int], int, tuple[int, int], tuple[int, int]]
@@ -189,7 +189,7 @@ def test_dead_channels_of_a_net_of_int8_layers(tmp_path: Path, core: str) -> Non
     _same(core, [model], tmp_path)
 
 
-@pytest.mark.parametrize("core", ["m4", "m33", "m55"])
+@pytest.mark.parametrize("core", ["m4", pytest.param("m33", marks=pytest.mark.slow), "m55"])
 def test_fully_connected_rows(tmp_path: Path, core: str) -> None:
     """Rows in eights (M55: fours), twos and one, inputs that are no multiple of 8; whole-image
     convolutions; sums of more than 24 bits and weights of -128, which may go another way."""
