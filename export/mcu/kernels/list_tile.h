@@ -278,13 +278,16 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
  * two 16-bit lanes each; r0 walks over the input, r1 over the list up to r2; r3 holds two
  * distances. The minus list comes first, its sums wait on the stack. Offsets of the stack: 0 pass,
  * 8 minus sums, 40 input, 44 channel, 48 output. */
-#define EC2T_MCU_TAP_1(second, third, fourth)                                                      \
-    "ldr r12,[r0]\n ldr lr,[r0,#" #second "]\n"                                                    \
+#define EC2T_MCU_HALF_1(first, second)                                                             \
+    "ldr r12," first "\n ldr lr," second "\n"                                                      \
     "sxtab16 r4,r4,r12\n sxtab16 r5,r5,r12,ror #8\n"                                               \
-    "sxtab16 r6,r6,lr\n sxtab16 r7,r7,lr,ror #8\n"                                                 \
-    "ldr r12,[r0,#" #third "]\n ldr lr,[r0,#" #fourth "]\n"                                        \
+    "sxtab16 r6,r6,lr\n sxtab16 r7,r7,lr,ror #8\n"
+#define EC2T_MCU_LAST_1                                                                            \
     "sxtab16 r8,r8,r12\n sxtab16 r9,r9,r12,ror #8\n"                                               \
     "sxtab16 r10,r10,lr\n sxtab16 r11,r11,lr,ror #8\n"
+#define EC2T_MCU_TAP_1(second, third, fourth)                                                      \
+    EC2T_MCU_HALF_1("[r0]", "[r0,#" #second "]")                                                   \
+    "ldr r12,[r0,#" #third "]\n ldr lr,[r0,#" #fourth "]\n" EC2T_MCU_LAST_1
 #define EC2T_MCU_TAP_2(second, third, fourth)                                                      \
     "ldr r12,[r0]\n ldr lr,[r0,#4]\n sxtab16 r4,r4,r12\n sxtab16 r5,r5,lr\n"                       \
     "ldr r12,[r0,#" #second "]\n ldr lr,[r0,#" #second "+4]\n"                                     \
@@ -348,10 +351,10 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
                        "ldrh r3,[r1],#2\n add r0,r3\n"                                            \
                        EC2T_MCU_TAP_##stride(second, third, fourth)                                \
                        "2: sub r3,r2,r1\n lsls r3,r3,#29\n bpl 3f\n"                               \
-                       EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
+                       EC2T_MCU_TWO_TAPS_##stride(second, third, fourth)                           \
                        "3: cmp r1,r2\n beq 5f\n 4:\n"                                              \
-                       EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
-                       EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                            \
+                       EC2T_MCU_TWO_TAPS_##stride(second, third, fourth)                           \
+                       EC2T_MCU_TWO_TAPS_##stride(second, third, fourth)                           \
                        "cmp r1,r2\n bne 4b\n"                                                      \
                        "5: ldr r3,[sp]\n cbnz r3,6f\n add r12,sp,#8\n stm r12,{r4-r11}\n"          \
                        "str sp,[sp]\n ldrd r0,r1,[sp,#40]\n ldr r2,[r1,#12]\n ldr r1,[r1,#4]\n"    \
@@ -365,9 +368,15 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
                        EC2T_MCU_REQUANTISE_##stride("r6", "r7", "32", #out_fourth)                 \
                        "add sp,#52\n pop {r4-r11,pc}\n");                                          \
     }
-#define EC2T_MCU_TWO_TAPS(stride, second, third, fourth)                                           \
-    "ldr r3,[r1],#4\n uxtah r0,r0,r3\n" EC2T_MCU_TAP_##stride(second, third, fourth)               \
-    "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_##stride(second, third, fourth)
+/* Two taps; with a stride of 1 the second one's address is made before the sums of the first: a load
+ * right behind it would wait. */
+#define EC2T_MCU_TWO_TAPS_1(second, third, fourth)                                                 \
+    "ldr r3,[r1],#4\n uxtah r0,r0,r3\n" EC2T_MCU_HALF_1("[r0]", "[r0,#" #second "]")               \
+    "ldr r12,[r0,#" #third "]\n ldr lr,[r0,#" #fourth "]\n uxtah r0,r0,r3,ror #16\n"               \
+    EC2T_MCU_LAST_1 EC2T_MCU_TAP_1(second, third, fourth)
+#define EC2T_MCU_TWO_TAPS_2(second, third, fourth)                                                 \
+    "ldr r3,[r1],#4\n uxtah r0,r0,r3\n" EC2T_MCU_TAP_2(second, third, fourth)                      \
+    "uxtah r0,r0,r3,ror #16\n" EC2T_MCU_TAP_2(second, third, fourth)
 /* clang-format on */
 #define EC2T_MCU_TILE_FAST(name) name##_fast
 
