@@ -23,7 +23,7 @@ class Draw:
         self.pool = [self.net.input]
         kinds: list[Callable[[int], int | None]] = [
             *(self.convolution, self.convolution, self.depthwise, self.whole, self.dense),
-            *(self.grouped, self.transposed, self.to_uint8, self.dense_rows),
+            *(self.grouped, self.transposed, self.to_uint8, self.dense_rows, self.matmul),
             *(self.pooling, self.add, self.mean, self.concatenation, self.pad, self.reshape),
             *(self.softmax, self.elementwise, self.elementwise, self.pair, self.pair),
             *(self.transpose, self.strided_slice, self.slice, self.split, self.unpack, self.pack),
@@ -427,6 +427,33 @@ class Draw:
         if np.prod(shape[:-1]) * outputs > LARGEST:
             return None
         return self.net.dense(x, outputs, zeros=self.zeros(), relu=self.flip(), rows_apart=True)
+
+    def matmul(self, x: int) -> int | None:
+        """With itself, perhaps turned, or a tensor that fits."""
+        shape = self.net.shape(x)
+        if not 2 <= len(shape) <= 4 or np.prod(shape) * max(shape) > 20 * LARGEST:
+            return None
+        adjoint = [self.flip(), self.flip()]
+        rows, depth = shape[-2:] if not adjoint[0] else shape[:-3:-1]
+        fits = [
+            y
+            for y in self.pool
+            if len(self.net.shape(y)) == len(shape)
+            and self.net.shape(y)[:-2] == shape[:-2]
+            and self.net.shape(y)[-1 if adjoint[1] else -2] == depth
+        ]
+        if not fits:
+            return None
+        other = int(self.random.choice(fits))
+        columns = self.net.shape(other)[-2 if adjoint[1] else -1]
+        if np.prod(shape[:-2]) * rows * columns > LARGEST:
+            return None
+        a, b = (self.net.quantisation(i)[0] for i in (x, other))
+        sizes = (*shape[:-2], rows, columns)
+        out = self.net.tensor(sizes, a * b * 60 * depth**0.5, self.number(-128, 127))
+        options = schema.BatchMatMulOptionsT()
+        options.adjX, options.adjY = adjoint
+        return self.net.operator("BATCH_MATMUL", [x, other], out, options)
 
     def pooling(self, x: int) -> int | None:
         size = self.map(x)

@@ -363,6 +363,16 @@ ec2t_mcu_binary_run ec2t_mcu_sum_run, ec2t_mcu_difference_run, ec2t_mcu_product_
 ec2t_mcu_binary_run ec2t_mcu_squared_difference_run, ec2t_mcu_maximum_run, ec2t_mcu_minimum_run;
 ec2t_mcu_binary_run ec2t_mcu_prelu_run;
 
+/* Sums of products along one axis of two tensors; steps are those of a, b and the output. */
+typedef struct {
+    const ec2t_mcu_axis *axes;
+    uint32_t count, depth;
+    int32_t step_a, step_b, zero_point_a, zero_point_b, multiplier, shift;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_matmul;
+void ec2t_mcu_matmul_run(const ec2t_mcu_matmul *layer, const uint8_t *a, const uint8_t *b,
+                         uint8_t *output);
+
 /* Sum (and mean), greatest or least along some axes. Steps: `outer` input and output, `inner`
  * input.
  */

@@ -11,6 +11,7 @@ from . import (
     convolution,
     elementwise,
     fully_connected,
+    matmul,
     movement,
     pairs,
     pooling,
@@ -30,6 +31,7 @@ Lower = Callable[["Lowering", Operator], None]
 OPERATORS: dict[str, Lower] = {
     **convolution.OPERATORS,
     **fully_connected.OPERATORS,
+    **matmul.OPERATORS,
     **pooling.OPERATORS,
     **movement.OPERATORS,
     **pairs.OPERATORS,
