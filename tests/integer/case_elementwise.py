@@ -180,7 +180,7 @@ def _unary(kind: str, low: float, high: float, **options: object) -> Make:
 
 
 relu = _unary("RELU", -3, 3)
-_unary("RELU6", -3, 3)
+relu6 = _unary("RELU6", -3, 3)
 _unary("RELU_N1_TO_1", -3, 3)
 _unary("RELU_0_TO_1", -3, 3)
 leaky_relu = _unary("LEAKY_RELU", -3, 3, alpha=lambda net: net.scale(-6, 1))
@@ -191,7 +191,7 @@ _unary("EXP", -2, 4)
 _unary("LOG", -2, 2)
 
 
-_unary("ABS", -2, 2)
+absolute = _unary("ABS", -2, 2)
 
 
 @case("NEG")

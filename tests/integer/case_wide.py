@@ -44,6 +44,8 @@ for _name, _make in (
     ("BATCH_MATMUL", case_products.batch_matmul),
     ("LEAKY_RELU", case_elementwise.leaky_relu),
     ("RELU", case_elementwise.relu),
+    ("RELU6", case_elementwise.relu6),
+    ("ABS", case_elementwise.absolute),
 ):
     case(f"{_name} int16")(_widened(_make))
 

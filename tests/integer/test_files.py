@@ -9,7 +9,7 @@ import pytest
 
 from ec2t_tf.export import tflite
 from ec2t_tf.export.graph import Graph
-from ec2t_tf.export.integer import Interpreter
+from ec2t_tf.export.integer import ROUNDINGS, Interpreter
 
 from .runtimes import compute, run
 
@@ -70,7 +70,7 @@ def test_two_inputs(shared: Path, rng: np.random.Generator, file: str, rounding:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rounding", RUNTIMES)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("file", FILES)
 def test_64_inputs(shared: Path, rng: np.random.Generator, file: str, rounding: str) -> None:
     assert not any(differences(shared / "models" / file, rounding, rng, 64))
