@@ -80,13 +80,5 @@ class Fusion:
         return True
 
     def _only_concatenated(self, results: list[Value]) -> bool:
-        """Whether all values only end in a concatenation; they may be moved on the way there."""
-        for value in results:
-            users = self._users.get(value, [])
-            if len(users) != 1 or users[0] is None or self.is_float(users[0]):
-                return False
-            kind = kind_of(users[0].operation)
-            moved = kind in MOVING and self._only_concatenated(users[0].results)
-            if kind != "Concatenate" and not moved:
-                return False
-        return True
+        """Whether every value is used once, by a concatenation."""
+        return self._only_before(results, "Concatenate")

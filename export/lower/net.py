@@ -192,6 +192,13 @@ class Net:
     def _in_float(self, p: Pending) -> int:
         if p.in_float is not None:
             return self.limited(p.in_float(), p.least, p.most, p.name)
+        if p.kernel is not None and not p.kernel.is_float:
+            # Nothing that apply called ternary or int8 becomes float without a word.
+            raise NoRuleError(
+                f"every layer that is ternary or int8 needs the range of its output. Received: "
+                f"'{p.name}' without one, before a layer that rounds nothing. Please report the "
+                "model; a rule Rule('float', name=...) for the layer works around it."
+            )
         inputs = tuple(self.real(x) if _is_data(self, x) else x for x in p.inputs)
         if p.kernel is not None:
             weights = self.constant(f"{p.name}/kernel", p.kernel.values, "float32")

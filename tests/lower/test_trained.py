@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import ec2t_tf
 from ec2t_tf import export
@@ -29,6 +30,42 @@ def test_zero_steps(name: str) -> None:
     for rounding, (from_exact, from_keras) in differences(model, given).items():
         assert from_exact == 0, rounding
         assert from_keras <= 3, rounding
+
+
+MOVES = {
+    "Flatten": layers.Flatten,
+    "Reshape": lambda: layers.Reshape((-1, 8)),
+    "UpSampling2D": layers.UpSampling2D,
+    "MaxPooling2D": layers.MaxPooling2D,
+    "Dropout": lambda: layers.Dropout(0.1),
+    "Cropping2D": layers.Cropping2D,
+    "ZeroPadding2D": layers.ZeroPadding2D,
+    "Permute": lambda: layers.Permute((2, 1, 3)),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+def test_moved_into_a_concatenation(move: str, activation: str) -> None:
+    """What `apply` calls ternary is ternary in the file, whatever moves its output."""
+    keras.utils.set_random_seed(1)
+    source = keras.Input((8, 8, 2), name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(source)
+    ways = [
+        MOVES[move]()(layers.Conv2D(8, 3, padding="same", activation=activation, name=name)(x))
+        for name in "ab"
+    ]
+    y = layers.Flatten()(layers.Concatenate()(ways))
+    model = ec2t_tf.apply(keras.Model(source, layers.Dense(3, name="last")(y)), verbose=0)
+    data = np.random.default_rng(0).normal(size=(16, 8, 8, 2)).astype(np.float32)
+    model(data, training=True)
+    graph = lower(model)
+    ends = {*graph.inputs, *graph.outputs}
+    floats = [t.name for i, t in enumerate(graph.tensors) if t.dtype == "float32"]
+    assert len(floats) == len(ends), floats
+    for from_exact, from_keras in differences(model, {"image": data}, graph=graph).values():
+        assert from_exact == 0
+        assert from_keras <= 2
 
 
 class TestToTflite:
