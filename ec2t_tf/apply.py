@@ -42,7 +42,7 @@ def apply(
       strict: raise where a layer cannot be treated as wanted, instead of leaving it out.
       verbose: 0 prints nothing; 1 the table of what happened to each layer.
       custom_layers: deprecated; `{Keras3Layer: TfKerasLayer}` rebuilds a Keras 3 model in tf_keras,
-        which now needs `ec2t_tf.keras_compat.to_tf_keras`.
+        which now needs `ec2t_tf.tfmot.to_tf_keras`.
 
     Returns:
       A new uncompiled model: of Keras 3 (`TernaryModel`) for a model of Keras 3, of tf_keras with
@@ -59,11 +59,11 @@ def apply(
     if custom_layers is not None:
         warnings.warn(
             "custom_layers goes with the next release: apply keeps a Keras 3 model in Keras 3. "
-            "Pass ec2t_tf.keras_compat.to_tf_keras(model, custom_layers=...) for a tf_keras model.",
+            "For a tf_keras model pass ec2t_tf.tfmot.to_tf_keras(model, custom_layers=...).",
             DeprecationWarning,
             stacklevel=2,
         )
-        from ec2t_tf import keras_compat
+        from ec2t_tf.tfmot import keras_compat
 
         model = keras_compat.to_tf_keras(model, custom_layers=custom_layers)
     if isinstance(model, keras.Model):

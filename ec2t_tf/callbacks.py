@@ -28,7 +28,7 @@ def ternary_layers(model: Any) -> list[Any]:
         from ec2t_tf import quantisation
 
         return quantisation.ternary_layers(model)
-    from ec2t_tf import quantize_config
+    from ec2t_tf.tfmot import quantize_config
 
     return quantize_config.ternary_layers(model)
 

@@ -15,6 +15,14 @@ from typing import Any
 
 # By former path: the module of today; and by name, where a name went elsewhere or has another one.
 PATHS: dict[str, tuple[str, dict[str, str]]] = {
+    "ec2t_tf.activations": ("ec2t_tf.tfmot.activations", {}),
+    "ec2t_tf.graph": ("ec2t_tf.tfmot.graph", {}),
+    "ec2t_tf.integer_bias": ("ec2t_tf.tfmot.integer_bias", {}),
+    "ec2t_tf.keras_compat": ("ec2t_tf.tfmot.keras_compat", {}),
+    "ec2t_tf.quantize_config": ("ec2t_tf.tfmot.quantize_config", {}),
+    "ec2t_tf.rewrite": ("ec2t_tf.tfmot.rewrite", {}),
+    "ec2t_tf.scheme": ("ec2t_tf.tfmot.scheme", {}),
+    "ec2t_tf.two_pass": ("ec2t_tf.tfmot.two_pass", {}),
     "ec2t_tf.export.c": ("ec2t_tf.export.mcu", {}),
     "ec2t_tf.export.report": ("ec2t_tf.export.reports", {}),
     "ec2t_tf.export.tflite.download": (

@@ -44,7 +44,7 @@ def load_model(path: str | os.PathLike, *, safe_mode: bool = True) -> Any:
         with lazy.needed_by("ec2t_tf.load_model"):
             import tf_keras
 
-            from ec2t_tf import scheme
+            from ec2t_tf.tfmot import scheme
 
         if safe_mode:
             with scheme.loading():

@@ -99,8 +99,8 @@ def to_tflite(
     with lazy.needed_by("ec2t_tf.export.to_tflite"):
         import tf_keras
 
-        from ec2t_tf import scheme
-        from ec2t_tf.quantize_config import ternary_layers
+        from ec2t_tf.tfmot import scheme
+        from ec2t_tf.tfmot.quantize_config import ternary_layers
     if not isinstance(model, tf_keras.Model) or not model.built:
         raise ValueError(
             "to_tflite requires a built model of Keras 3 or tf_keras. "
@@ -191,8 +191,8 @@ def _convert(
 ) -> bytes:
     import tensorflow as tf
 
-    from ec2t_tf import scheme
-    from ec2t_tf.quantize_config import constant_weights
+    from ec2t_tf.tfmot import scheme
+    from ec2t_tf.tfmot.quantize_config import constant_weights
 
     model = scheme.in_float32(model)
     # The converter sorts inputs and outputs by name.

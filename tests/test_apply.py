@@ -19,7 +19,7 @@ from tf_keras import layers
 import ec2t_tf
 from ec2t_tf import methods
 from ec2t_tf.policy import Treatment
-from ec2t_tf.quantize_config import constant_weights, ternary_layers
+from ec2t_tf.tfmot.quantize_config import constant_weights, ternary_layers
 from tests import models
 
 

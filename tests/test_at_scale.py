@@ -20,7 +20,7 @@ from tf_keras import layers
 import ec2t_tf
 from ec2t_tf import methods
 from ec2t_tf.export import to_tflite, verify
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests import models
 
 
@@ -177,7 +177,7 @@ import tensorflow as tf
 cpus = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 import ec2t_tf
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests.test_at_scale import codes, fit, net
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2

@@ -12,7 +12,7 @@ import tf_keras
 
 import ec2t_tf
 from ec2t_tf import callbacks
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests import models
 
 

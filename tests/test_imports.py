@@ -128,6 +128,14 @@ FORMER = {
     "ec2t_tf.export.tflite.sparse": ("LayerStorage", "sparse", "storage"),
     "ec2t_tf.export.tflite_file": ("ConversionError", "FileError"),
     "ec2t_tf.export.verify": ("Verification", "compare", "run", "verify", "verify_files"),
+    "ec2t_tf.activations": ("hard_silu",),
+    "ec2t_tf.graph": ("rebuild", "copy_layer"),
+    "ec2t_tf.integer_bias": ("nearest",),
+    "ec2t_tf.keras_compat": ("to_tf_keras", "to_keras_3"),
+    "ec2t_tf.quantize_config": ("ternary_layers", "TernaryQuantizeConfig"),
+    "ec2t_tf.rewrite": ("rewrite",),
+    "ec2t_tf.scheme": ("quantise", "is_quantised"),
+    "ec2t_tf.two_pass": ("train_step",),
 }
 
 
@@ -136,7 +144,9 @@ def test_former_paths_warn(path: str) -> None:
     """Names of v0.1.0 where they were; a path that nothing knows is still no module."""
     module = importlib.import_module(path)
     for name in FORMER[path]:
-        with pytest.warns(DeprecationWarning, match=rf"{path}\.{name} is now ec2t_tf\.export"):
+        with pytest.warns(
+            DeprecationWarning, match=rf"{path}\.{name} is now ec2t_tf\.(export|tfmot)"
+        ):
             assert getattr(module, name) is not None
     with pytest.raises(AttributeError):
         module.nothing  # noqa: B018
@@ -182,6 +192,7 @@ def test_keras_may_come_first_through_any_module(code: str) -> None:
     [
         ("ec2t_tf.apply", "keras"),
         ("ec2t_tf.load_model(sys.argv[1])", "tfmot"),
+        ("ec2t_tf.callbacks", "keras"),
         ("ec2t_tf.methods", "keras"),
         ("export.to_tflite(object(), sys.argv[1] + '/m.tflite')", "tfmot"),
         ("export.to_c(object(), sys.argv[1])", "tfmot"),

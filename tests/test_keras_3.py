@@ -13,9 +13,10 @@ import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 
 import ec2t_tf
-from ec2t_tf import keras_compat, quantisation, scheme
+from ec2t_tf import quantisation
 from ec2t_tf.export import to_tflite, verify
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.tfmot import keras_compat, scheme
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests.test_keras_compat import Doubling, TfKerasDoubling, randomise
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 from keras import layers, ops
 
-from ec2t_tf import keras_compat
+from ec2t_tf.tfmot import keras_compat
 from tests.models import options_id
 
 EXACT = 1e-5

@@ -14,11 +14,11 @@ import tf_keras
 from tf_keras import layers
 
 import ec2t_tf
-from ec2t_tf import activations
 from ec2t_tf.export import to_tflite, verify
 from ec2t_tf.policy import Policy, Rule
-from ec2t_tf.quantize_config import ternary_layers
-from ec2t_tf.rewrite import rewrite
+from ec2t_tf.tfmot import activations
+from ec2t_tf.tfmot.quantize_config import ternary_layers
+from ec2t_tf.tfmot.rewrite import rewrite
 
 
 def applied(model: Any, **options: Any) -> Any:

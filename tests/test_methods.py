@@ -17,7 +17,7 @@ import ec2t_tf
 from ec2t_tf import export, methods
 from ec2t_tf.methods import reference, sparsity_regularized
 from ec2t_tf.methods.base import State, TernaryMethod
-from ec2t_tf.quantize_config import constant_weights, ternary_layers
+from ec2t_tf.tfmot.quantize_config import constant_weights, ternary_layers
 from tests import models
 from tests.kernels_of import kernels_of
 

@@ -11,9 +11,9 @@ import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf import activations
-from ec2t_tf.keras_compat import largest_difference
-from ec2t_tf.rewrite import rewrite
+from ec2t_tf.tfmot import activations
+from ec2t_tf.tfmot.keras_compat import largest_difference
+from ec2t_tf.tfmot.rewrite import rewrite
 from tests.models import options_id
 
 EXACT = 2e-5

@@ -11,7 +11,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf import scheme
+from ec2t_tf.tfmot import scheme
 from tests import models
 
 # tfmot drops the kernel's quantisation of a convolution whose ReLU is a layer of its own and has no

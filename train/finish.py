@@ -9,8 +9,8 @@ import tf_keras
 
 from ec2t_tf import export, files
 from ec2t_tf.export.verification import run as run_file
-from ec2t_tf.quantize_config import ternary_layers
 from ec2t_tf.summary import summary
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 from ec2t_tf.train import page, plots, recipe
 from ec2t_tf.train.tasks import TaskData
 

@@ -15,7 +15,7 @@ from ec2t_tf.export.page import Figure, Section, Table, Text, file_sections, htm
 from ec2t_tf.export.page.document import Headline
 from ec2t_tf.export.page.of_files import made_by
 from ec2t_tf.export.reports import Report
-from ec2t_tf.quantize_config import TernaryLayer
+from ec2t_tf.tfmot.quantize_config import TernaryLayer
 from ec2t_tf.train.plots import boundaries
 
 LARGEST_CONFUSION = 30  # classes: more would be a grey square

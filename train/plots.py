@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib import pyplot
 
 from ec2t_tf import files
-from ec2t_tf.quantize_config import TernaryLayer
 from ec2t_tf.summary import Summary
+from ec2t_tf.tfmot.quantize_config import TernaryLayer
 
 BLUE, ORANGE, GREY = "#2563a8", "#d97706", "#6b7280"
 

@@ -49,7 +49,8 @@ class TGA(TernaryMethod):
         optimisers that do not depend on the gradient's scale (Adam) that only evens out outliers.
       update: "joint" for one step of everything; "two_pass" as the authors train: in each batch the
         thresholds step first, then on a new gradient all other variables. It costs two passes.
-        `fit` does it by itself; a custom loop of tf_keras calls `ec2t_tf.two_pass.train_step`.
+        `fit` does it by itself; a custom loop of tf_keras calls
+        `ec2t_tf.tfmot.two_pass.train_step`.
     """
 
     name = "tga"

@@ -7,12 +7,18 @@ import dataclasses
 import numpy as np
 import tf_keras
 
-from ec2t_tf import rewrite, scheme
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import ApplyReport, Policy, Treatment
-from ec2t_tf.quantize_config import connect, initialise
+from ec2t_tf.tfmot import rewrite, scheme
 from ec2t_tf.tfmot.decide import decide, has_kernel
+from ec2t_tf.tfmot.quantize_config import connect, initialise
 from ec2t_tf.treatments import methods_of, prunes_int8, require_treatable
+
+# Wrappers of tfmot's other techniques, and what takes them off.
+STRIPPED_BY = {
+    "PruneLowMagnitude": "tfmot.sparsity.keras.strip_pruning",
+    "ClusterWeights": "tfmot.clustering.keras.strip_clustering",
+}
 
 
 def quantised(
@@ -49,6 +55,14 @@ def check(model: tf_keras.Model) -> None:
             f"apply requires a built model. Received: '{model.name}', which is not. Call "
             "model.build(input_shape) or start it with an Input layer."
         )
+    for layer in model.layers:
+        if type(layer).__name__ in STRIPPED_BY:
+            advice = STRIPPED_BY[type(layer).__name__]
+            raise ValueError(
+                f"apply requires plain layers. Received: '{layer.name}' in a "
+                f"{type(layer).__name__} wrapper. Pass {advice}(model): its weights keep "
+                "the values they have."
+            )
     if scheme.is_quantised(model):
         raise ValueError(
             f"apply requires a float model. Received: '{model.name}', which apply or tfmot has "

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf import scheme
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Rule, Treatment
+from ec2t_tf.tfmot import scheme
 
 
 def decide(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tf_keras
 
-from ec2t_tf import scheme
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.tfmot import scheme
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 
 
 def is_treated(model: tf_keras.Model) -> bool:

@@ -10,11 +10,11 @@ import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf import scheme
 from ec2t_tf.policy import Treatment
-from ec2t_tf.quantize_config import ternary_layers
 from ec2t_tf.summary import LayerSummary, row
+from ec2t_tf.tfmot import scheme
 from ec2t_tf.tfmot.decide import has_kernel
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 
 
 def kernel_of(layer: layers.Layer) -> tf.Variable | None:

@@ -34,7 +34,7 @@ def measure(contender: str) -> dict[str, float]:
     import tensorflow_model_optimization as tfmot
 
     import ec2t_tf
-    from ec2t_tf import keras_compat
+    from ec2t_tf.tfmot import keras_compat
 
     model = keras.applications.ResNet50(weights=None)
     if contender != "ours":

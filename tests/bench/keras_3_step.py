@@ -88,7 +88,7 @@ class Worker:
 
 
 def main(_: list[str]) -> None:
-    from ec2t_tf import keras_compat
+    from ec2t_tf.tfmot import keras_compat
     from ec2t_tf.train import zoo
 
     here = Path(__file__).parents[2]

@@ -14,10 +14,11 @@ import tf_keras
 from tf_keras import layers
 
 import ec2t_tf
-from ec2t_tf import export, scheme
+from ec2t_tf import export
 from ec2t_tf.export import convert
 from ec2t_tf.export.tflite import read
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.tfmot import scheme
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests import models
 from tests.kernels_of import kernels_of
 

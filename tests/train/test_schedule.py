@@ -16,7 +16,7 @@ from tf_keras import layers
 import ec2t_tf
 from ec2t_tf import schedule as schedules
 from ec2t_tf.methods import EC2T, deserialize, serialize
-from ec2t_tf.quantize_config import ternary_layers
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 
 ConstantSparsity = tfmot.sparsity.keras.ConstantSparsity
 PolynomialDecay = tfmot.sparsity.keras.PolynomialDecay

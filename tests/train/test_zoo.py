@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ec2t_tf.policy import Policy
-from ec2t_tf.rewrite import rewrite
 from ec2t_tf.tfmot.decide import decide
+from ec2t_tf.tfmot.rewrite import rewrite
 from ec2t_tf.train import tasks, zoo
 from ec2t_tf.train.zoo.published import load_weights
 

@@ -31,9 +31,9 @@ import tf_keras
 from tf_keras import layers
 from tf_keras.src.layers.core import TFOpLambda
 
-from ec2t_tf import activations, graph
-from ec2t_tf.graph import copy_layer
-from ec2t_tf.keras_compat import HALF_PRECISION_TOLERANCE, largest_difference
+from ec2t_tf.tfmot import activations, graph
+from ec2t_tf.tfmot.graph import copy_layer
+from ec2t_tf.tfmot.keras_compat import HALF_PRECISION_TOLERANCE, largest_difference
 
 # Rounding differs between a layer and its replacement; deep nets add that up.
 TOLERANCE = 1e-4

@@ -236,21 +236,72 @@ class TernaryQuantizer(quantizers.Quantizer):
         return self.method.assign(latent, state, relative_size=self.relative_size)
 
 
+# Kernel attribute, and whether the converter accepts a scale per output channel.
+TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
+    layers.Conv2D: ("kernel", True),
+    layers.DepthwiseConv2D: ("depthwise_kernel", True),
+    layers.Conv2DTranspose: ("kernel", False),
+    layers.Dense: ("kernel", False),
+}
+
+
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
 class TernaryQuantizeConfig(default_8bit_quantize_registry.Default8BitQuantizeConfig):
-    """Ternary kernel, tfmot's own int8 activations."""
+    """Ternary kernel, tfmot's own int8 activations.
+
+    For layers that tfmot's own functions treat:
+
+    >>> layer = quantize_annotate_layer(Dense(64), TernaryQuantizeConfig("ec2t"))
+    >>> model = quantize_apply(model_of_such_layers)
+    >>> ec2t_tf.tfmot.finish(model)  # the centroids, from the layers' weights
+
+    Args:
+      method: name of a ternary method, a `TernaryMethod` object, or its saved form.
+      relative_size: weights of the layer / weights of the largest ternary layer; `finish` sets it.
+      weight_attrs, activation_attrs: what of the layer is quantised; None for the kernel of a
+        Dense or convolution and its activation.
+      quantize_output: as in tfmot.
+      quantizer: of the kernel, or its saved form; in place of `method`.
+    """
+
+    weight_attrs: list[str]
 
     def __init__(
         self,
-        weight_attrs: list[str],
-        activation_attrs: list[str],
-        quantize_output: bool,
-        quantizer: TernaryQuantizer | dict,
+        method: str | TernaryMethod | dict = "ec2t",
+        *,
+        relative_size: float = 1.0,
+        weight_attrs: Sequence[str] | None = None,
+        activation_attrs: Sequence[str] | None = None,
+        quantize_output: bool = False,
+        quantizer: TernaryQuantizer | dict | None = None,
     ) -> None:
-        super().__init__(weight_attrs, activation_attrs, quantize_output)
+        activations = ["activation"] if activation_attrs is None else list(activation_attrs)
+        super().__init__(list(weight_attrs or ()), activations, quantize_output)
         if isinstance(quantizer, dict):
             quantizer = TernaryQuantizer(**quantizer)
+        if quantizer is None:
+            made = method if isinstance(method, dict) else methods.get(method)
+            quantizer = TernaryQuantizer(made, relative_size, per_channel=True)
         self.weight_quantizer = quantizer
+
+    def get_weights_and_quantizers(self, layer: layers.Layer) -> list:
+        if not self.weight_attrs:
+            kind = next((kind for kind in TERNARY_KERNELS if type(layer) is kind), None)
+            if kind is None:
+                raise ValueError(
+                    "TernaryQuantizeConfig requires a Dense, Conv2D, Conv2DTranspose or "
+                    f"DepthwiseConv2D layer. Received: '{layer.name}', a {type(layer).__name__}. "
+                    "Give another config to it, or weight_attrs=['<kernel>']."
+                )
+            kernel, self.weight_quantizer.per_channel = TERNARY_KERNELS[kind]
+            self.weight_attrs = [kernel]
+        return super().get_weights_and_quantizers(layer)
+
+    def set_quantize_weights(self, layer: layers.Layer, quantize_weights: list) -> None:
+        if not self.weight_attrs:
+            self.get_weights_and_quantizers(layer)
+        super().set_quantize_weights(layer, quantize_weights)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "quantizer": self.weight_quantizer.get_config()}
@@ -355,15 +406,20 @@ def nearest_code(
     return values + tf.stop_gradient((rounded - zero_point) * scale - values)
 
 
+def _inner(quantizer: quantizers.Quantizer | InFloat32) -> quantizers.Quantizer:
+    """The quantizer that our wrapper computes in float32, or that tfmot's wrapper has as it is."""
+    return quantizer.quantizer if isinstance(quantizer, InFloat32) else quantizer
+
+
 class TernaryLayer:
     """The ternary kernel inside a wrapped layer: latent weights, state and method together."""
 
     def __init__(self, wrapper: QuantizeWrapper) -> None:
         self.wrapper = wrapper
         self.latent, self.quantizer, self.state = next(
-            (latent, quantizer.quantizer, state)
+            (latent, _inner(quantizer), state)
             for latent, quantizer, state in wrapper._weight_vars
-            if isinstance(quantizer.quantizer, TernaryQuantizer)
+            if isinstance(_inner(quantizer), TernaryQuantizer)
         )
         (self.kernel_name,) = wrapper.quantize_config.weight_attrs
 
@@ -417,7 +473,7 @@ def connect(model: tf_keras.Model) -> None:
             layer.quantizer.members = members
             layer.quantizer.leads = layer is network[0]
     if any(layer.method.updates_twice for layer in ternary_layers(model)):
-        from ec2t_tf import two_pass
+        from ec2t_tf.tfmot import two_pass
 
         model.train_step = functools.partial(two_pass.train_step, model)
 
@@ -430,3 +486,26 @@ def initialise(model: tf_keras.Model) -> None:
     for layer in ternary:
         if layer.quantizer.leads:
             layer.method.initialise_network(layer.quantizer.members or ())
+
+
+def finish(model: tf_keras.Model) -> None:
+    """Set up ternary layers that tfmot's `quantize_apply` made; once, before they are trained.
+
+    Their states are set from their weights, and they get to know each other: the sizes that EC2T
+    scales its constraint with, the sparsity of the network, TGA's two passes.
+
+    Raises:
+      ValueError: no layer has a `TernaryQuantizeConfig`.
+    """
+    ternary = ternary_layers(model)
+    if not ternary:
+        raise ValueError(
+            "finish requires a model with ternary layers. "
+            f"Received: '{model.name}', in which no layer has a TernaryQuantizeConfig. Annotate "
+            "one: quantize_annotate_layer(layer, TernaryQuantizeConfig('ec2t'))."
+        )
+    sizes = [layer.latent.shape.num_elements() for layer in ternary]
+    for layer, size in zip(ternary, sizes, strict=True):
+        layer.quantizer.relative_size = size / max(sizes)
+    connect(model)
+    initialise(model)

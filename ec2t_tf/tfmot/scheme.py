@@ -27,9 +27,10 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_confi
 )
 from tf_keras import layers
 
-from ec2t_tf import activations, graph, integer_bias
 from ec2t_tf.methods.base import TernaryMethod
-from ec2t_tf.quantize_config import (
+from ec2t_tf.tfmot import activations, graph, integer_bias
+from ec2t_tf.tfmot.quantize_config import (
+    TERNARY_KERNELS,
     InFloat32,
     KnownRange,
     TernaryQuantizeConfig,
@@ -39,13 +40,6 @@ from ec2t_tf.quantize_config import (
 )
 
 HALF = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
-# Kernel attribute, and whether the converter accepts a scale per output channel.
-TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
-    layers.Conv2D: ("kernel", True),
-    layers.DepthwiseConv2D: ("depthwise_kernel", True),
-    layers.Conv2DTranspose: ("kernel", False),
-    layers.Dense: ("kernel", False),
-}
 # Layers beyond tfmot's registry whose output has a range of its own.
 OUTPUT_QUANTISED = (
     *(layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum),
@@ -434,7 +428,7 @@ def quantise(
         kernel, per_channel = TERNARY_KERNELS[type(by_name[name])]
         relative_size = sizes[name] / max(sizes.values())
         quantizer = TernaryQuantizer(method, relative_size, per_channel)
-        configs[name] = TernaryQuantizeConfig([kernel], ["activation"], False, quantizer)
+        configs[name] = TernaryQuantizeConfig(weight_attrs=[kernel], quantizer=quantizer)
     return _Quantising(model, configs, frozenset(untouched)).run()
 
 

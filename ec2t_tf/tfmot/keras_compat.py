@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from ec2t_tf import activations
+from ec2t_tf.tfmot import activations
 
 TOLERANCE = 1e-5  # of float32 outputs, relative to the largest
 HALF_PRECISION_TOLERANCE = 2e-2  # of float16 and bfloat16 outputs

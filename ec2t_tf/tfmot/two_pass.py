@@ -9,7 +9,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
-from ec2t_tf.quantize_config import TernaryLayer, ternary_layers
+from ec2t_tf.tfmot.quantize_config import TernaryLayer, ternary_layers
 
 
 def train_step(model: tf_keras.Model, data: object) -> dict[str, tf.Tensor]:
