@@ -11,6 +11,7 @@ from ec2t_tf.export.graph import FileError, Graph, Operator
 from ec2t_tf.export.tflite import write
 
 _SHAPE = (1, 1, 1, 256)
+_LEAST = {"SQRT": 0, "RSQRT": 1}  # code above the zero point from which there is a result
 
 
 def lookup_table(graph: Graph, op: Operator, position: int) -> npt.NDArray[np.int8]:
@@ -33,10 +34,13 @@ def lookup_table(graph: Graph, op: Operator, position: int) -> npt.NDArray[np.in
             tensors.append(replace(graph.tensors[index], shape=(1,), data=data.reshape(1)))
     last = len(op.inputs)
     one = replace(op, inputs=tuple(range(last)), outputs=(last,), intermediates=())
-    return _run(op.kind, write(Graph(tensors, [one], (position,), (last,))))
+    least = _LEAST.get(op.kind)
+    if least is not None:  # LiteRT fails on what has no result: the nearest that has stands for it
+        least += int(tensors[position].zero_point[0])
+    return _run(op.kind, write(Graph(tensors, [one], (position,), (last,))), least)
 
 
-def _run(kind: str, model: bytes) -> npt.NDArray[np.int8]:
+def _run(kind: str, model: bytes, least: int | None) -> npt.NDArray[np.int8]:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     errors = []
@@ -46,6 +50,8 @@ def _run(kind: str, model: bytes) -> npt.NDArray[np.int8]:
             interpreter.allocate_tensors()
             detail = interpreter.get_input_details()[0]
             codes = np.arange(256) - (128 if detail["dtype"] == np.int8 else 0)
+            if least is not None:
+                codes = np.maximum(codes, least)
             interpreter.set_tensor(detail["index"], codes.astype(detail["dtype"]).reshape(_SHAPE))
             interpreter.invoke()
             out = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])

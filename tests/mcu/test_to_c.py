@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ec2t_tf.export.mcu import OPTIMIZE, to_c
+from ec2t_tf.export.mcu.operators.elementwise import KINDS
 from tests import c_runner, nets
 
 ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}
@@ -64,6 +65,18 @@ def test_convolution_over_the_whole_input(tmp_path: Path, zeros: float | None) -
     assert (tmp_path / "fully_connected.c").exists()
     program = c_runner.build_host(tmp_path)
     np.testing.assert_array_equal(c_runner.run_host(program, values, want.shape[1:]), want)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_element_wise_operator_has_a_table(tmp_path: Path, kind: str) -> None:
+    net = nets.NetBuilder((1, 4, 4, 3), seed=0)
+    scale, zero_point = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}.get(kind, (0.02, 4))
+    net.graph.tensors[net.input].quantization.zeroPoint = [-128]
+    table = "".join(part.capitalize() for part in kind.split("_")) + "OptionsT"
+    options = getattr(nets.schema, table, lambda: None)()
+    out = net.tensor((1, 4, 4, 3), scale, zero_point)
+    to_c(net.finish(net.operator(kind, [net.input], out, options)), tmp_path)
+    assert "ec2t_mcu_lookup_run" in (tmp_path / "model.c").read_text()
 
 
 def test_only_the_kernels_used_are_written(tmp_path: Path) -> None:
