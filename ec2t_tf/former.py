@@ -24,6 +24,11 @@ PATHS: dict[str, tuple[str, dict[str, str]]] = {
     "ec2t_tf.scheme": ("ec2t_tf.tfmot.scheme", {}),
     "ec2t_tf.two_pass": ("ec2t_tf.tfmot.two_pass", {}),
     "ec2t_tf.export.c": ("ec2t_tf.export.mcu", {}),
+    "ec2t_tf.export.c.emit": ("ec2t_tf.export.mcu.emit", {}),
+    "ec2t_tf.export.c.graph": (
+        "ec2t_tf.export.tflite",
+        {"ModelError": "ec2t_tf.export.graph.FileError"},
+    ),
     "ec2t_tf.export.report": ("ec2t_tf.export.reports", {}),
     "ec2t_tf.export.tflite.download": (
         "ec2t_tf.export.file_formats.download",
@@ -88,7 +93,9 @@ class _Former(types.ModuleType):
 
 class _Loader(abc.Loader):
     def create_module(self, spec: machinery.ModuleSpec) -> types.ModuleType:
-        return _Former(spec.name)
+        module = _Former(spec.name)
+        module.__path__ = []  # it may have held others
+        return module
 
     def exec_module(self, module: types.ModuleType) -> None:
         pass

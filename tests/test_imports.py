@@ -119,6 +119,8 @@ class TestNames:
 
 FORMER = {
     "ec2t_tf.export.c": ("CORES", "ModelError", "OPTIMIZE", "Report", "to_c"),
+    "ec2t_tf.export.c.emit": ("LayerReport", "Report", "to_c"),
+    "ec2t_tf.export.c.graph": ("ModelError", "read"),
     "ec2t_tf.export.report": ("KernelReport", "Report", "layer_name", "report"),
     "ec2t_tf.export.tflite": ("align_to_int4", "download", "int4", "packed", "sparse", "unpack"),
     "ec2t_tf.export.tflite.download": ("DownloadError", "download", "is_download", "unpack"),
