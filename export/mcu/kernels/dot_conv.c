@@ -83,16 +83,19 @@ static void windows(const ec2t_mcu_dot_conv *layer, Calls *calls, const uint8_t 
             }
             slot = slot + 1u == count ? 0u : slot + 1u;
         }
-        const uint32_t first = slot; /* the oldest is the next to be replaced */
-        for (uint32_t next = 0; next < width; next += 4u) {
-            const uint32_t x = next + 4u <= width ? next : width - 4u;
-            const uint8_t **run = runs;
-            for (uint32_t i = 0, s = first; i < count; ++i) {
-                const uint8_t *row = scratch + s * chunks * row_bytes + x * pixel;
-                for (uint32_t k = chunks; k; --k, row += row_bytes)
-                    *run++ = row;
-                s = s + 1u == count ? 0u : s + 1u;
-            }
+        const uint8_t **end = runs; /* of the first pixels, the oldest row first */
+        for (uint32_t i = count, at = slot; i; --i) {
+            const uint8_t *row = scratch + at * chunks * row_bytes;
+            for (uint32_t k = chunks; k; --k, row += row_bytes)
+                *end++ = row;
+            at = at + 1u == count ? 0u : at + 1u;
+        }
+        run_tiles(layer, calls, output);
+        for (uint32_t x = 0; x + 4u < width;) {
+            const uint32_t step = width - x < 8u ? width - x - 4u : 4u;
+            for (const uint8_t **run = runs; run != end;)
+                *run++ += step * pixel;
+            x += step;
             run_tiles(layer, calls, output + x);
         }
     }
