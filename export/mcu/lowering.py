@@ -50,6 +50,11 @@ class Lowering:
         self.steps: list[Step] = []
         self.states: dict[int | str, State] = {}
         self._plain_tensors: dict[int, int] = {}
+        if not graph.inputs or not graph.outputs:
+            raise FileError(
+                "a net with at least one input and one output is required. Received: "
+                f"{len(graph.inputs)} inputs, {len(graph.outputs)} outputs."
+            )
         operators = self._borders()
         for index in self.inputs:
             self.define(index)
