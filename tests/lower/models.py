@@ -165,7 +165,7 @@ def trained(model: keras.Model, *, steps: int = 3, **options: Any) -> tuple[Any,
     made = ec2t_tf.apply(model, verbose=0, **options)
     inputs = data_for(model, random, 64)
     targets = [random.normal(size=(64, *x.shape[1:])).astype(np.float32) for x in made.outputs]
-    made.compile(keras.optimizers.Adam(1e-3), "mse")
+    made.compile(keras.optimizers.Adam(1e-3), "mse", run_eagerly=True)  # a few steps: no tracing
     for _ in range(steps):
         made.train_on_batch(_one(inputs), _one(targets))
     return made, inputs
