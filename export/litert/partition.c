@@ -6,23 +6,12 @@
 #include <time.h>
 
 #include "claim.h"
-
-enum { ARENA_ALIGNMENT = 64 };
+#include "values.h"
 
 /* Nanoseconds, the shortest so far. */
 typedef struct {
     uint64_t to_planar, run, to_nhwc;
 } ec2t_times;
-
-/* A tensor that the partition reads, writes or keeps to itself. */
-typedef struct {
-    int tensor;
-    bool is_input, is_output; /* of the partition; neither: inner, in our own arena */
-    ec2t_extent extent;
-    bool in_arena;   /* inner, or a planar twin of a tensor of the graph */
-    uint64_t offset; /* in the arena */
-    int first, last; /* steps between which it is alive */
-} ec2t_value;
 
 /* The values that a step reads and writes; NULL: none. */
 typedef struct {
@@ -196,46 +185,13 @@ static void *partition_init(TfLiteContext *context, const char *buffer, size_t l
     return partition;
 }
 
-static bool live_together(const ec2t_value *left, const ec2t_value *right) {
-    return left->first <= right->last && right->first <= left->last;
-}
-
-/* Lays values out in one arena, each at the lowest offset that is free while it is alive. `placed`
- * has room for all of them. Returns the arena's size. */
-static uint64_t place_values(ec2t_partition *partition, ec2t_value **placed) {
-    uint64_t total = 0;
-    int count = 0;
-    for (int i = 0; i < partition->value_count; i++) {
-        ec2t_value *value = &partition->values[i];
-        if (!value->in_arena) {
-            continue;
-        }
-        const uint64_t size = ec2t_extent_size(&value->extent);
-        uint64_t offset = 0;
-        for (int j = 0; j < count; j++) { /* by rising offset */
-            const ec2t_value *other = placed[j];
-            const uint64_t end = other->offset + ec2t_extent_size(&other->extent);
-            if (live_together(value, other) && other->offset < offset + size && end > offset) {
-                offset = (end + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
-            }
-        }
-        value->offset = offset;
-        total = offset + size > total ? offset + size : total;
-        int at = count++;
-        for (; at > 0 && placed[at - 1]->offset > offset; at--) {
-            placed[at] = placed[at - 1];
-        }
-        placed[at] = value;
-    }
-    return total;
-}
-
 static bool plan_arena(ec2t_partition *partition) {
     ec2t_value **placed = malloc(((size_t)partition->value_count + 1) * sizeof *placed);
     if (placed == NULL) {
         return false;
     }
-    partition->needs[EC2T_ARENA] = place_values(partition, placed) + ARENA_ALIGNMENT;
+    partition->needs[EC2T_ARENA] =
+        ec2t_place_values(partition->values, partition->value_count, placed);
     free(placed);
     return ec2t_workspace_reserve(partition->workspace, EC2T_ARENA, partition->needs[EC2T_ARENA]);
 }

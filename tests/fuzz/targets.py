@@ -108,7 +108,7 @@ def layer(encoding: Encoding | None = None) -> Target:
 GRAPH = Target(
     "graph",
     (
-        *(HERE / name for name in ("fuzz_graph.c", "graph_maker.c", "runtime.c")),
+        *(HERE / name for name in ("fuzz_graph.c", "graph_maker.c", "blob_maker.c", "runtime.c")),
         *library.sources(),
     ),
     # Allocations of the delegate fail when the fuzzer says so: fuzz_graph.c.
