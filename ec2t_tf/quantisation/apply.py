@@ -26,6 +26,7 @@ def quantised(
 ) -> tuple[TernaryModel, ApplyReport]:
     """The model that trains, and what happened to each layer; see `ec2t_tf.apply`."""
     check(model)
+    _require_no_masked_average(model)
     copy, origin = split(model)
     report = decide(read(copy), policy, origin, prune_int8=prunes_int8(method))
     treated = methods_of(report, method)
@@ -56,6 +57,23 @@ def _left_float(report: ApplyReport, error: Any, model: keras.Model) -> ApplyRep
     decision = Decision(error.name, kind, Treatment.FLOAT, f"stays float: {error}", True)
     others = tuple(d for d in report.decisions if d.layer != error.name)
     return dataclasses.replace(report, decisions=(*others, decision))
+
+
+def _require_no_masked_average(model: keras.Model) -> None:
+    """A file has no masks. Most layers compute the same without; an average does not."""
+    masked: set[Any] = set()
+    for call in read(model).calls:
+        layer: Any = call.operation
+        makes = isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
+        takes = any(value in masked for value in call.inputs)
+        if takes and isinstance(layer, keras.layers.GlobalAveragePooling1D):
+            raise UnsupportedLayerError(
+                "apply requires layers that compute the same without a mask, because a file has "
+                f"none. Received: '{call.name}', which averages the steps that a mask leaves. Take "
+                "the mask out (mask_zero=False), or pool by the largest value."
+            )
+        if makes or (takes and call.is_layer and layer.supports_masking):
+            masked.update(call.results)
 
 
 def _is_layer(model: keras.Model, name: str) -> bool:

@@ -23,7 +23,7 @@ MOVING = (
     *(f"{kind}{n}D" for kind in ("ZeroPadding", "Cropping") for n in (1, 2, 3)),
     *("Reshape", "Flatten", "Permute", "RepeatVector", "Identity", "ActivityRegularization"),
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
-    *("GaussianNoise", "GaussianDropout", "AlphaDropout"),
+    *("GaussianNoise", "GaussianDropout", "AlphaDropout", "Masking"),
     *("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast"),
     *("RandomBrightness", "RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale"),
     *("RandomColorJitter", "RandomErasing", "RandomSharpness", "RandomPosterization"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from keras import layers, ops
 
 import ec2t_tf
 from ec2t_tf.export.lower import lower
+from ec2t_tf.export.lower.table import as_text
 
 from .models import trained
 from .nets import differences
@@ -149,6 +151,13 @@ class TestRefused:
         with pytest.raises(ec2t_tf.UnsupportedLayerError, match="Sort"):
             ec2t_tf.apply(net(lambda x: Sorted()(conv()(x))), verbose=0)
 
+    def test_an_average_of_masked_steps(self) -> None:
+        source = keras.Input((7,), dtype="int32")
+        x = layers.Embedding(9, 6, mask_zero=True)(source)
+        x = layers.GlobalAveragePooling1D(name="mean")(layers.Dense(6)(x))
+        with pytest.raises(ec2t_tf.UnsupportedLayerError, match="'mean', which averages"):
+            ec2t_tf.apply(keras.Model(source, layers.Dense(3)(x)), verbose=0)
+
     def test_a_class_called_as_a_built_in(self) -> None:
         @keras.saving.register_keras_serializable(package="tests_lower")
         class Conv2D(layers.Conv2D):
@@ -168,3 +177,9 @@ def test_equal_on_the_backend_that_computes_it() -> None:
     real = (table.data.astype(np.float32) - table.zero_point) * table.scale
     assert real.max() <= 0.5 + float(table.scale[0]) / 2
     assert real.min() == 0
+
+
+def test_the_table_of_layers_is_that_of_the_rules() -> None:
+    """`python -m ec2t_tf.export.lower.table` prints what docs/layers.md holds."""
+    page = Path(__file__).parents[2] / "docs" / "layers.md"
+    assert as_text() in page.read_text()

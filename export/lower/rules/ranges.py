@@ -35,8 +35,8 @@ def _fake_quant(net: Net, call: Call, given: Value, *_: Any) -> Value:
     *("GaussianNoise", "ActivityRegularization", "Identity", "Linear", "RandomFlip"),
     *("RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast", "RandomBrightness"),
     *("RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale", "RandomColorJitter"),
-    *("RandomErasing", "RandomInvert", "RandomSharpness", "RandomPosterization", "AutoContrast"),
-    *("RandomGaussianBlur", "RandomColorDegeneration", "RandomPerspective", "Masking", "Copy"),
+    *("RandomErasing", "RandomInvert", "RandomSharpness", "RandomPosterization"),
+    *("RandomGaussianBlur", "RandomColorDegeneration", "RandomPerspective", "Copy"),
 )
 def _nothing(net: Net, call: Call, given: Value, *_: Any) -> Value:
     if net.shape(given) != call.shape:
@@ -55,3 +55,11 @@ def _cast(net: Net, call: Call, given: Value, *_: Any) -> Value:
         return net.real(index)
     made = net.graph.add(call.key, tensor.shape, call.dtypes[0])
     return net.graph.call("CAST", (net.real(index),), made)
+
+
+@rule("Masking")
+def _masking(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    """Steps that hold the value everywhere become zeros: zeros stay what they are."""
+    if call.operation.mask_value != 0:
+        raise NoRuleError(f"'{call.name}': only a mask_value of 0 has a rule.")
+    return given
