@@ -189,12 +189,21 @@ def scheduled(schedule: Schedule, steps: Tensor, held: Any) -> Tensor:
 
 
 def final_value(schedule: Schedule) -> float:
-    """The value at which a schedule ends."""
+    """The value at which a schedule ends; a number also while a function is being traced."""
+    if isinstance(schedule, ConstantSparsity):
+        return schedule.target_sparsity
+    if isinstance(schedule, PolynomialDecay):
+        return schedule.final_sparsity
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        with tf.init_scope():  # a number also while a function is being traced
+        with tf.init_scope():
             return float(schedule(tf.constant(LAST_STEP, tf.int64))[1])
+    if keras.backend.backend() == "jax":
+        import jax
+
+        with jax.ensure_compile_time_eval():
+            return float(schedule(ops.convert_to_tensor(LAST_STEP, "int32"))[1])
     return float(ops.convert_to_numpy(schedule(ops.convert_to_tensor(LAST_STEP, "int32"))[1]))
 
 
