@@ -18,6 +18,8 @@ from .ranges import array
 
 # What TensorFlow Lite prescribes for int8.
 UNIT, SIGNED = (1 / 256, -128), (1 / 128, 0)
+# The least step of a softmax's input: the runtimes hold it with 26 bits of fraction.
+SMALLEST_EXPONENT = 2.0**-26
 Activation = Callable[[Net, str, Value], Value]
 
 
@@ -123,6 +125,11 @@ def _elu(net: Net, name: str, given: Value, alpha: float = 1.0) -> Value:
 
 
 def _softmax(net: Net, name: str, given: Value) -> Pending:
+    index = net.settled(given)
+    if net.is_int8(index) and net.tensor(index).scale[0] <= SMALLEST_EXPONENT:
+        # All inputs are as good as equal; LiteRT would abort.
+        zero = int(net.tensor(index).zero_point[0])
+        given = net.with_range(index, 2 * SMALLEST_EXPONENT, zero, f"{name}/coarser")
     return operator(net, "SOFTMAX", name, given, UNIT, beta=1.0)
 
 
