@@ -209,6 +209,37 @@ def test_a_schedule_of_the_network() -> None:
         assert bool(numpy(layer.state["frozen"]))
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        methods.ECP(prune_from=1),
+        methods.TTQ(),
+        methods.TWN(threshold="exact"),
+        methods.AbsMean(),
+        methods.TGA(),
+        methods.SparsityRegularized(mode="learned", prune_from=2),
+        methods.GeneralizedTernaryConnect(bits_every=1, level_penalty=1e-4),
+        methods.EC2T(target_sparsity=0.7),
+        methods.EC2T(prune_int8_from=1, frozen_from=2),
+    ],
+    ids=lambda method: method.name,
+)
+def test_every_method_trains(method: Any) -> None:
+    """And computes at inference with what it is assigned."""
+    parts = [layers.Dense(8, activation="relu", name=name) for name in "abc"]
+    net = keras.Sequential([keras.Input((6,)), *parts, layers.Dense(2, name="last")])
+    trained = ec2t_tf.apply(net, method, verbose=0)
+    eager = keras.backend.backend() == "tensorflow"  # tracing takes longer than this training
+    optimizer = keras.optimizers.AdamW(1e-2, weight_decay=0.01)
+    trained.compile(optimizer, "mse", run_eagerly=eager)
+    x = np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)
+    losses = [float(trained.train_on_batch(x, x[:, :2])) for _ in range(4)]
+    assert np.all(np.isfinite(losses))
+    for layer in ternary_layers(trained):
+        assert np.any(numpy(layer.latent) != numpy(net.get_layer(layer.name).kernel))
+        np.testing.assert_array_equal(numpy(layer.quantised_kernel()), layer.assign().dequantise())
+
+
 def test_two_passes_are_resumed(tmp_path: Path) -> None:
     """Thresholds step first and wait for nothing; statistics see the batch once."""
 
