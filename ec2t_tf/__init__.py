@@ -13,6 +13,7 @@ from ec2t_tf import former, keras_hook, lazy
 if TYPE_CHECKING:
     from ec2t_tf import callbacks, export, methods, train
     from ec2t_tf.apply import UnsupportedLayerError, apply
+    from ec2t_tf.export.lower import exact
     from ec2t_tf.policy import ApplyReport, Policy, Rule, Treatment
     from ec2t_tf.recalibrate import recalibrate
     from ec2t_tf.saving import load_model
@@ -34,6 +35,7 @@ __all__ = [
     "UnsupportedLayerError",
     "apply",
     "callbacks",
+    "exact",
     "export",
     "load_model",
     "methods",
@@ -61,6 +63,7 @@ lazy.names(
         "Treatment": "ec2t_tf.policy",
         "UnsupportedLayerError": "ec2t_tf.apply",
         "apply": "ec2t_tf.apply",
+        "exact": "ec2t_tf.export.lower",
         "load_model": "ec2t_tf.saving",
         "recalibrate": "ec2t_tf.recalibrate",
         "strip": "ec2t_tf.strip",
