@@ -57,7 +57,13 @@ def run(content: bytes, inputs: Sequence[Floats], runtime: str = "LiteRT") -> li
             interpreter.reset_all_variables()
         for entry, value in zip(entries, example, strict=True):
             interpreter.set_tensor(entry["index"], _coded(value[None], entry))
-        interpreter.invoke()
+        try:
+            interpreter.invoke()
+        except RuntimeError as error:
+            raise ValueError(
+                "inputs that the net can take are required (tokens within its table, say). "
+                f"{runtime} says of one: {str(error).splitlines()[0]}"
+            ) from error
         for values, result in zip(found, results, strict=True):
             values.append(interpreter.get_tensor(result["index"])[0])
     return [
@@ -142,7 +148,20 @@ def input_codes(graph: Graph, count: int, *, seed: int = 0) -> list[Floats]:
     return [_drawn(graph, index, count, rng) for index in graph.inputs]
 
 
+def _table_rows(graph: Graph, index: int) -> int | None:
+    """How many rows the table has that an input of tokens is looked up in."""
+    for operator in graph.operators:
+        if operator.kind == "GATHER" and operator.inputs[1] == index:
+            return graph.tensors[operator.inputs[0]].shape[operator.options.get("axis", 0)]
+        if operator.kind in ("CAST", "RESHAPE") and operator.inputs[0] == index:
+            return _table_rows(graph, operator.outputs[0])
+    return None
+
+
 def _drawn(graph: Graph, index: int, count: int, rng: np.random.Generator) -> Floats:
+    rows = _table_rows(graph, index)
+    if rows is not None:
+        return rng.integers(0, rows, (count, *graph.tensors[index].shape[1:])).astype(np.float32)
     tensor = _coded_input(graph, index)
     shape = (count, *graph.tensors[index].shape[1:])
     if tensor is None:

@@ -75,7 +75,9 @@ class TestMixedPrecision:
             )
             assert layer.wrapper.compute_dtype == compute
         difference = np.abs(outputs - reference(images, training=True)).max()
-        assert difference <= 1.01 * 12.0 / 255.0  # a step of the outputs, which begin with +-6
+        # Steps of the outputs, which begin with +-6; bfloat16 has three bits less than float16.
+        steps = 2 if compute == "bfloat16" else 1
+        assert difference <= 1.01 * steps * 12.0 / 255.0
 
     @pytest.mark.parametrize(
         "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]

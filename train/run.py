@@ -71,6 +71,9 @@ def run(settings: Settings) -> dict:
     """
     strategy = distribute.strategy(settings.distribute)
     print(f"seed {settings.seed}")
+    if settings.distribute:
+        devices = strategy.extended.worker_devices
+        print(f"{len(devices)} devices: {', '.join(devices)}")
     tf_keras.utils.set_random_seed(settings.seed)
     data = load_data(settings)
     with strategy.scope():

@@ -36,10 +36,18 @@ def quantised(
         made = quantise(copy, treated, untouched=report.of(Treatment.FLOAT))
         error = ec2t_tf.export.unwritable(made)
         if error is None:
+            made.output_names = names_of_outputs(model)
             return made, report
         report = _left_float(report, error, copy)
         treated = methods_of(report, method)
         require_treatable(report, strict=strict)
+
+
+def names_of_outputs(model: keras.Model) -> list[str]:
+    """By which `compile` knows the outputs of a model: the names of the user's last layers."""
+    if isinstance(model, keras.Sequential):
+        return [model.layers[-1].name]
+    return list(model.output_names)
 
 
 def _left_float(report: ApplyReport, error: Any, model: keras.Model) -> ApplyReport:

@@ -18,6 +18,7 @@ class TernaryModel(keras.Model):
 
     Attributes:
       ec2t_report: the `ApplyReport` of `apply`; saved with the model.
+      output_names: by which losses and metrics are given, those of the user's layers; saved too.
     """
 
     ec2t_report: ApplyReport | None = None
@@ -33,7 +34,7 @@ class TernaryModel(keras.Model):
         return super().train_step(*arguments)
 
     def get_config(self) -> dict:
-        config = super().get_config()
+        config = {**super().get_config(), "output_names": list(self.output_names)}
         if self.ec2t_report is not None:
             config["ec2t_report"] = self.ec2t_report.get_config()
         return config
@@ -42,7 +43,10 @@ class TernaryModel(keras.Model):
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> TernaryModel:
         config = dict(config)
         report = config.pop("ec2t_report", None)
+        names = config.pop("output_names", None)
         model = super().from_config(config, custom_objects)
+        if names is not None:
+            model.output_names = list(names)
         if report is not None:
             model.ec2t_report = ApplyReport.from_config(report)
         return model

@@ -9,10 +9,12 @@ from typing import Any
 
 import keras
 
+from ec2t_tf.methods.base import Assignment
 from ec2t_tf.policy import Treatment
 from ec2t_tf.quantisation.graph import Call, read
 from ec2t_tf.quantisation.kinds import KERNELS
 from ec2t_tf.quantisation.quantised import Quantised
+from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.summary import LayerSummary, row
 
 
@@ -21,6 +23,11 @@ def rows(model: keras.Model) -> Iterator[LayerSummary]:
     seen: set[str] = set()
     for call in read(model).calls:
         layer: Any = call.operation
+        if isinstance(layer, Recurrent):
+            if call.name not in seen:
+                seen.add(call.name)
+                yield from _recurrent_rows(layer, call)
+            continue
         inner = layer.layer if isinstance(layer, Quantised) else layer
         kernel = kernel_of(inner) if call.is_layer and call.name not in seen else None
         if kernel is None:
@@ -35,6 +42,26 @@ def rows(model: keras.Model) -> Iterator[LayerSummary]:
             continue
         treatment = Treatment.INT8 if isinstance(layer, Quantised) else Treatment.FLOAT
         yield row(call.name, tuple(kernel.shape), treatment, macs=macs, biases=biases)
+
+
+def _recurrent_rows(layer: Recurrent, call: Call) -> Iterator[LayerSummary]:
+    """One for each of its two matrices, which every step multiplies."""
+    steps = call.inputs[0].shape[1] or 1
+    for name, part in zip(("kernel", "recurrent"), layer.parts, strict=True):
+        shape = tuple(part.latent.shape)
+        bias = layer.bias if name == "kernel" and layer.layer.use_bias else None
+        treatment = Treatment.INT8
+        weights: Assignment | tuple[int, ...] = shape
+        if part.method is not None:
+            treatment = Treatment.TERNARY if part.method.is_ternary else Treatment.PRUNE
+            weights = part.assign()
+        yield row(
+            f"{call.name}/{name}",
+            weights,
+            treatment,
+            macs=lambda shape: steps * math.prod(shape),
+            biases=0 if bias is None else math.prod(bias.shape),
+        )
 
 
 def kernel_of(layer: keras.layers.Layer) -> keras.Variable | None:

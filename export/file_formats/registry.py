@@ -4,7 +4,9 @@ the docs read."""
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..graph import FileError, Graph, Operator
@@ -136,8 +138,8 @@ FORMATS: dict[str, FileFormat] = {
 }
 
 
-def plain(file: bytes) -> bytes:
-    """A file of any format as a plain int8 .tflite file, which every runtime takes.
+def plain(file: bytes | str | os.PathLike) -> bytes:
+    """A file of any format, or its path, as a plain int8 .tflite file, which every runtime takes.
 
     Plain files are returned as they are, and download files come back bit for bit. Of the others
     what they compute comes back: of "int4" what the reference kernels make of it.
@@ -145,6 +147,8 @@ def plain(file: bytes) -> bytes:
     Raises:
       FileError: the file is damaged, or a packed layer has no builtin twin.
     """
+    if not isinstance(file, bytes):
+        file = Path(file).read_bytes()
     if is_plain(file):
         return file
     return from_download(file) if is_download(file) else write(to_plain(read(file)))

@@ -105,6 +105,16 @@ def exact(
     from ec2t_tf.export.integer import keras_model
 
     graph: Any = model
-    if not isinstance(model, Graph):
+    if not isinstance(model, Graph | keras.Model):  # of tf_keras: what the converter makes of it
+        import tempfile
+        from pathlib import Path
+
+        from ec2t_tf.export import convert
+        from ec2t_tf.export.tflite import read
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "model.tflite")
+            graph = read(convert.to_tflite(model, file, representative_data=representative_data))
+    elif not isinstance(model, Graph):
         graph = graph_of(model, representative_data=representative_data)
     return keras_model(graph, rounding=rounding)

@@ -1,0 +1,99 @@
+"""What somebody who had only the README did first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import ec2t_tf
+from ec2t_tf import export
+from ec2t_tf.export import file_formats
+from ec2t_tf.export.running import run
+
+
+def recurrent(kind: type) -> keras.Model:
+    chain = [keras.Input((12, 6)), kind(16), layers.Dense(16, activation="relu"), layers.Dense(2)]
+    return keras.Sequential(chain)
+
+
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+def test_summary_of_recurrent_layers(kind: type) -> None:
+    model = ec2t_tf.apply(recurrent(kind), verbose=0)
+    rows = {row.layer: row for row in ec2t_tf.summary(model).rows}
+    name = (
+        model.layers[-1].name and next(n for n in rows if n.endswith("/kernel"))[: -len("/kernel")]
+    )
+    gates = 4 if kind is layers.LSTM else 3
+    assert rows[f"{name}/kernel"].shape == (6, gates * 16)
+    assert rows[f"{name}/recurrent"].macs == 12 * 16 * gates * 16
+    assert 0 < rows[f"{name}/recurrent"].zeros < 1
+
+
+@pytest.mark.parametrize("activation", ["linear", "softmax", "sigmoid"])
+def test_losses_by_the_names_of_outputs(activation: str, tmp_path: Path) -> None:
+    given = keras.Input((4,), name="x")
+    y = layers.Dense(8, activation="relu")(layers.Dense(8, activation="relu")(given))
+    source = keras.Model(
+        given,
+        [layers.Dense(2, name="cls", activation=activation)(y), layers.Dense(3, name="box")(y)],
+    )
+    model = ec2t_tf.apply(source, verbose=0)
+    assert model.output_names == ["cls", "box"]
+    model.compile("sgd", loss={"cls": "mse", "box": "mse"}, metrics={"box": ["mae"]})
+    x = np.zeros((8, 4), np.float32)
+    history = model.fit(x, {"cls": np.zeros((8, 2)), "box": np.zeros((8, 3))}, verbose=0).history
+    assert {"cls_loss", "box_loss", "box_mae"} <= set(history)
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    assert again.output_names == ["cls", "box"]
+    one = ec2t_tf.apply(
+        keras.Sequential([keras.Input((4,)), *source.layers[1:3], layers.Dense(2, name="o")]),
+        verbose=0,
+    )
+    one.compile("sgd", loss={"o": "mse"})
+    one.fit(x, np.zeros((8, 2)), verbose=0)
+
+
+def test_tokens_are_drawn_from_their_table(tmp_path: Path) -> None:
+    chain = [keras.Input((20,), dtype="int32"), layers.Embedding(50, 16)]
+    chain += [layers.Conv1D(24, 3, activation="relu"), layers.GlobalAveragePooling1D()]
+    chain += [layers.Dense(24, activation="relu"), layers.Dense(1)]
+    model = ec2t_tf.apply(keras.Sequential(chain), verbose=0)
+    tokens = np.random.default_rng(0).integers(0, 50, (64, 20))
+    model(tokens, training=True)
+    path = export.to_tflite(model, tmp_path / "m.tflite")
+    found = export.verify(model, path)
+    assert found.inputs > 8
+    with pytest.raises(ValueError, match="inputs that the net can take"):
+        run(path.read_bytes(), [np.full((2, 20), 1000.0, np.float32)])
+
+
+def test_plain_takes_a_path(tmp_path: Path) -> None:
+    model = ec2t_tf.apply(recurrent(layers.LSTM), verbose=0)
+    model(np.random.default_rng(0).normal(size=(4, 12, 6)).astype(np.float32), training=True)
+    path = export.to_tflite(model, tmp_path / "m.tflite")
+    export.rewrite(path, format="download", output=tmp_path / "m.ec2d")
+    assert file_formats.plain(tmp_path / "m.ec2d") == path.read_bytes()
+
+
+def test_exact_of_tf_keras() -> None:
+    tf_keras = pytest.importorskip("tf_keras")
+    kind = tf_keras.layers
+    source = tf_keras.Sequential(
+        [
+            kind.Input((6, 6, 2)),
+            kind.Conv2D(4, 3, activation="relu"),
+            kind.Conv2D(4, 3, activation="relu"),
+            kind.Flatten(),
+            kind.Dense(3),
+        ]
+    )
+    model = ec2t_tf.apply(source, verbose=0)
+    x = np.random.default_rng(0).normal(size=(16, 6, 6, 2)).astype(np.float32)
+    model(x, training=True)
+    found = ec2t_tf.exact(model).predict(x, verbose=0)
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=0.1)
