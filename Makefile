@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help setup system system-packages demo test test-slow lint format bench bench-mcu test-tflm clean
 
@@ -21,10 +20,18 @@ $(INSTALLED): setup.py pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[train,dev]'
 	@touch $@
 
-demo: setup ## train a ternary net on scikit-learn's digits, export it, print the report
+# Float net, ternary net at 80 % zeros, int8 file, packed file, C for a Cortex-M4, counted where QEMU is.
+demo: setup ## train a ternary net on scikit-learn's digits, export it in every way, write a report
 	rm -rf runs/demo
-	$(BIN)/python -m ec2t_tf.train --dataset=digits --model=resnet8 --float_epochs=20 --epochs=20 \
-	  --centroid_scale=0.4 --batch_size=64 --output_dir=runs/demo
+	$(BIN)/ec2t train --dataset=digits --model=resnet8 --float_epochs=20 --epochs=30 \
+	  --target_sparsity=0.8 --distill=0.5 --batch_size=64 --output_dir=runs/demo
+	@echo; echo "The same net, packed:"
+	$(BIN)/ec2t rewrite runs/demo/model.tflite --format=packed --output=runs/demo/packed.tflite
+	$(BIN)/ec2t verify runs/demo/model.keras runs/demo/model.tflite runs/demo/packed.tflite
+	@echo; echo "The same net as C for a Cortex-M4:"
+	$(BIN)/ec2t rewrite runs/demo/model.tflite --format=c --core=m4 --output=runs/demo/model_c \
+	  $$(command -v arm-none-eabi-gcc >/dev/null && command -v qemu-system-arm >/dev/null && echo --measure)
+	@echo; echo "All of it to look at: runs/demo/report.html"
 
 # Compilers and emulators of the C tests. Without them those tests skip and name what is missing.
 SYSTEM_PACKAGES := cmake gcc libc6-dev clang gcc-arm-none-eabi qemu-system-arm qemu-user \
