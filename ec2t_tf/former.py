@@ -62,6 +62,7 @@ PATHS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "ec2t_tf.export.verify": ("ec2t_tf.export.verification", {}),
+    "ec2t_tf.train.data": ("ec2t_tf.train.tasks", {"ImageData": "ec2t_tf.train.tasks.TaskData"}),
 }
 
 

@@ -137,6 +137,7 @@ FORMER = {
     "ec2t_tf.quantize_config": ("ternary_layers", "TernaryQuantizeConfig"),
     "ec2t_tf.rewrite": ("rewrite",),
     "ec2t_tf.scheme": ("quantise", "is_quantised"),
+    "ec2t_tf.train.data": ("DataError", "ImageData", "Split", "load"),
     "ec2t_tf.two_pass": ("train_step",),
 }
 
@@ -147,7 +148,7 @@ def test_former_paths_warn(path: str) -> None:
     module = importlib.import_module(path)
     for name in FORMER[path]:
         with pytest.warns(
-            DeprecationWarning, match=rf"{path}\.{name} is now ec2t_tf\.(export|tfmot)"
+            DeprecationWarning, match=rf"{path}\.{name} is now ec2t_tf\.(export|tfmot|train)"
         ):
             assert getattr(module, name) is not None
     with pytest.raises(AttributeError):

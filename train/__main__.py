@@ -59,11 +59,13 @@ def prepare_output(folder: Path) -> None:
     before = files.read_json(path)
     if not isinstance(before, dict):
         raise ValueError(f"An object of settings is required. Received: '{path}' without one.")
-    changed = [name for name in identity if before.get(name) != settings[name]]
+    # A flag that is newer than the run had its default.
+    before = {name: FLAGS[name].default for name in identity} | before
+    changed = [name for name in identity if before[name] != settings[name]]
     if changed:
         raise app.UsageError(
             "--resume requires the settings of the run that it continues. Received others for "
-            + ", ".join(f"--{n}={settings[n]} (was {before.get(n)})" for n in changed)
+            + ", ".join(f"--{n}={settings[n]} (was {before[n]})" for n in changed)
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tf_keras
+from sklearn.metrics import confusion_matrix
 
 from ec2t_tf import export, files
 from ec2t_tf.export.verification import run as run_file
@@ -48,16 +49,15 @@ def finish(
     plots.history(history, folder / "history.png")
     plots.layers(ternary_layers(model), folder / "layers.png")
     plots.sparsity(summary(model), folder / "sparsity.png")
-    classes = np.arange(data.classes)
-    answers = outputs.argmax(axis=1)
     page.write(
         folder,
         title=title,
         metrics=metrics,
         history=history,
         ternary=ternary_layers(model),
-        confusion=((data.test.labels[:, None] == classes).T.astype(int))
-        @ (answers[:, None] == classes).astype(int),
+        confusion=confusion_matrix(
+            data.test.labels, outputs.argmax(axis=1), labels=range(data.classes)
+        ),
         labels=data.labels,
         file=file,
         verdict=str(check),

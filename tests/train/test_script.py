@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,3 +222,15 @@ def test_multiworker_needs_its_machines(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "TF_CONFIG" in done.stdout + done.stderr
+
+
+def test_a_run_from_before_a_flag_resumes(uninterrupted: Path, tmp_path: Path) -> None:
+    """v0.1.0 knew no --split: its runs had the default."""
+    folder = tmp_path / "older"
+    shutil.copytree(uninterrupted, folder)
+    settings = json.loads((folder / "settings.json").read_text())
+    for name in ("split", "data_dir", "image_size"):
+        del settings[name]
+    (folder / "settings.json").write_text(json.dumps(settings))
+    done = subprocess.run(command(folder, "--resume"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
