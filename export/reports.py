@@ -10,12 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import formats
-from .file_formats.packed import CUSTOM_CODES
-from .graph import Graph, Operator, Tensor
 from .graph.checking import check_structure
-from .graph.macs import macs
-from .graph.ternary import entropy, is_ternary, kernel_of
+from .graph.ternary import entropy, is_ternary
+from .stored_kernels import StoredKernel, stored_kernels
 from .tflite.reader import Layout, layout
 
 
@@ -27,15 +24,16 @@ class KernelReport:
       operator: TensorFlow Lite's name, or a packed layer's.
       shape: of the stored tensor (output channels first, but depthwise last).
       codes: "ternary", or the type: "int8", "float32", ...
-      storage: how the file holds them: "dense", "sparse", "int4" or "packed".
+      storage: how the file holds them: "dense", "sparse", "int4", "packed" or "decode" (streams of
+        TensorFlow Lite Micro's DECODE).
       zeros: share of zero weights, 0 to 1.
       entropy: bits per weight, first order; of the signs, where the codes are ternary; of a float
         kernel the bits that a weight takes.
-      macs: multiply-accumulates of one inference, zeros counted too.
+      macs: multiply-accumulates of one inference, zeros counted too, by all who use the kernel.
       weights_bytes: as stored; a packed layer's blob with its bias and scales.
       bias_bytes: as stored; 0 without a bias.
       table_bytes: scales and zero points of weights and bias, 12 bytes a channel each.
-      zipped_bytes: the stored weights deflated on their own.
+      zipped_bytes: the codes deflated on their own.
       bound_bytes: weights at their first-order entropy, rounded up.
     """
 
@@ -155,11 +153,7 @@ def report(path: str | os.PathLike) -> Report:
     graph = places.graph
     check_structure(graph)
     account = _Account(places)
-    rows = []
-    for operator in graph.operators:
-        found = _weights_of(graph, operator)
-        if found is not None:
-            rows.append(_row(account, graph, operator, *found))
+    rows = [_row(account, kernel) for kernel in stored_kernels(graph)]
     other = sum(account.take("data", index) for index in places.data)
     known = sum(r.weights_bytes + r.bias_bytes + r.table_bytes for r in rows) + other
     return Report(
@@ -193,52 +187,30 @@ class _Account:
         return count * size
 
 
-def _weights_of(graph: Graph, operator: Operator) -> tuple[int, Tensor, np.ndarray, str] | None:
-    """Index, tensor, rows and storage of an operator's kernel."""
-    if operator.custom is not None and operator.kind in CUSTOM_CODES.values():
-        index = operator.inputs[1]
-        tensor = graph.tensors[index]
-        if tensor.data is None:
-            return None
-        weights = formats.unpack(tensor.data.tobytes()).weights
-        return index, tensor, weights, "packed"
-    found = kernel_of(graph, operator)
-    return None if found is None else (*found, found[1].storage)
-
-
-def _row(
-    account: _Account,
-    graph: Graph,
-    operator: Operator,
-    index: int,
-    tensor: Tensor,
-    weights: np.ndarray,
-    storage: str,
-) -> KernelReport:
-    rows = weights.reshape(len(weights), -1)
+def _row(account: _Account, kernel: StoredKernel) -> KernelReport:
+    rows = kernel.weights
     ternary = rows.dtype == np.int8 and is_ternary(rows)
     if rows.dtype.kind == "f":  # its values are hardly ever equal: to count them says nothing
         bits = 8.0 * rows.dtype.itemsize
     else:
         bits = entropy(np.sign(rows) if ternary else rows)
-    bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
+    of_bias = (kernel.bias,) if kernel.bias >= 0 else ()
     tables = ("scales", "zero points")
+    name = layer_name(kernel.tensor.name) or f"tensor {kernel.stored[0]}"
     return KernelReport(
-        name=layer_name(tensor.name) or f"tensor {index}",
-        operator=operator.kind,
-        shape=weights.shape if storage == "packed" else tensor.shape,
+        name=f"{name} {kernel.part}".rstrip(),
+        operator=kernel.operator,
+        shape=kernel.shape,
         codes="ternary" if ternary else str(rows.dtype),
-        storage=storage,
+        storage=kernel.storage,
         zeros=float((rows == 0).mean()) if rows.size else 0.0,
         entropy=bits,
-        macs=(
-            math.prod(graph.tensors[operator.outputs[0]].shape) * rows.shape[1]
-            if storage == "packed"
-            else macs(graph, operator)
+        macs=kernel.macs,
+        weights_bytes=sum(account.take("data", index) for index in kernel.stored),
+        bias_bytes=sum(account.take("data", index) for index in of_bias),
+        table_bytes=sum(
+            account.take(table, i) for table in tables for i in (kernel.read, *of_bias)
         ),
-        weights_bytes=account.take("data", index),
-        bias_bytes=account.take("data", bias),
-        table_bytes=sum(account.take(table, i) for table in tables for i in (index, bias)),
-        zipped_bytes=len(zlib.compress(weights.tobytes(), 9)),
+        zipped_bytes=len(zlib.compress(rows.tobytes(), 9)),
         bound_bytes=math.ceil(bits * rows.size / 8),
     )

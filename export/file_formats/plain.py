@@ -22,7 +22,7 @@ from .layers import CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, copied
 from .packed import CUSTOM_CODES
 
 _KINDS = {code: kind for kind, code in CUSTOM_CODES.items()}
-_DECODE = "TFLM_DECODE"
+DECODE = "TFLM_DECODE"
 _PER_CHANNEL = 12  # the version of FULLY_CONNECTED that has a scale a channel
 _Int8 = npt.NDArray[np.int8]
 
@@ -41,8 +41,8 @@ def to_plain(graph: Graph) -> Graph:
     for number, operator in enumerate(result.operators):
         if operator.custom is not None and operator.kind in _KINDS:
             operators.append(_unpacked(result, number, operator))
-        elif operator.custom is not None and operator.kind == _DECODE:
-            _decode(result, number, operator)
+        elif operator.custom is not None and operator.kind == DECODE:
+            _become_constant(result, operator.outputs[0], decoded(result, number, operator))
         elif operator.kind == "DENSIFY" and result.tensors[operator.inputs[0]].is_constant:
             source = result.tensors[operator.inputs[0]]
             _become_constant(result, operator.outputs[0], source.data)
@@ -125,26 +125,30 @@ def _activation(graph: Graph, number: int, operator: Operator, layer: formats.La
     )
 
 
-def _decode(graph: Graph, number: int, operator: Operator) -> None:
-    """Gives the output of TensorFlow Lite Micro's DECODE its values."""
+def decoded(graph: Graph, number: int, operator: Operator) -> npt.NDArray[Any]:
+    """The values that TensorFlow Lite Micro's DECODE, operator `number` of a graph, computes.
+
+    Raises:
+      FileError: its stream is damaged.
+    """
     sources = [graph.tensors[index].data for index in operator.inputs]
     if len(sources) != 2 or len(operator.outputs) != 1 or any(one is None for one in sources):
-        raise FileError(f"operator {number} {_DECODE} must have two constants and one output.")
+        raise FileError(f"operator {number} {DECODE} must have two constants and one output.")
     encoded, ancillary = (np.asarray(one).tobytes() for one in sources)
     shape = graph.tensors[operator.outputs[0]].shape
     count = math.prod(shape)
     if len(ancillary) < 16 or count > 8 * len(encoded):
         raise FileError(
-            f"operator {number} {_DECODE} must have a stream of a bit or more for each of "
+            f"operator {number} {DECODE} must have a stream of a bit or more for each of "
             f"{count:,} weights. Received: {len(encoded)} bytes, and {len(ancillary)} of its table."
         )
     stream = Stream("", encoded, ancillary, 0)
     try:
         huffman = ancillary[0] == 1
         values = decode_huffman(stream, count) if huffman else decode_look_up(stream, shape)
-        _become_constant(graph, operator.outputs[0], values)
+        return np.asarray(values).reshape(shape)
     except (StreamError, ArithmeticError, LookupError, ValueError) as error:
-        raise FileError(f"the stream of operator {number} {_DECODE} is damaged: {error}") from error
+        raise FileError(f"the stream of operator {number} {DECODE} is damaged: {error}") from error
 
 
 def _with_positive_scales(graph: Graph) -> None:

@@ -18,6 +18,10 @@ KERNELS = {
 }
 
 
+# Operators with several kernels: the inputs that hold them, each (output channels, weights).
+RECURRENT = {"UNIDIRECTIONAL_SEQUENCE_LSTM": tuple(range(1, 9)), "SVDF": (1, 2)}
+
+
 def is_ternary(channels: npt.NDArray[Any]) -> bool:
     """Whether every output channel has at most one positive and one negative code.
 
