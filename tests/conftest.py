@@ -11,6 +11,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import pytest
 
+pytest.register_assert_rewrite("tests.method_contract")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

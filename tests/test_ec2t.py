@@ -13,7 +13,7 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from ec2t_tf import methods
-from ec2t_tf.methods import ec2t, ec2t_reference
+from ec2t_tf.methods import centroids, ec2t_reference, entropy_constraint
 from ec2t_tf.methods.base import int8_levels
 
 
@@ -27,7 +27,9 @@ def state_of(method: methods.EC2T, latent: np.ndarray) -> dict[str, tf.Variable]
 
 
 def tensorflow_codes(latent: np.ndarray, w_n: float, w_p: float, **options: object) -> np.ndarray:
-    boundary = ec2t.thresholds(tf.constant(latent), tf.constant(w_n), tf.constant(w_p), **options)
+    boundary = entropy_constraint.thresholds(
+        tf.constant(latent), tf.constant(w_n), tf.constant(w_p), **options
+    )
     positive = latent > boundary.positive.numpy()
     return positive.astype(np.int8) - (latent < -boundary.negative.numpy())
 
@@ -64,7 +66,7 @@ class TestGolden:
                     w_n, w_p = np.float32(row["wn"]), np.float32(row["wp"])
                     options = {"gain": gain, "reference_floor": True}
                     codes = tensorflow_codes(latent, w_n, w_p, **options)
-                    lambda_ = ec2t.thresholds(
+                    lambda_ = entropy_constraint.thresholds(
                         tf.constant(latent), tf.constant(w_n), tf.constant(w_p), **options
                     ).lambda_.numpy()
                 counts = [int((codes == code).sum()) for code in (-1, 0, 1)]
@@ -91,7 +93,7 @@ def test_small_golden_without_shared_data() -> None:
     assert (w_n, w_p) == (0.5, 1.0)
     # Nearest neighbour: n for w < -0.25 (2), p for w > 0.5 (2), zero else (4): P = 1/4, 1/2, 1/4.
     # Limits: 0.5 (2 - 0.5) / 1 = 0.75 and 1 (4 - 1) / 1 = 3; lambda = 0.25 * 0.75.
-    boundary = ec2t.thresholds(tf.constant(latent), 0.5, 1.0, gain=0.25)
+    boundary = entropy_constraint.thresholds(tf.constant(latent), 0.5, 1.0, gain=0.25)
     np.testing.assert_allclose(boundary.probabilities, [0.25, 0.5, 0.25])
     assert float(boundary.lambda_) == pytest.approx(0.1875)
     assert float(boundary.negative) == pytest.approx(0.25 + 0.1875 / (2 * 0.5))
@@ -123,7 +125,7 @@ def test_tensorflow_equals_numpy_twin(
     latent = latent.astype(np.float32)
     w_n, w_p = np.maximum(ec2t_reference.initial_centroids(latent, scale), 1e-3).astype(np.float32)
     expected = ec2t_reference.assign(latent, float(w_n), float(w_p), gain=gain)
-    boundary = ec2t.thresholds(tf.constant(latent), w_n, w_p, gain=gain)
+    boundary = entropy_constraint.thresholds(tf.constant(latent), w_n, w_p, gain=gain)
     np.testing.assert_allclose(boundary.probabilities, expected.probabilities, rtol=1e-5)
     assert float(boundary.lambda_) == pytest.approx(expected.lambda_, rel=2e-4, abs=1e-6)
     codes = tensorflow_codes(latent, w_n, w_p, gain=gain)
@@ -309,7 +311,7 @@ def test_levels_are_those_of_fake_quantisation() -> None:
 @pytest.mark.parametrize("grid", [1, 7, 127])
 def test_centroids_on_a_grid_equal_the_twin(grid: int, ratio: float) -> None:
     for w_n, w_p in ((0.3, 0.3 * ratio), (0.3 * ratio, 0.3)):
-        got = ec2t.on_grid(tf.constant(w_n), tf.constant(w_p), grid).numpy()
+        got = centroids.on_grid(tf.constant(w_n), tf.constant(w_p), grid).numpy()
         np.testing.assert_allclose(got, ec2t_reference.on_grid(w_n, w_p, grid), rtol=1e-6)
 
 

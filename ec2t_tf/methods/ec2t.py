@@ -5,10 +5,8 @@ A latent weight w goes to the cluster c in {n, 0, p}, with values (-w_n, 0, +w_p
     (w - q_c)^2 + lambda I_c,        I_c = -log2 P_c,
 
 where P comes from the nearest-neighbour assignment of the current weights. The zero cluster is the
-most probable, so lambda moves weights into it: pruning and ternarization at once. The minimum is
-found without the cost itself, because it is a rule of two thresholds:
-
-    w > t_p -> p,    w < -t_n -> n,    else 0,    t_c = w_c / 2 + lambda (I_c - I_0) / (2 w_c).
+most probable, so lambda moves weights into it: pruning and ternarization at once. How the minimum
+is found: `entropy_constraint.py`.
 """
 
 from __future__ import annotations
@@ -32,24 +30,19 @@ from ec2t_tf.methods.base import (
     Tensor,
     TernaryMethod,
     int8_levels,
-    number_of,
-    ratio,
     straight_through,
 )
+from ec2t_tf.methods.centroids import deviation, on_grid, outliers_from, spread
 from ec2t_tf.methods.checks import (
     optimiser_step,
     require_moment,
     require_one_of,
     require_total_steps,
 )
+from ec2t_tf.methods.entropy_constraint import Thresholds, thresholds, zeroing_gains
 from ec2t_tf.methods.own_rate import OwnRate
 from ec2t_tf.schedule import Schedule, StepCounter
 
-# Where zero and another cluster are equally probable, no lambda moves the boundary.
-SMALLEST_INFORMATION_GAP = 1e-6
-# Weights further out are outliers to the robust start: in units of the spread of a layer, which for
-# a Gaussian is its standard deviation. With s = 0.3 no centroid starts beyond 2 spreads.
-LARGEST_REACH = 2.0 / 0.3
 # Lets a small layer be constrained too: delta = (N/N_largest + sigma) / (1 + sigma).
 SIZE_SIGMA = 0.05
 # Half of a Gaussian lies within 0.675 standard deviations; keeps centroids from collapsing.
@@ -64,99 +57,6 @@ PRUNING_ENTROPY_GAIN = 0.15
 CENTROID_SCALES = tuple(0.05 * 1.3**step for step in range(14))
 # A target sparsity missed by more than this at the start is worth a warning.
 SPARSITY_TOLERANCE = 0.01
-# Share of a centroid up to which a weight is zero whatever the gain: a gain below 0 moves the
-# boundary from half of the centroid towards this, and does not give dead weights a value.
-SMALLEST_THRESHOLD = 0.25
-
-
-class Thresholds(NamedTuple):
-    """Scalars, float32: weights below -negative and above positive are not zero."""
-
-    negative: Tensor
-    positive: Tensor
-    lambda_: Tensor
-    probabilities: Tensor  # P of n, 0, p after the floor; shape (3,)
-
-
-def probabilities(latent: Tensor, w_n: Tensor, w_p: Tensor, *, reference_floor: bool) -> Tensor:
-    """P of (n, 0, p) by nearest neighbour, with P_0 >= 1/2 and no empty cluster: float32 (3,)."""
-    size = float(number_of(latent))
-    count_n = ops.sum(ops.cast(latent < -w_n / 2, "float32"))
-    count_p = ops.sum(ops.cast(latent > w_p / 2, "float32"))
-    counts = ops.stack([count_n, size - count_n - count_p, count_p])
-    p_n, p_0, p_p = ops.unstack(ops.maximum(counts, 1.0) / size)
-    missing = ops.maximum(0.5 - p_0, 0.0)
-    non_zero = p_n + p_p
-    floored_n = p_n - missing * p_n / non_zero
-    # The published code divides by the already reduced P_n + P_p here.
-    floored_p = p_p - missing * p_p / (floored_n + p_p if reference_floor else non_zero)
-    return ops.stack([floored_n, p_0 + missing, floored_p])
-
-
-def thresholds(
-    latent: Tensor,
-    w_n: Tensor,
-    w_p: Tensor,
-    *,
-    gain: float | Tensor,
-    reference_floor: bool = False,
-    reach: Tensor | None = None,
-) -> Thresholds:
-    """The two boundaries of the entropy-constrained assignment (ec2t.md sections 1.2 to 1.4).
-
-    Args:
-      latent: float32, any shape.
-      w_n, w_p: float32 scalars, positive.
-      gain: gamma * delta in (-1, 1); 0 is nearest neighbour, below it entropy is rewarded, down to
-        thresholds of a quarter of the centroid.
-      reach: lambda's limit sees no weight beyond it (float32 scalar); None for all weights.
-    """
-    p = probabilities(latent, w_n, w_p, reference_floor=reference_floor)
-    information = -ops.log(p) / np.float32(np.log(2.0))
-    lowest, highest = ops.min(latent), ops.max(latent)
-    if reach is not None:
-        reach = ops.maximum(reach, ops.maximum(w_n, w_p))
-        lowest, highest = ops.maximum(lowest, -reach), ops.minimum(highest, reach)
-
-    def limit(extreme: Tensor, centroid: Tensor, cost: Tensor) -> Tensor:
-        """lambda at which even the most extreme weight of this side goes to zero."""
-        # extreme^2 - (centroid - extreme)^2, without the cancellation of two squares
-        gap = centroid * (2.0 * extreme - centroid)
-        usable = ops.logical_and(gap > 0.0, cost > SMALLEST_INFORMATION_GAP)
-        # No usable limit means nearest neighbour; a side without weights does not limit.
-        finite = ops.where(usable, gap / ops.maximum(cost, SMALLEST_INFORMATION_GAP), 0.0)
-        return ops.where(extreme > 0.0, finite, np.float32(np.inf))
-
-    cost_n, cost_p = information[0] - information[1], information[2] - information[1]
-    largest = ops.minimum(limit(-lowest, w_n, cost_n), limit(highest, w_p, cost_p))
-    lambda_ = gain * ops.where(ops.isfinite(largest), largest, 0.0)
-    return Thresholds(
-        negative=ops.maximum(w_n / 2 + lambda_ * cost_n / (2 * w_n), SMALLEST_THRESHOLD * w_n),
-        positive=ops.maximum(w_p / 2 + lambda_ * cost_p / (2 * w_p), SMALLEST_THRESHOLD * w_p),
-        lambda_=lambda_,
-        probabilities=p,
-    )
-
-
-def on_grid(w_n: Tensor, w_p: Tensor, levels: int) -> Tensor:
-    """(w_n, w_p), the smaller one moved to the nearest k/levels of the larger, k from 1: (2,)."""
-    centroids = ops.stack([w_n, w_p])
-    step = ops.max(centroids) / levels
-    return ops.maximum(ops.round(centroids / step), 1.0) * step
-
-
-def deviation(latent: Tensor) -> Tensor:
-    """Standard deviation (divisor N - 1) of a layer's weights, float32 scalar."""
-    squares = ops.sum(ops.square(latent - ops.mean(latent)))
-    return ops.sqrt(squares / max(number_of(latent) - 1, 1))
-
-
-def spread(latent: Tensor) -> Tensor:
-    """The standard deviation of a Gaussian with this mean magnitude, float32 scalar.
-
-    A handful of outliers hardly moves it.
-    """
-    return np.float32(np.sqrt(np.pi / 2)) * ops.mean(ops.abs(latent))
 
 
 class EC2T(TernaryMethod):
@@ -250,11 +150,6 @@ class EC2T(TernaryMethod):
                 "At most one of entropy_gain, target_sparsity and schedule may say how strong the "
                 f"entropy constraint is. Received: {' and '.join(named)}."
             )
-        if schedule_of not in ("sparsity", "entropy_gain"):
-            raise ValueError(
-                "schedule_of must be 'sparsity' or 'entropy_gain'. "
-                f"Received: schedule_of={schedule_of!r}."
-            )
         if not centroid_learning_rate >= 0.0:
             raise ValueError(
                 "centroid_learning_rate must be 0 (fixed centroids) or positive. "
@@ -269,7 +164,7 @@ class EC2T(TernaryMethod):
         self.entropy_gain = entropy_gain
         self.target_sparsity = target_sparsity
         self.schedule = None if schedule is None else schedules.check(schedule)
-        self.schedule_of = schedule_of
+        self.schedule_of = require_one_of("schedule_of", schedule_of, ("sparsity", "entropy_gain"))
         self.frozen_from = require_moment("frozen_from", frozen_from)
         self.prune_int8_from = require_moment("prune_int8_from", prune_int8_from)
         self.total_steps = require_total_steps(total_steps)
@@ -357,7 +252,7 @@ class EC2T(TernaryMethod):
 
     def _reach(self, latent: Tensor) -> Tensor | None:
         """Magnitude from which on a weight is an outlier, float32 scalar; None for no such."""
-        return LARGEST_REACH * spread(latent) if self.start == "robust" else None
+        return outliers_from(latent) if self.start == "robust" else None
 
     def initialise_network(self, members: Sequence[Member]) -> None:
         """Choose s where a sparsity is wanted and no s was given, and the gain to begin with."""
@@ -424,13 +319,16 @@ class EC2T(TernaryMethod):
         A schedule that rises to its final value does so from nearest neighbour: the gain is below
         zero only where the final value needs it.
         """
-        zeroing_gains = []
+        gains = []
         for member in members:
             latent = ops.stop_gradient(ops.convert_to_tensor(member.latent))
             centroids = ops.stop_gradient(self.levels(self.centroids(latent, member.state)))
-            zeroing_gains.append(self._zeroing_gains(latent, centroids, member.relative_size))
+            largest = self.thresholds(
+                latent, centroids, relative_size=member.relative_size, entropy_gain=1.0
+            )
+            gains.append(zeroing_gains(latent, centroids, largest=largest))
         wanted = ops.stack([sparsity, self._final_sparsity])
-        now, final = ops.unstack(schedules.gain_for_sparsity(zeroing_gains, wanted))
+        now, final = ops.unstack(schedules.gain_for_sparsity(gains, wanted))
         gain = ops.maximum(now, ops.minimum(final, 0.0))
         if learns is not True:
             held = ops.convert_to_tensor(members[0].state["entropy_gain"])
@@ -438,19 +336,6 @@ class EC2T(TernaryMethod):
         for member in members:
             member.state["entropy_gain"].assign(gain)
         return gain
-
-    def _zeroing_gains(self, latent: Tensor, centroids: Tensor, relative_size: float) -> Tensor:
-        """The gain from which on each weight is zero: thresholds are linear in the gain."""
-        largest = self.thresholds(latent, centroids, relative_size=relative_size, entropy_gain=1.0)
-        centroid = ops.where(latent > 0.0, centroids[1], centroids[0])
-        start = centroid / 2
-        slope = ops.where(latent > 0.0, largest.positive, largest.negative) - start
-        beyond = ops.abs(latent) - start
-        gains = ratio(beyond, slope)
-        # No gain moves the threshold, or not so far.
-        fixed = ops.where(beyond > 0.0, np.float32(np.inf), -np.float32(np.inf))
-        always_zero = ops.abs(latent) <= SMALLEST_THRESHOLD * centroid
-        return ops.where(ops.logical_or(slope <= 0.0, always_zero), fixed, gains)
 
     @property
     def _fixed_gain(self) -> float:

@@ -31,8 +31,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import formats
-from ..formats.blob import most_weights
 from ..formats.choose import Goal
+from ..formats.layer import most_weights
 from ..formats.range_coder import decode_range, encode_range
 from ..graph import FileError
 from ..graph.checking import check_structure

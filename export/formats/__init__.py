@@ -2,17 +2,11 @@
 
 from ec2t_tf.export.graph.multipliers import quantised_multiplier as quantize_multiplier
 
-from .blob import (
-    FixedPoint,
-    Layer,
-    Operator,
-    Scales,
-    pack,
-    stream_size,
-    unpack,
-)
+from .blob import pack, unpack
 from .choose import Choice, choose_encoding
 from .encodings import BlobError, Encoding
+from .header import stream_size
+from .layer import FixedPoint, Layer, Operator, Scales
 from .ternary import TernaryCodes, first_order_entropy_bytes, ternary_codes
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from . import encodings
-from .blob import most_weights
 from .encodings import Encoding
+from .layer import most_weights
 from .ternary import Int8Array, first_order_entropy_bytes, ternary_codes
 
 Goal = Literal["size", "speed", "download"]

@@ -11,6 +11,7 @@ import pytest
 from ec2t_tf.export.mcu import OPTIMIZE, to_c
 from tests import c_runner, nets
 from tests.bench import qemu
+from tests.dense_cases import DENSE
 from tests.mcu import many_nets, random_graphs
 
 ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}
@@ -37,7 +38,7 @@ def test_equals_the_reference(tmp_path: Path, core: str, name: str) -> None:
 @pytest.mark.parametrize("core", qemu.CORES)
 @pytest.mark.parametrize("name", ["lists", "int8, rows"])
 def test_fully_connected_layers_round_once(tmp_path: Path, core: str, name: str) -> None:
-    case = nets.DENSE[name]
+    case = DENSE[name]
     model = case.model()
     values = nets.inputs(model, 16)
     want = nets.reference(model, values)

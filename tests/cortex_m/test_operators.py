@@ -13,6 +13,7 @@ from ec2t_tf.export.kernels import build
 from ec2t_tf.export.tflite import read
 from tests import nets
 from tests.bench import qemu
+from tests.dense_cases import DENSE
 from tests.tflm.test_operators import KERNELS, ROOM
 
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
@@ -43,7 +44,7 @@ int main(void) {
 @pytest.mark.parametrize("core", ["m0", "m4", "m55"])
 @pytest.mark.parametrize("name", ["lists, rows", "halves"])
 def test_fully_connected_equals_the_reference(tmp_path: Path, core: str, name: str) -> None:
-    model = nets.DENSE[name].model()
+    model = DENSE[name].model()
     ((_, layer),), _ = packable_layers(read(model))
     values = nets.inputs(model, 32)
     (tmp_path / "string.h").write_text(qemu.STRING_H)

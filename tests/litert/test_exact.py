@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ec2t_tf.export.litert import Interpreter
-from tests.nets import DENSE
+from tests.dense_cases import DENSE
 from tests.tflite.fixtures import RESOLVERS, outputs_of, packed, random_inputs, run
 
 NETS = ("lenet5", "resnet8", "resnet20", "depthwise", "mobilenet_v2")

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from ec2t_tf.export.mcu import ModelError, to_c
 from ec2t_tf.export.mcu.arithmetic import exact_multiplier
 from tests import c_runner, nets
+from tests.dense_cases import DENSE
 
 
-@pytest.mark.parametrize("name", nets.DENSE)
+@pytest.mark.parametrize("name", DENSE)
 def test_equals_the_reference(tmp_path: Path, name: str) -> None:
-    case = nets.DENSE[name]
+    case = DENSE[name]
     model = case.model()
     values = nets.inputs(model, 64)
     want = nets.reference(model, values)
@@ -53,7 +55,7 @@ def test_more_than_31_bits(tmp_path: Path) -> None:
     filters = net.tensor(rows.shape, scales, 0, rows)
     constants = net.tensor((300,), scales * np.float32(scale_in), 0, bias)
     out = net.tensor((1, 300), scale_out, 0)
-    options = nets.schema.FullyConnectedOptionsT()
+    options = schema.FullyConnectedOptionsT()
     inputs = [net.input, filters, constants]
     model = net.finish(net.operator("FULLY_CONNECTED", inputs, out, options))
     values = np.zeros((3, 8), np.int8)
@@ -73,7 +75,7 @@ def test_scales_that_cannot_be_exact(tmp_path: Path) -> None:
     net.graph.tensors[net.input].quantization.scale = [1.0]
     filters = net.tensor(rows.shape, 7.0, 0, rows)
     out = net.tensor((1, 4), 10.0, 0)
-    options = nets.schema.FullyConnectedOptionsT()
+    options = schema.FullyConnectedOptionsT()
     model = net.finish(net.operator("FULLY_CONNECTED", [net.input, filters, -1], out, options))
     with pytest.raises(ModelError, match="no 39-bit multiplier"):
         to_c(model, tmp_path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ec2t_tf import methods
-from ec2t_tf.methods import ec2t, ec2t_reference, reference
+from ec2t_tf.methods import ec2t_reference, entropy_constraint, reference
 from tests.native.method_layer import MethodLayer
 
 METHODS = {
@@ -54,7 +54,7 @@ def test_golden_assignment(shared: Path) -> None:
             latent = weights[row["name"]]
             on_backend = keras.ops.convert_to_tensor(latent)
             w_n, w_p = keras.ops.unstack(keras.ops.convert_to_tensor([row["wn"], row["wp"]]))
-            boundary = ec2t.thresholds(
+            boundary = entropy_constraint.thresholds(
                 on_backend, w_n, w_p, gain=gamma * row["delta"], reference_floor=True
             )
             positive = keras.ops.convert_to_numpy(on_backend > boundary.positive)

@@ -14,6 +14,7 @@ import pytest
 import ec2t_tf.export.tflm as tflm_room
 from ec2t_tf.export.kernels import build
 from tests import nets
+from tests.dense_cases import DENSE
 from tests.tflite.fixtures import packed
 from tests.tflm import wheel
 
@@ -71,15 +72,15 @@ def test_wheel_with_our_operators_equals_the_reference(registered: str, name: st
     _equals_the_reference(registered, model, nets.inputs(model, 16))
 
 
-@pytest.mark.parametrize("name", [n for n, case in nets.DENSE.items() if case.zeros is not None])
+@pytest.mark.parametrize("name", [n for n, case in DENSE.items() if case.zeros is not None])
 def test_fully_connected_layers_round_once(registered: str, name: str) -> None:
-    model = nets.DENSE[name].model()
+    model = DENSE[name].model()
     _equals_the_reference(registered, model, nets.inputs(model, 64))
 
 
 def test_fully_connected_layers_of_the_wheel_round_twice() -> None:
     """Its own kernel does; ours, in the same wheel, does not."""
-    case = nets.DENSE["lists"]
+    case = DENSE["lists"]
     model = case.model()
     values = nets.inputs(model, 64)
     got = wheel.outputs(model, values)
