@@ -18,10 +18,22 @@ PATHS: dict[str, tuple[str, dict[str, str]]] = {
     "ec2t_tf.activations": ("ec2t_tf.tfmot.activations", {}),
     "ec2t_tf.graph": ("ec2t_tf.tfmot.graph", {}),
     "ec2t_tf.integer_bias": ("ec2t_tf.tfmot.integer_bias", {}),
-    "ec2t_tf.keras_compat": ("ec2t_tf.tfmot.keras_compat", {}),
-    "ec2t_tf.quantize_config": ("ec2t_tf.tfmot.quantize_config", {}),
+    "ec2t_tf.keras_compat": (
+        "ec2t_tf.tfmot.keras_compat",
+        {"is_keras_3": "ec2t_tf.doors.is_keras_3", "is_tf_keras": "ec2t_tf.doors.is_tf_keras"},
+    ),
+    "ec2t_tf.quantize_config": (
+        "ec2t_tf.tfmot.quantize_config",
+        {"TernaryQuantizer": "ec2t_tf.tfmot.quantizers.TernaryQuantizer"},
+    ),
     "ec2t_tf.rewrite": ("ec2t_tf.tfmot.rewrite", {}),
-    "ec2t_tf.scheme": ("ec2t_tf.tfmot.scheme", {}),
+    "ec2t_tf.scheme": (
+        "ec2t_tf.tfmot.scheme",
+        {
+            name: f"ec2t_tf.tfmot.wrapper.{name}"
+            for name in ("QuantizeWrapper", "is_quantised", "loading", "wrapped")
+        },
+    ),
     "ec2t_tf.two_pass": ("ec2t_tf.tfmot.two_pass", {}),
     "ec2t_tf.export.c": ("ec2t_tf.export.mcu", {}),
     "ec2t_tf.export.c.emit": ("ec2t_tf.export.mcu.emit", {}),

@@ -44,10 +44,10 @@ def load_model(path: str | os.PathLike, *, safe_mode: bool = True) -> Any:
         with lazy.needed_by("ec2t_tf.load_model"):
             import tf_keras
 
-            from ec2t_tf.tfmot import scheme
+            from ec2t_tf.tfmot import scheme, wrapper
 
         if safe_mode:
-            with scheme.loading():
+            with wrapper.loading():
                 untrusted.require_nothing_to_run(path, tf_keras.saving.get_registered_object)
         return scheme.load(path, safe_mode=safe_mode)
     except (ValueError, MemoryError, ImportError):

@@ -99,14 +99,14 @@ def to_tflite(
     with lazy.needed_by("ec2t_tf.export.to_tflite"):
         import tf_keras
 
-        from ec2t_tf.tfmot import scheme
+        from ec2t_tf.tfmot import wrapper
         from ec2t_tf.tfmot.quantize_config import ternary_layers
     if not isinstance(model, tf_keras.Model) or not model.built:
         raise ValueError(
             "to_tflite requires a built model of Keras 3 or tf_keras. "
             f"Received: {type(model).__name__}."
         )
-    trained_ranges = scheme.is_quantised(model)
+    trained_ranges = wrapper.is_quantised(model)
     if not trained_ranges and representative_data is None:
         raise ValueError(
             "A model without quantize-aware training needs representative_data, about 100 typical "
@@ -115,7 +115,7 @@ def to_tflite(
         )
     content = write(_named(read(_convert(model, representative_data, io_dtype)), model))
     ternary = [layer for layer in ternary_layers(model) if layer.assign().levels.shape[-1] <= 3]
-    left_float = scheme.left_float(model) if allow_float else []
+    left_float = wrapper.left_float(model) if allow_float else []
     check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)
     files.write_bytes(path, FORMATS[format].write(content)[0])
     return path
@@ -192,7 +192,7 @@ def _convert(
     import tensorflow as tf
 
     from ec2t_tf.tfmot import scheme
-    from ec2t_tf.tfmot.quantize_config import constant_weights
+    from ec2t_tf.tfmot.exporting import constant_weights
 
     model = scheme.in_float32(model)
     # The converter sorts inputs and outputs by name.

@@ -19,7 +19,8 @@ from tf_keras import layers
 import ec2t_tf
 from ec2t_tf import methods
 from ec2t_tf.policy import Treatment
-from ec2t_tf.tfmot.quantize_config import constant_weights, ternary_layers
+from ec2t_tf.tfmot.exporting import constant_weights
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests import models
 
 

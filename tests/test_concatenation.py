@@ -15,7 +15,7 @@ from tf_keras import layers
 
 import ec2t_tf
 from ec2t_tf.export import to_tflite, verify
-from ec2t_tf.tfmot.quantize_config import KnownRange, nearest_code
+from ec2t_tf.tfmot.quantizers import KnownRange, nearest_code
 
 SHAPE = (8, 8, 3)
 Block = Callable[[tf.Tensor], tf.Tensor]

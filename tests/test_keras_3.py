@@ -15,8 +15,9 @@ from tensorflow_model_optimization.python.core.quantization.keras import quant_o
 import ec2t_tf
 from ec2t_tf import quantisation
 from ec2t_tf.export import to_tflite, verify
-from ec2t_tf.tfmot import keras_compat, scheme
+from ec2t_tf.tfmot import keras_compat, wrapper
 from ec2t_tf.tfmot.quantize_config import ternary_layers
+from ec2t_tf.tfmot.twins import largest_difference
 from tests.test_keras_compat import Doubling, TfKerasDoubling, randomise
 
 
@@ -63,7 +64,7 @@ def test_from_keras_3_to_a_file_and_back_to_keras_3(tmp_path: Path) -> None:
     with pytest.warns(DeprecationWarning, match="keras_version goes with the next release"):
         back = ec2t_tf.strip(trained, keras_version=3)
     assert isinstance(back, keras.Model)
-    assert keras_compat.largest_difference(plain(x), back(x)) <= 1e-5
+    assert largest_difference(plain(x), back(x)) <= 1e-5
     assert len(np.unique(back.get_layer("inner").kernel)) == 3
 
 
@@ -148,10 +149,10 @@ def settle(model: tf_keras.Model, x: np.ndarray, labels: np.ndarray) -> None:
     def at_once(*arguments: Any, **options: Any) -> Any:
         return average(*arguments, **{**options, "ema_decay": 0.0})
 
-    *_, last = (layer for layer in model.layers if scheme.quantised_weights(layer))
+    *_, last = (layer for layer in model.layers if wrapper.quantised_weights(layer))
     for layer in model.layers:
-        if isinstance(scheme.wrapped(layer), tf_keras.layers.BatchNormalization):
-            scheme.wrapped(layer).momentum = 0.0
+        if isinstance(wrapper.wrapped(layer), tf_keras.layers.BatchNormalization):
+            wrapper.wrapped(layer).momentum = 0.0
     with mock.patch.object(quant_ops, "MovingAvgQuantize", at_once):
         features = tf_keras.Model(model.inputs, last.input)
         features(x, training=True)
@@ -201,7 +202,7 @@ def test_statistics_of_a_frozen_base(trainable: bool) -> None:
     twin = keras_compat.to_tf_keras(model)
     x = 3.0 + images(8)
     expected = model(x, training=True)
-    assert keras_compat.largest_difference(expected, twin(x, training=True)) <= 1e-4
+    assert largest_difference(expected, twin(x, training=True)) <= 1e-4
     statistics = (layer for layer in twin.get_layer("base").layers if layer.name == "norm")
     moved = float(np.abs(next(statistics).moving_mean).max()) > 0
     assert moved == trainable

@@ -13,7 +13,9 @@ import tensorflow as tf
 import tf_keras
 from keras import layers, ops
 
-from ec2t_tf.tfmot import keras_compat
+from ec2t_tf import doors
+from ec2t_tf.tfmot import activations, keras_compat
+from ec2t_tf.tfmot.twins import _SHARED_ACTIVATIONS, largest_difference
 from tests.models import options_id
 
 EXACT = 1e-5
@@ -79,7 +81,7 @@ class CompatTest:
         feed = random_input(model)
         expected = model(feed, training=False)
         twin = keras_compat.to_tf_keras(model)
-        assert keras_compat.largest_difference(expected, twin(feed, training=False)) <= EXACT
+        assert largest_difference(expected, twin(feed, training=False)) <= EXACT
         assert twin.count_params() == sum(
             int(np.prod(w.shape)) for w in model.weights if "seed_generator" not in w.path
         )
@@ -87,7 +89,7 @@ class CompatTest:
         assert names <= {layer.name for layer in twin.layers}
 
         back = keras_compat.to_keras_3(twin)
-        assert keras_compat.largest_difference(expected, back(feed, training=False)) <= EXACT
+        assert largest_difference(expected, back(feed, training=False)) <= EXACT
         assert names <= {layer.name for layer in back.layers}
 
 
@@ -153,8 +155,8 @@ class TestDense(CompatTest):
     shape = (10,)
     settings: ClassVar = [
         *settings(use_bias=[True, False], activation=[None, "relu", "softmax"]),
-        *({"activation": name} for name in keras_compat.activations.KERAS_3_ONLY),
-        *({"activation": name} for name in keras_compat._SHARED_ACTIVATIONS),
+        *({"activation": name} for name in activations.KERAS_3_ONLY),
+        *({"activation": name} for name in _SHARED_ACTIVATIONS),
     ]
 
     def layer(self, **options: Any) -> Any:
@@ -327,9 +329,9 @@ class TestApplications:
         assert np.std(expected) > 1e-3, "random weights must make the outputs differ"
         twin = keras_compat.to_tf_keras(model)
         assert twin.count_params() == model.count_params()
-        assert keras_compat.largest_difference(expected, twin(feed, training=False)) <= EXACT
+        assert largest_difference(expected, twin(feed, training=False)) <= EXACT
         back = keras_compat.to_keras_3(twin)
-        assert keras_compat.largest_difference(expected, back(feed, training=False)) <= EXACT
+        assert largest_difference(expected, back(feed, training=False)) <= EXACT
 
 
 class Doubling(keras.layers.Layer):
@@ -416,8 +418,8 @@ class TestErrors:
 
     def test_wrong_keras(self) -> None:
         model = tf_keras.Sequential([tf_keras.Input((2,)), tf_keras.layers.Dense(2)])
-        assert keras_compat.is_tf_keras(model)
-        assert not keras_compat.is_keras_3(model)
+        assert doors.is_tf_keras(model)
+        assert not doors.is_keras_3(model)
         with pytest.raises(TypeError, match="must be a Keras 3 model"):
             keras_compat.to_tf_keras(model)
 

@@ -16,7 +16,8 @@ import tf_keras
 
 import ec2t_tf
 from ec2t_tf import export, methods
-from ec2t_tf.tfmot.quantize_config import constant_weights, ternary_layers
+from ec2t_tf.tfmot.exporting import constant_weights
+from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests import models
 from tests.kernels_of import kernels_of
 

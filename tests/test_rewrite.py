@@ -12,8 +12,8 @@ import tf_keras
 from tf_keras import layers
 
 from ec2t_tf.tfmot import activations
-from ec2t_tf.tfmot.keras_compat import largest_difference
 from ec2t_tf.tfmot.rewrite import rewrite
+from ec2t_tf.tfmot.twins import largest_difference
 from tests.models import options_id
 
 EXACT = 2e-5

@@ -9,7 +9,7 @@ import tf_keras
 
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import ApplyReport, Policy, Treatment
-from ec2t_tf.tfmot import rewrite, scheme
+from ec2t_tf.tfmot import rewrite, scheme, wrapper
 from ec2t_tf.tfmot.decide import decide, has_kernel
 from ec2t_tf.tfmot.quantize_config import connect, initialise
 from ec2t_tf.treatments import methods_of, prunes_int8, require_treatable
@@ -63,7 +63,7 @@ def check(model: tf_keras.Model) -> None:
                 f"{type(layer).__name__} wrapper. Pass {advice}(model): its weights keep "
                 "the values they have."
             )
-    if scheme.is_quantised(model):
+    if wrapper.is_quantised(model):
         raise ValueError(
             f"apply requires a float model. Received: '{model.name}', which apply or tfmot has "
             "treated already."

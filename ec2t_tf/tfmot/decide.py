@@ -9,7 +9,8 @@ import tf_keras
 from tf_keras import layers
 
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Rule, Treatment
-from ec2t_tf.tfmot import scheme
+from ec2t_tf.tfmot import registry
+from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS
 
 
 def decide(
@@ -37,7 +38,7 @@ def decide(
     used: set[Rule] = set()
     decisions: list[Decision] = []
     for layer in model.layers:
-        if not layer.weights and scheme.has_int8_rule(layer):
+        if not layer.weights and registry.has_int8_rule(layer):
             continue
         if isinstance(layer, layers.InputLayer):
             continue
@@ -67,7 +68,7 @@ def _decide(
     def decision(treatment: Treatment, reason: str, refused: bool = False) -> Decision:
         return Decision(layer.name, kind, treatment, reason, refused, by_rule=rule is not None)
 
-    if not scheme.has_int8_rule(layer):
+    if not registry.has_int8_rule(layer):
         if rule is not None and rule.treatment == Treatment.FLOAT:
             return decision(Treatment.FLOAT, f"rule: {rule}")
         reason = (
@@ -91,7 +92,7 @@ def _decide(
         wanted, reason = careful, "depthwise: few weights, sensitive"
     else:
         wanted, reason = Treatment.TERNARY, "default"
-    if wanted in (Treatment.TERNARY, Treatment.PRUNE) and type(layer) not in scheme.TERNARY_KERNELS:
+    if wanted in (Treatment.TERNARY, Treatment.PRUNE) and type(layer) not in TERNARY_KERNELS:
         reason = f"no ternary rule for a {kind} layer ({reason})"
         return decision(Treatment.INT8, reason, refused=True)
     return decision(wanted, reason)

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_config,
-    quantizers,
-)
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_registry,
 )
@@ -21,220 +14,10 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
     QuantizeWrapper,
 )
 from tf_keras import layers
-from tf_keras.src.mixed_precision import autocast_variable
 
 from ec2t_tf import methods
-from ec2t_tf.methods.base import Assignment, Member, State, TernaryMethod
-
-_EXPORTING: contextvars.ContextVar[bool] = contextvars.ContextVar("exporting", default=False)
-
-
-@contextlib.contextmanager
-def constant_weights() -> Iterator[None]:
-    """Functions traced inside hold ternary weights as constants under a fake quantisation.
-
-    The converter stores a weight as int8 only if it meets a constant there. What is computed is the
-    same, bit for bit. Dilated convolutions are one operator there too, not three.
-    """
-    token = _EXPORTING.set(True)
-    try:
-        with _native_dilation():
-            yield
-    finally:
-        _EXPORTING.reset(token)
-
-
-def is_exporting() -> bool:
-    """Whether this runs inside `constant_weights`."""
-    return _EXPORTING.get()
-
-
-@contextlib.contextmanager
-def _native_dilation() -> Iterator[None]:
-    """Dilated convolutions as the one operator that TensorFlow Lite has.
-
-    Keras computes them by moving space to batch, because TensorFlow has no gradient of the operator
-    on a CPU; the converter makes float operators of that.
-    """
-    depthwise_call = layers.DepthwiseConv2D.call
-
-    def convolution(self: layers.Conv2D, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return tf.nn.conv2d(
-            inputs,
-            kernel,
-            list(self.strides),
-            self.padding.upper(),
-            data_format=self._tf_data_format,
-            dilations=list(self.dilation_rate),
-        )
-
-    def depthwise(self: layers.DepthwiseConv2D, inputs: tf.Tensor) -> tf.Tensor:
-        if max(self.dilation_rate) == 1 or self.data_format != "channels_last":
-            return depthwise_call(self, inputs)
-        outputs = tf.raw_ops.DepthwiseConv2dNative(
-            input=inputs,
-            filter=tf.convert_to_tensor(self.depthwise_kernel),
-            strides=[1, *self.strides, 1],
-            padding=self.padding.upper(),
-            dilations=[1, *self.dilation_rate, 1],
-        )
-        if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, self.bias)
-        return outputs if self.activation is None else self.activation(outputs)
-
-    layers.Conv2D.convolution_op = convolution
-    layers.DepthwiseConv2D.call = depthwise
-    try:
-        yield
-    finally:
-        del layers.Conv2D.convolution_op  # the inherited one again
-        layers.DepthwiseConv2D.call = depthwise_call
-
-
-class InFloat32:
-    """One of tfmot's quantizers, in float32, with the range of the batches of all replicas.
-
-    Under a mixed precision policy tensors come and go in the compute dtype, and so do weights,
-    which are variables here; what is quantised, and with which range, is decided in float32.
-
-    Args:
-      quantizer: tfmot's, or a `TernaryQuantizer`.
-      dtype: of what is returned for a variable; a tensor keeps its own.
-    """
-
-    def __init__(self, quantizer: quantizers.Quantizer, dtype: str | None = None) -> None:
-        self.quantizer = quantizer
-        self.dtype = dtype
-
-    def __call__(
-        self, inputs: tf.Tensor | tf.Variable, training: bool, weights: State, **options: object
-    ) -> tf.Tensor:
-        with autocast_variable.enable_auto_cast_variables(None):
-            if isinstance(inputs, tf.Variable):
-                value = self.quantizer(inputs, training, weights, **options)
-                return tf.cast(value, self.dtype or value.dtype)
-            values = tf.cast(inputs, tf.float32)
-            replica = tf.distribute.get_replica_context()
-            if training and replica is not None and replica.num_replicas_in_sync > 1:
-                extremes = tf.stack([tf.reduce_min(values), tf.reduce_max(values)])
-                extremes = replica.all_gather(tf.stop_gradient(extremes), axis=0)
-                updated = self.quantizer(extremes, True, weights, **options)
-                with tf.control_dependencies([updated]):
-                    values = self.quantizer(values, False, weights, **options)
-            else:
-                values = self.quantizer(values, training, weights, **options)
-            return tf.cast(values, inputs.dtype)
-
-
-@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
-class TernaryQuantizer(quantizers.Quantizer):
-    """tfmot's view of a ternary method for one layer.
-
-    Args:
-      method: a `TernaryMethod`, or what `methods.serialize` made of it.
-      relative_size: weights of the layer / weights of the largest ternary layer.
-      per_channel: whether the exported fake quantisation has a scale for each output channel (last
-        axis), as the converter needs to fold a batch normalisation. All scales are equal.
-    """
-
-    def __init__(
-        self, method: TernaryMethod | dict, relative_size: float, per_channel: bool
-    ) -> None:
-        self.method = methods.deserialize(method) if isinstance(method, dict) else method
-        self.relative_size = float(relative_size)
-        self.per_channel = bool(per_channel)
-        # All ternary layers of the network, and whether this one speaks for them; see `connect`.
-        self.members: Sequence[Member] | None = None
-        self.leads = False
-
-    def get_config(self) -> dict:
-        return {
-            "method": methods.serialize(self.method),
-            "relative_size": self.relative_size,
-            "per_channel": self.per_channel,
-        }
-
-    def build(self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer) -> State:
-        def add_weight(
-            suffix: str, shape: tuple[int, ...] | None, trainable: bool, dtype: str = "float32"
-        ) -> tf.Variable | None:
-            if suffix.endswith(("_taken", "_seen")):
-                return None  # a pass may write trained variables here, as v0.1.0's files expect
-            return layer.add_weight(
-                name=f"{name}_{suffix}",
-                shape=tensor_shape if shape is None else shape,
-                dtype=dtype,
-                initializer="zeros",
-                trainable=trainable,
-                # Every replica computes the same value from the same weights.
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-
-        state = self.method.build(add_weight)
-        if type(self.method).losses is not TernaryMethod.losses:
-            latent = getattr(layer.layer, name)
-
-            def loss() -> tf.Tensor:
-                return tf.add_n(list(self.losses(latent, state).values()))
-
-            layer.add_loss(loss)
-        return state
-
-    def losses(self, latent: tf.Variable, state: State) -> dict[str, tf.Tensor]:
-        """The layer's regularisation losses by name."""
-        with autocast_variable.enable_auto_cast_variables(None):
-            return self.method.losses(
-                tf.convert_to_tensor(latent), state, relative_size=self.relative_size
-            )
-
-    def __call__(
-        self, inputs: tf.Variable, training: bool, weights: State, **kwargs: object
-    ) -> tf.Tensor:
-        if not _EXPORTING.get():
-            if training and self.method.controls_network:
-                self._before_pass()
-            latent = tf.convert_to_tensor(inputs)
-            return self.method.quantise(
-                latent, weights, relative_size=self.relative_size, training=training
-            )
-        with tf.init_scope():
-            assignment = self.assign(inputs, weights)
-        values = assignment.dequantise()
-        # TensorFlow's kernel refuses an empty range.
-        largest = np.maximum(assignment.largest, np.float32(1e-8))
-        if self.per_channel:
-            limits = np.broadcast_to(largest, values.shape[-1:]).astype(np.float32)
-            return tf.quantization.fake_quant_with_min_max_vars_per_channel(
-                tf.constant(values), -limits, limits, num_bits=8, narrow_range=True
-            )
-        return tf.quantization.fake_quant_with_min_max_vars(
-            tf.constant(values), -largest, largest, num_bits=8, narrow_range=True
-        )
-
-    def _before_pass(self) -> None:
-        # Keras also traces layers while it builds a model, when they cannot be connected yet.
-        tf.debugging.Assert(
-            self.members is not None,
-            [
-                "The ternary layers of this model do not know each other, which they must to train "
-                "towards a sparsity of the network. Load the model with ec2t_tf.load_model instead "
-                "of tf_keras.models.load_model."
-            ],
-        )
-        if self.members is not None and self.leads:
-            self.method.before_pass(self.members)
-
-    def largest_weight(self, latent: tf.Variable, state: State) -> tf.Tensor | None:
-        """The weight that code 127 stands for, float32, () or (channels,); None where none does."""
-        if not self.method.is_ternary:
-            return None
-        magnitudes = tf.abs(self(latent, False, weights=state))
-        each = getattr(self.method, "per_channel", False)
-        return tf.reduce_max(magnitudes, axis=list(range(len(latent.shape) - 1)) if each else None)
-
-    def assign(self, latent: tf.Variable, state: State) -> Assignment:
-        return self.method.assign(latent, state, relative_size=self.relative_size)
-
+from ec2t_tf.methods.base import Assignment, Member, TernaryMethod
+from ec2t_tf.tfmot.quantizers import TernaryQuantizer, unwrapped
 
 # Kernel attribute, and whether the converter accepts a scale per output channel.
 TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
@@ -307,119 +90,15 @@ class TernaryQuantizeConfig(default_8bit_quantize_registry.Default8BitQuantizeCo
         return {**super().get_config(), "quantizer": self.weight_quantizer.get_config()}
 
 
-# Average poolings have fewer positions; float32 is closer than this to a whole or half code.
-_TIE = 1e-3
-Limits = tuple[tf.Tensor | tf.Variable, tf.Tensor | tf.Variable]
-
-
-@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
-class KnownRange(quantize_config.QuantizeConfig):
-    """The output range of a layer whose operator has one scale for input and output in the file.
-
-    Args:
-      role: "average" and "interpolate": the output has the range of the input, and its values are
-        rounded to it; where the range of the input is not known it learns one of its own. "move":
-        the same, but there is nothing to round.
-    """
-
-    def __init__(self, role: str) -> None:
-        self.role = role
-        self.quantizer = _KnownRangeQuantizer(role)
-
-    def follow(self, limits: Limits | None) -> None:
-        """The range of the input, once that is known; None if it never will be."""
-        # In a function, where Keras does not find them: they are weights of another layer.
-        if limits is not None:
-            self.quantizer.limits = lambda: limits
-
-    @property
-    def limits(self) -> Limits | None:
-        """Least and largest output; None as long as there is no known range."""
-        found = self.quantizer.limits
-        return None if found is None else found()
-
-    def get_weights_and_quantizers(self, layer: layers.Layer) -> list:
-        return []
-
-    def get_activations_and_quantizers(self, layer: layers.Layer) -> list:
-        return []
-
-    def set_quantize_weights(self, layer: layers.Layer, quantize_weights: list) -> None:
-        """Nothing: it has none."""
-
-    def set_quantize_activations(self, layer: layers.Layer, quantize_activations: list) -> None:
-        """Nothing: it has none."""
-
-    def get_output_quantizers(self, layer: layers.Layer) -> list:
-        nothing_to_say = self.limits is None and self.role == "move"
-        return [] if nothing_to_say else [self.quantizer]
-
-    def get_config(self) -> dict:
-        return {"role": self.role}
-
-
-class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
-    """int8 by limits that another layer has, else by limits of its own."""
-
-    def __init__(self, role: str) -> None:
-        super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
-        self.role = role
-        self.limits: Callable[[], Limits] | None = None
-
-    def build(self, tensor_shape: tf.TensorShape, name: str, layer: layers.Layer) -> State:
-        return super().build(tensor_shape, name, layer) if self.limits is None else {}
-
-    def __call__(
-        self, inputs: tf.Tensor, training: bool, weights: State, **kwargs: object
-    ) -> tf.Tensor:
-        if self.limits is None:
-            return super().__call__(inputs, training, weights, **kwargs)
-        if _EXPORTING.get():
-            # Without it the input of a concatenation has the range of that for all who use it.
-            return tf.quantization.fake_quant_with_min_max_vars(inputs, *self.limits())
-        if self.role == "move":
-            return inputs
-        return nearest_code(inputs, *self.limits(), ties_away=self.role == "average")
-
-
-def nearest_code(
-    values: tf.Tensor, smallest: tf.Tensor, largest: tf.Tensor, *, ties_away: bool
-) -> tf.Tensor:
-    """Values as int8 codes stand for them, rounded as TensorFlow Lite's operators round.
-
-    Args:
-      values: float32, of any shape, within the range.
-      smallest, largest: float32, (); the range of a fake quantisation with 256 codes.
-      ties_away: ties go away from code 0, as in averages; else up, as in interpolations.
-
-    Returns:
-      float32, shape of `values`; gradients pass unchanged.
-    """
-    scale = (largest - smallest) / 255.0
-    zero_point = tf.clip_by_value(tf.round(-smallest / scale), 0.0, 255.0) - 128.0
-    codes = values / scale + zero_point
-    if ties_away:
-        rounded = tf.sign(codes) * tf.floor(tf.abs(codes) + 0.5 + _TIE)
-    else:
-        rounded = tf.floor(codes + 0.5 + _TIE)
-    rounded = tf.clip_by_value(rounded, -128.0, 127.0)
-    return values + tf.stop_gradient((rounded - zero_point) * scale - values)
-
-
-def _inner(quantizer: quantizers.Quantizer | InFloat32) -> quantizers.Quantizer:
-    """The quantizer that our wrapper computes in float32, or that tfmot's wrapper has as it is."""
-    return quantizer.quantizer if isinstance(quantizer, InFloat32) else quantizer
-
-
 class TernaryLayer:
     """The ternary kernel inside a wrapped layer: latent weights, state and method together."""
 
     def __init__(self, wrapper: QuantizeWrapper) -> None:
         self.wrapper = wrapper
         self.latent, self.quantizer, self.state = next(
-            (latent, _inner(quantizer), state)
+            (latent, unwrapped(quantizer), state)
             for latent, quantizer, state in wrapper._weight_vars
-            if isinstance(_inner(quantizer), TernaryQuantizer)
+            if isinstance(unwrapped(quantizer), TernaryQuantizer)
         )
         (self.kernel_name,) = wrapper.quantize_config.weight_attrs
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tf_keras
 
-from ec2t_tf.tfmot import scheme
+from ec2t_tf.tfmot import scheme, wrapper
 from ec2t_tf.tfmot.quantize_config import ternary_layers
 
 
 def is_treated(model: tf_keras.Model) -> bool:
     """Whether tfmot's wrappers are in it."""
-    return scheme.is_quantised(model)
+    return wrapper.is_quantised(model)
 
 
 def plain(model: tf_keras.Model) -> tf_keras.Model:

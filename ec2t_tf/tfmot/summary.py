@@ -12,17 +12,17 @@ from tf_keras import layers
 
 from ec2t_tf.policy import Treatment
 from ec2t_tf.summary import LayerSummary, row
-from ec2t_tf.tfmot import scheme
+from ec2t_tf.tfmot import wrapper
 from ec2t_tf.tfmot.decide import has_kernel
 from ec2t_tf.tfmot.quantize_config import ternary_layers
 
 
 def kernel_of(layer: layers.Layer) -> tf.Variable | None:
     """The weight that multiplies the input, also inside tfmot's wrapper; None if there is none."""
-    inner = scheme.wrapped(layer)
+    inner = wrapper.wrapped(layer)
     if inner is not layer:
-        return next(iter(scheme.quantised_weights(layer)), None)
-    if not has_kernel(layer) or scheme.is_quantise_layer(layer):
+        return next(iter(wrapper.quantised_weights(layer)), None)
+    if not has_kernel(layer) or wrapper.is_quantise_layer(layer):
         return None
     for name in ("depthwise_kernel", "kernel"):
         if hasattr(layer, name):
@@ -41,10 +41,10 @@ def multiply_accumulates(layer: layers.Layer, shape: tuple[int, ...], output: tu
 
 def rows(model: tf_keras.Model) -> Iterator[LayerSummary]:
     """One for each layer with a kernel."""
-    quantised = scheme.is_quantised(model)
+    quantised = wrapper.is_quantised(model)
     ternary = {layer.name: layer for layer in ternary_layers(model)}
     for outer in model.layers:
-        layer = scheme.wrapped(outer)
+        layer = wrapper.wrapped(outer)
         kernel = kernel_of(outer)
         if kernel is None:
             continue

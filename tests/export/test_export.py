@@ -17,7 +17,7 @@ import ec2t_tf
 from ec2t_tf import export
 from ec2t_tf.export import convert
 from ec2t_tf.export.tflite import read
-from ec2t_tf.tfmot import scheme
+from ec2t_tf.tfmot import wrapper
 from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests import models
 from tests.kernels_of import kernels_of
@@ -249,9 +249,9 @@ class TestBias:
     def test_inference_adds_the_bias_of_the_file(self, ternary: tf_keras.Model, path: Path) -> None:
         """Int32 biases in units of the file are what Keras adds, not half a unit beside it."""
         found = []
-        wrappers = [x for x in ternary.layers if isinstance(x, scheme.QuantizeWrapper)]
+        wrappers = [x for x in ternary.layers if isinstance(x, wrapper.QuantizeWrapper)]
         for layer in wrappers:
-            rounded = scheme.rounded_bias(layer)
+            rounded = wrapper.rounded_bias(layer)
             if rounded is None:
                 continue
             name, value = rounded
