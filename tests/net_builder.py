@@ -286,6 +286,10 @@ class NetBuilder:
         options.beta = 1.0
         return self.operator("SOFTMAX", [x], out, options)
 
+    def log_softmax(self, x: int) -> int:
+        out = self.tensor(tuple(self.shape(x)), 1 / 16, 127)
+        return self.operator("LOG_SOFTMAX", [x], out, schema.LogSoftmaxOptionsT())
+
     def transpose_conv(
         self,
         x: int,

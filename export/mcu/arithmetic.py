@@ -19,6 +19,7 @@ __all__ = [
     "add_multipliers",
     "added",
     "exact_multiplier",
+    "log_softmax_tables",
     "mean_multiplier",
     "quantised_multiplier",
     "requantised",
@@ -127,6 +128,30 @@ def softmax_powers(scale: float, beta: float) -> list[int]:
         multiplier, left = 0, 0
     radius = math.floor(31 * (1 << 26) / (1 << left))
     return [_exponential(_times(-d << left, multiplier)) if d <= radius else 0 for d in range(256)]
+
+
+@dataclass(frozen=True)
+class LogSoftmaxTables:
+    """Of LOG_SOFTMAX by difference from the greatest, 0 to 255: exponentials in 2^-19, 0 beyond
+    `most`; differences as real numbers in 2^-26, and the pair that leads back."""
+
+    powers: list[int]
+    scaled: list[int]
+    most: int
+    back: tuple[int, int]
+
+
+def log_softmax_tables(scale: float) -> LogSoftmaxTables | None:
+    """As TensorFlow Lite's reference computes them; None where it cannot: scales below 2^-26."""
+    multiplier, left = quantised_multiplier(min(scale * (1 << 26), float((1 << 31) - 1)))
+    if left < 1:
+        return None
+    most = math.floor(31 * (1 << 26) / (1 << left))
+    scaled = [max(_times(-d << left, multiplier), -(1 << 31)) for d in range(256)]
+    powers = [_divided(_exponential(a), 12) if d <= most else 0 for d, a in enumerate(scaled)]
+    return LogSoftmaxTables(
+        powers, scaled, most, quantised_multiplier((1 << (31 - left)) / multiplier)
+    )
 
 
 def _times(a: int, b: int) -> int:

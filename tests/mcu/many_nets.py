@@ -100,7 +100,7 @@ class Net:
             unsigned = {"uint8": "uint8_t"}
             return tuple((unsigned.get(t.dtype, "int8_t"), math.prod(t.shape)) for t in tensors)
 
-        states = ("VAR_HANDLE", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+        states = ("VAR_HANDLE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "SVDF")
         stateful = any(op.kind in states for op in graph.operators)
         return Net(ends(graph.inputs), ends(graph.outputs), stateful)
 

@@ -25,6 +25,7 @@ class Draw(Movements):
             *(self.grouped, self.transposed, self.to_uint8, self.dense_rows, self.matmul),
             *(self.pooling, self.add, self.mean, self.concatenation, self.pad, self.reshape),
             *(self.softmax, self.elementwise, self.elementwise, self.pair, self.pair),
+            self.log_softmax,
             *(self.transpose, self.strided_slice, self.slice, self.split, self.unpack, self.pack),
             *(self.gather, self.blocks, self.repeat, self.reverse, self.mirror, self.resize),
             *(self.reduction, self.any_shape, self.map_again, self.map_again, self.map_again),
@@ -316,6 +317,10 @@ class Draw(Movements):
     def softmax(self, x: int) -> int | None:
         shape = self.net.shape(x)  # the reference's shifts run over beyond 512 channels
         return self.net.softmax(x) if len(shape) <= 4 and shape[-1] <= 500 else None
+
+    def log_softmax(self, x: int) -> int | None:
+        shape = self.net.shape(x)
+        return self.net.log_softmax(x) if len(shape) <= 4 and shape[-1] <= 500 else None
 
     def elementwise(self, x: int) -> int:
         kinds = ["RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "HARD_SWISH", "QUANTIZE"]

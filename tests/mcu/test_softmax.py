@@ -1,4 +1,4 @@
-"""SOFTMAX is the fixed point of LiteRT's reference: every pair, and every triple, of int8 codes."""
+"""SOFTMAX and LOG_SOFTMAX are the fixed point of LiteRT's reference: all pairs and triples."""
 
 from __future__ import annotations
 
@@ -24,17 +24,30 @@ def _model(shape: tuple[int, ...], scale: float, beta: float) -> bytes:
     return net.finish(out)
 
 
+def _logarithm(shape: tuple[int, ...], scale: float) -> bytes:
+    net = nets.NetBuilder(shape, seed=0)
+    net.graph.tensors[net.input].quantization.scale = [scale]
+    return net.finish(net.log_softmax(net.input))
+
+
+def _models(shape: tuple[int, ...]) -> list[bytes]:
+    return [
+        *(_model(shape, *s) for s in SCALES),
+        *(_logarithm(shape, scale) for scale in (0.1605089, 1.0, 0.004)),
+    ]
+
+
 def _compare(models: list[bytes], values: npt.NDArray[np.int8], folder: Path) -> None:
     want = [nets.reference(model, values) for model in models]
     got = many_nets.on_host(models, [values] * len(models), folder, sanitize=False)
-    for (scale, beta), g, w in zip(SCALES, got, want, strict=True):
-        np.testing.assert_array_equal(g.reshape(w.shape), w, err_msg=f"scale {scale}, beta {beta}")
+    for number, (g, w) in enumerate(zip(got, want, strict=True)):
+        np.testing.assert_array_equal(g.reshape(w.shape), w, err_msg=f"model {number}")
 
 
 def test_every_pair(tmp_path: Path) -> None:
     codes = np.arange(-128, 128)
     values = np.stack(np.meshgrid(codes, codes), axis=-1).astype(np.int8)[None]
-    _compare([_model((1, 256, 256, 2), *s) for s in SCALES], values, tmp_path)
+    _compare(_models((1, 256, 256, 2)), values, tmp_path)
 
 
 def test_every_triple(tmp_path: Path) -> None:
@@ -42,7 +55,7 @@ def test_every_triple(tmp_path: Path) -> None:
     codes = np.arange(-128, 128)
     a, b = np.meshgrid(codes, codes)
     values = np.stack([b, np.full_like(a, 127), a], axis=-1).astype(np.int8)[None]
-    _compare([_model((1, 256, 256, 3), *s) for s in SCALES], values, tmp_path)
+    _compare(_models((1, 256, 256, 3)), values, tmp_path)
 
 
 def test_the_value_of_the_reference(tmp_path: Path) -> None:
@@ -55,10 +68,12 @@ def test_the_value_of_the_reference(tmp_path: Path) -> None:
 
 def test_many_classes(tmp_path: Path) -> None:
     """No room for more than 4095 powers in the sum."""
-    model = _model((1, 500), 0.05, 1.0)
-    values = nets.inputs(model, 20, seed=3)
-    values[2:] = values[2:] // 3
-    (got,) = many_nets.on_host([model], [values], tmp_path, sanitize=True)
-    np.testing.assert_array_equal(got, nets.reference(model, values))
+    models = [_model((1, 500), 0.05, 1.0), *(_logarithm((1, n), 0.05) for n in (1, 10, 500))]
+    values = [nets.inputs(model, 20, seed=3) for model in models]
+    for v in values:
+        v[2:] = v[2:] // 3
+    got = many_nets.on_host(models, values, tmp_path, sanitize=True)
+    for model, v, g in zip(models, values, got, strict=True):
+        np.testing.assert_array_equal(g, nets.reference(model, v))
     with pytest.raises(ModelError, match="at most 4095 channels"):
         to_c(_model((1, 4096), 0.05, 1.0), tmp_path)

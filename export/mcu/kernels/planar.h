@@ -314,6 +314,17 @@ typedef struct {
 } ec2t_mcu_softmax;
 void ec2t_mcu_softmax_run(const ec2t_mcu_softmax *layer, const uint8_t *input, uint8_t *output);
 
+/* The same of its logarithm; the output has scale 1/16 and zero point 127. */
+typedef struct {
+    ec2t_mcu_planar in, out;
+    const uint32_t *powers;    /* exp(-d * input scale) * 2^19, 0 beyond `most` */
+    const int32_t *scaled;     /* -d * input scale in 2^-26 */
+    int32_t most;              /* greatest difference that counts */
+    int32_t multiplier, shift; /* from 2^-26 to differences */
+} ec2t_mcu_log_softmax;
+void ec2t_mcu_log_softmax_run(const ec2t_mcu_log_softmax *layer, const uint8_t *input,
+                              uint8_t *output);
+
 /* One axis of a walk over tensors: elements, and bytes from one to the next in each tensor. */
 typedef struct {
     uint32_t size;
@@ -385,28 +396,6 @@ typedef struct {
 } ec2t_mcu_reduce;
 void ec2t_mcu_reduce_run(const ec2t_mcu_reduce *layer, const uint8_t *input, uint8_t *output);
 
-/* One gate of an LSTM: int8 weights [unit][input] and [unit][unit], biases with zero points folded
- * in, factors to 2^-12. */
-typedef struct {
-    const int8_t *kernel, *recurrent;
-    const int32_t *bias, *recurrent_bias;
-    int32_t multiplier, shift, recurrent_multiplier, recurrent_shift;
-} ec2t_mcu_gate;
-/* TensorFlow Lite's int8 LSTM with a cell of 16 bits, `cell_bits` of them whole; steps are bytes
- * between moments and between features. */
-typedef struct {
-    const ec2t_mcu_gate *gates; /* input, forget, cell, output */
-    uint16_t inputs, units, steps;
-    int32_t in_time, in_feature, out_time, out_feature;
-    uint32_t cell_shift, cell_bits;
-    int32_t cell_clip; /* 0: none */
-    int32_t multiplier, shift;
-    ec2t_mcu_clamp clamp;
-} ec2t_mcu_lstm;
-/* `hidden` and `cell` are kept from call to call; `sums`: scratch, 4 a unit. */
-void ec2t_mcu_lstm_run(const ec2t_mcu_lstm *layer, const uint8_t *input, int8_t *hidden,
-                       int16_t *cell, uint8_t *output, int16_t *sums);
-
 /* table[value + 128], element by element. */
 void ec2t_mcu_lookup_run(const int8_t *table, const ec2t_mcu_planar *layout_in,
                          const uint8_t *input, const ec2t_mcu_planar *layout_out, uint8_t *output);
@@ -461,4 +450,5 @@ static inline int32_t ec2t_mcu_value(uint8_t byte) {
 static inline uint8_t ec2t_mcu_byte(int32_t value) {
     return (uint8_t)((uint32_t)value ^ EC2T_MCU_FLIP);
 }
+#include "recurrent.h"
 #endif

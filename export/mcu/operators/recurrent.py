@@ -1,4 +1,4 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM: int8 in and out, a cell of 16 bits, state kept between calls."""
+"""UNIDIRECTIONAL_SEQUENCE_LSTM and SVDF: int8 in and out, 16 bits inside, state kept."""
 
 from __future__ import annotations
 
@@ -124,4 +124,67 @@ def lstm(net: Lowering, op: Operator) -> None:
     net.steps.append(Step(name, sources, inputs_of, target, emit, lambda: 8 * units))
 
 
-OPERATORS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": lstm}
+def svdf(net: Lowering, op: Operator) -> None:
+    """A fused activation is not computed: the runtimes do not, either."""
+    source, target = net.plain(net.activation(op, 0)), op.outputs[0]
+    tensors = net.graph.tensors
+    weights, memory = tensors[op.inputs[2]], tensors[op.inputs[4]]
+    features = net.constant(op, 1, "int8").astype(np.int64)
+    shape, sizes = tensors[source].shape, tensors[target].shape
+    if (weights.dtype, memory.dtype) != ("int16", "int16") or len(shape) != 2 or shape[0] != 1:
+        raise FileError(
+            "SVDF needs batch 1, time weights and a state of int16. Received: shape "
+            f"{shape}, weights {weights.dtype}, state {memory.dtype}."
+        )
+    times, rank = net.constant(op, 2, "int16"), int(op.options.get("rank", 1))
+    (filters, inputs), steps, units = features.shape, times.shape[1], sizes[1]
+    if inputs != shape[1] or len(times) != filters or units * rank != filters:
+        raise FileError(f"SVDF of {shape} to {sizes} with weights {features.shape}, {times.shape}.")
+    bias = np.zeros(units, np.int64)
+    if op.inputs[3] >= 0:
+        bias = net.constant(op, 3).astype(np.int64)
+    scale_in, zero_in = net.quantisation(tensors[source])
+    scale_out, zero_out = net.quantisation(tensors[target])
+    between = memory.scale[0]
+    pairs = [
+        quantised_multiplier(float(np.float32(np.float32(a) * np.float32(b)) / np.float32(c)))
+        for a, b, c in (
+            (scale_in, tensors[op.inputs[1]].scale[0], between),
+            (between, weights.scale[0], scale_out),
+        )
+    ]
+    layout, out = net.layouts[source], net.define(target)
+    state = keep_bytes(net, op.inputs[4], 2 * filters * steps, 0)
+
+    def emit(names: Names) -> Code:
+        n = names.index
+        (state_multiplier, state_shift), (multiplier, shift) = pairs
+        code = Code(
+            [
+                array("int8_t", f"features_{n}", features),
+                array("int16_t", f"times_{n}", times),
+                array("int32_t", f"feature_bias_{n}", -zero_in * features.sum(axis=1)),
+                array("int32_t", f"bias_{n}", bias),
+                f"static const ec2t_mcu_svdf layer_{n} = {{.features = features_{n}, "
+                f".times = times_{n}, .feature_bias = feature_bias_{n}, .bias = bias_{n}, "
+                f".inputs = {inputs}, .units = {units}, .rank = {rank}, .steps = {steps}, "
+                f".in_step = {walks.steps(layout, shape)[1]}, "
+                f".out_step = {walks.steps(out, sizes)[1]}, "
+                f".state_multiplier = {state_multiplier}, .state_shift = {state_shift}, "
+                f".multiplier = {multiplier}, .shift = {shift}, "
+                f".clamp = {{{zero_out}, -128, 127}}}};",
+            ],
+            [
+                f"ec2t_mcu_svdf_run(&layer_{n}, {names.inputs[0]}, "
+                f"(int16_t *)(void *){names.inputs[1]}, {names.output});"
+            ],
+            features.size + 2 * times.size + 4 * (filters + units) + 60,
+        )
+        net.frame(code, out, names)
+        return code
+
+    name = f"SVDF {inputs} -> {units}"
+    net.steps.append(Step(name, ("svdf.c", "layout.c"), (source, state), target, emit))
+
+
+OPERATORS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": lstm, "SVDF": svdf}

@@ -1,4 +1,4 @@
-"""SOFTMAX over the last dimension."""
+"""SOFTMAX and LOG_SOFTMAX over the last dimension."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ec2t_tf.export.graph import FileError, Operator
 
 from .. import walks
-from ..arithmetic import softmax_powers
+from ..arithmetic import log_softmax_tables, softmax_powers
 from ..code import Code, Names, array
 from ..plan import Layout
 from ..step import Step
@@ -18,39 +18,74 @@ if TYPE_CHECKING:
 MOST_CHANNELS = 4095  # their sum, 2^19 each at most, stays below 2^31
 
 
-def softmax(net: Lowering, op: Operator) -> None:
+def _ends(net: Lowering, op: Operator, scale: float, zero: int) -> tuple[int, int]:
+    """Input and output, after a look at what the fixed point needs."""
     source, target = net.plain(net.activation(op, 0)), op.outputs[0]
-    tensors = net.graph.tensors
-    shape = tensors[source].shape
-    scale_out, zero_out = net.quantisation(tensors[target])
+    shape = net.graph.tensors[source].shape
+    scale_out, zero_out = net.quantisation(net.graph.tensors[target])
     if (
-        shape != tensors[target].shape
+        shape != net.graph.tensors[target].shape
         or shape[-1] > MOST_CHANNELS
-        or (float(scale_out), zero_out) != (1 / 256, -128)
+        or (float(scale_out), zero_out) != (scale, zero)
     ):
         raise FileError(
-            f"SOFTMAX needs at most {MOST_CHANNELS} channels, output scale 1/256 and zero point "
-            f"-128. Received: shape {shape}, {scale_out}, {zero_out}."
+            f"{op.kind} needs at most {MOST_CHANNELS} channels, output scale 1/{1 / scale:.0f} and "
+            f"zero point {zero}. Received: shape {shape}, {scale_out}, {zero_out}."
         )
-    scale_in, _ = net.quantisation(tensors[source])
+    return source, target
+
+
+def softmax(net: Lowering, op: Operator) -> None:
+    source, target = _ends(net, op, 1 / 256, -128)
+    scale_in, _ = net.quantisation(net.graph.tensors[source])
     powers = softmax_powers(float(scale_in), float(op.options["beta"]))
+    _add(net, op, source, target, "softmax", {"powers": ("uint32_t", powers)}, {})
+
+
+def log_softmax(net: Lowering, op: Operator) -> None:
+    source, target = _ends(net, op, 1 / 16, 127)
+    scale_in, _ = net.quantisation(net.graph.tensors[source])
+    tables = log_softmax_tables(float(scale_in))
+    if tables is None:
+        raise FileError(f"LOG_SOFTMAX needs an input scale above 2^-26. Received: {scale_in}.")
+    arrays = {"powers": ("uint32_t", tables.powers), "scaled": ("int32_t", tables.scaled)}
+    multiplier, shift = tables.back
+    numbers = {"most": tables.most, "multiplier": multiplier, "shift": shift}
+    _add(net, op, source, target, "log_softmax", arrays, numbers)
+
+
+def _add(
+    net: Lowering,
+    op: Operator,
+    source: int,
+    target: int,
+    kernel: str,
+    arrays: dict[str, tuple[str, list[int]]],
+    numbers: dict[str, int],
+) -> None:
+    """A step of a kernel whose layer has two layouts, tables and numbers."""
+    shape = net.graph.tensors[source].shape
     layout, out = net.layouts[source], net.define(target)
 
     def emit(names: Names) -> Code:
         n = names.index
+        members = {"in": _rows(layout, shape), "out": _rows(out, shape)}
+        members |= {name: f"{name}_{n}" for name in arrays}
+        members |= {name: str(value) for name, value in numbers.items()}
+        given = ", ".join(f".{name} = {value}" for name, value in members.items())
         code = Code(
             [
-                array("uint32_t", f"powers_{n}", powers),
-                f"static const ec2t_mcu_softmax layer_{n} = {{{_rows(layout, shape)}, "
-                f"{_rows(out, shape)}, powers_{n}}};",
+                *(array(type_name, f"{k}_{n}", v) for k, (type_name, v) in arrays.items()),
+                f"static const ec2t_mcu_{kernel} layer_{n} = {{{given}}};",
             ],
-            [f"ec2t_mcu_softmax_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
-            1024 + 36,
+            [f"ec2t_mcu_{kernel}_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+            1024 * len(arrays) + 32 + 4 * (len(arrays) + len(numbers)),
         )
         net.frame(code, out, names)
         return code
 
-    net.steps.append(Step("softmax", ("softmax.c", "layout.c"), (source,), target, emit))
+    name = op.kind.lower().replace("_", " ")
+    net.steps.append(Step(name, ("softmax.c", "layout.c"), (source,), target, emit))
 
 
 def _rows(layout: Layout, shape: tuple[int, ...]) -> str:
@@ -63,4 +98,4 @@ def _rows(layout: Layout, shape: tuple[int, ...]) -> str:
     )
 
 
-OPERATORS = {"SOFTMAX": softmax}
+OPERATORS = {"SOFTMAX": softmax, "LOG_SOFTMAX": log_softmax}
