@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..convert import RepresentativeData
 
 RUN_BY_LITERT = tuple(form.name for form in FORMATS.values() if "LiteRT" in form.runtimes)
-C_OPTIONS = ("core", "optimize", "example", "measure")
+C_OPTIONS = ("core", "optimize", "example", "measure", "stream")
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +86,11 @@ def c_arguments(parser: argparse.ArgumentParser) -> None:
         "--measure",
         action="store_true",
         help="of --format=c: run that firmware and count instructions",
+    )
+    add(
+        "--stream",
+        action="store_true",
+        help="of --format=c: a function that takes the newest frames of a window that slides",
     )
 
 

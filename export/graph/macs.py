@@ -33,3 +33,8 @@ def macs(graph: Graph, operator: Operator) -> int:
         entry = graph.tensors[operator.inputs[0]].shape  # with its time axis, but for SVDF
         return math.prod(entry[:-1]) * sum(math.prod(kernel.shape) for kernel in kernels)
     return 0
+
+
+def total_macs(graph: Graph) -> int:
+    """Of one run of the whole net."""
+    return sum(macs(graph, operator) for operator in graph.operators)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ec2t_tf import files
+from ec2t_tf.export.graph.macs import total_macs
+from ec2t_tf.export.graph.streaming import with_frames
 from ec2t_tf.export.tflite import read
 
 from .boards import BOARDS
@@ -21,42 +24,18 @@ from .lowering import Lowering
 from .model_files import (
     KERNELS,
     TILES,
+    Calls,
     Ends,
     copy_kernel,
     reserved_names,
     write_model,
     write_readme,
 )
+from .operators.window import with_windows
 from .packages import write_packages
 from .plan import ALIGNMENT, Block, Layout, place
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """One kernel call: what it is, how its weights are kept, bytes of its constants."""
-
-    name: str
-    note: str
-    flash: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `to_c` wrote. Sizes in bytes; `flash` is the constants alone, without code."""
-
-    folder: Path
-    flash: int
-    arena: int
-    layers: tuple[LayerReport, ...]
-    instructions: int | None = None  # of one call, measured in QEMU, or not measured
-
-    def __str__(self) -> str:
-        rows = [f"{layer.name:34}{layer.flash:9}  {layer.note}" for layer in self.layers]
-        head = f"{'layer':34}{'flash':>9}  weights"
-        foot = f"constants {self.flash} bytes of flash, arena {self.arena} bytes of RAM"
-        if self.instructions is not None:
-            foot += f",\n{self.instructions} instructions a call in QEMU"
-        return "\n".join([head, *rows, foot])
+from .report import LayerReport, Report, StreamReport
+from .streaming import stream_from_silence
 
 
 def to_c(
@@ -68,6 +47,7 @@ def to_c(
     optimize: str = "balanced",
     example: bool = False,
     measure: bool = False,
+    stream: bool = False,
 ) -> Report:
     """Writes an int8 .tflite net as freestanding C11 for one microcontroller core.
 
@@ -89,9 +69,14 @@ def to_c(
         example: Also write `folder`/example: a firmware for the core that QEMU runs.
         measure: Run that firmware and put the instructions of a call into the report; implies
             `example`, needs arm-none-eabi-gcc and qemu-system-arm.
+        stream: For a net on a window that slides over a stream: write `NAME_step`, which takes the
+            frames that are new, and `NAME_reset`. The bits are those of the whole net on the window
+            that ends with them; before the first frame the input was zero. Time is the input's
+            first axis behind the batch; see `ec2t_tf.export.graph.streaming.stream` for what nets.
 
     Raises:
-        FileError: The file is damaged, or holds something the exporter does not support.
+        FileError: The file is damaged, or holds something the exporter does not support, or cannot
+            stream (the message names the layer).
         ValueError: An option is not one of those listed, or a tool that measures is missing.
     """
     example = example or measure
@@ -110,28 +95,84 @@ def to_c(
         )
     original = read(model)
     graph = without_columns(without_dead_channels(original))
-    net = Lowering(graph, core=core, optimize=optimize)
-    folder = Path(folder)
+    flow = stream_from_silence(graph) if stream else None
+    lowered = with_windows(graph if flow is None else flow.graph)
+    net = Lowering(lowered, core=core, optimize=optimize)
+    text = _text(net, name)
+    shown = original if flow is None else with_frames(original, flow.frames)
+    ends = Ends.of(net, shown, text.pointer)
+    report = Report(Path(folder), text.flash, text.arena, tuple(text.layers))
+    if flow is not None:
+        whole = _text(Lowering(with_windows(graph), core=core, optimize=optimize), name)
+        sizes = total_macs(flow.graph), total_macs(graph), whole.flash, whole.arena
+        report = replace(report, stream=StreamReport(flow.frames, flow.window, *sizes))
+    calls = Calls(name, "invoke" if flow is None else "step", stateful=bool(text.reset))
+
+    def write(written: Path, report: Report) -> None:
+        parts = [*text.tiles, "", *text.declarations]
+        write_model(written, calls, net, ends, parts, text.body, text.reset, report)
+        write_readme(written, calls, core, ends, report)
+
+    headers = [h for h, macro in TILES.items() if any(t.startswith(macro) for t in text.tiles)]
+    sources = sorted(text.sources)
+    with files.folder(Path(folder)) as written:
+        write(written, report)
+        for file in _with_headers(["planar.h", *headers, *sources]):
+            copy_kernel(file, written, swar=CORES[core].family == "swar")
+        swar = CORES[core].family == "swar"
+        write_packages(written, calls, core, [f"{name}.c", *sources], swar=swar)
+        if example:
+            write_example(written, calls, core)
+        if measure:
+            report = replace(report, instructions=run_example(written, core))
+            if report.stream is not None:
+                with tempfile.TemporaryDirectory() as other:
+                    of_window = to_c(
+                        model, other, core=core, name=name, optimize=optimize, measure=True
+                    )
+                window = replace(report.stream, window_instructions=of_window.instructions)
+                report = replace(report, stream=window)
+            write(written, report)
+    return report
+
+
+@dataclass
+class _Text:
+    """C of a lowered net: constants, the statements of its functions, the kernel files it calls."""
+
+    arena: int
+    pointer: Callable[[Layout], str]
+    declarations: list[str] = field(default_factory=list)
+    body: list[str] = field(default_factory=list)
+    reset: list[str] = field(default_factory=list)
+    layers: list[LayerReport] = field(default_factory=list)
+    tiles: list[str] = field(default_factory=list)
+    sources: set[str] = field(default_factory=lambda: {"layout.c"})
+
+    @property
+    def flash(self) -> int:
+        return sum(layer.flash for layer in self.layers)
+
+    def add(
+        self, number: int, what: str, code: Code, used: Sequence[str], lines: list[str]
+    ) -> None:
+        """Appends a kernel call."""
+        text = "\n".join(code.declarations + code.statements)
+        if code.tile and code.tile not in self.tiles:
+            self.tiles.append(code.tile)
+        self.sources.update(c for c in used if _uses(c, text))
+        self.declarations.extend([f"/* {number}: {what} */", *code.declarations, ""])
+        lines += [f"  /* {number}: {what} */", *(f"  {s}" for s in code.statements)]
+        self.layers.append(LayerReport(what, code.note, code.flash))
+
+
+def _text(net: Lowering, name: str) -> _Text:
     addresses, scratch, arena = _memory(net)
 
     def pointer(layout: Layout) -> str:
         return f"(arena + {addresses[id(layout)] + layout.lead})"
 
-    declarations: list[str] = []
-    body: list[str] = []
-    layers: list[LayerReport] = []
-    tiles: list[str] = []
-    sources = {"layout.c"}
-
-    def add(number: int, what: str, code: Code, used: Sequence[str], lines: list[str]) -> None:
-        text = "\n".join(code.declarations + code.statements)
-        if code.tile and code.tile not in tiles:
-            tiles.append(code.tile)
-        sources.update(c for c in used if _uses(c, text))
-        declarations.extend([f"/* {number}: {what} */", *code.declarations, ""])
-        lines += [f"  /* {number}: {what} */", *(f"  {s}" for s in code.statements)]
-        layers.append(LayerReport(what, code.note, code.flash))
-
+    text = _Text(arena, pointer)
     for number, step in enumerate(net.steps):
         names = Names(
             number,
@@ -139,34 +180,12 @@ def to_c(
             pointer(net.layouts[step.output]),
             f"((uint16_t *)(void *)(arena + {scratch[number]}))",
         )
-        add(number, step.name, step.emit(names), step.sources, body)
-        body.append(f"  {name.upper()}_LAP();")
-    reset: list[str] = []
+        text.add(number, step.name, step.emit(names), step.sources, text.body)
+        text.body.append(f"  {name.upper()}_LAP();")
     for number, state in enumerate(net.states.values(), len(net.steps)):
         names = Names(number, (), pointer(state.layout), "")
-        add(number, "first state", state.reset(names), state.sources, reset)
-    ends = Ends.of(net, original, pointer)
-    report = Report(folder, sum(x.flash for x in layers), arena, tuple(layers))
-
-    def write(written: Path, report: Report) -> None:
-        parts = [*tiles, "", *declarations]
-        write_model(written, name, net, ends, parts, body, reset, report.arena, str(report))
-        write_readme(written, name, core, ends, stateful=bool(reset), report=str(report))
-
-    headers = [header for header, macro in TILES.items() if any(t.startswith(macro) for t in tiles)]
-    copied = _with_headers(["planar.h", *headers, *sorted(sources)])
-    with files.folder(folder) as written:
-        write(written, report)
-        for file in copied:
-            copy_kernel(file, written, swar=CORES[core].family == "swar")
-        compiled = [f"{name}.c", *sorted(sources)]
-        write_packages(written, name, core, compiled, swar=CORES[core].family == "swar")
-        if example:
-            write_example(written, name, core)
-        if measure:
-            report = replace(report, instructions=run_example(written, core))
-            write(written, report)
-    return report
+        text.add(number, "first state", state.reset(names), state.sources, text.reset)
+    return text
 
 
 def _with_headers(files: Sequence[str]) -> list[str]:

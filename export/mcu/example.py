@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from .boards import BOARDS, SOURCES
+from .model_files import Calls
 
 _MAIN = r"""/* Example firmware: runs the net on a made-up input and prints the greatest output. */
 #include "NAME.h"
@@ -21,8 +22,9 @@ int main(void) {
     for (uint32_t i = 0; i < UPPER_INPUT_SIZE; ++i) {
         input[i] = (int8_t)(i * 37u % 256u - 128u);
     }
+    RESET
     stopwatch_start();
-    const int status = NAME_invoke(input, output, arena);
+    const int status = RUN(input, output, arena);
     const uint32_t instructions = stopwatch_stop();
     if (status != 0) {
         semihost_write("the weights in flash are damaged\n");
@@ -64,7 +66,7 @@ run: firmware.elf
 """
 
 
-def write_example(folder: Path, name: str, core: str) -> None:
+def write_example(folder: Path, calls: Calls, core: str) -> None:
     """Writes the example for a core of `BOARDS` into `folder`/example."""
     board = BOARDS[core]
     target = folder / "example"
@@ -72,7 +74,7 @@ def write_example(folder: Path, name: str, core: str) -> None:
     for source in sorted(SOURCES.iterdir()):
         if source.is_file():
             shutil.copyfile(source, target / source.name)
-    (target / "main.c").write_text(_MAIN.replace("NAME", name).replace("UPPER", name.upper()))
+    (target / "main.c").write_text(calls.fill(_MAIN))
     memory = {
         "CODE_ORIGIN": board.code[0],
         "CODE_LENGTH": board.code[1],

@@ -14,7 +14,7 @@ from . import walks
 from .arithmetic import activation_range
 from .code import Code, Names
 from .cores import CORES, FLIP
-from .operators import NO_OUTPUTS, OPERATORS, SEVERAL_OUTPUTS
+from .operators import INTERNAL, NO_OUTPUTS, OPERATORS, SEVERAL_OUTPUTS
 from .operators.movement import add_constant, rearrange
 from .plan import Layout
 from .step import Step
@@ -196,6 +196,10 @@ class Lowering:
             code.flash += 16
 
     def _lower(self, number: int, op: Operator) -> None:
+        internal = INTERNAL.get(op.kind) if op.custom is None else None
+        if internal is not None:
+            internal(self, op)
+            return
         if op.kind not in OPERATORS:
             layer = self.graph.tensors[op.outputs[0]].name if op.outputs else ""
             raise FileError(

@@ -16,6 +16,7 @@ from .plan import Layout
 
 if TYPE_CHECKING:
     from .lowering import Lowering
+    from .report import Report
 
 KERNELS = Path(__file__).parent / "kernels"
 TILES = {
@@ -50,6 +51,34 @@ def copy_kernel(file: str, folder: Path, *, swar: bool) -> None:
             flags=re.MULTILINE,
         )
     (folder / file).write_text(text)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Names of the net's functions: `name` and "invoke", or "step" of a net that streams.
+
+    Attributes:
+        stateful: Whether there is a `name`_reset, to be called first.
+    """
+
+    name: str
+    verb: str
+    stateful: bool
+
+    @property
+    def run(self) -> str:
+        return f"{self.name}_{self.verb}"
+
+    def fill(self, template: str) -> str:
+        """A template with NAME, UPPER, RUN and RESET in it; a line of RESET alone goes where the
+        net has nothing to reset."""
+        reset = f"{self.name}_reset(arena);" if self.stateful else ""
+        text = re.sub(r"^( *)RESET\n", rf"\1{reset}\n" if reset else "", template, flags=re.M)
+        return (
+            text.replace("RUN(", f"{self.run}(")
+            .replace("NAME", self.name)
+            .replace("UPPER", self.name.upper())
+        )
 
 
 @dataclass(frozen=True)
@@ -108,30 +137,29 @@ class Ends:
 
         return Ends(ends("input", net.inputs), ends("output", net.outputs))
 
-    def signature(self, name: str) -> str:
+    def signature(self, calls: Calls) -> str:
         """Of the function that runs the net."""
-        upper = name.upper()
+        upper = calls.name.upper()
         parameters = [end.parameter(upper, constant=True) for end in self.inputs]
         parameters += [end.parameter(upper, constant=False) for end in self.outputs]
         parameters.append(f"uint8_t arena[{upper}_ARENA_SIZE]")
-        indent = ",\n" + " " * (len(name) + 12)
-        return f"int {name}_invoke({indent.join(parameters)})"
+        indent = ",\n" + " " * (len(calls.run) + 5)
+        return f"int {calls.run}({indent.join(parameters)})"
 
 
 def write_model(
     folder: Path,
-    name: str,
+    calls: Calls,
     net: Lowering,
     ends: Ends,
     declarations: Sequence[str],
     body: Sequence[str],
     reset: Sequence[str],
-    arena: int,
-    report: str,
+    report: Report,
 ) -> None:
     """model.h and model.c; `body` and `reset` are the statements of two functions."""
-    (folder / f"{name}.h").write_text(_header(name, net, ends, bool(reset), arena, report))
-    upper = name.upper()
+    name, upper = calls.name, calls.name.upper()
+    (folder / f"{name}.h").write_text(_header(calls, net, ends, report))
     text = "\n".join(declarations)
     includes = [
         f'#include "{header}"' for header, macro in TILES.items() if f"{macro}(" in text
@@ -158,7 +186,7 @@ def write_model(
         *declarations,
         *layouts,
         "",
-        f"{ends.signature(name)} {{",
+        f"{ends.signature(calls)} {{",
         *(["  ec2t_mcu_status status;"] if lists else []),
         *(
             f"  ec2t_mcu_from_nhwc{end.unsigned}({end.name}, &{end.name}_layout, {end.pointer});"
@@ -179,9 +207,9 @@ def write_model(
     (folder / f"{name}.c").write_text("\n".join(source))
 
 
-def _header(name: str, net: Lowering, ends: Ends, stateful: bool, arena: int, report: str) -> str:
-    upper = name.upper()
-    table = "\n".join(f" * {line}".rstrip() for line in report.splitlines())
+def _header(calls: Calls, net: Lowering, ends: Ends, report: Report) -> str:
+    name, upper, stateful = calls.name, calls.name.upper(), calls.stateful
+    table = "\n".join(f" * {line}".rstrip() for line in str(report).splitlines())
     types = {end.type_name for end in (*ends.inputs, *ends.outputs)}
     whole = "int8 in, int8 out" if types == {"int8_t"} else "8 bits in, 8 bits out"
     lines = [
@@ -209,10 +237,18 @@ def _header(name: str, net: Lowering, ends: Ends, stateful: bool, arena: int, re
         ]
     lines += [
         "",
-        f"/* Bytes of RAM {name}_invoke works in. */",
-        f"#define {upper}_ARENA_SIZE {arena}",
+        f"/* Bytes of RAM {calls.run} works in. */",
+        f"#define {upper}_ARENA_SIZE {report.arena}",
         "",
     ]
+    if report.stream is not None:
+        lines += [
+            f"/* Frames that {calls.run} takes, and those of the window that its output is of: the",
+            " * frames of this and of earlier calls, zeros before the first. */",
+            f"#define {upper}_FRAMES {report.stream.frames}",
+            f"#define {upper}_WINDOW {report.stream.window}",
+            "",
+        ]
     if stateful:
         lines += [
             "/* Forgets what was: call it once before the first call, and where a new sequence",
@@ -224,7 +260,7 @@ def _header(name: str, net: Lowering, ends: Ends, stateful: bool, arena: int, re
     lines += [
         f"/* Runs the net once. The arena starts on a 4-byte boundary and {keeps}.",
         " * Returns 0, or 1 if the weights in flash are damaged. */",
-        f"{ends.signature(name)};",
+        f"{ends.signature(calls)};",
         "",
         "#ifdef __cplusplus",
         "}",
@@ -235,18 +271,16 @@ def _header(name: str, net: Lowering, ends: Ends, stateful: bool, arena: int, re
     return "\n".join(lines)
 
 
-def write_readme(
-    folder: Path, name: str, core: str, ends: Ends, *, stateful: bool, report: str
-) -> None:
+def write_readme(folder: Path, calls: Calls, core: str, ends: Ends, report: Report) -> None:
     """How to build and call the net."""
-    upper = name.upper()
+    name, upper = calls.name, calls.name.upper()
     buffers = "\n".join(
         f"static {e.type_name} {e.name}[{upper}_{e.name.upper()}_SIZE];"
         for e in (*ends.inputs, *ends.outputs)
     )
     first = ends.inputs[0].name
     arguments = ", ".join(e.name for e in (*ends.inputs, *ends.outputs))
-    begin = f"{name}_reset(arena); /* once */\n" if stateful else ""
+    begin = f"{name}_reset(arena); /* once */\n" if calls.stateful else ""
     (folder / "README.md").write_text(
         f"""# {name}: a net as C
 
@@ -259,7 +293,7 @@ static uint8_t arena[{upper}_ARENA_SIZE] __attribute__((aligned(4)));
 
 {begin}/* fill {first}: real / {upper}_{first.upper()}_SCALE + {upper}_{first.upper()}_ZERO_POINT,
  * rows-columns-channels */
-if ({name}_invoke({arguments}, arena) != 0) {{ /* the weights in flash are damaged */ }}
+if ({calls.run}({arguments}, arena) != 0) {{ /* the weights in flash are damaged */ }}
 ```
 
 Ways to build it:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .model_files import Calls
+
 _CMAKE = """cmake_minimum_required(VERSION 3.13)
 project(NAME C)
 add_library(NAME STATIC FILES)
@@ -43,6 +45,7 @@ static uint8_t arena[UPPER_ARENA_SIZE] __attribute__((aligned(4)));
 
 void setup() {
   Serial.begin(115200);
+  RESET
   for (uint32_t i = 0; i < UPPER_INPUT_SIZE; ++i) {
     input[i] = (int8_t)(int)(i * 37u % 256u - 128u);
   }
@@ -50,7 +53,7 @@ void setup() {
 
 void loop() {
   const unsigned long start = micros();
-  const int status = NAME_invoke(input, output, arena);
+  const int status = RUN(input, output, arena);
   const unsigned long time = micros() - start;
   if (status != 0) {
     Serial.println("the weights in flash are damaged");
@@ -73,17 +76,18 @@ void loop() {
 
 
 def write_packages(
-    folder: Path, name: str, core: str, sources: Sequence[str], *, swar: bool
+    folder: Path, calls: Calls, core: str, sources: Sequence[str], *, swar: bool
 ) -> None:
     """Writes CMakeLists.txt, the Zephyr module and the Arduino library of a generated folder.
 
     Args:
         folder: The generated folder.
-        name: Prefix of the public C names.
+        calls: Names of the net's functions.
         core: The core it was generated for.
         sources: The C files.
         swar: Whether the core is one without SIMD instructions.
     """
+    name = calls.name
     # Any core takes the plain code if it is told so.
     definition = "EC2T_MCU_CORE_SWAR" if swar else ""
     cmake, zephyr = _CMAKE, _ZEPHYR_CMAKE
@@ -101,5 +105,5 @@ def write_packages(
     for path, (text, listed) in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        filled = text.replace("FILES", listed).replace("NAME", name)
-        target.write_text(filled.replace("UPPER", name.upper()).replace("THE_CORE", core))
+        filled = calls.fill(text.replace("FILES", listed))
+        target.write_text(filled.replace("THE_CORE", core))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ec2t_tf.export import tflite
-from ec2t_tf.export.graph import Graph
+from ec2t_tf.export.graph import Graph, streaming
 from ec2t_tf.export.mcu import OPTIMIZE, to_c
 from tests import c_runner
 from tests.bench import qemu
@@ -90,10 +90,13 @@ class Net:
     inputs: tuple[tuple[str, int], ...]  # type in C, elements
     outputs: tuple[tuple[str, int], ...]
     stateful: bool
+    verb: str = "invoke"
 
     @staticmethod
-    def of(model: bytes) -> Net:
+    def of(model: bytes, *, stream: bool = False) -> Net:
         graph = tflite.read(model)
+        if stream:
+            graph = streaming.stream(graph).graph
 
         def ends(indices: Sequence[int]) -> tuple[tuple[str, int], ...]:
             tensors = [graph.tensors[i] for i in indices]
@@ -102,7 +105,8 @@ class Net:
 
         states = ("VAR_HANDLE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "SVDF")
         stateful = any(op.kind in states for op in graph.operators)
-        return Net(ends(graph.inputs), ends(graph.outputs), stateful)
+        verb = "step" if stream else "invoke"
+        return Net(ends(graph.inputs), ends(graph.outputs), stateful, verb)
 
     @property
     def size_in(self) -> int:
@@ -124,17 +128,21 @@ class Net:
             place += size
         return (
             f"static int run_{i}(const int8_t *in, int8_t *out, uint8_t *arena) {{\n"
-            f"  return g{i}_invoke({', '.join(arguments)}, arena);\n}}\n"
+            f"  return g{i}_{self.verb}({', '.join(arguments)}, arena);\n}}\n"
         )
 
 
-def write(models: Sequence[bytes], folder: Path, *, core: str = "generic") -> tuple[list[Net], int]:
+def write(
+    models: Sequence[bytes], folder: Path, *, core: str = "generic", stream: bool = False
+) -> tuple[list[Net], int]:
     """C of every model in one folder, named g0, g1, ...: the nets and the largest arena."""
     arena = 0
     for i, model in enumerate(models):
-        report = to_c(model, folder, core=core, name=f"g{i}", optimize=OPTIMIZE[i % 3])
+        report = to_c(
+            model, folder, core=core, name=f"g{i}", optimize=OPTIMIZE[i % 3], stream=stream
+        )
         arena = max(arena, report.arena)
-    return [Net.of(model) for model in models], arena
+    return [Net.of(model, stream=stream) for model in models], arena
 
 
 def main_of(found: Sequence[Net], runs: int) -> str:
@@ -154,7 +162,12 @@ def main_of(found: Sequence[Net], runs: int) -> str:
 
 
 def on_host(
-    models: Sequence[bytes], values: Sequence[Codes], folder: Path, *, sanitize: bool
+    models: Sequence[bytes],
+    values: Sequence[Codes],
+    folder: Path,
+    *,
+    sanitize: bool,
+    stream: bool = False,
 ) -> list[Codes]:
     """Outputs [runs, elements] of every model, all in one program.
 
@@ -163,8 +176,9 @@ def on_host(
         values: Of every model the inputs [runs, ...], several inputs one behind the other.
         folder: Where to write and build.
         sanitize: Under ASan and UBSan, or plain with -O2.
+        stream: Every run is a step, with the frames that are new.
     """
-    found, _ = write(models, folder)
+    found, _ = write(models, folder, stream=stream)
     (folder / "io.h").write_text(_HOST)
     (folder / "main.c").write_text(main_of(found, len(values[0])).replace("IO", '"io.h"'))
     sources = [str(p) for p in sorted(folder.glob("*.c"))]
@@ -185,9 +199,10 @@ def on_core(
     folder: Path,
     *,
     board: str | None = None,
+    stream: bool = False,
 ) -> list[Codes]:
     """The same in QEMU, on a board that is not the core's own if there is one."""
-    found, arena = write(models, folder, core=core)
+    found, arena = write(models, folder, core=core, stream=stream)
     (folder / "io.h").write_text(_FIRMWARE.replace("ARENA_BYTES", str(arena)))
     main = folder / "firmware_main.c"
     main.write_text(main_of(found, len(values[0])).replace("IO", '"io.h"'))

@@ -94,3 +94,20 @@ def test_the_header_names_ends_and_state(tmp_path: Path) -> None:
     header = (tmp_path / "state" / "model.h").read_text()
     assert "void model_reset(uint8_t arena[MODEL_ARENA_SIZE]);" in header
     assert "model_reset(arena); /* once */" in (tmp_path / "state" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("core", ["host", "m4"])
+def test_a_micro_wake_word_model_over_100_calls(shared: Path, tmp_path: Path, core: str) -> None:
+    """Against LiteRT, which keeps the state too; its windows slide in place."""
+    if core != "host" and qemu.missing_tools(core):
+        pytest.skip(qemu.missing_tools(core))
+    model = (shared / "models" / "real" / "mww__v2_vad.tflite").read_bytes()
+    values = many_nets.inputs(model, 100, seed=3)
+    want = many_nets.reference(model, values)
+    assert len(np.unique(want)) > 1
+    if core == "host":
+        got = many_nets.on_host([model], [values], tmp_path, sanitize=True)
+    else:
+        got = many_nets.on_core(core, [model], [values], tmp_path)
+    assert not many_nets.differences(["mww"], got, [want])
+    assert "ec2t_mcu_slide_run" in (tmp_path / "g0.c").read_text()

@@ -77,6 +77,11 @@ static inline void from_nhwc(const uint8_t *nhwc, const ec2t_mcu_planar *layout,
                              uint32_t flip) {
     const uint32_t channels = layout->channels, width = layout->width;
     ec2t_mcu_lead(layout, tensor);
+    if (layout->plane == 1u) {
+        for (uint32_t c = 0; c < channels; ++c)
+            tensor[c] = (uint8_t)(nhwc[c] ^ flip);
+        return;
+    }
     for (uint32_t c = 0; c < channels; ++c) {
         uint8_t *plane = tensor + c * layout->plane;
         const uint8_t *from = nhwc + c;

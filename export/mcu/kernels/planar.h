@@ -198,6 +198,22 @@ void ec2t_mcu_dense_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *in
 void ec2t_mcu_gather_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
                               uint8_t *output);
 
+/* Depthwise convolutions of one output a channel, back to back: weights [channel][tap], in the
+ * order of the bytes of a plane, a multiple of 4 on cores with DSP instructions. Right shifts of 1
+ * to 20; rounding is 2^(right-1) + (zero point + EC2T_MCU_FLIP) * 2^right. */
+typedef struct {
+    int32_t bias, multiplier, rounding, right;
+} ec2t_mcu_whole_channel;
+typedef struct {
+    const ec2t_mcu_whole_channel *channel;
+    const int8_t *weights;
+    uint32_t plane;
+    uint16_t count, taps, depth_multiplier;
+    ec2t_mcu_clamp clamp;
+} ec2t_mcu_whole_depthwise;
+void ec2t_mcu_whole_depthwise_run(const ec2t_mcu_whole_depthwise *layer, const uint8_t *input,
+                                  uint8_t *output);
+
 /* Int8 convolutions on the other cores, in tiles of dense_tile.h: weights [out][tap]. Helium:
  * `taps` are byte distances, each from the tap before. Others: `taps` are the byte offsets of
  * `runs` runs of neighbouring taps, and where activations are stored as value + 128
@@ -339,6 +355,13 @@ typedef struct {
     int32_t from, to;          /* where the first element is */
 } ec2t_mcu_move;
 void ec2t_mcu_move_run(const ec2t_mcu_move *move, const uint8_t *input, uint8_t *output);
+
+/* Moves what a window holds by so many rows or else columns, and puts the new ones at its end. */
+typedef struct {
+    ec2t_mcu_planar in, window;
+    uint16_t rows, columns;
+} ec2t_mcu_slide;
+void ec2t_mcu_slide_run(const ec2t_mcu_slide *layer, const uint8_t *input, uint8_t *window);
 
 /* out[c][y][x] = in[c][rows[y]][columns[x]], border included. */
 typedef struct {

@@ -20,6 +20,7 @@ from . import (
     resize,
     softmax,
     state,
+    window,
 )
 
 if TYPE_CHECKING:
@@ -42,5 +43,7 @@ OPERATORS: dict[str, Lower] = {
     **recurrent.OPERATORS,
     **state.OPERATORS,
 }
+# What passes over the graph put into it; no file has them.
+INTERNAL: dict[str, Lower] = {window.SLIDE: window.slide}
 SEVERAL_OUTPUTS = ("SPLIT", "SPLIT_V", "UNPACK")
 NO_OUTPUTS = ("ASSIGN_VARIABLE", "CALL_ONCE")

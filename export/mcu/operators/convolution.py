@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ec2t_tf.export.graph import FileError, Operator
 
-from .. import bands, dot_conv, dsp_conv, list_conv, tiled_conv
+from .. import bands, dot_conv, dsp_conv, list_conv, tiled_conv, whole_depthwise
 from ..arithmetic import Multiplier, same_padding
 from ..code import Code, Names
 from ..int8_conv import Int8Conv
@@ -22,7 +22,8 @@ from ..step import Step
 from ..tiling import tiling
 from ..walks import Axis
 from ..weights import channels
-from .fully_connected import whole_input
+from ..whole_depthwise import WholeDepthwise
+from .fully_connected import spread, whole_input
 from .movement import Move, add_moves
 
 if TYPE_CHECKING:
@@ -56,6 +57,21 @@ class Convolution:
     pads: tuple[tuple[int, int], tuple[int, int]]
     depth_multiplier: int
     limits: tuple[int, int]
+
+    def int8(self, source: Layout, out: Layout) -> Int8Conv:
+        """The same between two layouts."""
+        return Int8Conv(
+            self.grid,
+            self.biases,
+            self.multipliers,
+            self.strides,
+            self.dilation,
+            self.depth_multiplier,
+            source,
+            out,
+            out.zero_point,
+            self.limits,
+        )
 
 
 def convolution(net: Lowering, op: Operator) -> None:
@@ -207,10 +223,36 @@ def convolve(net: Lowering, layer: Convolution, source: int, target: int) -> Non
         clamp = f"{{{out.zero_point}, {layer.limits[0]}, {layer.limits[1]}}}"
         whole_input(net, layer.name, source, target, rows, numbers, clamp, once=False)
         return
+    if not ordinary and _whole_depthwise(net, layer, source, target):
+        return
     if layer.strides[1] > 2 and not (net.core.family == "dsp" and ordinary):
         _wide_stride(net, layer, source, target)
         return
     _one_step(net, layer, source, target)
+
+
+def _whole_depthwise(net: Lowering, layer: Convolution, source: int, target: int) -> bool:
+    """Appends the step of a depthwise convolution whose kernel covers the map, where it can be dot
+    products; returns whether it is."""
+    layout, out = net.layouts[source], net.layouts[target]
+    covers = layer.grid.shape[2:] == (layout.height, layout.width)
+    if not covers or max(map(max, layer.pads)):
+        return False
+    small = net.optimize == "size" and as_ternary(layer.grid.reshape(len(layer.grid), -1))
+    whole = WholeDepthwise(net.core, layer.int8(layout, out).simplified())
+    if small or (out.height, out.width) != (1, 1) or not whole.fits:
+        return False
+
+    def emit(names: Names) -> Code:
+        code = whole.code(names)
+        spread(code, out, names)
+        return code
+
+    sources = whole_depthwise.SOURCES
+    net.steps.append(
+        Step(layer.name, sources, (source,), target, emit, reads=lambda _: whole.reads)
+    )
+    return True
 
 
 def _wide_stride(net: Lowering, layer: Convolution, source: int, target: int) -> None:
@@ -287,18 +329,7 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
     rows = layer.grid.reshape(len(layer.grid), -1)
     (top, bottom), (left, right) = layer.pads
     layout.require(top, bottom, left, right)
-    raw = Int8Conv(
-        layer.grid,
-        layer.biases,
-        layer.multipliers,
-        layer.strides,
-        layer.dilation,
-        layer.depth_multiplier,
-        layout,
-        out,
-        out.zero_point,
-        layer.limits,
-    )
+    raw = layer.int8(layout, out)
     conv = raw.simplified()
     ternary = as_ternary(rows)
     if ternary is not None:

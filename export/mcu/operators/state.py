@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..lowering import Lowering
 
 
-def _name(graph: Graph, handle: int) -> str:
+def name_of(graph: Graph, handle: int) -> str:
     """The variable that a resource tensor stands for."""
     for op in graph.operators:
         if op.kind == "VAR_HANDLE" and op.outputs[0] == handle:
@@ -33,7 +34,7 @@ def _variable(net: Lowering, op: Operator, like: int) -> int:
     """The tensor of a variable with the quantisation and shape of `like`, made if it is new."""
     from ..lowering import State
 
-    name = _name(net.graph, op.inputs[0])
+    name = name_of(net.graph, op.inputs[0])
     tensors = net.graph.tensors
     if name in net.states:
         layout = net.states[name].layout
@@ -44,44 +45,56 @@ def _variable(net: Lowering, op: Operator, like: int) -> int:
         return index
     index = net.add_tensor(name, tensors[like].shape, like=like)
     layout = net.define(index)
-    first = _first_value(net, name, index)
+    first = first_value(net, name, index)
+
+    whole = [range(n) for n in first.shape]
+    net.states[name] = State(layout, reset_to(net, layout, first, whole), ("move.c",))
+    return index
+
+
+def reset_to(
+    net: Lowering, layout: Layout, first: np.ndarray, places: Sequence[range]
+) -> Callable[[Names], Code]:
+    """The C that gives a state of `layout` its `first` values at `places` of each axis, and zero
+    points elsewhere. A value that holds along a whole axis is stored once."""
 
     def reset(names: Names) -> Code:
         n = names.index
         code = Code([f"static const ec2t_mcu_planar state_{n} = {layout.c()};"], [], 16)
-        if (first == first.flat[0]).all():
-            value = int(first.flat[0])
-            code.statements.append(f"ec2t_mcu_fill(&state_{n}, {names.output}, {value});")
+        code.statements.append(f"ec2t_mcu_fill(&state_{n}, {names.output}, {layout.zero_point});")
+        if (first == layout.zero_point).all():
             return code
-        values = net.stored(first)
-        steps = walks.steps(layout, first.shape)
+        values = first
+        for axis in range(first.ndim):
+            one = values.take([0], axis=axis)
+            values = one if (values == one).all() else values
+        values = net.stored(np.ascontiguousarray(values))
+        steps = walks.steps(layout, [r.stop for r in places])
         axes = [
-            walks.Axis(size, (a, b))
-            for size, a, b in zip(first.shape, values.strides, steps, strict=True)
+            walks.Axis(size, (0 if n == 1 else a, b))
+            for size, n, a, b in zip(first.shape, values.shape, values.strides, steps, strict=True)
         ]
+        origin = sum(r.start * step for r, step in zip(places, steps, strict=True))
         axes = walks.merged(axes)
         code.declarations += [
             array("uint8_t", f"values_{n}", values),
             walks.as_c(f"axes_{n}", axes),
-            f"static const ec2t_mcu_move move_{n} = {{.axes = axes_{n}, .count = {len(axes)}}};",
+            f"static const ec2t_mcu_move move_{n} = {{.axes = axes_{n}, .count = {len(axes)}, "
+            f".to = {origin}}};",
         ]
-        code.statements += [
-            f"ec2t_mcu_fill(&state_{n}, {names.output}, {layout.zero_point});",
-            f"ec2t_mcu_move_run(&move_{n}, values_{n}, {names.output});",
-        ]
+        code.statements.append(f"ec2t_mcu_move_run(&move_{n}, values_{n}, {names.output});")
         code.flash += values.size + 16 * len(axes)
         return code
 
-    net.states[name] = State(layout, reset, ("move.c",))
-    return index
+    return reset
 
 
-def _first_value(net: Lowering, name: str, index: int) -> np.ndarray:
+def first_value(net: Lowering, name: str, index: int) -> np.ndarray:
     """What a variable holds before the first call: what CALL_ONCE assigns, or zero points."""
     tensor = net.graph.tensors[index]
     initial = net.graph.initial
     for op in initial.operators if initial is not None else ():
-        if op.kind == "ASSIGN_VARIABLE" and initial and _name(initial, op.inputs[0]) == name:
+        if op.kind == "ASSIGN_VARIABLE" and initial and name_of(initial, op.inputs[0]) == name:
             data = initial.tensors[op.inputs[1]].data
             if data is None or data.shape != tensor.shape or data.dtype != np.int8:
                 raise FileError(f"variable {name!r} must begin as an int8 constant.")

@@ -1,0 +1,48 @@
+#include "planar.h"
+
+/* Towards lower addresses; the two may overlap. */
+static void forward(uint8_t *to, const uint8_t *from, uint32_t count) {
+#if !defined(EC2T_MCU_ALIGNED)
+    for (; count >= 16u; count -= 16u, to += 16, from += 16) {
+        uint32_t words[4]; /* all are read before one is written */
+        __builtin_memcpy(words, from, 16);
+        __builtin_memcpy(to, words, 16);
+    }
+#endif
+    for (; count; --count)
+        *to++ = *from++;
+}
+
+void ec2t_mcu_slide_run(const ec2t_mcu_slide *layer, const uint8_t *input, uint8_t *window) {
+    const ec2t_mcu_planar *in = &layer->in, *out = &layer->window;
+    const uint32_t pitch = out->pitch, plane = out->plane, channels = out->channels;
+    const uint32_t columns = (uint32_t)out->width - layer->columns;
+    const uint32_t rows = (uint32_t)out->height - layer->rows;
+    /* Where the new ones go: below the rows that move, or right of the columns. */
+    uint8_t *to = window + (layer->rows ? rows * pitch : columns);
+    const uint32_t by = layer->rows ? layer->rows * pitch : layer->columns;
+    if (plane == out->height * pitch && (layer->rows || rows == 1u)) {
+        /* Without borders in between all channels move at once: what comes from the next one is
+         * where the new ones go. */
+        forward(window, window + by, channels * plane - by);
+    } else if (layer->rows) {
+        for (uint32_t c = channels; c; --c, window += plane)
+            forward(window, window + by, rows * pitch);
+    } else {
+        for (uint32_t c = channels; c; --c, window += plane) {
+            for (uint32_t y = 0; y < rows; ++y)
+                forward(window + y * pitch, window + y * pitch + by, columns);
+        }
+    }
+    if (in->height == 1u && in->width == 1u && in->plane == 1u) {
+        for (const uint8_t *const end = input + channels; input != end; to += plane)
+            *to = *input++;
+        return;
+    }
+    for (uint32_t c = channels; c; --c, input += in->plane, to += plane) {
+        for (uint32_t y = 0; y < in->height; ++y) {
+            for (uint32_t x = 0; x < in->width; ++x)
+                to[y * pitch + x] = input[y * in->pitch + x];
+        }
+    }
+}

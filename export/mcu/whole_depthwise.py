@@ -1,0 +1,77 @@
+"""Depthwise convolutions whose kernel covers the map, as in a step of a stream: dot products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .code import Code, Names, array
+from .cores import FLIP, Core
+from .int8_conv import Int8Conv, fits_fast
+from .weights import stored_biases
+
+SOURCES = ("whole_depthwise.c", "layout.c")
+
+
+@dataclass(frozen=True)
+class WholeDepthwise:
+    """`conv`, of one output a channel and no padding."""
+
+    core: Core
+    conv: Int8Conv
+
+    @property
+    def fits(self) -> bool:
+        """Whether every channel's sums suit the requantisation in few instructions."""
+        pairs = zip(self.conv.bounds().tolist(), self.conv.multipliers, strict=True)
+        return all(fits_fast(*pair) for pair in pairs)
+
+    @property
+    def taps(self) -> int:
+        """Bytes of a plane that a channel reads: its rows with what lies between them."""
+        (rows, columns), pitch = self.conv.kernel, self.conv.source.pitch
+        taps = (rows - 1) * pitch + columns
+        return taps + -taps % 4 if self.core.family == "dsp" else taps
+
+    @property
+    def reads(self) -> int:
+        """Bytes behind the first of the input."""
+        return (self.conv.source.channels - 1) * self.conv.source.plane + self.taps
+
+    def code(self, names: Names) -> Code:
+        """The kernel call."""
+        n, conv = names.index, self.conv
+        weights = self._weights()
+        flip = FLIP if self.core.family == "swar" else 0
+        rows = []
+        for bias, m in zip(
+            stored_biases(self.core, conv.biases, weights), conv.multipliers, strict=True
+        ):
+            right = -m.shift
+            rounding = (1 << right - 1) + (conv.zero_point + flip) * (1 << right)
+            rows.append(f"    {{{bias}, {m.multiplier}, {rounding}, {right}}},")
+        table = "\n".join(rows)
+        return Code(
+            [
+                array("int8_t", f"weights_{n}", weights),
+                f"static const ec2t_mcu_whole_channel channels_{n}[] = {{\n{table}\n}};",
+                f"static const ec2t_mcu_whole_depthwise layer_{n} = {{.channel = channels_{n}, "
+                f".weights = weights_{n}, .plane = {conv.source.plane}u, "
+                f".count = {len(weights)}, .taps = {self.taps}, "
+                f".depth_multiplier = {conv.depth_multiplier}, .clamp = {conv.clamp}}};",
+            ],
+            [f"ec2t_mcu_whole_depthwise_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+            weights.size + 16 * len(weights),
+            "int8",
+        )
+
+    def _weights(self) -> npt.NDArray[np.int8]:
+        """[channel, tap], 0 where a byte is none of the map's."""
+        grid, pitch = self.conv.weights[:, 0], self.conv.source.pitch
+        count, rows, columns = grid.shape
+        wide = np.zeros((count, rows, max(pitch, columns)), np.int8)
+        wide[:, :, :columns] = grid
+        flat = wide.reshape(count, -1)[:, : self.taps]
+        return np.pad(flat, ((0, 0), (0, self.taps - flat.shape[1])))
