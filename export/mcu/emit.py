@@ -14,13 +14,13 @@ from ec2t_tf.export.graph.macs import total_macs
 from ec2t_tf.export.graph.streaming import with_frames
 from ec2t_tf.export.tflite import read
 
-from .boards import BOARDS
 from .code import Code, Names
 from .columns import without_columns
 from .cores import CORES, OPTIMIZE
 from .dead_channels import without_dead_channels
 from .example import run_example, write_example
 from .lowering import Lowering
+from .machines import MACHINES
 from .model_files import (
     KERNELS,
     TILES,
@@ -82,7 +82,7 @@ def to_c(
     example = example or measure
     if core not in CORES:
         raise ValueError(f"core must be one of {', '.join(CORES)}. Received: {core!r}.")
-    if example and core not in BOARDS:
+    if example and core not in MACHINES:
         raise ValueError(f"an example needs a core of its own. Received: core={core!r}.")
     if optimize not in OPTIMIZE:
         raise ValueError(f"optimize must be one of {', '.join(OPTIMIZE)}. Received: {optimize!r}.")

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .boards import BOARDS, SOURCES
+from .machines import MACHINES, SOURCES
 from .model_files import Calls
 
 _MAIN = r"""/* Example firmware: runs the net on a made-up input and prints the greatest output. */
@@ -67,8 +67,8 @@ run: firmware.elf
 
 
 def write_example(folder: Path, calls: Calls, core: str) -> None:
-    """Writes the example for a core of `BOARDS` into `folder`/example."""
-    board = BOARDS[core]
+    """Writes the example for a core of `MACHINES` into `folder`/example."""
+    machine = MACHINES[core]
     target = folder / "example"
     target.mkdir(exist_ok=True)
     for source in sorted(SOURCES.iterdir()):
@@ -76,20 +76,22 @@ def write_example(folder: Path, calls: Calls, core: str) -> None:
             shutil.copyfile(source, target / source.name)
     (target / "main.c").write_text(calls.fill(_MAIN))
     memory = {
-        "CODE_ORIGIN": board.code[0],
-        "CODE_LENGTH": board.code[1],
-        "RAM_ORIGIN": board.ram[0],
-        "RAM_LENGTH": board.ram[1],
+        "CODE_ORIGIN": machine.code[0],
+        "CODE_LENGTH": machine.code[1],
+        "RAM_ORIGIN": machine.ram[0],
+        "RAM_LENGTH": machine.ram[1],
     }
     definitions = " ".join(f"-D{key}={value}" for key, value in memory.items())
     (target / "Makefile").write_text(
-        _MAKEFILE.replace("CPU = FLAGS", f"CPU = {' '.join(board.all_flags)}")
-        .replace("CC = COMPILER", f"CC = {board.compiler}")
+        _MAKEFILE.replace("CPU = FLAGS", f"CPU = {' '.join(machine.all_flags)}")
+        .replace("CC = COMPILER", f"CC = {machine.compiler}")
         # There minstret counts nanoseconds.
-        .replace("SHIFT", "0" if board.machine == "virt" else "6")
-        .replace("EMULATOR", board.emulator + (" -bios none" if board.machine == "virt" else ""))
+        .replace("SHIFT", "0" if machine.machine == "virt" else "6")
+        .replace(
+            "EMULATOR", machine.emulator + (" -bios none" if machine.machine == "virt" else "")
+        )
         .replace("DEFINITIONS", definitions)
-        .replace("MACHINE", board.machine)
+        .replace("MACHINE", machine.machine)
     )
 
 
@@ -100,8 +102,8 @@ def run_example(folder: Path, core: str) -> int:
     Raises:
         ValueError: A tool is missing, or the firmware failed.
     """
-    board = BOARDS[core]
-    tools = ("make", board.compiler, board.emulator)
+    machine = MACHINES[core]
+    tools = ("make", machine.compiler, machine.emulator)
     missing = [tool for tool in tools if not shutil.which(tool)]
     if missing:
         raise ValueError(

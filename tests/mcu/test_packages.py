@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ec2t_tf.export.mcu import to_c
-from ec2t_tf.export.mcu.boards import BOARDS
+from ec2t_tf.export.mcu.machines import MACHINES
 from tests import nets
 from tests.bench import qemu
 
@@ -58,7 +58,7 @@ def _cmake(source: Path, build: Path, core: str, *options: str) -> None:
             "-DCMAKE_SYSTEM_NAME=Generic",
             f"-DCMAKE_C_COMPILER={qemu.COMPILER}",
             "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",
-            f"-DCMAKE_C_FLAGS=-mthumb -ffreestanding {' '.join(BOARDS[core].flags)} {WARNINGS}",
+            f"-DCMAKE_C_FLAGS=-mthumb -ffreestanding {' '.join(MACHINES[core].flags)} {WARNINGS}",
         ]
     for command in (
         ["cmake", "-S", str(source), "-B", str(build), *flags, *options],

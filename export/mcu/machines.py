@@ -10,7 +10,7 @@ SOURCES = Path(__file__).parent / "board"  # start-up, linker script, semihostin
 
 
 @dataclass(frozen=True)
-class Board:
+class Machine:
     """A QEMU machine that stands for a core: compiler flags and memory map (bytes)."""
 
     machine: str
@@ -38,29 +38,29 @@ _VIRT: Any = {
     "toolchain": "riscv64-unknown-elf",
     "emulator": "qemu-system-riscv32",
 }
-BOARDS = {
+MACHINES = {
     # The M0 build runs on an M3 with unaligned accesses trapped (see startup.c): the only M0
     # machine of QEMU, the micro:bit, has 16 KiB of RAM.
-    "m0": Board("mps2-an385", ("-mcpu=cortex-m0",), **_MPS2),
-    "microbit": Board("microbit", ("-mcpu=cortex-m0",), (0, 256 << 10), (0x20000000, 16 << 10)),
-    "m3": Board("mps2-an385", ("-mcpu=cortex-m3",), **_MPS2),
-    "m4": Board(
+    "m0": Machine("mps2-an385", ("-mcpu=cortex-m0",), **_MPS2),
+    "microbit": Machine("microbit", ("-mcpu=cortex-m0",), (0, 256 << 10), (0x20000000, 16 << 10)),
+    "m3": Machine("mps2-an385", ("-mcpu=cortex-m3",), **_MPS2),
+    "m4": Machine(
         "mps2-an386", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), **_MPS2
     ),
-    "m7": Board("mps2-an500", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), **_MPS2),
-    "m33": Board(
+    "m7": Machine("mps2-an500", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), **_MPS2),
+    "m33": Machine(
         "mps2-an505",
         ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
         (0x10000000, 4 * MEBI),
         (0x38000000, 4 * MEBI),
     ),
-    "m55": Board(
+    "m55": Machine(
         "mps3-an547",
         ("-mcpu=cortex-m55", "-mfloat-abi=hard", "-mfpu=auto"),
         (0, 512 << 10),
         (0x01000000, 2 * MEBI),
     ),
     # ESP32-C3 and C6, RP2350, CH32; and the cores of that family that cannot multiply.
-    "rv32": Board("virt", ("-march=rv32imac", "-mabi=ilp32"), **_VIRT),
-    "rv32 without multiplier": Board("virt", ("-march=rv32iac", "-mabi=ilp32"), **_VIRT),
+    "rv32": Machine("virt", ("-march=rv32imac", "-mabi=ilp32"), **_VIRT),
+    "rv32 without multiplier": Machine("virt", ("-march=rv32iac", "-mabi=ilp32"), **_VIRT),
 }
