@@ -8,16 +8,7 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline, target("avx2")))
 typedef int16_t planar_element;
 
-enum { CHUNK = 255 }; /* activations that an int16 sum holds for certain */
-
-/* Offsets take 4 bytes if `wide`, else 2; a list is the address of its first one. */
-ALWAYS_INLINE const void *list_at(const void *offsets, size_t index, int wide) {
-    return (const uint8_t *)offsets + index * (wide ? 4 : 2);
-}
-
-ALWAYS_INLINE size_t offset_at(const void *list, size_t index, int wide) {
-    return wide ? ((const uint32_t *)list)[index] : ((const uint16_t *)list)[index];
-}
+#include "../portable/planar_offsets.h"
 
 ALWAYS_INLINE __m256i load16(const int16_t *from) {
     return _mm256_loadu_si256((const __m256i *)(const void *)from);
