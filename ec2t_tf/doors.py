@@ -20,7 +20,7 @@ def is_tf_keras(model: Any) -> bool:
 
 
 def of(model: Any) -> ModuleType | None:
-    """The room, with the modules `apply`, `strip`, `summary` and `watch`; None for no model."""
+    """The room, with the modules `apply`, `calls`, `strip`, `summary` and `watch`; or None."""
     if is_keras_3(model):
         from ec2t_tf import quantisation
 

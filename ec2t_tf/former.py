@@ -22,6 +22,7 @@ PATHS: dict[str, tuple[str, dict[str, str]]] = {
         "ec2t_tf.tfmot.keras_compat",
         {"is_keras_3": "ec2t_tf.doors.is_keras_3", "is_tf_keras": "ec2t_tf.doors.is_tf_keras"},
     ),
+    "ec2t_tf.operations": ("ec2t_tf.counting.operations", {}),
     "ec2t_tf.quantize_config": (
         "ec2t_tf.tfmot.quantize_config",
         {"TernaryQuantizer": "ec2t_tf.tfmot.quantizers.TernaryQuantizer"},
@@ -34,6 +35,7 @@ PATHS: dict[str, tuple[str, dict[str, str]]] = {
             for name in ("QuantizeWrapper", "is_quantised", "loading", "wrapped")
         },
     ),
+    "ec2t_tf.scoring": ("ec2t_tf.counting", {}),
     "ec2t_tf.two_pass": ("ec2t_tf.tfmot.two_pass", {}),
     "ec2t_tf.export.c": ("ec2t_tf.export.mcu", {}),
     "ec2t_tf.export.c.emit": ("ec2t_tf.export.mcu.emit", {}),

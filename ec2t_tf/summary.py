@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from ec2t_tf import doors
+from ec2t_tf.export.graph.macs import multiply_accumulates
 from ec2t_tf.methods.base import Assignment
 from ec2t_tf.policy import Treatment
 
@@ -124,14 +125,14 @@ def row(
     weights: Assignment | tuple[int, ...],
     treatment: Treatment,
     *,
-    macs: Callable[[tuple[int, ...]], int],
+    places: Sequence[int | None],
     biases: int,
 ) -> LayerSummary:
     """The line of one layer.
 
     Args:
       weights: what a ternary or pruned layer's have become, else their shape.
-      macs: multiply-accumulates for a kernel of a shape.
+      places: sizes of the map on which the kernel is applied, for one input.
       biases: how many there are.
     """
     assignment = weights if isinstance(weights, Assignment) else None
@@ -146,6 +147,6 @@ def row(
         entropy=assignment.entropy if assignment else None,
         w_n=ternary.scale_neg if ternary else None,
         w_p=ternary.scale_pos if ternary else None,
-        macs=macs(shape),
+        macs=multiply_accumulates(shape, places),
         size=each * math.prod(shape) + 4 * biases,
     )

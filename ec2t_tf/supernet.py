@@ -166,7 +166,7 @@ class _Search:
         key = {"depth": float(depth), "width": float(width), "phi": float(phi)}
         row = self._table.find(**key)
         if row is None:
-            from ec2t_tf.scoring import plain_count
+            from ec2t_tf.counting import plain_count
 
             model = compound_scale(self._build_fn, depth=depth, width=width, phi=phi)
             parameters, macs = model.count_params(), plain_count(model).macs

@@ -9,7 +9,7 @@ What a trained model consists of, for who reads it (lowering, reports):
 - `BatchNormalization` is Keras' with a momentum that grows.
 """
 
-from ec2t_tf.quantisation import strip, summary
+from ec2t_tf.quantisation import calls, strip, summary
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.normalisation import BatchNormalization
@@ -26,6 +26,7 @@ __all__ = [
     "FakeQuant",
     "Quantised",
     "TernaryModel",
+    "calls",
     "connect",
     "initialise",
     "quantised_layers",

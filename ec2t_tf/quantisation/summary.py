@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
+from ec2t_tf.counting.places import Shape, places
 from ec2t_tf.methods.base import Assignment
 from ec2t_tf.policy import Treatment
 from ec2t_tf.quantisation.graph import Call, read
@@ -35,18 +35,17 @@ def rows(model: keras.Model) -> Iterator[LayerSummary]:
         seen.add(call.name)
         bias = getattr(inner, "bias", None)
         biases = 0 if bias is None else math.prod(bias.shape)
-        macs = functools.partial(multiply_accumulates, inner, call)
+        applied = applied_at(inner, call)
         if isinstance(layer, Quantised) and layer.method is not None:
             treatment = Treatment.TERNARY if layer.method.is_ternary else Treatment.PRUNE
-            yield row(call.name, layer.assign(), treatment, macs=macs, biases=biases)
+            yield row(call.name, layer.assign(), treatment, places=applied, biases=biases)
             continue
         treatment = Treatment.INT8 if isinstance(layer, Quantised) else Treatment.FLOAT
-        yield row(call.name, tuple(kernel.shape), treatment, macs=macs, biases=biases)
+        yield row(call.name, tuple(kernel.shape), treatment, places=applied, biases=biases)
 
 
 def _recurrent_rows(layer: Recurrent, call: Call) -> Iterator[LayerSummary]:
     """One for each of its two matrices, which every step multiplies."""
-    steps = call.inputs[0].shape[1] or 1
     for name, part in zip(("kernel", "recurrent"), layer.parts, strict=True):
         shape = tuple(part.latent.shape)
         bias = layer.bias if name == "kernel" and layer.layer.use_bias else None
@@ -59,7 +58,7 @@ def _recurrent_rows(layer: Recurrent, call: Call) -> Iterator[LayerSummary]:
             f"{call.name}/{name}",
             weights,
             treatment,
-            macs=lambda shape: steps * math.prod(shape),
+            places=call.inputs[0].shape[1:2],  # time steps
             biases=0 if bias is None else math.prod(bias.shape),
         )
 
@@ -75,11 +74,8 @@ def kernel_of(layer: keras.layers.Layer) -> keras.Variable | None:
     return max(matrices, key=lambda weight: math.prod(weight.shape))
 
 
-def multiply_accumulates(layer: keras.layers.Layer, call: Call, shape: tuple[int, ...]) -> int:
-    """Dense-equivalent MACs for one input; a dimension that is not known counts once."""
-    transposed = "Transpose" in type(layer).__name__
-    (value, *_) = call.inputs if transposed else call.results
-    positions = value.shape[1:-1]
+def applied_at(layer: keras.layers.Layer, call: Call) -> Shape:
+    """Where its kernel is applied; a layer that is not known counts once."""
     if type(layer).__name__ not in KERNELS:
-        positions = ()
-    return math.prod(shape) * math.prod(size or 1 for size in positions)
+        return ()
+    return places(layer, call.inputs[0].shape, call.results[0].shape)

@@ -18,12 +18,13 @@ if keras.backend.backend() != "tensorflow":
         "use a Keras 3 model."
     )
 
-from ec2t_tf.tfmot import strip, summary
+from ec2t_tf.tfmot import calls, strip, summary
 from ec2t_tf.tfmot.keras_compat import to_keras_3, to_tf_keras
 from ec2t_tf.tfmot.quantize_config import TernaryQuantizeConfig, finish
 
 __all__ = [
     "TernaryQuantizeConfig",
+    "calls",
     "finish",
     "strip",
     "summary",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Iterator
 
 import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
+from ec2t_tf.counting.places import places
 from ec2t_tf.policy import Treatment
 from ec2t_tf.summary import LayerSummary, row
 from ec2t_tf.tfmot import wrapper
@@ -30,15 +29,6 @@ def kernel_of(layer: layers.Layer) -> tf.Variable | None:
     return max(layer.weights, key=lambda weight: weight.shape.num_elements())
 
 
-def multiply_accumulates(layer: layers.Layer, shape: tuple[int, ...], output: tuple) -> int:
-    """Dense-equivalent MACs for one input; `output` is the layer's output shape with the batch."""
-    if isinstance(layer, layers.Dense):
-        return math.prod(shape) * math.prod(output[1:-1])
-    if isinstance(layer, layers.Conv2DTranspose):
-        return math.prod(shape) * math.prod(layer.input_shape[1:-1])
-    return math.prod(shape) * math.prod(output[1:-1])
-
-
 def rows(model: tf_keras.Model) -> Iterator[LayerSummary]:
     """One for each layer with a kernel."""
     quantised = wrapper.is_quantised(model)
@@ -48,14 +38,14 @@ def rows(model: tf_keras.Model) -> Iterator[LayerSummary]:
         kernel = kernel_of(outer)
         if kernel is None:
             continue
-        macs = functools.partial(multiply_accumulates, layer, output=outer.output_shape)
+        applied = places(layer, outer.input_shape, outer.output_shape)
         bias = getattr(layer, "bias", None)
         biases = 0 if bias is None else bias.shape.num_elements()
         if layer.name in ternary:
             is_ternary = ternary[layer.name].method.is_ternary
             treatment = Treatment.TERNARY if is_ternary else Treatment.PRUNE
             weights = ternary[layer.name].assign()
-            yield row(layer.name, weights, treatment, macs=macs, biases=biases)
+            yield row(layer.name, weights, treatment, places=applied, biases=biases)
             continue
         treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
-        yield row(layer.name, tuple(kernel.shape), treatment, macs=macs, biases=biases)
+        yield row(layer.name, tuple(kernel.shape), treatment, places=applied, biases=biases)

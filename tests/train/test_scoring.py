@@ -7,7 +7,7 @@ import pytest
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf.scoring import (
+from ec2t_tf.counting import (
     EnergyTable,
     counts_as_ternary,
     micronet_score,

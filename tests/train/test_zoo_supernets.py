@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from ec2t_tf.scoring import micronet_score, plain_count
+from ec2t_tf.counting import micronet_score, plain_count
 from ec2t_tf.supernet import compound_scale
 from ec2t_tf.train.zoo.efficientnet_b1 import efficientnet_b1
 from ec2t_tf.train.zoo.micronet import micronet
