@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from . import integer
+from .file_formats import plain
 from .graph import Graph, Tensor
 from .tflite.reader import read
 
 RUNTIMES = ("LiteRT", "ec2t_tf")
+EXACT = "exact integers"  # what takes the place of a runtime that is not here
 _CODES = ("int8", "uint8", "int16")
 Floats = npt.NDArray[np.float32]
 
@@ -41,10 +45,12 @@ def run(content: bytes, inputs: Sequence[Floats], runtime: str = "LiteRT") -> li
     Args:
       content: the file.
       inputs: for each input of the net float32 [count, *shape without the batch].
-      runtime: "LiteRT" or "ec2t_tf".
+      runtime: "LiteRT" or "ec2t_tf"; "exact integers" computes the same bits without either, and
+        does so for a runtime that is `missing`.
 
     Raises:
       ValueError: the file cannot be loaded, or the inputs do not fit it.
+      NotExactError: without a runtime, an operator whose bits are not known.
     """
     graph = read(content)
     check_inputs(graph, inputs)
@@ -95,7 +101,25 @@ def check_inputs(graph: Graph, inputs: Sequence[Floats]) -> None:
             )
 
 
+def missing(runtime: str) -> str:
+    """Why a runtime is not on this machine, in words; "" if it is."""
+    try:
+        importlib.import_module("ai_edge_litert.interpreter")
+    except ImportError:
+        return "LiteRT's interpreter cannot be imported here"
+    if runtime == "ec2t_tf":
+        from .litert import library
+
+        try:
+            library.path()
+        except FileNotFoundError:
+            return "the native library of ec2t_tf was not built"
+    return ""
+
+
 def _interpreter(content: bytes, runtime: str) -> Any:
+    if runtime == EXACT or missing(runtime):
+        return _ExactIntegers(content)
     from ai_edge_litert import interpreter as litert
 
     from .litert import Interpreter
@@ -107,6 +131,49 @@ def _interpreter(content: bytes, runtime: str) -> Any:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"the file cannot be loaded by {runtime}: {error}") from error
     return interpreter
+
+
+class _ExactIntegers:
+    """`integer.Interpreter` in the words of LiteRT's, and in its default rounding."""
+
+    def __init__(self, content: bytes) -> None:
+        self._graph = read(plain(content))
+        self._net = integer.Interpreter(self._graph, rounding="xnnpack")
+        self._given: dict[int, npt.NDArray[Any]] = {}
+        self._found: dict[int, npt.NDArray[Any]] = {}
+
+    def get_input_details(self) -> list[dict[str, Any]]:
+        return [self._details(index) for index in self._graph.inputs]
+
+    def get_output_details(self) -> list[dict[str, Any]]:
+        return [self._details(index) for index in self._graph.outputs]
+
+    def _details(self, index: int) -> dict[str, Any]:
+        tensor = self._graph.tensors[index]
+        quantisation = (0.0, 0)
+        if tensor.scale.size == 1:
+            quantisation = (float(tensor.scale[0]), int(tensor.zero_point[0]))
+        return {
+            "index": index,
+            "name": tensor.name,
+            "dtype": np.dtype(tensor.dtype),
+            "quantization": quantisation,
+        }
+
+    def reset_all_variables(self) -> None:
+        self._net.reset()
+
+    def set_tensor(self, index: int, value: npt.NDArray[Any]) -> None:
+        shape = self._graph.tensors[index].shape
+        self._given[index] = value if shape[:1] == (1,) else value.reshape(1, *shape)
+
+    def invoke(self) -> None:
+        values = self._net(*(self._given[index] for index in self._graph.inputs))
+        values = values if isinstance(values, list) else [values]
+        self._found = dict(zip(self._graph.outputs, values, strict=True))
+
+    def get_tensor(self, index: int) -> npt.NDArray[Any]:
+        return self._found[index].reshape(self._graph.tensors[index].shape)
 
 
 def _coded(value: Floats, entry: dict[str, Any]) -> npt.NDArray[Any]:

@@ -58,11 +58,13 @@ class Verification:
       outputs: by name of the output.
       exact: whether the two promise the same bits: files of one net in interpreters that round
         alike. A Keras model and its file promise to be close.
+      instead: why exact integers stand for the runtime of the file; "" where it ran.
     """
 
     inputs: int
     outputs: dict[str, Difference]
     exact: bool = False
+    instead: str = ""
 
     @property
     def steps(self) -> dict[int, int]:
@@ -99,13 +101,14 @@ class Verification:
         )
 
     def __str__(self) -> str:
+        computed = f" (computed in {running.EXACT}: {self.instead})" if self.instead else ""
         if self.exact and self.largest_difference == 0:
-            return f"{self.inputs} inputs: equal bit for bit, as promised"
+            return f"{self.inputs} inputs: equal bit for bit, as promised{computed}"
         promise = "; the same bits are promised" if self.exact else ""
         parts = [_in_words(name, one) for name, one in self.outputs.items()]
         if len(parts) == 1:
             parts = [parts[0].partition(": ")[2]]
-        return f"{self.inputs} inputs: " + " | ".join(parts) + promise
+        return f"{self.inputs} inputs: " + " | ".join(parts) + promise + computed
 
 
 def _in_words(name: str, output: Difference) -> str:
@@ -161,6 +164,9 @@ def verify(
 ) -> Verification:
     """Compare a Keras model with its file in an interpreter: LiteRT, or ours for packed files.
 
+    Where that interpreter cannot be had, the file is computed in exact integers, which give the
+    same bits; the result says so.
+
     Args:
       model: the model that was exported.
       path: the file, of any format; of "tflm" what its streams decode to is run in LiteRT.
@@ -176,9 +182,10 @@ def verify(
     graph = read(content)
     drawn = _inputs(graph, data, inputs)
     running.check_inputs(graph, drawn)
-    runtime = _runtimes(content)[0]
+    runtime, instead = next(iter(_runtimes(content).items()))
     expected = _predicted(model, drawn, batch_size)
-    return _compared(expected, running.run(content, drawn, runtime), exact=False)
+    actual = running.run(content, drawn, runtime)
+    return dataclasses.replace(_compared(expected, actual, exact=False), instead=instead)
 
 
 def verify_files(
@@ -198,7 +205,8 @@ def verify_files(
       inputs: how many random ones.
 
     Returns:
-      By file and runtime: "LiteRT" (not for custom operators) and "ec2t_tf".
+      By file and runtime: "LiteRT" (not for custom operators) and "ec2t_tf"; or "exact integers",
+      where one of them cannot be had.
 
     Raises:
       ValueError: a file cannot be loaded, or the data does not fit.
@@ -212,16 +220,17 @@ def verify_files(
     if is_file:
         first, *contents = contents
         original, *graphs = graphs
-        runtime = _runtimes(first)[0]
+        runtime = next(iter(_runtimes(first)))
         expected: Sequence[Any] = running.run(first, drawn, runtime)
     else:
         expected = _predicted(reference, drawn, 256)
     results = {}
     for path, content, graph in zip(paths, contents, graphs, strict=True):
         exact = is_file and _same_net(original, graph)
-        for runtime in _runtimes(content):
+        for runtime, instead in _runtimes(content).items():
             actual = running.run(content, drawn, runtime)
-            results[f"{path} in {runtime}"] = _compared(expected, actual, exact=exact)
+            compared = _compared(expected, actual, exact=exact)
+            results[f"{path} in {runtime}"] = dataclasses.replace(compared, instead=instead)
     return results
 
 
@@ -231,7 +240,7 @@ def run(
     """First output of a `.tflite` file as float32 (count, *output_shape), and the size of one step.
 
     Args:
-      runtime: "LiteRT" or "ec2t_tf".
+      runtime: "LiteRT", "ec2t_tf" or "exact integers", which also stand for one that is missing.
 
     Raises:
       ValueError: the file cannot be loaded, or the data does not fit its input.
@@ -248,8 +257,14 @@ def _runnable(content: bytes) -> bytes:
     return content if _runtimes(content) else plain(content)
 
 
-def _runtimes(content: bytes) -> list[str]:
-    return [name for name in running.RUNTIMES if name in runtimes_of(content)]
+def _runtimes(content: bytes) -> dict[str, str]:
+    """What runs a file here, and for exact integers which runtime's place they take, and why."""
+    found: dict[str, str] = {}
+    for name in running.RUNTIMES:
+        if name in runtimes_of(content):
+            why = running.missing(name)
+            found.setdefault(running.EXACT if why else name, why)
+    return found
 
 
 def _inputs(graph: Graph, data: Any, count: int) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +164,64 @@ def test_a_file_for_microcontrollers_is_decoded(folder: Path) -> None:
     results = verified(folder, "tflm", inputs=16)
     assert all(one.exact and one.passes() for one in results.values())
     assert list(results) == ["tflm.tflite in LiteRT", "tflm.tflite in ec2t_tf"]
+
+
+def test_exact_integers_stand_for_a_runtime_that_is_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without LiteRT's interpreter the same inputs give the same bits, and the words say so."""
+    data = running.input_codes(read(nets.lenet5()), 8)[0]
+    names = ("net", "packed", "tflm")
+    rewrite(nets.lenet5(), format="tflm", output=folder / "tflm.tflite")
+    there, _ = verification.run(folder / "net.tflite", data)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+        results = verified(folder, *names, data=data)
+        hidden, _ = verification.run(folder / "net.tflite", data)
+    assert list(results) == [f"{name}.tflite in exact integers" for name in names]
+    for one in results.values():
+        assert one.passes()
+        assert str(one) == (
+            "8 inputs: equal bit for bit, as promised (computed in exact integers: LiteRT's "
+            "interpreter cannot be imported here)"
+        )
+    np.testing.assert_array_equal(there, hidden)
+
+
+@pytest.mark.parametrize("file", ["mww__v2_vad", "tflm__trained_lstm_int8", "tinyengine__vww"])
+def test_exact_integers_keep_state_as_litert_does(shared: Path, file: str) -> None:
+    content = (shared / f"models/real/{file}.tflite").read_bytes()
+    data = running.input_codes(read(content), 4)
+    there, here = (running.run(content, data, runtime) for runtime in ("LiteRT", running.EXACT))
+    for one, other in zip(there, here, strict=True):
+        assert (one.name, one.step) == (other.name, other.step)
+        np.testing.assert_array_equal(one.values, other.values)
+
+
+def test_without_our_library_packed_files_are_computed_in_exact_integers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = verified(folder, "packed", inputs=8)
+    monkeypatch.setenv("EC2T_LITERT_LIBRARY", str(folder / "nothing.so"))
+    results = verified(folder, "packed", "sparse", inputs=8)
+    assert list(there) == ["packed.tflite in ec2t_tf"]
+    assert list(results) == [
+        "packed.tflite in exact integers",
+        "sparse.tflite in LiteRT",
+        "sparse.tflite in exact integers",
+    ]
+    assert all(one.passes() and one.largest_difference == 0 for one in results.values())
+    assert "the native library of ec2t_tf was not built" in str(
+        results["packed.tflite in exact integers"]
+    )
+
+
+def test_exact_integers_see_a_difference(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = read(nets.lenet5())
+    bias = next(t for t in graph.tensors if t.data is not None and t.dtype == "int32")
+    bias.data = bias.data + np.int32(max(1, int(np.abs(bias.data).max()) // 4))
+    (folder / "other.tflite").write_bytes(write(graph))
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    (one,) = verified(folder, "other", inputs=8).values()
+    assert not one.passes()
+    assert "computed in exact integers" in str(one)
