@@ -118,6 +118,8 @@ class TestNames:
 
 
 FORMER = {
+    "ec2t_tf.operations": ("Operation", "WeightTensor", "operations"),
+    "ec2t_tf.scoring": ("ENERGY_TABLES", "micronet_score", "plain_count"),
     "ec2t_tf.export.c": ("CORES", "ModelError", "OPTIMIZE", "Report", "to_c"),
     "ec2t_tf.export.c.emit": ("LayerReport", "Report", "to_c"),
     "ec2t_tf.export.c.graph": ("ModelError", "read"),
@@ -148,7 +150,8 @@ def test_former_paths_warn(path: str) -> None:
     module = importlib.import_module(path)
     for name in FORMER[path]:
         with pytest.warns(
-            DeprecationWarning, match=rf"{path}\.{name} is now ec2t_tf\.(export|tfmot|train)"
+            DeprecationWarning,
+            match=rf"{path}\.{name} is now ec2t_tf\.(counting|export|tfmot|train)",
         ):
             assert getattr(module, name) is not None
     with pytest.raises(AttributeError):

@@ -231,27 +231,7 @@ ALWAYS_INLINE void run_channels(const ec2t_planar_conv2d *conv, int32_t first, i
     }
 }
 
-#define TILE_CASE(blocks, wide, fp32)                                                              \
-    case 16 * (blocks) + 2 * (wide) + (fp32):                                                      \
-        run_channels(conv, first, last, base, count, output, pitch, blocks, wide, fp32);           \
-        break;
-#define TILE_CASES(blocks)                                                                         \
-    TILE_CASE(blocks, 0, 0)                                                                        \
-    TILE_CASE(blocks, 0, 1)                                                                        \
-    TILE_CASE(blocks, 1, 0)                                                                        \
-    TILE_CASE(blocks, 1, 1)
-
-static void planar_tiles(const ec2t_planar_conv2d *conv, int32_t first, int32_t last,
-                         const int8_t *base, int32_t size, int32_t count, int8_t *output,
-                         size_t pitch) {
-    const int wide = conv->offset_size == 4, fp32 = conv->requant.mode == EC2T_REQUANT_FP32;
-    switch (size + 2 * wide + fp32) {
-        TILE_CASES(1)
-        TILE_CASES(2)
-        TILE_CASES(3)
-        TILE_CASES(4)
-    }
-}
+#include "../portable/planar_cases.h"
 
 ALWAYS_INLINE void planar_fill(int8_t *to, int8_t value, int32_t count) {
     const int8x16_t values = vdupq_n_s8(value);

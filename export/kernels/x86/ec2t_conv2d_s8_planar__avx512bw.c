@@ -99,41 +99,9 @@ ALWAYS_INLINE void tiles_in_registers(const ec2t_planar_conv2d *conv,
     }
 }
 
-ALWAYS_INLINE void run_channels(const ec2t_planar_conv2d *conv, int32_t first, int32_t last,
-                                const int16_t *base, int32_t count, int8_t *output, size_t pitch,
-                                int blocks, int wide, int fp32) {
-    for (int32_t o = first; o < last; ++o, output += pitch) {
-        const ec2t_planar_channel *const channel = &conv->channels[o];
-        const int32_t entry = o * conv->requant.channel_stride;
-        if (channel->plus_count <= CHUNK && channel->minus_count <= CHUNK) {
-            tiles_in_registers(conv, channel, entry, base, count, output, blocks, wide, fp32);
-        } else {
-            tiles_in_chunks(conv, channel, entry, base, 32 * blocks, count, output);
-        }
-    }
-}
+#include "planar_channels.h"
 
-#define TILE_CASE(blocks, wide, fp32)                                                              \
-    case 32 * (blocks) + 2 * (wide) + (fp32):                                                      \
-        run_channels(conv, first, last, base, count, output, pitch, blocks, wide, fp32);           \
-        break;
-#define TILE_CASES(blocks)                                                                         \
-    TILE_CASE(blocks, 0, 0)                                                                        \
-    TILE_CASE(blocks, 0, 1)                                                                        \
-    TILE_CASE(blocks, 1, 0)                                                                        \
-    TILE_CASE(blocks, 1, 1)
-
-PLANAR_TARGET static void planar_tiles(const ec2t_planar_conv2d *conv, int32_t first, int32_t last,
-                                       const int16_t *base, int32_t size, int32_t count,
-                                       int8_t *output, size_t pitch) {
-    const int wide = conv->offset_size == 4, fp32 = conv->requant.mode == EC2T_REQUANT_FP32;
-    switch (size + 2 * wide + fp32) {
-        TILE_CASES(1)
-        TILE_CASES(2)
-        TILE_CASES(3)
-        TILE_CASES(4)
-    }
-}
+#include "../portable/planar_cases.h"
 
 #include "../portable/planar_body.h"
 
