@@ -130,11 +130,18 @@ def lines(curves: Mapping[str, Sequence[float]], x: str, y: str) -> str:
         axis = figure.subplots()
         for (name, values), colour in zip(curves.items(), CYCLE, strict=False):
             axis.plot(range(1, len(values) + 1), values, color=colour, label=name)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(axis)
         axis.set_xlabel(x)
         axis.set_ylabel(y)
         axis.legend(loc="lower right")
         return svg(figure)
+
+
+def whole_numbers(axis: Any) -> None:
+    """Epochs are no fractions."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _name_rows(axis: Any, names: Sequence[str], label: str) -> None:
