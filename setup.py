@@ -99,6 +99,7 @@ setup(
             *TFMOT,
             *REPORT,
             "importlib_resources",  # tensorflow-datasets needs it and does not declare it
+            "pillow",  # images of a folder
             "scikit-learn",
             "seglearn",  # sensor data
             "tensorflow-datasets",

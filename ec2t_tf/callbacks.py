@@ -33,8 +33,8 @@ def ternary_layers(model: Any) -> list[Any]:
     return quantize_config.ternary_layers(model)
 
 
-class _Watch(keras.callbacks.Callback):
-    """Measures every ternary (or pruned) layer at the end of each epoch; in either Keras."""
+class OfEpochs(keras.callbacks.Callback):
+    """A callback without batches, for `fit` of either Keras."""
 
     # What tf_keras asks of its own callbacks.
     def _implements_train_batch_hooks(self) -> bool:
@@ -42,6 +42,10 @@ class _Watch(keras.callbacks.Callback):
 
     _implements_test_batch_hooks = _implements_train_batch_hooks
     _implements_predict_batch_hooks = _implements_train_batch_hooks
+
+
+class _Watch(OfEpochs):
+    """Measures every ternary (or pruned) layer at the end of each epoch."""
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         if not ternary_layers(self.model):

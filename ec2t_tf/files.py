@@ -47,8 +47,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             f"A file in an existing folder is required. Received: '{path}'. "
             f"Create '{target.parent}'."
         )
-    stem = target.name.removesuffix(target.suffix)[:100]
-    fresh = target.with_name(f".{stem}-{secrets.token_hex(4)}{target.suffix}")
+    suffix = "".join(target.suffixes[-2:])[-100:]  # Keras asks for .weights.h5
+    stem = target.name.removesuffix(suffix)[:100]
+    fresh = target.with_name(f".{stem}-{secrets.token_hex(4)}{suffix}")
     try:
         yield fresh
         with fresh.open("rb+") as file:

@@ -16,6 +16,7 @@ from typing import Any
 EXTRAS = {
     "keras": "keras",
     "matplotlib": "report",
+    "PIL": "train",
     "sklearn": "train",
     "tensorflow": "tfmot",
     "tensorflow_datasets": "train",

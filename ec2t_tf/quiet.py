@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 
-def load_tensorflow() -> None:
-    """Imports TensorFlow and lets it look for devices without its lines about oneDNN and CUDA.
+def load_keras() -> str:
+    """Imports Keras and its backend, if that is TensorFlow without its lines about oneDNN and CUDA.
 
     They ignore TF_CPP_MIN_LOG_LEVEL as long as it starts. Whoever sets that variable sees them; so
     does everyone when the import fails.
+
+    Returns:
+      The name of the backend.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
-        return
-    if importlib.util.find_spec("tensorflow") is None:  # Keras has another backend
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    heard = "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules
+    if not heard:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with contextlib.nullcontext() if heard else _silence():
+        import keras
+
+        backend = keras.backend.backend()
+        if backend == "tensorflow" and not heard:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+    return str(backend)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """What is written to the screen's error stream inside is seen only if something is raised."""
     sys.stderr.flush()
     screen = os.dup(2)
     with tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), 2)
         try:
-            importlib.import_module("tensorflow").config.list_physical_devices()
+            yield
         except BaseException:
             log.seek(0)
             os.write(screen, log.read())

@@ -36,7 +36,7 @@ def require_run(folder: Path) -> None:
 def prepare_output(folder: Path) -> None:
     """Create the folder and its settings.json, or check them against a run to resume."""
     identity = list(dict.fromkeys([*IDENTITY, *METHOD_FLAGS[FLAGS.method].values()]))
-    settings = {name: FLAGS[name].value for name in identity}
+    settings = {**{name: FLAGS[name].value for name in identity}, "door": door()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -59,27 +59,14 @@ def prepare_output(folder: Path) -> None:
     before = files.read_json(path)
     if not isinstance(before, dict):
         raise ValueError(f"An object of settings is required. Received: '{path}' without one.")
-    # A flag that is newer than the run had its default.
-    before = {name: FLAGS[name].default for name in identity} | before
-    changed = [name for name in identity if before[name] != settings[name]]
+    # A flag that is newer than the run had its default, but the script trained in tf_keras.
+    defaults = {**{name: FLAGS[name].default for name in identity}, "door": "tfmot"}
+    before = defaults | before
+    changed = [name for name in settings if before[name] != settings[name]]
     if changed:
         raise app.UsageError(
             "--resume requires the settings of the run that it continues. Received others for "
             + ", ".join(f"--{n}={settings[n]} (was {before[n]})" for n in changed)
-        )
-
-
-def check_folders() -> None:
-    """Raise app.UsageError for a folder of data that does not exist."""
-    if FLAGS.tfds_dir is not None and not Path(FLAGS.tfds_dir).expanduser().is_dir():
-        raise app.UsageError(
-            f"--tfds_dir must be a folder of TFDS data that exists. Received: '{FLAGS.tfds_dir}'. "
-            f"Create it to have '{FLAGS.dataset}' downloaded there."
-        )
-    if FLAGS.data_dir is not None and not Path(FLAGS.data_dir).expanduser().is_dir():
-        raise app.UsageError(
-            "--data_dir must be a folder with a folder for each class. "
-            f"Received: '{FLAGS.data_dir}', which is none."
         )
 
 
@@ -100,6 +87,24 @@ def _knobs(method: str) -> set[str]:
     return {*METHOD_FLAGS[method].values(), *({"sparsity_ramp"} if method == "ec2t" else ())}
 
 
+def door() -> str:
+    """The door that trains."""
+    return "tfmot" if FLAGS.distribute and not FLAGS["door"].present else FLAGS.door
+
+
+def load_backend() -> None:
+    """Load Keras without the lines that TensorFlow prints, and no TensorFlow if nothing needs it.
+
+    With another backend Keras imports it for small things wherever it is installed: seconds and
+    hundreds of megabytes.
+    """
+    backend = quiet.load_keras()
+    from ec2t_tf.train import tasks
+
+    if backend != "tensorflow" and door() == "keras" and FLAGS.dataset in tasks.OWN:
+        sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]  # not to be found
+
+
 def build_method() -> methods.TernaryMethod:
     """The method of the flags, with its own knobs."""
     if FLAGS.method not in METHOD_FLAGS:
@@ -107,7 +112,7 @@ def build_method() -> methods.TernaryMethod:
             f"--method must be one of {sorted(METHOD_FLAGS)}. Received: '{FLAGS.method}'."
         )
     check_knobs(FLAGS.method)
-    quiet.load_tensorflow()
+    load_backend()
     from ec2t_tf import methods
 
     chosen = METHOD_FLAGS[FLAGS.method]
@@ -156,14 +161,17 @@ def main(argv: list[str]) -> None:
     folder = Path(FLAGS.output_dir)
     if FLAGS.resume:
         require_run(folder)
-    check_folders()
     size = image_size()
     method = build_method()
     policy = build_policy()
     if FLAGS.supernet == "phi" and FLAGS.target_accuracy is None:
         raise app.UsageError("--supernet=phi requires --target_accuracy. Received none.")
-    if FLAGS.supernet and FLAGS.distribute:
-        raise app.UsageError("--distribute trains one net. Received: --supernet too.")
+    if FLAGS.supernet and door() == "tfmot":
+        raise app.UsageError(
+            "--supernet searches in Keras 3. Received: --door=tfmot or --distribute too."
+        )
+    if FLAGS.distribute and door() != "tfmot":
+        raise app.UsageError("--distribute needs --door=tfmot. Received: --door=keras.")
     from ec2t_tf.train import distribute, run, supernet_search
 
     try:
@@ -176,6 +184,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"--resume: {error}") from error
     settings = run.Settings(
         **{name: FLAGS[name].value for name in run.SETTINGS},
+        door=door(),
         image_size=size,
         method=method,
         policy=policy,

@@ -11,9 +11,16 @@ training step of its own.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
-import tensorflow as tf
-import tf_keras
+import keras
+import numpy as np
+from keras import ops
+
+from ec2t_tf.train.tasks.base import Batch
+
+Tensor = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Distillation:
       temperature: T above; larger ones tell more about the wrong classes.
     """
 
-    teacher: tf_keras.Model
+    teacher: Any
     share: float = 0.7
     temperature: float = 2.0
 
@@ -41,35 +48,38 @@ class Distillation:
                 f"temperature must be above 0. Received: temperature={self.temperature}."
             )
 
-    def attach(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+    def attach(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """(images, labels) to (images, targets): label and the teacher's logits side by side."""
+        for images, labels in batches:
+            logits = np.asarray(self.teacher.predict_on_batch(images), np.float32)
+            column = np.reshape(labels, (-1, 1)).astype(np.float32)
+            yield images, np.concatenate([column, logits], axis=1)
 
-        def targets(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            logits = self.teacher(images, training=False)
-            labels = tf.cast(tf.reshape(labels, [-1, 1]), tf.float32)
-            return images, tf.concat([labels, logits], axis=1)
+    def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What `attach` gives for a batch of tensors, in a graph."""
+        logits = ops.cast(self.teacher(images, training=False), "float32")
+        column = ops.cast(ops.reshape(labels, (-1, 1)), "float32")
+        return images, ops.concatenate([column, logits], axis=1)
 
-        return batches.map(targets).prefetch(2)
-
-    def loss(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    def loss(self, targets: Tensor, logits: Tensor) -> Tensor:
         """Loss of each image; plain cross entropy where `targets` are labels only (validation)."""
         labels, taught = split(targets)
-        hard = tf_keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        hard = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         if taught is None:
             return hard
-        soft = tf_keras.losses.kl_divergence(
-            tf.nn.softmax(taught / self.temperature), tf.nn.softmax(logits / self.temperature)
+        soft = keras.losses.kl_divergence(
+            ops.softmax(taught / self.temperature), ops.softmax(logits / self.temperature)
         )
         return self.share * self.temperature**2 * soft + (1.0 - self.share) * hard
 
 
-def accuracy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def accuracy(targets: Tensor, logits: Tensor) -> Tensor:
     """Whether each image is classified as its label says, teacher or not."""
-    return tf_keras.metrics.sparse_categorical_accuracy(split(targets)[0], logits)
+    return keras.metrics.sparse_categorical_accuracy(split(targets)[0], logits)
 
 
-def split(targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Labels (batch,) and the teacher's logits, None where there are none."""
-    if targets.shape.rank == 1 or targets.shape[-1] == 1:
-        return tf.reshape(targets, [-1]), None
-    return targets[:, 0], targets[:, 1:]
+def split(targets: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Labels int32 (batch,) and the teacher's logits, None where there are none."""
+    if len(targets.shape) == 1 or targets.shape[-1] == 1:
+        return ops.cast(ops.reshape(targets, (-1,)), "int32"), None
+    return ops.cast(targets[:, 0], "int32"), targets[:, 1:]

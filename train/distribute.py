@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 CPU_PARTS = 2  # replicas on a machine without a GPU, where only the trying out makes sense
 
@@ -21,6 +23,8 @@ def strategy(name: str | None) -> tf.distribute.Strategy:
     Raises:
       ValueError: "multiworker" without TF_CONFIG.
     """
+    import tensorflow as tf
+
     if name is None:
         return tf.distribute.get_strategy()
     if name == "multiworker":

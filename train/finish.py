@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tf_keras
 from sklearn.metrics import confusion_matrix
 
 from ec2t_tf import export, files
+from ec2t_tf.callbacks import ternary_layers
+from ec2t_tf.export.integer import NotExactError
 from ec2t_tf.export.verification import run as run_file
 from ec2t_tf.summary import summary
-from ec2t_tf.tfmot.quantize_config import ternary_layers
 from ec2t_tf.train import page, plots, recipe
+from ec2t_tf.train.doors import Keras3
 from ec2t_tf.train.tasks import TaskData
 
 
-def finish(
-    model: tf_keras.Model, data: TaskData, metrics: dict, *, title: str, folder: Path
-) -> dict:
+def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Path) -> dict:
     """Export to `folder`/model.tflite, verify it on all test images and write the report.
 
     Args:
-      metrics: holds float_accuracy, ternary_accuracy, zeros, entropy_bytes, float_bytes.
+      metrics: holds float_accuracy, trained_accuracy, zeros, entropy_bytes, float_bytes.
 
     Returns:
       The metrics, completed; also written to metrics.json.
     """
     path = folder / "model.tflite"
     export.to_tflite(model, path)
-    images = np.concatenate([x.numpy() for x, _ in data.evaluation(data.test)])
+    images = np.concatenate([x for x, _ in data.evaluation(data.test)])
     check = export.verify(model, path, images)
     outputs, _ = run_file(path, images)
     file = export.report(path)
     metrics = {
         **metrics,
+        "ternary_accuracy": exact_accuracy(model, data) or metrics["trained_accuracy"],
         "tflite_accuracy": float((outputs.argmax(axis=1) == data.test.labels).mean()),
         "tflite_bytes": file.file_bytes,
         "tflite_zipped_bytes": file.zipped_bytes,
@@ -65,6 +66,15 @@ def finish(
     print("\n" + text)
     print(f"\nwritten to {folder}: report.html shows all of it")
     return metrics
+
+
+def exact_accuracy(model: Any, data: TaskData) -> float | None:
+    """Top-1 of the net in exact integers, computed by Keras; None where a part of it is float."""
+    try:
+        exact = export.exact(model, rounding="xnnpack")
+    except NotExactError:
+        return None
+    return recipe.accuracy(Keras3(), exact, data.evaluation(data.test))
 
 
 def report_text(title: str, metrics: dict, table: str, file: str, check: str) -> str:

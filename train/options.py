@@ -79,7 +79,20 @@ flags.DEFINE_float(
 )
 flags.DEFINE_float("distill_temperature", 2.0, "softens the teacher's word", lower_bound=1e-3)
 flags.DEFINE_float("validation_fraction", 0.1, "training images held out for validation")
-flags.DEFINE_bool("jit_compile", False, "compile training steps with XLA")
+flags.DEFINE_bool("jit_compile", False, "compile training steps with XLA, as JAX always does")
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "bfloat16"],
+    "of what layers compute in training; bfloat16 is faster where the processor has it",
+)
+flags.DEFINE_enum(
+    "door",
+    "keras",
+    ["keras", "tfmot"],
+    "'keras': Keras 3 on the backend of KERAS_BACKEND; 'tfmot': tf_keras and tfmot on TensorFlow, "
+    "which --distribute needs and implies",
+)
 flags.DEFINE_enum(
     "distribute",
     None,
@@ -210,6 +223,7 @@ IDENTITY = (
     "learning_rate",
     "distill",
     "distill_temperature",
+    "precision",
     "validation_fraction",
     "centroid_scale",
     "entropy_gain",
@@ -243,7 +257,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "learning_rate",
         "distill",
         "distill_temperature",
+        "precision",
         "jit_compile",
+        "door",
         "distribute",
     ),
     "run": ("output_dir", "resume", "seed", "verbose"),

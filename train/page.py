@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras.ops import convert_to_numpy
 
 from ec2t_tf import files
 from ec2t_tf.export.page import Figure, Section, Table, Text, file_sections, html, plots
 from ec2t_tf.export.page.document import Headline
-from ec2t_tf.export.page.made_by import made_by
+from ec2t_tf.export.page.of_files import made_by
 from ec2t_tf.export.reports import Report
-from ec2t_tf.tfmot.quantize_config import TernaryLayer
 from ec2t_tf.train.plots import boundaries
 
 LARGEST_CONFUSION = 30  # classes: more would be a grey square
@@ -27,7 +27,7 @@ def write(
     title: str,
     metrics: dict,
     history: Sequence[dict[str, str]],
-    ternary: Sequence[TernaryLayer],
+    ternary: Sequence[Any],
     confusion: np.ndarray,
     labels: Sequence[str],
     file: Report,
@@ -66,7 +66,7 @@ def write(
         ),
         Section("What is taken for what", [confusions(confusion, labels)]),
         Section("Latent weights", [histograms(ternary)]),
-        *file_sections(file),
+        *file_sections([file]),
         Section("Settings", [settings(folder)]),
         made_by(),
     ]
@@ -146,7 +146,7 @@ def _square(x: float, y: float, side: float, colour: str) -> Any:
     return Rectangle((x - side / 2, y - side / 2), side, side, color=colour, alpha=0.45)
 
 
-def histograms(ternary: Sequence[TernaryLayer]) -> Figure:
+def histograms(ternary: Sequence[Any]) -> Figure:
     """Latent weights of each layer, thresholds and levels."""
     columns = min(3, len(ternary))
     rows = math.ceil(len(ternary) / columns)
@@ -155,7 +155,7 @@ def histograms(ternary: Sequence[TernaryLayer]) -> Figure:
         for axis in axes.flat[len(ternary) :]:
             axis.set_visible(False)
         for axis, layer in zip(axes.flat, ternary, strict=False):
-            assignment, latent = layer.assign(), np.asarray(layer.latent)
+            assignment, latent = layer.assign(), convert_to_numpy(layer.latent)
             axis.hist(latent.ravel(), bins=60, color=plots.GREY)
             for level in assignment.levels[assignment.levels != 0]:
                 axis.axvline(level, color=plots.BLUE)

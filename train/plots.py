@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import numpy as np
+from keras.ops import convert_to_numpy
 from matplotlib import pyplot
 
 from ec2t_tf import files
 from ec2t_tf.summary import Summary
-from ec2t_tf.tfmot.quantize_config import TernaryLayer
 
 BLUE, ORANGE, GREY = "#2563a8", "#d97706", "#6b7280"
 
@@ -48,7 +49,7 @@ def history(rows: list[dict[str, str]], path: Path) -> None:
     _save(figure, path)
 
 
-def layers(ternary: list[TernaryLayer], path: Path) -> None:
+def layers(ternary: list[Any], path: Path) -> None:
     """Per layer: histogram of the latent weights, the thresholds and the levels."""
     columns = min(4, len(ternary))
     rows = math.ceil(len(ternary) / columns)
@@ -58,7 +59,7 @@ def layers(ternary: list[TernaryLayer], path: Path) -> None:
     for axis in axes.flat[len(ternary) :]:
         axis.set_visible(False)
     for axis, layer in zip(axes.flat, ternary, strict=False):
-        assignment, latent = layer.assign(), np.asarray(layer.latent)
+        assignment, latent = layer.assign(), convert_to_numpy(layer.latent)
         axis.hist(latent.ravel(), bins=80, color=GREY)
         for level in assignment.levels[assignment.levels != 0]:
             axis.axvline(level, color=BLUE, linewidth=1.2)

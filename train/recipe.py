@@ -1,4 +1,4 @@
-"""How the script trains: optimisers, checkpoints after every epoch, and what is recorded."""
+"""How the script trains: optimisers, phases that resume, and what is recorded."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-
-import tensorflow as tf
-import tf_keras
+from typing import Any
 
 from ec2t_tf import files
-from ec2t_tf.summary import summary
+from ec2t_tf.callbacks import OfEpochs, ternary_layers
 from ec2t_tf.train import distillation
+from ec2t_tf.train.checkpoints import Checkpoints
 from ec2t_tf.train.distillation import Distillation
+from ec2t_tf.train.doors import Keras3
 from ec2t_tf.train.tasks import TaskData
+from ec2t_tf.train.tasks.base import Evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,22 +38,24 @@ class Phase:
     weight_decay: float = 0.0
 
 
-def optimiser(phase: Phase, steps_per_epoch: int) -> tf_keras.optimizers.Optimizer:
+def optimiser(door: Keras3, phase: Phase, steps_per_epoch: int) -> Any:
+    """The optimiser of a phase, of the door's Keras."""
+    optimizers = door.keras.optimizers
     warm_up = steps_per_epoch if phase.epochs > 1 else 0
-    rate = tf_keras.optimizers.schedules.CosineDecay(
+    rate = optimizers.schedules.CosineDecay(
         0.0 if warm_up else phase.learning_rate,
         phase.epochs * steps_per_epoch - warm_up,
         warmup_target=phase.learning_rate if warm_up else None,
         warmup_steps=warm_up,
     )
     if phase.optimiser == "sgd":
-        return tf_keras.optimizers.SGD(
+        return optimizers.SGD(
             rate, momentum=0.9, nesterov=True, weight_decay=phase.weight_decay or None
         )
-    return tf_keras.optimizers.Adam(rate, epsilon=1e-8)
+    return optimizers.Adam(rate, epsilon=1e-8)
 
 
-class History(tf_keras.callbacks.Callback):
+class History(OfEpochs):
     """Appends one row an epoch to history.csv; rows of epochs that are run again are replaced."""
 
     COLUMNS = ("phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "zeros")
@@ -85,53 +88,9 @@ def read_history(path: Path) -> list[dict[str, str]]:
     return [row for row in rows if (row.get("epoch") or "").isdigit() and row.get("phase")]
 
 
-class Checkpoints(tf_keras.callbacks.Callback):
-    """Model and optimiser after every epoch; the two latest are kept."""
-
-    def __init__(self, folder: Path, model: tf_keras.Model) -> None:
-        super().__init__()
-        self.epoch = tf.Variable(0, dtype=tf.int64)
-        self._checkpoint = tf.train.Checkpoint(
-            model=model, optimizer=model.optimizer, epoch=self.epoch
-        )
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=2)
-
-    def restore(self) -> int:
-        """Load the latest checkpoint that is whole, if there is one: number of epochs done.
-
-        Raises:
-          ValueError: there are checkpoints, and none can be read.
-        """
-        reasons = []
-        for path in self._paths():
-            try:
-                self._checkpoint.restore(path).assert_consumed()
-            except Exception as error:  # OpError, IndexError, DecodeError: as the damage is
-                reason = f"'{path}' cannot be read ({str(error).splitlines()[0]})"
-                print(f"{reason}; trying the checkpoint before it")
-                reasons.append(reason)
-            else:
-                return int(self.epoch.numpy())
-        if reasons:
-            raise ValueError(
-                f"A whole checkpoint is required. Received: {'; '.join(reasons)}. Delete the "
-                "folder to start this phase anew."
-            )
-        return 0
-
-    def _paths(self) -> list[str]:
-        """The checkpoints that lie in the folder, the latest first: its list may be damaged."""
-        found = Path(self._manager.directory).glob("ckpt-*.index")
-        numbers = sorted((int(p.stem.removeprefix("ckpt-")) for p in found), reverse=True)
-        return [f"{self._manager.directory}/ckpt-{number}" for number in numbers]
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch.assign(epoch + 1)
-        self._manager.save()
-
-
 def train(
-    model: tf_keras.Model,
+    door: Keras3,
+    model: Any,
     data: TaskData,
     phase: Phase,
     *,
@@ -145,15 +104,16 @@ def train(
     verbose: int = 1,
 ) -> None:
     """Run a phase from its latest checkpoint, or from its start where there is none."""
-    cross_entropy = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(
-        optimiser(phase, steps_per_epoch),
-        distil.loss if distil else cross_entropy,
-        metrics=[
-            tf_keras.metrics.MeanMetricWrapper(distillation.accuracy, name="accuracy")
+    keras = door.keras
+    door.compile(
+        model,
+        optimiser(door, phase, steps_per_epoch),
+        distil.loss if distil else keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        (
+            keras.metrics.MeanMetricWrapper(distillation.accuracy, name="accuracy")
             if distil
             else "accuracy"
-        ],
+        ),
         jit_compile=jit_compile,
     )
     model.optimizer.build(model.trainable_variables)
@@ -163,7 +123,6 @@ def train(
         return
     if done:
         print(f"{phase.name}: resuming after epoch {done} of {phase.epochs}")
-    zeros = (lambda: summary(model).zeros) if ternary else None
     batches = data.training(
         batch_size=batch_size,
         steps=steps_per_epoch,
@@ -172,15 +131,34 @@ def train(
         last_epoch=phase.epochs,
     )
     model.fit(
-        distil.attach(batches) if distil else batches,
+        door.training(batches, distil),
+        shuffle=False,  # they are shuffled
         steps_per_epoch=steps_per_epoch,
         initial_epoch=done,
         epochs=phase.epochs,
-        validation_data=data.evaluation(data.validation),
+        validation_data=door.evaluation(data.evaluation(data.validation)),
         # The checkpoint comes last: an epoch that has one has its row in the history too.
-        callbacks=[History(output_dir / "history.csv", phase, zeros), checkpoints],
+        callbacks=[
+            History(output_dir / "history.csv", phase, (lambda: zeros(model)) if ternary else None),
+            checkpoints,
+        ],
         verbose=verbose,
     )
+
+
+def zeros(model: Any) -> float:
+    """Share of zero weights inside all ternary layers together, as `summary` gives it."""
+    codes = [one.assign().codes for one in ternary_layers(model) if one.method.is_ternary]
+    return sum(int((one == 0).sum()) for one in codes) / max(1, sum(one.size for one in codes))
+
+
+def accuracy(door: Keras3, model: Any, batches: Evaluation) -> float:
+    """Top-1 of a model whose output is logits, 0 to 1."""
+    # Also how model.keras is saved: with nothing in it that only this script knows.
+    loss = door.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    door.compile(model, "sgd", loss, "accuracy", jit_compile=False)
+    found = model.evaluate(door.evaluation(batches), verbose=0, return_dict=True)
+    return float(found["accuracy"])
 
 
 def write_json(path: Path, content: dict) -> None:

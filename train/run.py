@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
-import tf_keras
+import keras
 
 import ec2t_tf
 from ec2t_tf import files
 from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.supernet import compound_scale
-from ec2t_tf.train import distribute, recipe, tasks, zoo
+from ec2t_tf.train import recipe, tasks, zoo
 from ec2t_tf.train.distillation import Distillation
+from ec2t_tf.train.doors import Keras3, open_door
 from ec2t_tf.train.finish import finish
 from ec2t_tf.train.warm_start import begin_from
 from ec2t_tf.train.zoo.published import load_weights
@@ -51,11 +53,13 @@ class Settings:
     steps_per_epoch: int | None
     method: TernaryMethod
     output_dir: Path
+    door: str = "keras"
     distribute: str | None = None
+    precision: str = "float32"
     policy: ec2t_tf.Policy | None = None
 
 
-BUILT = ("image_size", "method", "output_dir", "policy")  # made of flags
+BUILT = ("door", "image_size", "method", "output_dir", "policy")  # made of flags
 SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in BUILT]
 
 
@@ -69,15 +73,12 @@ def run(settings: Settings) -> dict:
       ValueError: a setting or the data set cannot be used.
       FileNotFoundError: --float_weights or --ternary_start names no file.
     """
-    strategy = distribute.strategy(settings.distribute)
-    print(f"seed {settings.seed}")
-    if settings.distribute:
-        devices = strategy.extended.worker_devices
-        print(f"{len(devices)} devices: {', '.join(devices)}")
-    tf_keras.utils.set_random_seed(settings.seed)
+    door = open_door(settings.door, distribute=settings.distribute)
+    print(f"seed {settings.seed}, {door.describe()}")
+    door.keras.utils.set_random_seed(settings.seed)
     data = load_data(settings)
-    with strategy.scope():
-        metrics = _train_both(settings, data)
+    with door.scope():
+        metrics = _train_both(door, settings, data)
     # A model of its own: the weights of a distributed one live on several devices.
     model = ec2t_tf.load_model(settings.output_dir / "model.keras")
     options = {k: v for k, v in settings.method.get_config().items() if v is not None}
@@ -100,15 +101,17 @@ def load_data(settings: Settings) -> tasks.TaskData:
     )
 
 
-def _train_both(settings: Settings, data: tasks.TaskData) -> dict:
+def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
     """The float phase, the ternary phase and what they came to; leaves model.keras."""
-    float_model = build(settings, data)
+    float_model = door.own(build(settings, data))
     if settings.float_weights:
         load_weights(float_model, settings.float_weights)
     if settings.float_epochs:
-        train(float_model, data, float_phase(settings), settings, ternary=False)
+        train(door, float_model, data, float_phase(settings), settings, ternary=False)
     with files.replacing(settings.output_dir / "float.weights.h5") as fresh:
         float_model.save_weights(str(fresh))
+    # The one place where the test images are used, and finish.
+    float_accuracy = recipe.accuracy(door, float_model, data.evaluation(data.test))
 
     model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
     if settings.ternary_start:
@@ -117,14 +120,21 @@ def _train_both(settings: Settings, data: tasks.TaskData) -> dict:
     distil = None
     if settings.distill:
         distil = Distillation(float_model, settings.distill, settings.distill_temperature)
-    train(model, data, ternary_phase(settings), settings, ternary=True, distil=distil)
-
-    # The one place where the test images are used.
-    test = data.evaluation(data.test)
+    phase = ternary_phase(settings)
+    train(door, model, data, phase, settings, ternary=True, distil=distil)
+    # Averages of batch normalisation lag behind the weights; an epoch that no training has seen
+    # sets them right.
+    after = data.training(
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        first_epoch=settings.epochs,
+        last_epoch=settings.epochs + 1,
+    )
+    ec2t_tf.recalibrate(model, after)
     metrics = {
         "seed": settings.seed,
-        "float_accuracy": accuracy(float_model, test),
-        "ternary_accuracy": accuracy(model, test),
+        "float_accuracy": float_accuracy,
+        "trained_accuracy": recipe.accuracy(door, model, data.evaluation(data.test)),
         "float_bytes": 4 * float_model.count_params(),
         "zeros_at_start": zeros_at_start,
         **measures(summary(model)),
@@ -134,16 +144,22 @@ def _train_both(settings: Settings, data: tasks.TaskData) -> dict:
     return metrics
 
 
-def build(settings: Settings, data: tasks.TaskData) -> tf_keras.Model:
-    """The network of --model, scaled by --depth, --width and --phi."""
-    return compound_scale(
-        functools.partial(zoo.build, settings.model),
-        depth=settings.depth,
-        width=settings.width,
-        phi=settings.phi,
-        input_shape=data.input_shape,
-        classes=data.classes,
-    )
+def build(settings: Settings, data: tasks.TaskData) -> keras.Model:
+    """The network of --model, scaled by --depth, --width and --phi, with layers of --precision."""
+    policy = keras.config.dtype_policy()
+    if settings.precision != "float32":
+        keras.config.set_dtype_policy(f"mixed_{settings.precision}")
+    try:
+        return compound_scale(
+            functools.partial(zoo.build, settings.model),
+            depth=settings.depth,
+            width=settings.width,
+            phi=settings.phi,
+            input_shape=data.input_shape,
+            classes=data.classes,
+        )
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def method_for(settings: Settings, data: tasks.TaskData) -> TernaryMethod:
@@ -153,9 +169,7 @@ def method_for(settings: Settings, data: tasks.TaskData) -> TernaryMethod:
     if "total_steps" in config:
         config["total_steps"] = steps
     if settings.sparsity_ramp and config.get("target_sparsity") is not None:
-        from tensorflow_model_optimization.sparsity.keras import PolynomialDecay
-
-        config["schedule"] = PolynomialDecay(
+        config["schedule"] = ec2t_tf.PolynomialDecay(
             initial_sparsity=0.0,
             final_sparsity=config.pop("target_sparsity"),
             begin_step=0,
@@ -196,7 +210,8 @@ def ternary_phase(settings: Settings) -> recipe.Phase:
 
 
 def train(
-    model: tf_keras.Model,
+    door: Keras3,
+    model: Any,
     data: tasks.TaskData,
     phase: recipe.Phase,
     settings: Settings,
@@ -205,6 +220,7 @@ def train(
     distil: Distillation | None = None,
 ) -> None:
     recipe.train(
+        door,
         model,
         data,
         phase,
@@ -217,14 +233,6 @@ def train(
         distil=distil,
         verbose=settings.verbose,
     )
-
-
-def accuracy(model: tf_keras.Model, batches: object) -> float:
-    """Top-1 of a model whose output is logits, 0 to 1."""
-    # Also how model.keras is saved: with nothing in it that only this script knows.
-    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, metrics=["accuracy"])
-    return float(model.evaluate(batches, verbose=0, return_dict=True)["accuracy"])
 
 
 def measures(table: Summary) -> dict:

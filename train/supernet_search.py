@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-import tf_keras
+import keras
 
 from ec2t_tf import files, supernet
-from ec2t_tf.train import run, zoo
+from ec2t_tf.train import recipe, run, zoo
+from ec2t_tf.train.doors import Keras3
 
 
 def search(
@@ -32,12 +33,13 @@ def search(
         raise ValueError("--supernet requires --float_epochs of at least 1. Received: 0.")
     print(f"seed {settings.seed}")
     data = run.load_data(settings)
+    door = Keras3()
     trained_as = ""
 
-    def build(*, depth: float, width: float) -> tf_keras.Model:
+    def build(*, depth: float, width: float) -> keras.Model:
         nonlocal trained_as
         trained_as = f"depth{depth:.4f}_width{width:.4f}"
-        tf_keras.utils.set_random_seed(settings.seed)
+        keras.utils.set_random_seed(settings.seed)
         return zoo.build(
             settings.model,
             input_shape=data.input_shape,
@@ -46,13 +48,13 @@ def search(
             width=width,
         )
 
-    def evaluate(model: tf_keras.Model) -> float:
+    def evaluate(model: keras.Model) -> float:
         print(f"{trained_as}: {model.count_params():,} parameters")
         folder = settings.output_dir / trained_as
         folder.mkdir(exist_ok=True)
         own = dataclasses.replace(settings, output_dir=folder)
-        run.train(model, data, run.float_phase(own), own, ternary=False)
-        return run.accuracy(model, data.evaluation(data.validation))
+        run.train(door, model, data, run.float_phase(own), own, ternary=False)
+        return recipe.accuracy(door, model, data.evaluation(data.validation))
 
     rows = settings.output_dir / "supernet.csv"
     if kind == "depth_width":

@@ -7,15 +7,15 @@ well begun at the float net (docs/results.md).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import tensorflow as tf
-import tf_keras
+import keras
 
 import ec2t_tf
 from ec2t_tf.schedule import StepCounter
 
 
-def begin_from(model: tf_keras.Model, path: str | Path) -> None:
+def begin_from(model: Any, path: str | Path) -> None:
     """Copy an earlier net's latent weights, centroids, ranges and statistics into `model`.
 
     Steps made and codes frozen are the earlier training's own and are not copied: schedules and
@@ -39,28 +39,38 @@ def begin_from(model: tf_keras.Model, path: str | Path) -> None:
         )
     earlier = _learnt(ec2t_tf.load_model(path))
     mine = _learnt(model)
-    wanted = {place: v.shape.as_list() for place, v in mine.items() if v.trainable}
-    given = {place: v.shape.as_list() for place, v in earlier.items() if v.trainable}
+    wanted = {place: list(v.shape) for place, v in mine.items() if v.trainable}
+    given = {place: list(v.shape) for place, v in earlier.items() if v.trainable}
     if wanted != given:
         place = next(p for p in wanted | given if given.get(p) != wanted.get(p))
         raise ValueError(
             "--ternary_start must be a net of the same architecture, method and policy. Received: "
-            f"'{path}', in which '{(mine | earlier)[place].name}' has shape "
+            f"'{path}', in which '{_path((mine | earlier)[place])}' has shape "
             f"{given.get(place, 'none at all')} where {wanted.get(place, 'none at all')} is needed."
         )
     for place in mine.keys() & earlier.keys():
         mine[place].assign(earlier[place])
 
 
-def _learnt(model: tf_keras.Model) -> dict[tuple[int, str], tf.Variable]:
+def _learnt(model: Any) -> dict[tuple[int, str, int], Any]:
     """What training changes, by layer and name within it, without counters, flags and clocks.
 
     The layer is its number: Keras numbers the names of layers without one (`input_2`) differently
-    in each process.
+    in each process. Variables of one name in a layer are numbered too.
     """
-    return {
-        (number, variable.name.replace(layer.name, "")): variable
-        for number, layer in enumerate(model.layers)
-        for variable in layer.weights
-        if variable.dtype.is_floating and not variable.name.endswith(f"_{StepCounter.CLOCK}:0")
-    }
+    found: dict[tuple[int, str, int], Any] = {}
+    for number, layer in enumerate(model.layers):
+        seen: dict[str, int] = {}
+        for variable in layer.weights:
+            name = _path(variable).rpartition("/")[2]
+            place = (number, name, seen.get(name, 0))
+            seen[name] = place[-1] + 1
+            is_float = "float" in keras.backend.standardize_dtype(variable.dtype)
+            if is_float and not name.endswith((StepCounter.CLOCK, StepCounter.SEEN)):
+                found[place] = variable
+    return found
+
+
+def _path(variable: Any) -> str:
+    """Of a variable of Keras 3, or of tf_keras, which numbers the outputs of operations."""
+    return getattr(variable, "path", None) or variable.name.removesuffix(":0")

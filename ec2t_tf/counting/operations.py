@@ -71,7 +71,7 @@ class Operation:
 ELEMENTWISE = frozenset({"Add", "Subtract", "Average", "Maximum", "Minimum", "Multiply"})
 ACTIVATIONS = frozenset({"Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax"})
 SCALINGS = frozenset({"Normalization", "Rescaling"})
-# Layers that move data or do nothing at inference. PadChannels is the zoo's option-A shortcut.
+# Layers that move data or do nothing at inference. PadChannels is ResNet-20's shortcut in tf_keras.
 _SILENT = frozenset(
     {"ActivityRegularization", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise"}
     | {"InputLayer", "PadChannels", "Permute", "QuantizeLayer", "RepeatVector", "Reshape"}

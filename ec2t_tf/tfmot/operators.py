@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from ec2t_tf.tfmot import activations
+from ec2t_tf.tfmot.pad_channels import PadChannels
 from ec2t_tf.tfmot.twins import _SHARED_ACTIVATIONS, _as_array, _is_symbolic, _Names, _no_twin
 
 
@@ -132,6 +133,8 @@ def _pad(operation: Any, name: str, x: Any, constant_values: Any = None) -> Any:
     width = np.asarray(operation.pad_width, np.int64)
     width = np.broadcast_to(width, (rank, 2)).tolist()
     zero = operation.mode == "constant" and not constant_values
+    if zero and rank == 4 and width[:3] == [[0, 0]] * 3:
+        return PadChannels(*width[3], name=name)(x)
     if zero and rank in (3, 4) and width[0] == [0, 0] and width[-1] == [0, 0]:
         if rank == 4:
             return tf_keras.layers.ZeroPadding2D(tuple(map(tuple, width[1:3])), name=name)(x)

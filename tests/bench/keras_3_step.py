@@ -88,15 +88,15 @@ class Worker:
 
 
 def main(_: list[str]) -> None:
-    from ec2t_tf.tfmot import keras_compat
+    from ec2t_tf.tfmot import to_tf_keras
     from ec2t_tf.train import zoo
 
     here = Path(__file__).parents[2]
     with tempfile.TemporaryDirectory() as scratch:
         net = zoo.build("resnet8", input_shape=(32, 32, 3), classes=10)
         old, new = Path(scratch, "tf_keras.keras"), Path(scratch, "keras.keras")
-        net.save(old)
-        keras_compat.to_keras_3(net).save(new)
+        to_tf_keras(net).save(old)
+        net.save(new)
         contenders = {"baseline": Worker(Path(FLAGS.baseline), old, "tf_keras", "tensorflow")}
         for backend in FLAGS.backend:
             contenders[f"Keras 3 on {backend}"] = Worker(here, new, "keras", backend)

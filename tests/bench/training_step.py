@@ -14,6 +14,7 @@ import tf_keras
 from absl import app, flags
 
 import ec2t_tf
+from ec2t_tf.tfmot import to_tf_keras
 from ec2t_tf.train import zoo
 
 FLAGS = flags.FLAGS
@@ -28,7 +29,7 @@ def main(_: list[str]) -> None:
     rng = np.random.default_rng(0)
     images = rng.normal(size=(FLAGS.batch_size, *shape)).astype(np.float32)
     labels = rng.integers(0, 10, FLAGS.batch_size)
-    net = zoo.build(FLAGS.model, input_shape=shape, classes=10)
+    net = to_tf_keras(zoo.build(FLAGS.model, input_shape=shape, classes=10))
     contenders = {
         "tfmot quantize_model": tfmot.quantization.keras.quantize_model(net),
         "ec2t_tf.apply": ec2t_tf.apply(net),

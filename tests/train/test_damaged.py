@@ -9,39 +9,42 @@ import sys
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
-import tf_keras
-from tf_keras import layers
+from keras import layers
 
 from ec2t_tf import files
 from ec2t_tf.train import recipe
+from ec2t_tf.train.checkpoints import Checkpoints
 from ec2t_tf.train.zoo import published
-from tests import models
 
 
-def net() -> tf_keras.Model:
-    return models.compiled(tf_keras.Sequential([layers.InputLayer((3,)), layers.Dense(2)]))
+def net() -> keras.Model:
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    model.compile("adam", "mse")
+    return model
 
 
 def trained_for(epochs: int, folder: Path) -> list[np.ndarray]:
     """Checkpoints of `epochs` epochs in `folder`; the net's weights after each."""
     model = net()
     model.optimizer.build(model.trainable_variables)
-    checkpoints = recipe.Checkpoints(folder, model)
+    checkpoints = Checkpoints(folder, model)
     kernels = []
     for epoch in range(epochs):
         model.layers[0].kernel.assign(np.full((3, 2), epoch + 1.0))
         checkpoints.on_epoch_end(epoch)
-        kernels.append(model.layers[0].kernel.numpy())
+        kernels.append(keras.ops.convert_to_numpy(model.layers[0].kernel))
     return kernels
 
 
-def restored(folder: Path) -> tuple[int, np.ndarray, recipe.Checkpoints]:
+def restored(folder: Path) -> tuple[int, np.ndarray, Checkpoints]:
     model = net()
     model.optimizer.build(model.trainable_variables)
-    checkpoints = recipe.Checkpoints(folder, model)
-    return checkpoints.restore(), model.layers[0].kernel.numpy(), checkpoints
+    checkpoints = Checkpoints(folder, model)
+    epoch = checkpoints.restore()
+    return epoch, keras.ops.convert_to_numpy(model.layers[0].kernel), checkpoints
 
 
 class TestCheckpoints:
@@ -54,37 +57,50 @@ class TestCheckpoints:
     def test_none(self, tmp_path: Path) -> None:
         assert restored(tmp_path)[0] == 0
 
-    @pytest.mark.parametrize("damage", ["data cut", "data flipped", "index cut", "no data", "list"])
+    @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "another model's", "stray"])
     def test_falls_back_and_goes_on(
         self, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         kernels = trained_for(3, tmp_path)
-        data, index = tmp_path / "ckpt-3.data-00000-of-00001", tmp_path / "ckpt-3.index"
-        content = bytearray(data.read_bytes())
-        if damage == "data cut":
-            data.write_bytes(content[: len(content) // 2])
-        elif damage == "data flipped":
-            data.write_bytes(bytes(255 - byte for byte in content))
-        elif damage == "index cut":
-            index.write_bytes(index.read_bytes()[:20])
-        elif damage == "no data":
-            data.unlink()
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["ckpt-2.npz", "ckpt-3.npz"]
+        latest = tmp_path / "ckpt-3.npz"
+        content = latest.read_bytes()
+        if damage == "cut":
+            latest.write_bytes(content[: len(content) // 2])
+        elif damage == "flipped":
+            latest.write_bytes(bytes(255 - byte for byte in content))
+        elif damage == "empty":
+            latest.write_bytes(b"")
+        elif damage == "another model's":
+            np.savez(latest, np.zeros((4, 2), np.float32), np.zeros(2, np.float32))
         else:
-            (tmp_path / "checkpoint").write_text("}{")
+            (tmp_path / "ckpt-of mine.npz").write_bytes(b"}{")
         epoch, kernel, checkpoints = restored(tmp_path)
-        wanted = 3 if damage == "list" else 2
+        wanted = 3 if damage == "stray" else 2
         assert epoch == wanted
         np.testing.assert_array_equal(kernel, kernels[wanted - 1])
         said = capsys.readouterr().out
-        assert ("trying the checkpoint before it" in said) == (damage != "list")
+        assert ("trying the checkpoint before it" in said) == (damage != "stray")
         checkpoints.on_epoch_end(wanted)
         assert restored(tmp_path)[0] == wanted + 1
 
+    def test_one_flipped_byte_of_a_weight(self, tmp_path: Path) -> None:
+        kernels = trained_for(2, tmp_path)
+        content = bytearray((tmp_path / "ckpt-2.npz").read_bytes())
+        content[content.index(kernels[1].tobytes())] ^= 1
+        (tmp_path / "ckpt-2.npz").write_bytes(bytes(content))
+        assert restored(tmp_path)[0] == 1
+
     def test_all_damaged(self, tmp_path: Path) -> None:
         trained_for(2, tmp_path)
-        for file in tmp_path.glob("*.index"):
+        for file in tmp_path.glob("*.npz"):
             file.write_bytes(b"")
-        with pytest.raises(ValueError, match=r"ckpt-2'.*ckpt-1'.*Delete the folder"):
+        with pytest.raises(ValueError, match=r"ckpt-2.npz'.*ckpt-1.npz'.*Delete the folder"):
+            restored(tmp_path)
+
+    def test_of_an_earlier_version(self, tmp_path: Path) -> None:
+        (tmp_path / "ckpt-3.index").write_bytes(b"")
+        with pytest.raises(ValueError, match=r"those of an earlier version.*Delete the folder"):
             restored(tmp_path)
 
 

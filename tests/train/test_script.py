@@ -66,7 +66,7 @@ def test_killed_and_resumed_gives_the_same_weights(uninterrupted: Path, tmp_path
     # In the middle of the ternary phase: after its first checkpoint, before its last. The epochs
     # between them are seconds in which a busy machine has to look here once.
     deadline = time.monotonic() + 600
-    while not (folder / "checkpoints" / "ternary" / "ckpt-1.index").exists():
+    while not (folder / "checkpoints" / "ternary" / "ckpt-1.npz").exists():
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)

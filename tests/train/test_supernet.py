@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import keras
 import pytest
-import tf_keras
 
 from ec2t_tf import supernet
 from ec2t_tf.supernet import compound_scale, round_blocks, round_channels
@@ -33,10 +33,10 @@ def test_blocks_round_up():
     assert round_blocks(0.2) == 1
 
 
-def build(*, depth: float, width: float) -> tf_keras.Model:
-    layers = [tf_keras.layers.InputLayer((4,))]
-    layers += [tf_keras.layers.Dense(round_channels(8 * width)) for _ in range(round_blocks(depth))]
-    return tf_keras.Sequential(layers)
+def build(*, depth: float, width: float) -> keras.Model:
+    layers = [keras.Input((4,))]
+    layers += [keras.layers.Dense(round_channels(8 * width)) for _ in range(round_blocks(depth))]
+    return keras.Sequential(layers)
 
 
 def test_compound_scale_takes_powers():
@@ -58,7 +58,7 @@ class Evaluate:
         self.lives = lives
         self.seen: list[int] = []
 
-    def __call__(self, model: tf_keras.Model) -> float:
+    def __call__(self, model: keras.Model) -> float:
         if not self.lives:
             raise KeyboardInterrupt
         self.lives -= 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from PIL import Image
 
 from ec2t_tf.train import tasks
 from ec2t_tf.train.tasks import images, log_mel, sensors, speech
@@ -22,7 +22,7 @@ def digits() -> tasks.TaskData:
 
 def batches(data: tasks.TaskData, first: int, last: int, seed: int = 5) -> list[np.ndarray]:
     pipeline = data.training(batch_size=100, seed=seed, first_epoch=first, last_epoch=last)
-    return [np.concatenate([x.numpy().ravel(), y.numpy()]) for x, y in pipeline]
+    return [np.concatenate([x.ravel(), y]) for x, y in pipeline]
 
 
 def test_digits_are_split_without_overlap(digits: tasks.TaskData) -> None:
@@ -56,7 +56,7 @@ def test_every_image_once_an_epoch(digits: tasks.TaskData) -> None:
 
 
 def test_normalised(digits: tasks.TaskData) -> None:
-    pixels = digits.normalise(digits.train.inputs).numpy()
+    pixels = digits.normalise(digits.train.inputs)
     assert abs(pixels.mean()) < 0.05
     assert abs(pixels.std() - 1) < 0.05
 
@@ -64,11 +64,11 @@ def test_normalised(digits: tasks.TaskData) -> None:
 def test_augmentation_mirrors_and_shifts() -> None:
     blank = np.zeros((200, 6, 6, 1), np.uint8)
     blank[:, 2, 1] = 255
-    seed = tf.constant([1, 2], tf.int64)
-    mirrored = images.augmentation(mirror=True, shift=0)(tf.constant(blank), seed).numpy()
+    random = np.random.default_rng(1)
+    mirrored = images.augmentation(mirror=True, shift=0)(blank, random)
     columns = mirrored.argmax(axis=2)[:, 2, 0]
     assert set(columns) == {1, 4}
-    shifted = images.augmentation(mirror=False, shift=1)(tf.constant(blank), seed).numpy()
+    shifted = images.augmentation(mirror=False, shift=1)(blank, random)
     assert shifted.shape == blank.shape
     places = {tuple(np.argwhere(image)[0][:2]) for image in shifted}
     assert places == {(row, column) for row in (1, 2, 3) for column in (0, 1, 2)}
@@ -104,7 +104,7 @@ def image_folder(folder: Path, sizes: dict[str, tuple[int, int]], count: int = 5
         (folder / label).mkdir(parents=True)
         for i in range(count):
             pixels = rng.integers(0, 256, (*size, 3), np.uint8)
-            (folder / label / f"{i}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+            Image.fromarray(pixels).save(folder / label / f"{i}.png")
     return folder
 
 
@@ -232,8 +232,8 @@ def test_clips_are_placed(rng: np.random.Generator) -> None:
 
 
 def test_masks_blank_bands_and_frames() -> None:
-    images = tf.ones([400, 32, 48, 1])
-    found = speech.masked(-5.0)(images, tf.constant([3, 4], tf.int64)).numpy()[..., 0] == -5.0
+    images = np.ones([400, 32, 48, 1], np.float32)
+    found = speech.masked(-5.0)(images, np.random.default_rng(3))[..., 0] == -5.0
     bands = found.all(axis=2).sum(axis=1)
     frames = found.all(axis=1).sum(axis=1)
     assert set(bands) == set(range(6))
@@ -261,7 +261,7 @@ def test_versions_take_turns(digits: tasks.TaskData) -> None:
     for epoch in range(1, 6):
         (x, _), *_ = data.training(batch_size=8, seed=0, first_epoch=epoch, last_epoch=epoch + 1)
         if epoch % 3:
-            expected = data.normalise(np.uint8([50 * (epoch % 3)])).numpy().ravel()[0]
-            np.testing.assert_array_equal(x.numpy(), np.full_like(x.numpy(), expected))
+            expected = data.normalise(np.uint8([50 * (epoch % 3)])).ravel()[0]
+            np.testing.assert_array_equal(x, np.full_like(x, expected))
         else:
-            assert np.ptp(x.numpy()) > 1
+            assert np.ptp(x) > 1

@@ -7,16 +7,18 @@ run that is killed and resumed sees exactly the batches that an uninterrupted ru
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 # Examples are held in memory; a larger set would need a streaming reader.
 MEMORY_LIMIT_BYTES = 4 << 30
 
-Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""(batch of inputs, two integers of a stateless seed) -> batch of inputs."""
+Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""(batch of inputs, what decides) -> batch of inputs; never in place."""
+Batch = tuple[np.ndarray, np.ndarray]
+"""Inputs (count, ...) float32, and what the loss compares with."""
 
 
 class DataError(ValueError):
@@ -37,7 +39,7 @@ class Split:
         return Split(self.inputs[rows], self.labels[rows])
 
 
-def unchanged(inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def unchanged(inputs: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The augmentation that does nothing."""
     return inputs
 
@@ -72,14 +74,13 @@ class TaskData:
     def input_shape(self) -> tuple[int, ...]:
         return tuple(self.train.inputs.shape[1:])
 
-    def normalise(self, inputs: np.ndarray | tf.Tensor) -> tf.Tensor:
+    def normalise(self, inputs: np.ndarray) -> np.ndarray:
         """Stored inputs to float32 with zero mean and unit variance."""
-        return (tf.cast(inputs, tf.float32) / self.full_scale - self.mean) / self.std
+        return (inputs.astype(np.float32) / np.float32(self.full_scale) - self.mean) / self.std
 
-    def evaluation(self, split: Split, batch_size: int = 256) -> tf.data.Dataset:
+    def evaluation(self, split: Split, batch_size: int = 256) -> Evaluation:
         """Normalised (inputs, labels) batches in the stored order."""
-        batches = tf.data.Dataset.from_tensor_slices((split.inputs, split.labels))
-        return batches.batch(batch_size).map(lambda x, y: (self.normalise(x), y)).prefetch(2)
+        return Evaluation(self, split, batch_size)
 
     def training(
         self,
@@ -89,30 +90,20 @@ class TaskData:
         first_epoch: int,
         last_epoch: int,
         steps: int | None = None,
-    ) -> tf.data.Dataset:
+    ) -> Iterator[Batch]:
         """Shuffled, augmented, normalised batches of epochs [first_epoch, last_epoch).
 
         An epoch has all whole batches, or the first `steps` of them.
         """
-        # One array: version v of example i is row v * count + i.
-        count, versions = len(self.train), 1 + len(self.variants)
-        inputs = tf.constant(np.concatenate([self.train.inputs, *self.variants]))
-        labels = tf.constant(self.train.labels)
-
-        def batch(epoch: tf.Tensor, number: tf.Tensor, rows: tf.Tensor) -> tuple:
-            x = tf.gather(inputs, rows + tf.cast(epoch % versions, rows.dtype) * count)
-            x = self.augment(x, tf.stack([seed + 7919 * (epoch + 1), number]))
-            return self.normalise(x), tf.gather(labels, rows)
-
-        def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-            order = tf.random.experimental.stateless_shuffle(
-                tf.range(count), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
-            )
-            order = order if steps is None else order[: steps * batch_size]
-            rows = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
-            return rows.enumerate().map(lambda number, rows: batch(epoch, number, rows))
-
-        return tf.data.Dataset.range(first_epoch, last_epoch).flat_map(one_epoch).prefetch(4)
+        versions = (self.train.inputs, *self.variants)
+        whole = len(self.train) // batch_size
+        for epoch in range(first_epoch, last_epoch):
+            inputs = versions[epoch % len(versions)]
+            order = np.random.default_rng((seed, epoch)).permutation(len(self.train))
+            for number in range(whole if steps is None else min(steps, whole)):
+                rows = order[number * batch_size : (number + 1) * batch_size]
+                random = np.random.default_rng((seed, epoch, number))
+                yield self.normalise(self.augment(inputs[rows], random)), self.train.labels[rows]
 
     def steps_per_epoch(self, batch_size: int) -> int:
         if batch_size < 1 or batch_size > len(self.train):
@@ -121,6 +112,24 @@ class TaskData:
                 f"'{self.name}'. Received: batch_size={batch_size}. Choose a smaller --batch_size."
             )
         return len(self.train) // batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(Sequence[Batch]):
+    """The batches of a split in the stored order, each normalised when it is asked for."""
+
+    data: TaskData
+    split: Split
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        part = self.split[slice(number * self.batch_size, (number + 1) * self.batch_size)]
+        return self.data.normalise(part.inputs), part.labels
 
 
 def held_out(examples: Split, fraction: float) -> tuple[Split, Split]:

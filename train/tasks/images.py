@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+from PIL import Image
 
 from ec2t_tf.train.tasks.base import (
     MEMORY_LIMIT_BYTES,
@@ -36,24 +36,22 @@ TEST_SHARE = 0.2  # of a folder without folders train/ and test/
 
 
 def augmentation(*, mirror: bool, shift: int) -> Augmentation:
-    """Random mirror and random shift (black border) of a batch, decided by a stateless seed."""
+    """Random mirror and random shift (black border) of a batch."""
 
-    def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        batch, height, width = images.shape[0], images.shape[1], images.shape[2]
-        batch = tf.shape(images)[0] if batch is None else batch
+    def augment(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        count, height, width = images.shape[:3]
         if mirror:
-            flip = tf.random.stateless_uniform([batch, 1, 1, 1], seed) < 0.5
-            images = tf.where(flip, tf.reverse(images, axis=[2]), images)
+            flip = np.less(random.random(count), 0.5)
+            images = np.where(flip[:, None, None, None], images[:, :, ::-1], images)
         if shift:
-            offsets = tf.random.stateless_uniform(
-                [2, batch, 1], seed + 1, maxval=2 * shift + 1, dtype=tf.int32
+            down, right = random.integers(0, 2 * shift + 1, (2, count))
+            images = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
+            images = np.stack(
+                [
+                    image[top : top + height, left : left + width]
+                    for image, top, left in zip(images, down, right, strict=True)
+                ]
             )
-            padding = [[0, 0], [shift, shift], [shift, shift], [0, 0]]
-            images = tf.pad(images, padding)
-            images = tf.gather(images, offsets[0] + tf.range(height), axis=1, batch_dims=1)
-            images = tf.transpose(images, [0, 2, 1, 3])
-            images = tf.gather(images, offsets[1] + tf.range(width), axis=1, batch_dims=1)
-            images = tf.transpose(images, [0, 2, 1, 3])
         return images
 
     return augment
@@ -190,15 +188,16 @@ def _decoded(folder: Path, labels: tuple[str, ...], size: tuple[int, int] | None
 
 def _image(file: Path, size: tuple[int, int] | None) -> np.ndarray:
     try:
-        image = tf.io.decode_image(file.read_bytes(), channels=3, expand_animations=False)
-    except (tf.errors.OpError, ValueError) as error:
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+            if size is not None and image.size != (size[1], size[0]):
+                image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            return np.asarray(image, np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
             f"An image is required. Received: '{file}', which cannot be decoded "
             f"({str(error).splitlines()[0]}). Remove or replace it."
         ) from error
-    if size is not None and tuple(image.shape[:2]) != tuple(size):
-        image = tf.cast(tf.round(tf.image.resize(image, size, antialias=True)), tf.uint8)
-    return image.numpy()
 
 
 def statistics(name: str, train: Split) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ec2t_tf import files
-from ec2t_tf.train.tasks.base import MEMORY_LIMIT_BYTES, DataError, Split, TaskData
+from ec2t_tf.train.tasks.base import MEMORY_LIMIT_BYTES, Augmentation, DataError, Split, TaskData
 
 WINDOW, STEP = 100, 50  # samples: 2 s at 50 Hz, half of it new
 TEST_SUBJECTS = (9, 10)  # of the watch data
@@ -171,15 +170,13 @@ def _data(
     )
 
 
-def _jitter(std: np.ndarray) -> Any:
+def _jitter(std: np.ndarray) -> Augmentation:
     """Noise on every sample, and all of a window louder or softer."""
 
-    def augment(batch: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        noise = tf.random.stateless_normal(tf.shape(batch), seed) * (NOISE * std)
-        gain = tf.random.stateless_uniform(
-            [tf.shape(batch)[0], 1, 1], seed + 1, 1.0 - LOUDNESS, 1.0 + LOUDNESS
-        )
-        return batch * gain + noise
+    def augment(batch: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        noise = random.standard_normal(batch.shape, np.float32) * (NOISE * std)
+        gain = random.uniform(1.0 - LOUDNESS, 1.0 + LOUDNESS, (len(batch), 1, 1))
+        return batch * gain.astype(np.float32) + noise
 
     return augment
 

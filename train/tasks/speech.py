@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ec2t_tf.train.tasks.base import Augmentation, DataError, Split, TaskData, held_out
 from ec2t_tf.train.tasks.log_mel import LogMel
@@ -134,18 +133,16 @@ def placed(clips: list[np.ndarray], samples: int, random: np.random.Generator | 
 def masked(filler: float) -> Augmentation:
     """SpecAugment: in half of the clips each, up to 5 bands and up to 8 frames at `filler`."""
 
-    def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        count = tf.shape(images)[0]
+    def augment(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        count = len(images)
         for axis, largest in zip((1, 2), LARGEST_MASK, strict=True):
             size = images.shape[axis]
-            draws = tf.random.stateless_uniform([3, count, 1, 1, 1], seed + axis)
-            width = tf.floor(draws[0] * largest) + 1.0
-            begin = tf.floor(draws[1] * (size - width))
-            place = tf.reshape(
-                tf.range(size, dtype=tf.float32), [1] * axis + [size] + [1] * (3 - axis)
-            )
+            draws = random.random((3, count, 1, 1, 1))
+            width = np.floor(draws[0] * largest) + 1.0
+            begin = np.floor(draws[1] * (size - width))
+            place = np.arange(size).reshape([1] * axis + [size] + [1] * (3 - axis))
             inside = (place >= begin) & (place < begin + width) & (draws[2] < 0.5)
-            images = tf.where(inside, tf.constant(filler, images.dtype), images)
+            images = np.where(inside, np.float32(filler), images)
         return images
 
     return augment

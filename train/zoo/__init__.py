@@ -1,5 +1,5 @@
 """Networks by name. Each builder takes (input_shape, classes), most also (depth, width), and
-returns a tf_keras model whose output is logits (no softmax: an int8 softmax would hide differences
+returns a Keras 3 model whose output is logits (no softmax: an int8 softmax would hide differences
 below 1/256)."""
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import tf_keras
+    import keras
 
-    Builder = Callable[..., tf_keras.Model]
+    Builder = Callable[..., keras.Model]
 
 
 class _Models(Mapping[str, "Builder"]):
@@ -57,7 +57,7 @@ def build(
     classes: int,
     depth: float = 1.0,
     width: float = 1.0,
-) -> tf_keras.Model:
+) -> keras.Model:
     """Build a network of the zoo with freshly initialised weights.
 
     Args:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tf_keras
-from tf_keras import layers
+import keras
+from keras import layers
 
 BLOCKS, WIDTH = 4, 64
 
@@ -14,7 +14,7 @@ def ds_cnn(
     classes: int = 12,
     depth: float = 1.0,
     width: float = 1.0,
-) -> tf_keras.Model:
+) -> keras.Model:
     """A 4x10 convolution, then pairs of a depthwise 3x3 and a 1x1 convolution. Output: logits.
 
     Features are (bands, frames, 1). The first convolution steps by 4 bands and 2 frames, which
@@ -45,4 +45,4 @@ def ds_cnn(
         x = finished(x, f"pointwise{block}")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dropout(0.2, name="dropout")(x)
-    return tf_keras.Model(inputs, layers.Dense(classes, name="classifier")(x), name="ds_cnn")
+    return keras.Model(inputs, layers.Dense(classes, name="classifier")(x), name="ds_cnn")

@@ -1,6 +1,6 @@
 """EfficientNet-B1 (Tan and Le, ICML 2019): 7,794,184 trainable parameters at 240x240x3.
 
-Not `tf_keras.applications.EfficientNetB1`: that one cannot be scaled, and it carries its own
+Not `keras.applications.EfficientNetB1`: that one cannot be scaled, and it carries its own
 preprocessing layers, which an int8 file does not want.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import tf_keras
-from tf_keras import layers
+import keras
+from keras import layers
 
 from ec2t_tf.supernet import round_blocks, round_channels
 
@@ -45,7 +45,7 @@ def efficientnet_b1(
     width: float = 1.0,
     dropout: float = 0.2,
     drop_connect: float = 0.2,
-) -> tf_keras.Model:
+) -> keras.Model:
     """Inverted bottlenecks with squeeze-and-excitation and swish.
 
     Args:
@@ -62,8 +62,8 @@ def efficientnet_b1(
             f"Received: input_shape={input_shape}. Use --model=resnet8."
         )
 
-    def initializer() -> tf_keras.initializers.Initializer:
-        return tf_keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")
+    def initializer() -> keras.initializers.Initializer:
+        return keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")
 
     def convolution(x: Any, filters: int, size: int, stride: int, name: str) -> Any:
         return layers.Conv2D(
@@ -77,7 +77,7 @@ def efficientnet_b1(
         )(x)
 
     def normalisation(x: Any, name: str) -> Any:
-        return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=name)(x)
+        return layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=name)(x)
 
     def swish(x: Any, name: str) -> Any:
         return layers.Activation("swish", name=name)(x)
@@ -131,7 +131,7 @@ def efficientnet_b1(
     x = layers.Dropout(dropout, name="dropout")(x)
     outputs = layers.Dense(
         classes,
-        kernel_initializer=tf_keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform"),
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform"),
         name="classifier",
     )(x)
-    return tf_keras.Model(inputs, outputs, name="efficientnet_b1")
+    return keras.Model(inputs, outputs, name="efficientnet_b1")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tf_keras
-from tf_keras import layers
+import keras
+from keras import layers
 
 
-def lenet5(*, input_shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10) -> tf_keras.Model:
+def lenet5(*, input_shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10) -> keras.Model:
     """conv5x5(6) - pool - conv5x5(16) - pool - 120 - 84 - classes.
 
     The first convolution pads (28 stays 28), the second does not; images must be at least 12 pixels
@@ -17,7 +17,7 @@ def lenet5(*, input_shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10
             "lenet5 requires images of at least 12x12 pixels. "
             f"Received: input_shape={input_shape}. Use --model=resnet8."
         )
-    return tf_keras.Sequential(
+    return keras.Sequential(
         [
             layers.InputLayer(input_shape),
             layers.Conv2D(6, 5, padding="same", activation="relu", name="conv1"),

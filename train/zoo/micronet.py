@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import tf_keras
-from tf_keras import layers
+import keras
+from keras import layers
 
 from ec2t_tf.supernet import round_blocks, round_channels
 
@@ -24,7 +24,7 @@ def micronet(
     depth: float = 1.0,
     width: float = 1.0,
     dropout: float = 0.2,
-) -> tf_keras.Model:
+) -> keras.Model:
     """Three stages of pre-activation blocks, PyramidNet-like: BN - conv - BN - ReLU - dropout -
     conv - BN, no ReLU after the addition and none before the first BN.
 
@@ -36,8 +36,8 @@ def micronet(
       dropout: rate inside the blocks.
     """
 
-    def initializer() -> tf_keras.initializers.Initializer:
-        return tf_keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+    def initializer() -> keras.initializers.Initializer:
+        return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
     def convolution(x: Any, filters: int, size: int, stride: int, name: str) -> Any:
         padding = "same"
@@ -78,4 +78,4 @@ def micronet(
             x = layers.Add(name=f"{name}_add")([x, shortcut])
     x = layers.GlobalAveragePooling2D(name="pool")(layers.ReLU(name="relu_last")(x))
     outputs = layers.Dense(classes, kernel_initializer=initializer(), name="linear")(x)
-    return tf_keras.Model(inputs, outputs, name="micronet")
+    return keras.Model(inputs, outputs, name="micronet")

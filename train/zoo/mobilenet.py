@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tf_keras
-from tf_keras import layers
+import keras
+from keras import layers
 
 # (channels of the pointwise convolution at width 1, stride of the depthwise one)
 BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
@@ -13,7 +13,7 @@ ALPHA = 0.25
 
 def mobilenet(
     *, input_shape: tuple[int, ...] = (96, 96, 3), classes: int = 2, width: float = 1.0
-) -> tf_keras.Model:
+) -> keras.Model:
     """13 pairs of a depthwise 3x3 and a 1x1 convolution. Output: logits.
 
     `width` multiplies MLPerf's quarter: 8 to 256 channels at 1. Images must be at least 32 pixels
@@ -44,4 +44,4 @@ def mobilenet(
         x = layers.Conv2D(channels(full), 1, use_bias=False, name=name)(x)
         x = finished(x, name)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return tf_keras.Model(inputs, layers.Dense(classes, name="classifier")(x), name="mobilenet")
+    return keras.Model(inputs, layers.Dense(classes, name="classifier")(x), name="mobilenet")

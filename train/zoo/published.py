@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tf_keras
-from tf_keras import layers
 
 from ec2t_tf import files
 
 
-def load_weights(model: tf_keras.Model, path: str | Path) -> None:
+def load_weights(model: Any, path: str | Path) -> None:
     """Load float weights: a `.npz` PyTorch state dict, or any weights file that Keras reads.
 
-    Convolutions OIHW become HWIO; a fully connected layer behind a Flatten gets its rows from
-    channel-major to (height, width, channel) order.
+    The net may be one of Keras 3 or its twin in tf_keras. Convolutions OIHW become HWIO; a fully
+    connected layer behind a Flatten gets its rows from channel-major to (height, width, channel)
+    order.
 
     Raises:
       FileNotFoundError: no such file.
@@ -45,20 +45,21 @@ def load_weights(model: tf_keras.Model, path: str | Path) -> None:
         unused.discard(key)
         return state[key]
 
-    for layer in model.layers:
+    for layer, before in zip(model.layers, [None, *model.layers], strict=False):
         if not layer.weights:
             continue
+        kind = type(layer).__name__
         # layer1_0_conv1 -> layer1.0.conv1
         prefix = re.sub(r"_(?=\d|conv|bn)", ".", layer.name)
-        if isinstance(layer, layers.Conv2D):
+        if kind == "Conv2D":
             values = [take(f"{prefix}.weight").transpose(2, 3, 1, 0)]
-        elif isinstance(layer, layers.Dense):
-            values = [_rows_in_hwc(take(f"{prefix}.weight").T, layer)]
-        elif isinstance(layer, layers.BatchNormalization):
+        elif kind == "Dense":
+            values = [_rows_in_hwc(take(f"{prefix}.weight").T, before)]
+        elif kind == "BatchNormalization":
             names = ("weight", "bias", "running_mean", "running_var")
             values = [take(f"{prefix}.{name}") for name in names]
         else:
-            raise ValueError(f"No rule to load a {type(layer).__name__} layer ('{layer.name}').")
+            raise ValueError(f"No rule to load a {kind} layer ('{layer.name}').")
         if getattr(layer, "bias", None) is not None:
             values.append(take(f"{prefix}.bias"))
         shapes = [tuple(weight.shape) for weight in layer.weights]
@@ -75,10 +76,10 @@ def load_weights(model: tf_keras.Model, path: str | Path) -> None:
         )
 
 
-def _rows_in_hwc(kernel: np.ndarray, layer: layers.Dense) -> np.ndarray:
-    before = layer.inbound_nodes[0].inbound_layers
-    if not isinstance(before, layers.Flatten):
+def _rows_in_hwc(kernel: np.ndarray, before: Any) -> np.ndarray:
+    """The kernel of a fully connected layer for what the layer `before` it gives."""
+    if type(before).__name__ != "Flatten":
         return kernel
-    height, width, channels = before.input_shape[1:]
+    height, width, channels = before.input.shape[1:]
     planes = kernel.reshape(channels, height, width, -1)
     return planes.transpose(1, 2, 0, 3).reshape(kernel.shape)

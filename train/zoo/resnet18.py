@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import tf_keras
-from tf_keras import layers
+import keras
+from keras import layers
 
 from ec2t_tf.supernet import round_blocks, round_channels
 
@@ -19,7 +19,7 @@ def resnet18(
     classes: int = 1000,
     depth: float = 1.0,
     width: float = 1.0,
-) -> tf_keras.Model:
+) -> keras.Model:
     """Stem of 7x7 convolution and max pooling, four stages of post-activation blocks.
 
     Args:
@@ -69,4 +69,4 @@ def resnet18(
             x = layers.ReLU(name=f"{name}_relu2")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     outputs = layers.Dense(classes, name="linear")(x)
-    return tf_keras.Model(inputs, outputs, name="resnet18")
+    return keras.Model(inputs, outputs, name="resnet18")

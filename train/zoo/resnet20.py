@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-import tf_keras
-from tf_keras import layers
+import keras
+from keras import layers, ops
 
 from ec2t_tf.supernet import round_blocks, round_channels
 
 Tensor = object  # symbolic Keras tensor
-
-
-@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
-class PadChannels(layers.Layer):
-    """Zero-pads the channels of an NHWC tensor by `before` and `after`."""
-
-    moves_values_only = True  # so int8 stays int8
-
-    def __init__(self, before: int, after: int, **kwargs: object) -> None:
-        super().__init__(**kwargs)
-        self.before, self.after = before, after
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return tf.pad(inputs, [[0, 0], [0, 0], [0, 0], [self.before, self.after]])
-
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return (*input_shape[:3], input_shape[3] + self.before + self.after)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "before": self.before, "after": self.after}
 
 
 def resnet20(
@@ -37,7 +16,7 @@ def resnet20(
     classes: int = 10,
     depth: float = 1.0,
     width: float = 1.0,
-) -> tf_keras.Model:
+) -> keras.Model:
     """3 stages of 3 post-activation blocks, 16/32/64 channels (ec2t.md section 4).
 
     Stride 2 pads one pixel on every side, as PyTorch does (Keras's "same" pads right and below).
@@ -78,9 +57,9 @@ def resnet20(
                 shortcut = layers.MaxPooling2D(1, strides=2, name=f"{name}_subsample")(shortcut)
                 missing = filters - shortcut.shape[-1]
                 pad = (missing // 2, missing - missing // 2)
-                shortcut = PadChannels(*pad, name=f"{name}_widen")(shortcut)
+                shortcut = ops.pad(shortcut, ((0, 0), (0, 0), (0, 0), pad))
             x = layers.Add(name=f"{name}_add")([x, shortcut])
             x = layers.ReLU(name=f"{name}_relu2")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     outputs = layers.Dense(classes, kernel_initializer="he_normal", name="linear")(x)
-    return tf_keras.Model(inputs, outputs, name="resnet20")
+    return keras.Model(inputs, outputs, name="resnet20")

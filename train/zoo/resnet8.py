@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tf_keras
-from tf_keras import layers
+import keras
+from keras import layers
 
 Tensor = object  # symbolic Keras tensor
 
 
-def resnet8(
-    *, input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10
-) -> tf_keras.Model:
+def resnet8(*, input_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10) -> keras.Model:
     """Post-activation blocks with a 1x1 convolution where the shape changes; 78,666 parameters at
     32x32x3. The output is logits, where MLPerf's has a softmax."""
 
@@ -26,20 +24,20 @@ def resnet8(
 
     inputs = layers.Input(input_shape, name="image")
     x = convolution(inputs, 16, 3, 1, "conv1")
-    x = layers.BatchNormalization(name="bn1")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="bn1")(x)
     x = layers.ReLU(name="relu1")(x)
     for stage, filters in enumerate((16, 32, 64), start=1):
         stride = 1 if stage == 1 else 2
         shortcut = x
         x = convolution(x, filters, 3, stride, f"stage{stage}_conv1")
-        x = layers.BatchNormalization(name=f"stage{stage}_bn1")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"stage{stage}_bn1")(x)
         x = layers.ReLU(name=f"stage{stage}_relu1")(x)
         x = convolution(x, filters, 3, 1, f"stage{stage}_conv2")
-        x = layers.BatchNormalization(name=f"stage{stage}_bn2")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"stage{stage}_bn2")(x)
         if stride != 1:
             shortcut = convolution(shortcut, filters, 1, stride, f"stage{stage}_shortcut")
         x = layers.Add(name=f"stage{stage}_add")([x, shortcut])
         x = layers.ReLU(name=f"stage{stage}_relu2")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     outputs = layers.Dense(classes, kernel_initializer="he_normal", name="classifier")(x)
-    return tf_keras.Model(inputs, outputs, name="resnet8")
+    return keras.Model(inputs, outputs, name="resnet8")

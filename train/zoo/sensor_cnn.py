@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tf_keras
-from tf_keras import layers
+import keras
+from keras import layers
 
 WIDTHS = (32, 64, 64)
 
 
 def sensor_cnn(
     *, input_shape: tuple[int, ...] = (100, 6), classes: int = 7, width: float = 1.0
-) -> tf_keras.Model:
+) -> keras.Model:
     """Three convolutions over 5 samples, each halving the time. Output: logits.
 
     Inputs are (samples, axes), at least 16 samples.
@@ -29,4 +29,4 @@ def sensor_cnn(
         x = layers.MaxPooling1D(2, name=f"{name}_pool")(x)
     x = layers.GlobalAveragePooling1D(name="pool")(x)
     x = layers.Dropout(0.2, name="dropout")(x)
-    return tf_keras.Model(inputs, layers.Dense(classes, name="classifier")(x), name="sensor_cnn")
+    return keras.Model(inputs, layers.Dense(classes, name="classifier")(x), name="sensor_cnn")
