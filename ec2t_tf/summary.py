@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ec2t_tf import doors
+from ec2t_tf import doors, files
 from ec2t_tf.export.graph.macs import multiply_accumulates
 from ec2t_tf.methods.base import Assignment
 from ec2t_tf.policy import Treatment
+from ec2t_tf.tables import Table
+
+HEAD = ("layer", "treatment", "shape", "zeros", "bits/weight", "w_n", "w_p", "MACs", "bytes")
+FORMATS = ("", "", "", "{:.1%}", "{:.3f}", "{:.4f}", "{:.4f}", "{:,}", "{:,}")
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerSummary:
-    """One layer with a kernel.
+    """One kernel.
 
     Attributes:
+      layer: its name; "layer/part" where it has several kernels.
       shape: of the kernel.
       zeros: share of zero weights, 0 to 1; None unless ternary or pruned.
       entropy: first-order entropy, bits per weight; None unless ternary or pruned.
@@ -63,39 +69,63 @@ class Summary:
         """Lower bound of the ternary layers' codes under first-order coding, bytes."""
         return sum((row.entropy or 0) * row.weights for row in self.ternary) / 8
 
+    def table(self) -> Table:
+        """A row a layer; sizes in bytes."""
+        rows = [
+            (
+                *(r.layer, r.treatment.value, "x".join(map(str, r.shape))),
+                *(r.zeros, r.entropy, r.w_n, r.w_p, r.macs, r.size),
+            )
+            for r in self.rows
+        ]
+        weights = f"{sum(r.weights for r in self.rows):,} weights"
+        total = ("total", "", weights, self.zeros if self.ternary else None, None, None, None)
+        totals = sum(r.macs for r in self.rows), sum(r.size for r in self.rows)
+        return Table(HEAD, rows, FORMATS, total=(*total, *totals))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it in JSON's types."""
+        rows = [dataclasses.asdict(r) | {"treatment": r.treatment.value} for r in self.rows]
+        return {
+            "zeros": self.zeros,
+            "ternary_weights": sum(row.weights for row in self.ternary),
+            "entropy_bytes": self.entropy_bytes,
+            "macs": sum(row.macs for row in self.rows),
+            "size": sum(row.size for row in self.rows),
+            "layers": rows,
+        }
+
+    def csv(self) -> str:
+        """A row a layer; an empty cell where a layer has no such figure."""
+        return self.table().csv()
+
+    def html(self, title: str = "Summary") -> str:
+        """A page of its own, whose table sorts."""
+        from ec2t_tf.export.page import Section, html
+
+        return html(title, [Section("Layers", [self.table()])])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes a file of the kind that its name says: .json, .csv, .html or .txt.
+
+        Raises:
+          ValueError: the name ends otherwise.
+        """
+        kinds: dict[str, Callable[[], str]] = {
+            ".json": lambda: json.dumps(self.as_dict(), indent=1) + "\n",
+            ".csv": self.csv,
+            ".html": lambda: self.html(os.path.basename(path)),
+            ".txt": lambda: f"{self}\n",
+        }
+        suffix = os.path.splitext(path)[1]
+        if suffix not in kinds:
+            raise ValueError(
+                f"A name that ends in {', '.join(kinds)} is required. Received: {path}."
+            )
+        files.write_text(path, kinds[suffix]())
+
     def __str__(self) -> str:
-        head = (
-            "layer",
-            "treatment",
-            "shape",
-            "zeros %",
-            "bits/weight",
-            "w_n",
-            "w_p",
-            "MACs",
-            "bytes",
-        )
-        table: list[tuple[str, ...]] = [head]
-        for r in self.rows:
-            cells = [r.layer, r.treatment.value, "x".join(map(str, r.shape))]
-            if r.zeros is None:
-                cells += ["-"] * 4
-            else:
-                cells += [f"{100 * r.zeros:.1f}", f"{r.entropy:.3f}"]
-                cells += ["-" if w is None else f"{w:.4f}" for w in (r.w_n, r.w_p)]
-            table.append((*cells, f"{r.macs:,}", f"{r.size:,}"))
-        total = ("total", "", f"{sum(r.weights for r in self.rows):,} weights")
-        zeros = f"{100 * self.zeros:.1f}" if self.ternary else "-"
-        macs, size = sum(r.macs for r in self.rows), sum(r.size for r in self.rows)
-        table.append((*total, zeros, "", "", "", f"{macs:,}", f"{size:,}"))
-        widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-
-        def line(row: tuple[str, ...]) -> str:
-            cells = zip(row, widths, range(len(row)), strict=True)
-            return "  ".join(t.ljust(w) if i < 3 else t.rjust(w) for t, w, i in cells).rstrip()
-
-        rule = "  ".join("-" * width for width in widths)
-        return "\n".join([line(head), rule, *map(line, table[1:-1]), rule, line(table[-1])])
+        return self.table().text(rule=True)
 
 
 def summary(model: Any) -> Summary:

@@ -7,13 +7,22 @@ import math
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from ec2t_tf.tables import Table
 
 from .graph.checking import check_structure
 from .graph.ternary import entropy, is_ternary
 from .stored_kernels import StoredKernel, stored_kernels
 from .tflite.reader import Layout, layout
+
+HEAD = (
+    *("kernel", "operator", "shape", "codes", "zeros", "bits/weight", "MACs"),
+    *("weights", "bias", "tables", "zipped", "entropy bound"),
+)
+FORMATS = ("", "", "", "", "{:.1%}", "{:.3f}", *["{:,}"] * 6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,26 +101,27 @@ class Report:
         weights = sum(kernel.weights for kernel in self.ternary)
         return sum(k.zeros * k.weights for k in self.ternary) / max(weights, 1)
 
-    def __str__(self) -> str:
-        head: tuple[str, ...] = ("kernel", "operator", "shape", "codes", "zeros %", "bits/weight")
-        head += ("weights", "bias", "tables", "zipped", "entropy bound")
-        table: list[tuple[str, ...]] = [head]
-        for k in self.kernels:
-            label = k.codes + ("" if k.storage == "dense" else f" ({k.storage})")
-            shares = (f"{100 * k.zeros:.1f}", f"{k.entropy:.3f}")
-            sizes = (k.weights_bytes, k.bias_bytes, k.table_bytes, k.zipped_bytes, k.bound_bytes)
-            shape = "x".join(map(str, k.shape))
-            table.append((k.name, k.operator, shape, label, *shares, *(f"{s:,}" for s in sizes)))
+    def table(self) -> Table:
+        """A row a kernel, with a total; sizes in bytes."""
+        rows = [
+            (
+                *(k.name, k.operator, "x".join(map(str, k.shape))),
+                k.codes + ("" if k.storage == "dense" else f" ({k.storage})"),
+                *(k.zeros, k.entropy, k.macs),
+                *(k.weights_bytes, k.bias_bytes, k.table_bytes, k.zipped_bytes, k.bound_bytes),
+            )
+            for k in self.kernels
+        ]
         names = ("weights_bytes", "bias_bytes", "table_bytes", "zipped_bytes", "bound_bytes")
-        totals = [sum(getattr(k, name) for k in self.kernels) for name in names]
-        table.append(("all kernels", "", "", "", "", "", *(f"{total:,}" for total in totals)))
-        widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+        totals = [sum(getattr(k, name) for k in self.kernels) for name in ("macs", *names)]
+        return Table(HEAD, rows, FORMATS, total=("all kernels", *[None] * 5, *totals))
 
-        def line(row: tuple[str, ...]) -> str:
-            cells = zip(row, widths, range(len(row)), strict=True)
-            return "  ".join(t.ljust(w) if i < 4 else t.rjust(w) for t, w, i in cells).rstrip()
+    def as_dict(self) -> dict[str, Any]:
+        """All of it in JSON's types."""
+        return dataclasses.asdict(self) | {"zeros": self.zeros}
 
-        kernels = sum(totals[:3])
+    def __str__(self) -> str:
+        kernels = sum(k.weights_bytes + k.bias_bytes + k.table_bytes for k in self.kernels)
         ternary = (
             f"zeros in ternary kernels: {100 * self.zeros:.2f} %; their weights at first-order "
             f"entropy: {sum(k.bound_bytes for k in self.ternary):,} bytes"
@@ -123,7 +133,7 @@ class Report:
             ternary += f"; {floats} of {len(self.kernels)} kernels are float, as stored"
         return "\n".join(
             [
-                *map(line, table),
+                self.table().text(),
                 "",
                 f"kernels {kernels:,} + other constants {self.other_bytes:,} + structure "
                 f"{self.structure_bytes:,} = {self.file_bytes:,} bytes on disk, "

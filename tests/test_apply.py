@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import json
 import os
 import subprocess
 import sys
@@ -270,6 +272,21 @@ class TestSummary:
         assert text.splitlines()[0].split()[:3] == ["layer", "treatment", "shape"]
         assert "middle" in text
         assert "total" in text
+
+    def test_files(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
+        table = ec2t_tf.summary(ternary)
+        for suffix in ("json", "csv", "html", "txt"):
+            table.save(tmp_path / f"summary.{suffix}")
+        assert json.loads((tmp_path / "summary.json").read_text()) == table.as_dict()
+        rows = list(csv.DictReader((tmp_path / "summary.csv").read_text().splitlines()))
+        assert [row["layer"] for row in rows] == [row.layer for row in table.rows]
+        assert float(rows[1]["zeros"]) == table.rows[1].zeros
+        assert rows[0]["zeros"] == ""
+        page = (tmp_path / "summary.html").read_text()
+        assert f"<td>{table.rows[1].layer}</td>" in page
+        assert (tmp_path / "summary.txt").read_text() == f"{table}\n"
+        with pytest.raises(ValueError, match=r"ends in \.json"):
+            table.save(tmp_path / "summary.xls")
 
     def test_float_model_has_no_ternary_rows(self) -> None:
         table = ec2t_tf.summary(models.sequential())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +19,14 @@ HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "ma
 
 
 def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess:
+    # Set, it asks for TensorFlow's lines.
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run(
-        [sys.executable, "-m", "ec2t_tf", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ec2t_tf", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     assert done.returncode == code, done.stderr[-2000:]
     return done
@@ -63,11 +71,21 @@ MISTAKES = [
     ("report", "arguments are required: files"),
     ("report {tmp}/none.tflite", "none.tflite': No such file"),
     ("report {text}", "'TFL3'"),
-    ("report {tmp}", "Is a directory"),
+    ("report {tmp}", "the folder of a run with a model.tflite"),
     ("rewrite {small} --format=pakced --output={tmp}/x", "invalid choice: 'pakced'"),
     ("rewrite {small} --format=packed", "arguments are required: --output"),
     ("rewrite {small} --format=packed --output={tmp}/none/x", "none/"),
     ("rewrite {small} --fromat=packed --format=packed --output={tmp}/x", "did you mean '--format'"),
+    ("rewrite {small} --format=packed --core=m4 --output={tmp}/x", "--core belongs to --format=c"),
+    ("rewrite {small} --format=int8 --measure --output={tmp}/x", "--measure belongs to"),
+    ("convert --model={tmp} --output={tmp}/x --optimize=speed", "--optimize belongs to"),
+    ("convert --model={tmp} --output={tmp}/x --format=c --io_dtype=int8", "--io_dtype is of"),
+    ("convert --model={tmp} --output={tmp}/x --data={text}", "SavedModel folder that Keras wrote"),
+    ("report {small} --html={tmp}/x.txt", "ends in .html"),
+    ("summary {tmp}/none.keras", "none.keras"),
+    ("suported", "did you mean 'supported'"),
+    ("supported m4", "unknown argument 'm4'"),
+    ("zoo nothing", "name must be one of"),
     ("unpack {small} --output={tmp}/x", "EC2D"),
     ("unpack {text} --output={tmp}/x --to=int9", "invalid choice: 'int9'"),
     ("verify {small}", "arguments are required: files"),
@@ -82,8 +100,27 @@ MISTAKES = [
     ("train --epochs=0", "flag --epochs=0"),
     ("train --model=lenet", "ds_cnn|"),
     ("train --resume --output_dir={tmp}/none", "--resume requires the folder of a run"),
+    ("train --method=twn --entropy_gain=0.2", "--entropy_gain belongs to --method=ec2t"),
+    ("train --method=ternary --output_dir={tmp}/x", "--method must be one of"),
+    ("train --dataset=mnist --tfds_dir={tmp}/none --output_dir={tmp}/none", "--tfds_dir"),
     ("sweep --targest=0.5", "did you mean '--targets'"),
 ]
+
+
+def test_supported_is_the_code_s_own() -> None:
+    """A row an operator: the rules of the exact integers, and what C is written for."""
+    from ec2t_tf.export import integer, mcu
+
+    head, *rows = csv.reader(run("supported", "--csv").stdout.splitlines())
+    assert head == ["operator", *integer.ROUNDINGS, "C", "packed"]
+    assert {row[0] for row in rows} == {*integer.RULES, *mcu.supported()}
+    assert {row[0] for row in rows if row[-2] == "yes"} == set(mcu.supported())
+    packed = {row[0] for row in rows if row[-1] == "yes"}
+    assert packed == {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+
+
+def test_there_are_twenty_mistakes() -> None:
+    assert len({line for line, _ in MISTAKES}) == len(MISTAKES) >= 20
 
 
 @pytest.mark.parametrize(("line", "message"), MISTAKES, ids=[line for line, _ in MISTAKES])

@@ -70,6 +70,20 @@ def prepare_output(folder: Path) -> None:
         )
 
 
+def check_folders() -> None:
+    """Raise app.UsageError for a folder of data that does not exist."""
+    if FLAGS.tfds_dir is not None and not Path(FLAGS.tfds_dir).expanduser().is_dir():
+        raise app.UsageError(
+            f"--tfds_dir must be a folder of TFDS data that exists. Received: '{FLAGS.tfds_dir}'. "
+            f"Create it to have '{FLAGS.dataset}' downloaded there."
+        )
+    if FLAGS.data_dir is not None and not Path(FLAGS.data_dir).expanduser().is_dir():
+        raise app.UsageError(
+            "--data_dir must be a folder with a folder for each class. "
+            f"Received: '{FLAGS.data_dir}', which is none."
+        )
+
+
 def check_knobs(method: str) -> None:
     """Raise app.UsageError for a flag that was given and belongs to another method."""
     own = _knobs(method)
@@ -161,6 +175,7 @@ def main(argv: list[str]) -> None:
     folder = Path(FLAGS.output_dir)
     if FLAGS.resume:
         require_run(folder)
+    check_folders()
     size = image_size()
     method = build_method()
     policy = build_policy()

@@ -14,7 +14,7 @@ from keras.ops import convert_to_numpy
 from ec2t_tf import files
 from ec2t_tf.export.page import Figure, Section, Table, Text, file_sections, html, plots
 from ec2t_tf.export.page.document import Headline
-from ec2t_tf.export.page.of_files import made_by
+from ec2t_tf.export.page.made_by import made_by
 from ec2t_tf.export.reports import Report
 from ec2t_tf.train.plots import boundaries
 
@@ -66,7 +66,7 @@ def write(
         ),
         Section("What is taken for what", [confusions(confusion, labels)]),
         Section("Latent weights", [histograms(ternary)]),
-        *file_sections([file]),
+        *file_sections(file),
         Section("Settings", [settings(folder)]),
         made_by(),
     ]

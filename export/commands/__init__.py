@@ -35,6 +35,16 @@ COMMANDS: dict[str, Command] = {
         files.sizes_arguments,
         files.sizes,
     ),
+    "summary": Command(
+        "a model's layers: treatment, zeros, entropy, MACs, bytes",
+        files.summary_arguments,
+        files.summary,
+    ),
+    "supported": Command(
+        "operators by runtime and core, and layers that a file can hold",
+        files.supported_arguments,
+        files.supported,
+    ),
     "unpack": Command(
         "a download file back to a .tflite file", files.unpack_arguments, files.unpack
     ),

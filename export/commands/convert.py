@@ -39,7 +39,6 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--io_dtype",
-        default="float32",
         choices=("float32", "int8"),
         help="type of the file's input and output (default float32)",
     )
@@ -74,10 +73,13 @@ def trust_argument(parser: argparse.ArgumentParser) -> None:
 def c_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of --format=c."""
     add = parser.add_argument
-    add("--core", default="generic", choices=CORES, help="of --format=c: the processor's core")
+    add(
+        "--core",
+        choices=CORES,
+        help="of --format=c: the processor's core (default generic)",
+    )
     add(
         "--optimize",
-        default="balanced",
         choices=OPTIMIZE,
         help="of --format=c: flash or instructions first (default balanced)",
     )
@@ -92,6 +94,24 @@ def c_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="of --format=c: a function that takes the newest frames of a window that slides",
     )
+
+
+def check_c_options(arguments: argparse.Namespace) -> None:
+    """Fills in the defaults of --format=c, or refuses its options with another format.
+
+    Raises:
+      ValueError: an option was given that does not belong to the format.
+    """
+    if arguments.format == "c":
+        arguments.core = arguments.core or "generic"
+        arguments.optimize = arguments.optimize or "balanced"
+        return
+    given = [name for name in C_OPTIONS if getattr(arguments, name)]
+    if given:
+        raise ValueError(
+            f"--{given[0]} belongs to --format=c. Received: --format={arguments.format}. Leave "
+            f"--{given[0]} out, or choose --format=c."
+        )
 
 
 def read_data(path: str | Path) -> np.ndarray | list[np.ndarray]:
@@ -119,7 +139,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         arguments.output,
         format=arguments.format,
         representative_data=data,
-        io_dtype=arguments.io_dtype,
+        io_dtype=arguments.io_dtype or "float32",
         allow_float=arguments.allow_float,
     )
     if arguments.format == "int8":
@@ -133,6 +153,11 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def convert(arguments: argparse.Namespace) -> None:
+    check_c_options(arguments)
+    if arguments.format == "c" and arguments.allow_float:
+        raise ValueError("--allow_float is of .tflite files: C has no float part. Leave it out.")
+    if arguments.format == "c" and arguments.io_dtype:
+        raise ValueError("--io_dtype is of .tflite files: C always takes int8. Leave it out.")
     if arguments.verify and arguments.format not in RUN_BY_LITERT:
         raise ValueError(
             f"--verify runs the file in the stock interpreter, which takes {RUN_BY_LITERT}. "

@@ -10,19 +10,51 @@ from ec2t_tf import files
 from .. import file_formats
 from ..file_formats import FORMATS
 from ..mcu import to_c
-from .convert import C_OPTIONS, c_arguments, read_data, trust_argument
+from .convert import C_OPTIONS, c_arguments, check_c_options, read_data, trust_argument
 
 
 def report(arguments: argparse.Namespace) -> None:
-    from ..reports import report
+    from ..page.subjects import subject
 
-    for file in arguments.files:
-        print(report(file))
+    written = []
     if arguments.html:
         from ..page import write_page
 
-        write_page(arguments.files, arguments.html)
-        print(f"\n{arguments.html}, and the figures in {arguments.html.with_suffix('.json')}")
+        written = write_page(arguments.files, arguments.html)
+    for file in arguments.files:
+        print(subject(file).report)
+    for path in written:
+        print(path)
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    import ec2t_tf
+    from ec2t_tf import quiet
+
+    quiet.load_keras()
+    from ec2t_tf.summary import summary
+
+    try:
+        found = summary(ec2t_tf.load_model(arguments.model, safe_mode=not arguments.no_safe_mode))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    print(found)
+    if arguments.output:
+        found.save(arguments.output)
+        print(f"\n{arguments.output}")
+
+
+def supported(arguments: argparse.Namespace) -> None:
+    from .. import supported
+
+    table = supported.layers() if arguments.layers else supported.operators()
+    if arguments.csv:
+        print(table.csv(), end="")
+        return
+    print(table.text())
+    if not arguments.layers:
+        print(f"\n{supported.legend()}")
+        print("'--layers' lists the layers of Keras that a file can hold.")
 
 
 def sizes(arguments: argparse.Namespace) -> None:
@@ -73,6 +105,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 
 def rewrite(arguments: argparse.Namespace) -> None:
+    check_c_options(arguments)
     if arguments.format == "c":
         content = file_formats.plain(arguments.file.read_bytes())
         options = {name: getattr(arguments, name) for name in C_OPTIONS}
@@ -104,8 +137,27 @@ def benchmark(arguments: argparse.Namespace) -> None:
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, help=".tflite files")
-    parser.add_argument("--html", type=Path, help="also a page with plots, NAME.html")
+    parser.add_argument(
+        "files", nargs="+", type=Path, help=".tflite files, and folders of 'ec2t train'"
+    )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        help="also a page with plots, NAME.html, and its figures as NAME.json and NAME.csv",
+    )
+
+
+def summary_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="any saved model (.keras, .h5, SavedModel)")
+    parser.add_argument("--output", type=Path, help="also a file: .json, .csv, .html or .txt")
+    trust_argument(parser)
+
+
+def supported_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--layers", action="store_true", help="layers of Keras instead of operators of a file"
+    )
+    parser.add_argument("--csv", action="store_true", help="the table as CSV")
 
 
 def sizes_arguments(parser: argparse.ArgumentParser) -> None:

@@ -49,6 +49,7 @@ def macs(graph: Graph, operator: Operator) -> int:
         return multiply_accumulates((inner,), shape(operator.outputs[0]))
     if operator.kind in RECURRENT:
         kernels = [operator.inputs[place] for place in RECURRENT[operator.kind]]
+        kernels = [index for index in kernels if index >= 0]  # gates that are coupled have fewer
         steps = shape(operator.inputs[0])[:-1]  # with the time axis, but for SVDF
         return sum(multiply_accumulates(shape(kernel), steps) for kernel in kernels)
     return 0

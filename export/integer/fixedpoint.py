@@ -7,7 +7,7 @@ all 65,536 codes; `coarse_*` are those of TensorFlow Lite Micro and of the int16
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -115,17 +115,25 @@ def tanh_table(integer_bits: int) -> npt.NDArray[np.int32]:
 
 
 @functools.cache
-def softmax_table(scale: np.float32, beta: float) -> tuple[npt.NDArray[np.int64], int]:
+def softmax_table(scale: float, beta: float) -> tuple[npt.NDArray[np.int64], int]:
     """BUILTIN_REF's exponential of the differences -255 to 0; and the least difference that
     counts."""
     real = min(float(np.float32(beta)) * float(scale) * (1 << 26), (1 << 31) - 1.0)
     multiplier, left = quantised_multiplier(real)
+    if left < 0:  # the reference demands more than 1; so flat that all powers are 1
+        multiplier, left = 0, 0
+    _, table, least = _of_differences(multiplier, left)
+    return table, least
+
+
+def _of_differences(multiplier: int, left: int) -> tuple[Integers, Integers, int]:
+    """Of the differences -255 to 0: real numbers in 2^-26, exponentials in 2^-31, and the least
+    that counts, whose number stands for all below it."""
     fixed = Fixed(32)
     differences = np.arange(-255, 1, dtype=np.int64)
-    scaled = fixed.times(differences << left, multiplier)
     least = -int(np.floor(31 * (1 << 26) / (1 << left)))
-    table = fixed.exponential(np.maximum(scaled, -(1 << 31)), 5)
-    return np.where(differences >= least, table, 0), least
+    scaled = fixed.times(np.maximum(differences, least) << left, multiplier)
+    return scaled, np.where(differences >= least, fixed.exponential(scaled, 5), 0), least
 
 
 def softmax(codes: npt.NDArray[Any], scale: np.float32, beta: float) -> Integers:
@@ -169,20 +177,39 @@ def logarithm(x: Integers) -> Integers:
     return fixed.left(fixed.times(power, 1488522236) + share, 1)
 
 
-def log_softmax(codes: npt.NDArray[Any], scale: np.float32) -> Integers:
-    """BUILTIN_REF's of int8 codes along the last axis, scale 1/16 and zero point 127."""
-    fixed = Fixed(32)
+class LogSoftmaxTables(NamedTuple):
+    """Of the differences -255 to 0 from the greatest code.
+
+    Attributes:
+      powers: exponentials in 2^-19, 0 where a difference counts as nothing.
+      scaled: differences as real numbers in 2^-26.
+      least: the least difference that counts.
+      back: the pair that leads from real numbers to differences.
+    """
+
+    powers: Integers
+    scaled: Integers
+    least: int
+    back: tuple[int, int]
+
+
+@functools.cache
+def log_softmax_tables(scale: float) -> LogSoftmaxTables | None:
+    """BUILTIN_REF's; None for scales below 2^-26, which it cannot compute."""
     multiplier, left = quantised_multiplier(min(float(scale) * (1 << 26), (1 << 31) - 1.0))
+    if left < 1:
+        return None
+    scaled, powers, least = _of_differences(multiplier, left)
     back = quantised_multiplier((1 << (31 - left)) / multiplier)
-    least = -int(np.floor(31 * (1 << 26) / (1 << left)))
-    differences = np.arange(-255, 1, dtype=np.int64)
-    scaled = np.maximum(fixed.times(differences << left, multiplier), fixed.least)
-    exps = shifted_right(fixed.exponential(scaled, 5), 12)
-    exps = np.where(differences >= least, exps, 0)
+    return LogSoftmaxTables(shifted_right(powers, 12), scaled, least, back)
+
+
+def log_softmax(codes: npt.NDArray[Any], tables: LogSoftmaxTables) -> Integers:
+    """BUILTIN_REF's of int8 codes along the last axis, scale 1/16 and zero point 127."""
     below = np.asarray(codes, np.int64) - codes.max(axis=-1, keepdims=True)
-    log = logarithm(exps[below + 255].sum(axis=-1, keepdims=True))
-    limit = np.maximum(least - 1, multiplied(log + fixed.least, *back))
-    result = shifted_right(scaled[below + 255] - log, 22) + 127
+    log = logarithm(tables.powers[below + 255].sum(axis=-1, keepdims=True))
+    limit = np.maximum(tables.least - 1, multiplied(log + Fixed(32).least, *tables.back))
+    result = shifted_right(tables.scaled[below + 255] - log, 22) + 127
     return np.where(below > limit, np.clip(result, -128, 127), -128)
 
 

@@ -46,7 +46,10 @@ def log_softmax(node: Node) -> Step:
     if zero_of(out) != 127 or scale_of(out) != np.float32(1 / 16):
         raise node.refused("its output must have the scale 1/16 and the zero point 127")
     if not node.optimised:
-        return lambda x: fixedpoint.log_softmax(x, scale).astype(np.int32)
+        tables = fixedpoint.log_softmax_tables(float(scale))
+        if tables is None:
+            raise node.refused("its input scale must be above 2^-26")
+        return lambda x: fixedpoint.log_softmax(x, tables).astype(np.int32)
     table, step = _exponentials(scale), np.float32(1 / 16)
 
     def run(x: Any) -> Any:

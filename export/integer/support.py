@@ -11,11 +11,12 @@ def table() -> str:
     rows = [("operator", *ROUNDINGS), ("---",) * (len(ROUNDINGS) + 1)]
     for kind in sorted(RULES):
         types = RULES[kind].types
-        rows.append((kind, *(_cell(types[rounding]) for rounding in ROUNDINGS)))
+        rows.append((kind, *(cell(types[rounding]) for rounding in ROUNDINGS)))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-def _cell(types: tuple[str, ...]) -> str:
+def cell(types: tuple[str, ...]) -> str:
+    """Types of a rule in words."""
     if {"int8", "int16", "int32", "float32"} <= set(types):
         return "any"
     return ", ".join(name for name in types if name not in ("none", "resource")) or (

@@ -19,13 +19,11 @@ __all__ = [
     "add_multipliers",
     "added",
     "exact_multiplier",
-    "log_softmax_tables",
     "mean_multiplier",
     "quantised_multiplier",
     "requantised",
     "rounded_away",
     "same_padding",
-    "softmax_powers",
 ]
 
 
@@ -117,67 +115,3 @@ def add_multipliers(
     terms = tuple(Multiplier(*quantised_multiplier(scale / twice)) for scale in (scale_a, scale_b))
     last = Multiplier(*quantised_multiplier(twice / ((1 << 20) * scale_out)))
     return (terms[0], terms[1]), last
-
-
-def softmax_powers(scale: float, beta: float) -> list[int]:
-    """exp(-d * scale * beta) * 2^31 for the differences d = 0 to 255 as TensorFlow Lite's reference
-    computes it, in gemmlowp's fixed point with 5 integer bits; 0 where it counts as nothing."""
-    real = min(beta * scale * (1 << 26), float((1 << 31) - 1))
-    multiplier, left = quantised_multiplier(real)
-    if left < 0:  # the reference demands more than 1; so flat that all powers are 1
-        multiplier, left = 0, 0
-    radius = math.floor(31 * (1 << 26) / (1 << left))
-    return [_exponential(_times(-d << left, multiplier)) if d <= radius else 0 for d in range(256)]
-
-
-@dataclass(frozen=True)
-class LogSoftmaxTables:
-    """Of LOG_SOFTMAX by difference from the greatest, 0 to 255: exponentials in 2^-19, 0 beyond
-    `most`; differences as real numbers in 2^-26, and the pair that leads back."""
-
-    powers: list[int]
-    scaled: list[int]
-    most: int
-    back: tuple[int, int]
-
-
-def log_softmax_tables(scale: float) -> LogSoftmaxTables | None:
-    """As TensorFlow Lite's reference computes them; None where it cannot: scales below 2^-26."""
-    multiplier, left = quantised_multiplier(min(scale * (1 << 26), float((1 << 31) - 1)))
-    if left < 1:
-        return None
-    most = math.floor(31 * (1 << 26) / (1 << left))
-    scaled = [max(_times(-d << left, multiplier), -(1 << 31)) for d in range(256)]
-    powers = [_divided(_exponential(a), 12) if d <= most else 0 for d, a in enumerate(scaled)]
-    return LogSoftmaxTables(
-        powers, scaled, most, quantised_multiplier((1 << (31 - left)) / multiplier)
-    )
-
-
-def _times(a: int, b: int) -> int:
-    """a * b / 2^31, halves up."""
-    return min((a * b + (1 << 30)) >> 31, (1 << 31) - 1)
-
-
-def _divided(value: int, bits: int) -> int:
-    """value / 2^bits, halves away from zero."""
-    return (value + (1 << bits >> 1) - (value < 0)) >> bits
-
-
-def _exponential(a: int) -> int:
-    """exp(a / 2^26) * 2^31 for a <= 0: a series around -1/8, then one factor a binary digit."""
-    if a == 0:
-        return (1 << 31) - 1
-    quarter = 1 << 24
-    inside = (a & (quarter - 1)) - quarter
-    x = (inside << 5) + (1 << 28)
-    x2 = _times(x, x)
-    x3, x4 = _times(x2, x), _times(x2, x2)
-    series = _divided(_times(_divided(x4, 2) + x3, 715827883) + x2, 1)
-    result = 1895147668 + _times(1895147668, x + series)
-    rest = inside - a
-    factors = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
-    for digit, factor in enumerate(factors, 24):
-        if rest >> digit & 1:
-            result = _times(result, factor)
-    return result

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import html as escaping
+import itertools
 from collections.abc import Sequence
 from importlib import resources
+
+from ec2t_tf.tables import Cell, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,24 +21,14 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A picture as SVG (see `plots.svg`) and what it shows, for those who cannot see it too."""
+    """A picture as SVG (see `plots.svg`) and what it shows, for those who cannot see it too.
+
+    Two stand side by side where there is room, but `wide` ones.
+    """
 
     svg: str
     caption: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Rows under a head; a click on a head sorts.
-
-    Numbers are sorted as numbers and stand on the right: give them as numbers, with `formats` by
-    column ("{:,}", "{:.1%}"). None is an empty cell.
-    """
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str | int | float | None]]
-    formats: Sequence[str] = ()
-    caption: str = ""
+    wide: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +47,13 @@ class Headline:
     label: str
 
 
-def html(title: str, sections: Sequence[Section], headlines: Sequence[Headline] = ()) -> str:
+def html(
+    title: str,
+    sections: Sequence[Section],
+    headlines: Sequence[Headline] = (),
+    *,
+    subtitle: str = "",
+) -> str:
     """The whole document."""
     here = resources.files(__package__)
     style = here.joinpath("page.css").read_text(encoding="utf-8")
@@ -63,7 +62,13 @@ def html(title: str, sections: Sequence[Section], headlines: Sequence[Headline] 
         f"<div class=card><b>{_text(one.value)}</b><span>{_text(one.label)}</span></div>"
         for one in headlines
     )
-    body = "".join(_section(section) for section in sections)
+    below = f"<p class=sub>{_text(subtitle)}</p>" if subtitle else ""
+    links = "".join(
+        f'<a href="#part{number}">{_text(section.title)}</a>'
+        for number, section in enumerate(sections)
+    )
+    nav = f"<nav>{links}</nav>" if len(sections) > 2 else ""
+    body = "".join(_section(section, number) for number, section in enumerate(sections))
     return (
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
@@ -71,8 +76,8 @@ def html(title: str, sections: Sequence[Section], headlines: Sequence[Headline] 
         "img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
         '<link rel=icon href="data:,">'
         f"<title>{_text(title)}</title><style>{style}</style></head>\n"
-        f"<body><main><h1>{_text(title)}</h1><div class=cards>{cards}</div>\n{body}</main>"
-        f"<script>{script}</script></body></html>\n"
+        f"<body><main><h1>{_text(title)}</h1>{below}<div class=cards>{cards}</div>{nav}\n"
+        f"{body}</main><script>{script}</script></body></html>\n"
     )
 
 
@@ -80,12 +85,12 @@ def _text(text: str) -> str:
     return escaping.escape(text)
 
 
-def _section(section: Section) -> str:
-    return (
-        f"<section><h2>{_text(section.title)}</h2>"
-        + "".join(_part(part) for part in section.parts)
-        + "</section>\n"
-    )
+def _section(section: Section, number: int) -> str:
+    parts = []
+    for is_figure, group in itertools.groupby(section.parts, lambda p: isinstance(p, Figure)):
+        found = "".join(map(_part, group))
+        parts.append(f"<div class=figures>{found}</div>" if is_figure else found)
+    return f"<section id=part{number}><h2>{_text(section.title)}</h2>{''.join(parts)}</section>\n"
 
 
 def _part(part: Text | Figure | Table) -> str:
@@ -93,31 +98,32 @@ def _part(part: Text | Figure | Table) -> str:
         tag = "pre" if part.preformatted else "p"
         return f"<{tag}>{_text(part.text)}</{tag}>"
     if isinstance(part, Figure):
-        return f"<figure>{part.svg}<figcaption>{_text(part.caption)}</figcaption></figure>"
+        wide = " class=wide" if part.wide else ""
+        caption = f"<figcaption>{_text(part.caption)}</figcaption>"
+        return f"<figure{wide}>{part.svg}{caption}</figure>"
     return _table(part)
 
 
 def _table(table: Table) -> str:
-    formats = [*table.formats, *[""] * (len(table.head) - len(table.formats))]
-    numbers = [
-        any(isinstance(row[column], int | float) for row in table.rows)
-        for column in range(len(table.head))
-    ]
     head = "".join(
         f"<th scope=col aria-sort=none{' class=n' * number}><button>{_text(name)}</button></th>"
-        for name, number in zip(table.head, numbers, strict=True)
+        for name, number in zip(table.head, table.is_number, strict=True)
     )
-    rows = []
-    for row in table.rows:
-        cells = []
-        for value, form in zip(row, formats, strict=True):
-            if isinstance(value, str) or value is None:
-                cells.append(f"<td>{_text(value or '')}</td>")
-            else:
-                cells.append(f'<td class=n data-v="{value!r}">{(form or "{}").format(value)}</td>')
-        rows.append(f"<tr>{''.join(cells)}</tr>")
+    body = "".join(_row(table, row) for row in table.rows)
+    foot = f"<tfoot>{_row(table, table.total)}</tfoot>" if table.total else ""
     caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
     return (
-        f"<div class=scroll><table>{caption}<thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<div class=scroll tabindex=0><table>{caption}<thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody>{foot}</table></div>"
     )
+
+
+def _row(table: Table, row: Sequence[Cell]) -> str:
+    cells = []
+    for column, value in enumerate(row):
+        shown = _text(table.form(column, value))
+        number = isinstance(value, int | float)
+        cells.append(
+            f'<td class=n data-v="{value!r}">{shown}</td>' if number else f"<td>{shown}</td>"
+        )
+    return f"<tr>{''.join(cells)}</tr>"

@@ -1,49 +1,42 @@
-"""The sections of `.tflite` files, alone or side by side."""
+"""The sections of a `.tflite` file."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import platform
-import shlex
-import sys
-from collections.abc import Sequence
-from importlib import metadata
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ec2t_tf import __version__, files
+from ec2t_tf.tables import Table
 
-from ..reports import Report, report
+from ..reports import Report
 from . import plots
-from .document import Figure, Headline, Section, Table, Text, html
-
-KERNEL_HEAD = (
-    *("layer", "operator", "shape", "codes", "zeros", "bits/weight", "MACs"),
-    *("weights", "bias", "tables", "entropy bound"),
-)
-KERNEL_FORMATS = ("", "", "", "", "{:.1%}", "{:.3f}", "{:,}", "{:,}", "{:,}", "{:,}", "{:,}")
+from .document import Figure, Headline, Section, Text
 
 
-def file_sections(reports: Sequence[Report]) -> list[Section]:
-    """A comparison where there are several files, then each one's layers and bytes."""
-    sections = []
-    if len(reports) > 1:
-        sections.append(Section("The files side by side", [_comparison(reports)]))
-    for one in reports:
-        name = Path(one.file).name
-        parts: list[Text | Figure | Table] = [_kernels(one)]
-        if one.kernels:
-            parts.append(_bytes(one))
-        if one.ternary:
-            parts.append(_zeros(one))
-        sections.append(Section(f"Layers of {name}", parts))
-    return sections
+def file_sections(one: Report, label: str = "") -> list[Section]:
+    """Its layers, where its bytes are, its zeros, and C for microcontrollers."""
+    name = label or Path(one.file).name
+    parts: list[Text | Figure | Table] = [_kernels(one)]
+    if one.kernels:
+        parts.append(_bytes(one))
+    if one.ternary:
+        parts.append(_zeros(one))
+    return [Section(f"Layers of {name}", parts)]
 
 
-def headlines(one: Report) -> list[Headline]:
-    """What is seen first of a file."""
+def headlines(one: Report, metrics: Mapping[str, Any] | None = None) -> list[Headline]:
+    """What is seen first of a file, and of the run that it is of."""
+    accuracies = {
+        "tflite_accuracy": "top-1 of the file",
+        "float_accuracy": "top-1 of the float net",
+    }
     found = [
+        Headline(f"{100 * metrics[name]:.2f} %", label)
+        for name, label in accuracies.items()
+        if metrics and isinstance(metrics.get(name), float)
+    ]
+    found += [
         Headline(f"{one.file_bytes:,}", "bytes on disk"),
         Headline(f"{one.zipped_bytes:,}", "bytes zipped"),
     ]
@@ -56,74 +49,8 @@ def headlines(one: Report) -> list[Headline]:
     return [*found, Headline(f"{sum(k.macs for k in one.kernels):,}", "multiply-accumulates")]
 
 
-def made_by() -> Section:
-    """Versions, and the command that made the page."""
-    rows = [("ec2t_tf", __version__), ("Python", platform.python_version())]
-    for package in ("numpy", "ai-edge-litert", "keras", "tensorflow", "jax", "torch"):
-        try:
-            rows.append((package, metadata.version(package)))
-        except metadata.PackageNotFoundError:
-            continue
-    command = Text(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), preformatted=True)
-    return Section("How this page was made", [command, Table(("package", "version"), rows)])
-
-
-def write_page(paths: Sequence[str | os.PathLike], output: str | os.PathLike) -> None:
-    """One HTML file about `.tflite` files, and the same figures beside it as .json.
-
-    Args:
-      paths: the files; several are compared.
-      output: the page, `name.html`; the figures go to `name.json`.
-
-    Raises:
-      ValueError: `output` does not end in .html, or a file is no `.tflite` file.
-      ImportError: matplotlib is missing.
-    """
-    output = Path(output)
-    if output.suffix != ".html":
-        raise ValueError(f"A name that ends in .html is required. Received: '{output}'.")
-    reports = [report(path) for path in paths]
-    names = ", ".join(Path(one.file).name for one in reports)
-    first = headlines(reports[0]) if len(reports) == 1 else []
-    document = html(names, [*file_sections(reports), made_by()], first)
-    figures = [dataclasses.asdict(one) for one in reports]
-    files.write_text(output.with_suffix(".json"), json.dumps(figures, indent=1) + "\n")
-    files.write_text(output, document)
-
-
-def _comparison(reports: Sequence[Report]) -> Table:
-    head = ("file", "bytes", "zipped", "zeros in ternary layers", "ternary weights")
-    rows = [
-        (
-            one.file,
-            one.file_bytes,
-            one.zipped_bytes,
-            one.zeros if one.ternary else None,
-            sum(kernel.weights for kernel in one.ternary),
-        )
-        for one in reports
-    ]
-    return Table(head, rows, ("", "{:,}", "{:,}", "{:.1%}", "{:,}"))
-
-
 def _kernels(one: Report) -> Table:
-    rows = [
-        (
-            kernel.name,
-            kernel.operator,
-            "x".join(map(str, kernel.shape)),
-            kernel.codes + ("" if kernel.storage == "dense" else f" ({kernel.storage})"),
-            kernel.zeros,
-            kernel.entropy,
-            kernel.macs,
-            kernel.weights_bytes,
-            kernel.bias_bytes,
-            kernel.table_bytes,
-            kernel.bound_bytes,
-        )
-        for kernel in one.kernels
-    ]
-    return Table(KERNEL_HEAD, rows, KERNEL_FORMATS, "Bytes as stored; a click on a head sorts.")
+    return dataclasses.replace(one.table(), caption="Bytes as stored; a click on a head sorts.")
 
 
 def _bytes(one: Report) -> Figure:

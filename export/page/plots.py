@@ -43,6 +43,7 @@ _STYLE: Any = {
     "figure.facecolor": "none",
     "legend.frameon": False,
 }
+WIDTH = 5.6  # inches: two stand side by side, and a telephone shows one large enough to read
 
 
 @contextlib.contextmanager
@@ -77,26 +78,70 @@ def svg(figure: Figure) -> str:
 
 def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], label: str) -> str:
     """A bar a name, made of parts side by side."""
-    with drawing(8, 0.9 + 0.28 * len(names)) as figure:
+    with drawing(WIDTH, 0.9 + 0.24 * len(names)) as figure:
         axis = figure.subplots()
         left = [0.0] * len(names)
         for (part, values), colour in zip(parts.items(), CYCLE, strict=False):
             axis.barh(range(len(names)), values, left=left, color=colour, label=part, height=0.7)
             left = [a + b for a, b in zip(left, values, strict=True)]
         _name_rows(axis, names, label)
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(parts))
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(parts), fontsize=8)
         return svg(figure)
 
 
 def bars(names: Sequence[str], values: Sequence[float], label: str, limit: float | None) -> str:
     """A bar a name."""
-    with drawing(8, 0.6 + 0.28 * len(names)) as figure:
+    with drawing(WIDTH, 0.6 + 0.24 * len(names)) as figure:
         axis = figure.subplots()
         axis.barh(range(len(names)), values, color=BLUE, height=0.7)
         if limit is not None:
             axis.set_xlim(0, limit)
         _name_rows(axis, names, label)
         return svg(figure)
+
+
+def scatter(points: Sequence[tuple[str, float, float]], x: str, y: str) -> str:
+    """A named point for each (name, x, y)."""
+    with drawing(WIDTH, 3.6) as figure:
+        axis = figure.subplots()
+        axis.plot([p[1] for p in points], [p[2] for p in points], "o", color=BLUE, markersize=6)
+        ordered = sorted(points, key=lambda point: point[1])
+        for place, (name, left, up) in enumerate(ordered):
+            above = place % 2 == 0  # neighbours do not write over each other
+            axis.annotate(
+                name,
+                (left, up),
+                (0, 7 if above else -7),
+                textcoords="offset points",
+                ha="center",
+                va="bottom" if above else "top",
+            )
+        axis.margins(0.12, 0.2)
+        axis.set_xlabel(x)
+        axis.set_ylabel(y)
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        return svg(figure)
+
+
+def lines(curves: Mapping[str, Sequence[float]], x: str, y: str) -> str:
+    """A line a name, from 1 on."""
+    with drawing(WIDTH, 3.2) as figure:
+        axis = figure.subplots()
+        for (name, values), colour in zip(curves.items(), CYCLE, strict=False):
+            axis.plot(range(1, len(values) + 1), values, color=colour, label=name)
+        whole_numbers(axis)
+        axis.set_xlabel(x)
+        axis.set_ylabel(y)
+        axis.legend(loc="lower right")
+        return svg(figure)
+
+
+def whole_numbers(axis: Any) -> None:
+    """Epochs are no fractions."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _name_rows(axis: Any, names: Sequence[str], label: str) -> None:

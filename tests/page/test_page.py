@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -71,7 +72,7 @@ def test_files_in_a_browser(tmp_path: Path, browser: Any) -> None:
         cells = table.find_elements("css selector", f"tbody td:nth-child({number})")
         return [cell.get_property("textContent") for cell in cells]
 
-    weights = page.of_files.KERNEL_HEAD.index("weights") + 1
+    weights = reports.HEAD.index("weights") + 1
     button = table.find_element("css selector", f"th:nth-child({weights}) button")
     numbers = sorted(int(text.replace(",", "")) for text in column(weights))
     for expected in (numbers[::-1], numbers):
@@ -118,6 +119,37 @@ def test_figures_beside_the_page(tmp_path: Path) -> None:
     assert f"<b>{one.file_bytes:,}</b>" in text
     with pytest.raises(ValueError, match=r"ends in \.html"):
         page.write_page([SMALL], tmp_path / "a.txt")
+
+
+def test_runs_and_files_are_compared(tmp_path: Path) -> None:
+    """By the names that tell them apart, with what training measured where there is a run."""
+    for number, accuracy in ((1, 0.9), (2, 0.875)):
+        run = tmp_path / f"run{number}"
+        run.mkdir()
+        (run / "model.tflite").write_bytes(SMALL.read_bytes())
+        (run / "metrics.json").write_text(json.dumps({"tflite_accuracy": accuracy}))
+        (run / "history.csv").write_text(f"phase,epoch,val_accuracy\nfloat,1,{accuracy}\n")
+    written = page.write_page([tmp_path / "run1", tmp_path / "run2", SMALL], tmp_path / "a.html")
+    assert [path.name for path in written] == ["a.html", "a.json", "a.csv"]
+    text = written[0].read_text()
+    for shown in ("<td>run1</td>", "90.00%</td>", "87.50%</td>", "<td>small_int8.tflite</td>"):
+        assert shown in text
+    figures = json.loads(written[1].read_text())
+    assert [one.get("metrics") for one in figures] == [
+        *({"tflite_accuracy": 0.9}, {"tflite_accuracy": 0.875}, None),
+    ]
+    head, *rows = csv.reader(written[2].read_text().splitlines())
+    assert head == ["file", *reports.HEAD]
+    assert [row[0] for row in rows] == [
+        name for name in ("run1", "run2", SMALL.name) for _ in reports.report(SMALL).kernels
+    ]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"model\.tflite"):
+        page.write_page([tmp_path / "empty"], tmp_path / "b.html")
+    (tmp_path / "run1" / "metrics.json").write_text("[]")
+    with pytest.raises(ValueError, match="object of figures"):
+        page.write_page([tmp_path / "run1"], tmp_path / "b.html")
+    assert not (tmp_path / "b.html").exists()
 
 
 def test_the_same_twice() -> None:

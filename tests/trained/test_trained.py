@@ -32,7 +32,7 @@ class TestNet:
         assert file.zeros == pytest.approx(card.zeros, abs=5e-4)
         assert set(card.cores) == {"m4", "m0", "m55"}
         assert card.ternary_accuracy > card.float_accuracy - 0.02
-        assert name in trained.table()
+        assert name in trained.table().text()
         assert card.command.startswith("ec2t train --")
         assert str(card).count("instructions in QEMU") == 3
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ec2t_tf.tables import Table
+
 FOLDER = Path(__file__).with_name("nets")
 
 
@@ -113,27 +115,16 @@ def examples(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return inputs.astype(np.float32), kept["labels"], kept["outputs"]
 
 
-def table() -> str:
-    """One line a net."""
-    head = ("net", "task", "top-1", "float", "zeros", "packed", "M4 instructions")
-    rows: list[tuple[str, ...]] = [head]
-    for name in names():
-        one = card(name)
+def table() -> Table:
+    """One row a net."""
+    head = ("net", "task", "top-1", "float", "zeros", "packed bytes", "M4 instructions")
+    rows = []
+    for one in map(card, names()):
         counts = one.cores.get("m4")
         rows.append(
             (
-                name,
-                one.task,
-                f"{100 * one.ternary_accuracy:.2f} %",
-                f"{100 * one.float_accuracy:.2f} %",
-                f"{100 * one.zeros:.1f} %",
-                f"{one.packed_bytes:,}",
-                f"{counts['instructions']:,}" if counts else "",
+                *(one.name, one.task, one.ternary_accuracy, one.float_accuracy, one.zeros),
+                *(one.packed_bytes, counts["instructions"] if counts else None),
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = []
-    for row in rows:
-        cells = zip(row, widths, range(len(row)), strict=True)
-        lines.append("  ".join(t.ljust(w) if i < 2 else t.rjust(w) for t, w, i in cells).rstrip())
-    return "\n".join(lines)
+    return Table(head, rows, ("", "", "{:.2%}", "{:.2%}", "{:.1%}", "{:,}", "{:,}"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ec2t_tf.export.commands.parser import say_error
 from ec2t_tf.train import trained
+from ec2t_tf.train.zoo import MODELS
 
 
 def command(argv: Sequence[str]) -> int:
@@ -15,7 +16,8 @@ def command(argv: Sequence[str]) -> int:
         print(f"usage: {argv[0]} [NAME]\n\nThe trained nets, or what is known of one.")
         return 0
     if len(argv) < 2:
-        print(f"{trained.table()}\n\n'{argv[0]} NAME' shows the card of one.")
+        print(f"{trained.table().text()}\n\n'{argv[0]} NAME' shows the card of one.")
+        print(f"Networks that 'ec2t train --model=NAME' trains: {', '.join(MODELS)}.")
         return 0
     try:
         print(trained.card(argv[1]))

@@ -86,5 +86,22 @@ static inline void ec2t_mcu_depthwise_planes(const ec2t_mcu_dense_conv *layer, c
     }
 }
 
+/* `run`, out of a function of that kind that takes the stride as well and is inlined. */
+#define EC2T_MCU_DEPTHWISE_RUN(run, four_pixels)                                                   \
+    static __attribute__((noinline)) void stride_1(const uint8_t *input, const uint16_t *offsets,  \
+                                                   uint32_t count, const int8_t *weights,          \
+                                                   int32_t *sums) {                                \
+        four_pixels(input, offsets, count, weights, 1, sums);                                      \
+    }                                                                                              \
+    static __attribute__((noinline)) void stride_2(const uint8_t *input, const uint16_t *offsets,  \
+                                                   uint32_t count, const int8_t *weights,          \
+                                                   int32_t *sums) {                                \
+        four_pixels(input, offsets, count, weights, 2, sums);                                      \
+    }                                                                                              \
+    void run(const ec2t_mcu_dense_conv *layer, const uint8_t *input, uint8_t *output) {            \
+        ec2t_mcu_depthwise_planes(layer, input, output,                                            \
+                                  layer->stride_x == 1 ? stride_1 : stride_2);                     \
+    }
+
 #endif
 #endif

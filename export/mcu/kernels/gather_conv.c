@@ -40,18 +40,6 @@ static inline __attribute__((always_inline)) void four_pixels(const uint8_t *inp
     sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
 }
 
-#define SHAPE(name, stride)                                                                        \
-    static __attribute__((noinline)) void name(const uint8_t *input, const uint16_t *offsets,      \
-                                               uint32_t count, const int8_t *weights,              \
-                                               int32_t *sums) {                                    \
-        four_pixels(input, offsets, count, weights, stride, sums);                                 \
-    }
-SHAPE(stride_1, 1)
-SHAPE(stride_2, 2)
-
-void ec2t_mcu_gather_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
-                              uint8_t *output) {
-    ec2t_mcu_depthwise_planes(layer, input, output, layer->stride_x == 1 ? stride_1 : stride_2);
-}
+EC2T_MCU_DEPTHWISE_RUN(ec2t_mcu_gather_conv_run, four_pixels)
 
 #endif

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ec2t_tf.export.graph import FileError, Operator
+from ec2t_tf.export.integer.fixedpoint import log_softmax_tables, softmax_table
 
 from .. import walks
-from ..arithmetic import log_softmax_tables, softmax_powers
 from ..code import Code, Names, array
 from ..plan import Layout
 from ..step import Step
@@ -38,7 +38,8 @@ def _ends(net: Lowering, op: Operator, scale: float, zero: int) -> tuple[int, in
 def softmax(net: Lowering, op: Operator) -> None:
     source, target = _ends(net, op, 1 / 256, -128)
     scale_in, _ = net.quantisation(net.graph.tensors[source])
-    powers = softmax_powers(float(scale_in), float(op.options["beta"]))
+    table, _ = softmax_table(float(scale_in), float(op.options["beta"]))
+    powers = table[::-1].tolist()  # C indexes them by how far a code lies below the greatest
     _add(net, op, source, target, "softmax", {"powers": ("uint32_t", powers)}, {})
 
 
@@ -48,9 +49,12 @@ def log_softmax(net: Lowering, op: Operator) -> None:
     tables = log_softmax_tables(float(scale_in))
     if tables is None:
         raise FileError(f"LOG_SOFTMAX needs an input scale above 2^-26. Received: {scale_in}.")
-    arrays = {"powers": ("uint32_t", tables.powers), "scaled": ("int32_t", tables.scaled)}
+    arrays = {
+        "powers": ("uint32_t", tables.powers[::-1].tolist()),
+        "scaled": ("int32_t", tables.scaled[::-1].tolist()),
+    }
     multiplier, shift = tables.back
-    numbers = {"most": tables.most, "multiplier": multiplier, "shift": shift}
+    numbers = {"most": -tables.least, "multiplier": multiplier, "shift": shift}
     _add(net, op, source, target, "log_softmax", arrays, numbers)
 
 
