@@ -7,8 +7,9 @@ import pytest
 
 from ec2t_tf.export import formats
 from ec2t_tf.export.file_formats import unpack
-from ec2t_tf.export.file_formats.download import stream_bytes
+from ec2t_tf.export.file_formats.download import _HEADER, _LAYER, stream_bytes
 from ec2t_tf.export.file_formats.layers import find_layers
+from ec2t_tf.export.graph import FileError
 from ec2t_tf.export.tflite import read
 from tests.tflite.fixtures import download, packed
 
@@ -84,3 +85,16 @@ def test_a_bomb_is_refused():
     header = b"EC2D\x01\x00\x00\x00" + np.array([1 << 31, 0, 0, len(bomb), 0], "<u4").tobytes()
     with pytest.raises(ValueError, match="not valid"):
         unpack(header + bomb)
+
+
+def test_a_layer_named_ten_times_is_refused(files):
+    """Decoded ten times it would take ten times as long."""
+    file = files["lenet5"]
+    header = list(_HEADER.unpack(file[: _HEADER.size]))
+    start = _HEADER.size + header[-2]
+    _, operator, _, stream_size, flags, *_ = _LAYER.unpack(file[start : start + _LAYER.size])
+    assert flags == 0
+    record = file[start : start + _LAYER.size + stream_size]
+    header[-1] = 10
+    with pytest.raises(FileError, match=f"the weights of operator {operator} come twice"):
+        unpack(_HEADER.pack(*header) + file[_HEADER.size : start] + 10 * record)
