@@ -75,6 +75,7 @@ bench: setup ## training step against tfmot's; our runtime against XNNPACK's; st
 	$(BIN)/python -m tests.bench.runtime
 	$(BIN)/python -m tests.bench.apply_resnet50
 	$(BIN)/python -m tests.bench.file_side
+	$(BIN)/python -m tests.bench.command_line
 
 bench-mcu: setup ## instructions, flash and RAM on Cortex-M in QEMU against CMSIS-NN: docs/mcu.md
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn

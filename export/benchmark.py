@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
+from ec2t_tf import progress
+
 from .file_formats.layers import find_layers
 from .graph.edit import single_operator
 from .litert import Interpreter
@@ -142,13 +144,15 @@ def benchmark(
         float_content = Path(float_model).read_bytes()
         read(float_content)
         contestants["float, stock interpreter (XNNPACK)"] = stock(float_content)
-    times = shortest_times(list(contestants.values()), rounds=rounds)
+    with progress.working("measuring the whole net"):
+        times = shortest_times(list(contestants.values()), rounds=rounds)
     whole = [
         Row(name, seconds * 1e6, seconds / times[0])
         for name, seconds in zip(contestants, times, strict=True)
     ]
     rows = []
-    for layer in find_layers(graph)[0] if layers else ():
+    found = find_layers(graph)[0] if layers else []
+    for layer in progress.bar(found, "measuring layers"):
         alone = write(single_operator(graph, layer.number))
         pair = [stock(alone), ours(alone, claim_int8="always")]
         dense, sparse = shortest_times(pair, rounds=max(3, rounds // 3))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ec2t_tf import files, lazy
+from ec2t_tf import files, lazy, progress
 from ec2t_tf.export.file_formats import FORMATS, plain
 from ec2t_tf.export.graph import Graph, Operator, Signature, Tensor
 from ec2t_tf.export.graph.ternary import is_ternary, kernel_of
@@ -93,7 +93,8 @@ def to_tflite(
     if _is_keras_3(model):
         from ec2t_tf.export.lower import graph_of
 
-        graph = graph_of(model, representative_data=representative_data, io_dtype=io_dtype)
+        with progress.working("converting"):
+            graph = graph_of(model, representative_data=representative_data, io_dtype=io_dtype)
         files.write_bytes(path, FORMATS[format].write(write(graph))[0])
         return path
     with lazy.needed_by("ec2t_tf.export.to_tflite"):
@@ -113,7 +114,8 @@ def to_tflite(
             f"inputs, to measure the ranges of its activations. Received: '{model.name}' and None. "
             "Pass the data, or export the model that ec2t_tf.apply returned."
         )
-    content = write(_named(read(_convert(model, representative_data, io_dtype)), model))
+    with progress.working("converting"):
+        content = write(_named(read(_convert(model, representative_data, io_dtype)), model))
     ternary = [layer for layer in ternary_layers(model) if layer.assign().levels.shape[-1] <= 3]
     left_float = wrapper.left_float(model) if allow_float else []
     check_int8(content, ternary_kernels=len(ternary), float_layers=left_float)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ec2t_tf import progress
+
 from . import integer
 from .file_formats import plain
 from .graph import Graph, Tensor
@@ -58,7 +60,9 @@ def run(content: bytes, inputs: Sequence[Floats], runtime: str = "LiteRT") -> li
     entries, results = interpreter.get_input_details(), interpreter.get_output_details()
     resets = any(tensor.variable for tensor in graph.tensors)
     found: list[list[npt.NDArray[Any]]] = [[] for _ in results]
-    for example in zip(*inputs, strict=True):
+    for example in progress.bar(
+        zip(*inputs, strict=True), f"running in {runtime}", total=len(inputs[0])
+    ):
         if resets:
             interpreter.reset_all_variables()
         for entry, value in zip(entries, example, strict=True):

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from ec2t_tf import files
+from ec2t_tf import files, progress
 
 from . import formats
 from .file_formats import FORMATS, rewrite
@@ -102,7 +102,7 @@ def sizes(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch if output_dir is None else output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        for form in SHOWN:
+        for form in progress.bar(SHOWN, "writing formats"):
             try:
                 file = content if form == "int8" else rewrite(content, format=form).content
             except ValueError as error:

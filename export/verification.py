@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ec2t_tf import progress
+
 from . import formats, running
 from .file_formats import plain, runtimes_of, unpack
 from .file_formats.download import is_download
@@ -274,9 +276,10 @@ def _inputs(graph: Graph, data: Any, count: int) -> list[np.ndarray]:
 
 
 def _predicted(model: Any, inputs: list[np.ndarray], batch_size: int) -> list[np.ndarray]:
-    outputs = model.predict(
-        inputs[0] if len(inputs) == 1 else inputs, batch_size=batch_size, verbose=0
-    )
+    with progress.working("running in Keras"):
+        outputs = model.predict(
+            inputs[0] if len(inputs) == 1 else inputs, batch_size=batch_size, verbose=0
+        )
     if isinstance(outputs, dict):
         outputs = [outputs[name] for name in getattr(model, "output_names", outputs)]
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]

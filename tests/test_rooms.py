@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OF_THE_PACKAGE = {"files", "lazy", "quiet", "tables"}  # what export/ takes from ec2t_tf/
+OF_THE_PACKAGE = {
+    "files",
+    "lazy",
+    "progress",
+    "quiet",
+    "tables",
+}  # what export/ takes from ec2t_tf/
 THE_GRAPH = ["ec2t_tf", "export", "graph"]  # knows nobody, and what is ternary
 FROM_A_MODEL = ["lower"]  # the room that starts from a trained model, and knows it
 # Each room of export/ may import those before it; rooms not named here, and modules that lie in

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ec2t_tf import files
+from ec2t_tf import files, progress
 
 from ..file_formats import FORMATS
 from ..mcu import CORES, OPTIMIZE
@@ -124,7 +124,8 @@ def _convert(arguments: argparse.Namespace) -> None:
     import ec2t_tf
     from ec2t_tf import export
 
-    model = ec2t_tf.load_model(arguments.model, safe_mode=not arguments.no_safe_mode)
+    with progress.working(f"loading {arguments.model}"):
+        model = ec2t_tf.load_model(arguments.model, safe_mode=not arguments.no_safe_mode)
     data: RepresentativeData | None = None
     if arguments.data is not None:
         arrays = read_data(arguments.data)

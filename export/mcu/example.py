@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from ec2t_tf import progress
+
 from .machines import MACHINES, SOURCES
 from .model_files import Calls
 
@@ -112,7 +114,8 @@ def run_example(folder: Path, core: str) -> int:
             "RISC-V gcc-riscv64-unknown-elf and qemu-system-misc)."
         )
     command = ["make", "-C", str(folder / "example"), "run"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with progress.working(f"building the firmware for {core} and running it in QEMU"):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"^instructions (\d+)$", done.stdout + done.stderr, re.M)
     if done.returncode or found is None:
         raise ValueError(f"the example did not run:\n{done.stdout}{done.stderr}")

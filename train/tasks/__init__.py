@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ec2t_tf import progress
 from ec2t_tf.train.tasks import images, sensors, speech
 from ec2t_tf.train.tasks.base import DataError, Split, TaskData
 
@@ -20,7 +21,7 @@ def load(
     split: str = "random",
     validation_fraction: float = 0.1,
 ) -> TaskData:
-    """Load a data set into memory.
+    """Load a data set into memory; on a terminal, say so where it takes long.
 
     Args:
       name: "digits" (inside scikit-learn); "folder" (images of `data_dir`, one folder a class);
@@ -47,6 +48,18 @@ def load(
         )
     if image_size is not None and name != "folder":
         raise DataError(f"--image_size belongs to --dataset=folder. Received: --dataset={name}.")
+    with progress.working(f"preparing {name}"):
+        return _load(name, tfds_dir, data_dir, image_size, split, validation_fraction)
+
+
+def _load(
+    name: str,
+    tfds_dir: str | None,
+    data_dir: str | None,
+    image_size: tuple[int, int] | None,
+    split: str,
+    validation_fraction: float,
+) -> TaskData:
     if name == "folder":
         return images.load_folder(
             str(data_dir), image_size=image_size, validation_fraction=validation_fraction
