@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from keras.backend import backend
 from keras.ops import convert_to_numpy
 
 from ec2t_tf import doors
@@ -53,13 +54,14 @@ def recalibrate(model: Any, data: Iterable[Any], *, batches: int = 32) -> int:
     momenta = [n.momentum for n in normalisations]
     sums = [np.zeros(v.shape) for v in averages.values()]
     count = 0
+    run = _training_pass(model)
     try:
         for layer in normalisations:
             layer.momentum = 0.0  # the averages are those of the batch
         for inputs in _inputs_of(data):
             if count == batches:
                 break
-            model(inputs, training=True)
+            run(inputs)
             for total, variable in zip(sums, averages.values(), strict=True):
                 total += convert_to_numpy(variable)
             for variable, value in zip(others, kept, strict=True):
@@ -73,6 +75,27 @@ def recalibrate(model: Any, data: Iterable[Any], *, batches: int = 32) -> int:
     for total, variable in zip(sums, averages.values(), strict=True):
         variable.assign(total / count)
     return count
+
+
+def _training_pass(model: Any) -> Callable[[Any], Any]:
+    """Calls the model as in training; compiled with JAX, in which single operations are slow."""
+    if not doors.is_keras_3(model) or backend() != "jax":
+        return lambda inputs: model(inputs, training=True)
+    import jax
+
+    state = model.non_trainable_variables
+
+    @jax.jit
+    def compiled(trainable: Any, before: Any, inputs: Any) -> Any:
+        return model.stateless_call(trainable, before, inputs, training=True)[1]
+
+    def run(inputs: Any) -> None:
+        trainable = [variable.value for variable in model.trainable_variables]
+        after = compiled(trainable, [variable.value for variable in state], inputs)
+        for variable, value in zip(state, after, strict=True):
+            variable.assign(value)
+
+    return run
 
 
 def _inputs_of(data: Any) -> Iterable[Any]:

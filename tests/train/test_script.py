@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -16,7 +17,9 @@ import pytest
 
 import ec2t_tf
 
-FLAGS = ["--dataset=digits", "--model=resnet8", "--float_epochs=2", "--epochs=8", "--verbose=2"]
+# A small net with dropout, taught: all that a run remembers.
+FLAGS = ["--dataset=digits", "--model=ds_cnn", "--width=0.5", "--depth=0.5", "--distill=0.5"]
+FLAGS += ["--float_epochs=2", "--epochs=8", "--verbose=2"]
 
 
 def command(folder: Path, *flags: str) -> list[str]:
@@ -41,6 +44,8 @@ def test_what_a_run_leaves(uninterrupted: Path) -> None:
     assert metrics["top1_agreement"] >= 0.98
     assert metrics["tflite_bytes"] == (uninterrupted / "model.tflite").stat().st_size
     assert 0 < metrics["zeros"] < 1
+    # Keras computes the net in integers, as the file does.
+    assert metrics["ternary_accuracy"] == pytest.approx(metrics["tflite_accuracy"], abs=1e-6)
     lines = (uninterrupted / "history.csv").read_text().splitlines()
     assert lines[0].startswith("phase,epoch,loss,accuracy,val_loss,val_accuracy,zeros")
     assert [line.split(",")[:2] for line in lines[1:]] == [
@@ -101,6 +106,70 @@ def test_ternary_start(uninterrupted: Path, tmp_path: Path) -> None:
     assert metrics["zeros_at_start"] == earlier["zeros"]
 
 
+# What the script leaves loaded.
+PROGRAM = """
+import sys
+from ec2t_tf.train.__main__ import command
+assert command(["ec2t train", *sys.argv[1:]]) == 0
+print("loaded:", *sorted(name for name, module in sys.modules.items() if module is not None))
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+def test_another_backend_needs_no_tensorflow(backend: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    short = ("--depth=0.25", "--width=0.25", "--float_epochs=1", "--epochs=1")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *command(tmp_path, *short)[3:]],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "KERAS_BACKEND": backend},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f" on {backend}" in done.stdout
+    loaded = done.stdout.rpartition("loaded: ")[2].split()
+    assert backend in loaded
+    assert not {"tensorflow", "tf_keras", "tensorflow_model_optimization"} & set(loaded)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["ternary_accuracy"] == pytest.approx(metrics["tflite_accuracy"], abs=1e-6)
+    assert metrics["top1_agreement"] >= 0.98
+
+
+CONVERT = """
+import sys
+import ec2t_tf
+ec2t_tf.export.to_tflite(ec2t_tf.load_model(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_equal_weights_give_equal_files(backend: str, uninterrupted: Path, tmp_path: Path) -> None:
+    """The model of TensorFlow, written on another backend."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    arguments = (str(uninterrupted / "model.keras"), str(tmp_path / "model.tflite"))
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    subprocess.run([sys.executable, "-c", CONVERT, *arguments], check=True, env=environment)
+    expected = (uninterrupted / "model.tflite").read_bytes()
+    assert (tmp_path / "model.tflite").read_bytes() == expected
+
+
+@pytest.mark.slow
+def test_bfloat16(tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(tmp_path, "--precision=bfloat16"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    model = ec2t_tf.load_model(tmp_path / "model.keras")
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+    assert any(one.compute_dtype == "bfloat16" for one in model._flatten_layers())
+    assert metrics["tflite_accuracy"] > 0.5
+
+
 TASKS = {
     "watch": (["--dataset=watch", "--model=sensor_cnn"], 0.3),
     "spoken_digit": (["--dataset=spoken_digit", "--model=ds_cnn", "--width=0.5"], 0.2),
@@ -133,7 +202,7 @@ def test_tasks(task: str, tmp_path: Path, request: pytest.FixtureRequest) -> Non
 
 def test_supernet(tmp_path: Path) -> None:
     """A search of phi that ends with its first net, and goes on from there for a higher target."""
-    flags = ("--supernet=phi", "--model=resnet20", "--depth=0.3", "--phis=0.5,1")
+    flags = ("--supernet=phi", "--model=resnet20", "--depth=0.3", "--width=1", "--phis=0.5,1")
     flags += ("--float_epochs=1",)
     below = (*flags, "--target_accuracy=0")
     done = subprocess.run(command(tmp_path, *below), capture_output=True, text=True, check=False)
@@ -185,11 +254,13 @@ def test_onednn_is_on_unless_turned_off(said: str | None, tmp_path: Path) -> Non
         (["--dataset=watch"], "resnet8 requires inputs of 3 axes"),
         (["--image_size=4"], "--image_size must be height,width"),
         (["--resume"], "--resume requires the folder of a run"),
+        (["--door=keras", "--distribute=mirrored"], "--distribute needs --door=tfmot"),
+        (["--supernet=phi", "--target_accuracy=0.9", "--door=tfmot"], "searches in Keras 3"),
         (["--dataset=mnist", "--tfds_dir={tmp}/none"], "must be a folder of TFDS data that exists"),
     ],
 )
 def test_bad_flags(flags: list[str], message: str, tmp_path: Path) -> None:
-    flags = [flag.format(tmp=tmp_path) for flag in flags]
+    flags = ["--model=resnet8", *(flag.format(tmp=tmp_path) for flag in flags)]
     failed = subprocess.run(
         command(tmp_path / "run", *flags), capture_output=True, text=True, check=False
     )
@@ -234,3 +305,8 @@ def test_a_run_from_before_a_flag_resumes(uninterrupted: Path, tmp_path: Path) -
     (folder / "settings.json").write_text(json.dumps(settings))
     done = subprocess.run(command(folder, "--resume"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    del settings["door"]  # and it trained in tf_keras
+    (folder / "settings.json").write_text(json.dumps(settings))
+    done = subprocess.run(command(folder, "--resume"), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--door=keras (was tfmot)" in done.stderr
