@@ -28,7 +28,6 @@ ALLOWED = {
     "export/mcu/example.py write_example": "inside files.folder",
     "export/mcu/packages.py write_packages": "inside files.folder",
     "export/page/plots.py svg": "into memory",
-    "train/recipe.py on_epoch_end": "TensorFlow's checkpoints are renamed when whole",
 }
 
 
