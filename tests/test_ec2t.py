@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from ec2t_tf import methods
 from ec2t_tf.methods import centroids, ec2t_reference, entropy_constraint
 from ec2t_tf.methods.base import int8_levels
+from tests.method_contract import ODD_LAYERS
 
 
 def state_of(method: methods.EC2T, latent: np.ndarray) -> dict[str, tf.Variable]:
@@ -205,22 +205,10 @@ class TestGradients:
 class TestOddLayers:
     """Layers that break a careless formula: the result is finite and at most ternary."""
 
-    CASES: ClassVar[dict[str, np.ndarray]] = {
-        "all zero": np.zeros(9),
-        "constant": np.full(9, 0.25),
-        "negative constant": np.full(9, -0.25),
-        "one weight": np.array([0.7]),
-        "only positive": np.linspace(0.1, 2.0, 50),
-        "only negative": np.linspace(-2.0, -0.1, 50),
-        "half zero, half one": np.repeat([0.0, 1.0], 25),
-        "tiny": np.linspace(-1e-20, 1e-20, 21),
-        "huge": np.linspace(-1e15, 1e15, 21),
-    }
-
-    @pytest.mark.parametrize("name", CASES)
+    @pytest.mark.parametrize("name", ODD_LAYERS)
     @pytest.mark.parametrize("gain", [0.0, 0.5])
     def test_finite(self, name: str, gain: float) -> None:
-        latent = self.CASES[name].astype(np.float32)
+        latent = ODD_LAYERS[name].astype(np.float32)
         method = methods.EC2T(entropy_gain=gain)
         state = state_of(method, latent)
         variable = tf.Variable(latent)

@@ -20,6 +20,7 @@ file: tensors may share their scales.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import lzma
 import math
@@ -248,17 +249,11 @@ def _read_header(file: bytes) -> _Header:
     return header
 
 
-def _opened(file: bytes) -> tuple[_Header, _Skeleton, list[_Record]]:
-    """The header, the int8 file without its weights, and the weights."""
-    header = _read_header(file)
+@contextlib.contextmanager
+def _damage_is_said(file: bytes) -> Iterator[None]:
+    """Around decoding: whatever fails there becomes the one error of a damaged file."""
     try:
-        compressed = file[_HEADER.size : _HEADER.size + header.compressed_size]
-        decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
-        content = decompressor.decompress(compressed, max_length=header.int8_size + 1)
-        if len(content) != header.int8_size:
-            raise FileError("the download file is cut short or damaged: fetch it again")
-        skeleton = _Skeleton(content)
-        return header, skeleton, list(_read_records(file, header, skeleton.places))
+        yield
     except FileError:
         raise
     except _DAMAGE as error:
@@ -266,6 +261,19 @@ def _opened(file: bytes) -> tuple[_Header, _Skeleton, list[_Record]]:
             f"the download file is damaged ({type(error).__name__}: {error}). "
             f"Received: {len(file)} bytes; fetch it again"
         ) from error
+
+
+def _opened(file: bytes) -> tuple[_Header, _Skeleton, list[_Record]]:
+    """The header, the int8 file without its weights, and the weights."""
+    header = _read_header(file)
+    with _damage_is_said(file):
+        compressed = file[_HEADER.size : _HEADER.size + header.compressed_size]
+        decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
+        content = decompressor.decompress(compressed, max_length=header.int8_size + 1)
+        if len(content) != header.int8_size:
+            raise FileError("the download file is cut short or damaged: fetch it again")
+        skeleton = _Skeleton(content)
+        return header, skeleton, list(_read_records(file, header, skeleton.places))
 
 
 def _read_records(file: bytes, header: _Header, places: Layout) -> Iterator[_Record]:
@@ -341,18 +349,11 @@ def from_download(file: bytes) -> bytes:
         FileError: the file is damaged, or written by a newer version.
     """
     header, skeleton, records = _opened(file)
-    try:
+    with _damage_is_said(file):
         for record in records:
             skeleton.weights(record.operator)[:] = record.decode().view(np.uint8)
         restored = _Skeleton(skeleton.bytes.tobytes())
         restored.toggle_bias_scales(find_layers(restored.places.graph)[0], header.version)
-    except FileError:
-        raise
-    except _DAMAGE as error:
-        raise FileError(
-            f"the download file is damaged ({type(error).__name__}: {error}). "
-            f"Received: {len(file)} bytes; fetch it again"
-        ) from error
     content = restored.bytes.tobytes()
     if zlib.crc32(content) != header.int8_checksum:
         raise FileError("the checksum of the download file is wrong: fetch it again")

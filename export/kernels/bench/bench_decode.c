@@ -5,28 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench.h"
 #include "ec2t_layer.h"
-
-#if defined(__aarch64__)
-#define MARK_BEGIN() __asm__ volatile("hint #0x70" ::: "memory")
-#define MARK_END() __asm__ volatile("hint #0x78" ::: "memory")
-#else
-#define MARK_BEGIN() ((void)0)
-#define MARK_END() ((void)0)
-#endif
-
-static void fail(const char *what) {
-    fprintf(stderr, "bench_decode: %s\n", what);
-    exit(1);
-}
-
-static void *allocate(size_t size) {
-    void *const memory = malloc(size ? size : 1);
-    if (memory == NULL) {
-        fail("out of memory");
-    }
-    return memory;
-}
 
 int main(void) {
     MARK_BEGIN();

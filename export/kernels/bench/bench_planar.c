@@ -14,28 +14,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench.h"
 #include "ec2t_planar.h"
-
-#if defined(__aarch64__)
-#define MARK_BEGIN() __asm__ volatile("hint #0x70" ::: "memory")
-#define MARK_END() __asm__ volatile("hint #0x78" ::: "memory")
-#else
-#define MARK_BEGIN() ((void)0)
-#define MARK_END() ((void)0)
-#endif
-
-static void fail(const char *what) {
-    fprintf(stderr, "bench_planar: %s\n", what);
-    exit(1);
-}
-
-static void *allocate(size_t size) {
-    void *const memory = malloc(size ? size : 1);
-    if (memory == NULL) {
-        fail("out of memory");
-    }
-    return memory;
-}
 
 static void check(ec2t_status status) {
     if (status != EC2T_OK) {
