@@ -226,7 +226,7 @@ class TestOddLayers:
         np.testing.assert_array_equal(assignment.dequantise(), weights.numpy())
 
     def test_one_sided_layer_keeps_its_large_weights(self) -> None:
-        latent = self.CASES["only positive"].astype(np.float32)
+        latent = ODD_LAYERS["only positive"].astype(np.float32)
         method = methods.EC2T(entropy_gain=0.1)
         assignment = method.assign(tf.constant(latent), state_of(method, latent), relative_size=1.0)
         assert assignment.codes[-1] == 1
