@@ -43,6 +43,7 @@ OWN_RANGE = (
     *ELEMENTWISE,
     *("Concatenate", "Stack", "BatchNormalization", "ReLU", "LeakyReLU", "PReLU", "ELU"),
     *("Activation", "Rescaling", "Normalization", "Embedding"),
+    *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
     *("Matmul", "Einsum", "Sum", "TrueDivide", "Divide"),
     *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "Mean"),
 )

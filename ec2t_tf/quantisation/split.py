@@ -169,7 +169,7 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a lambda, which no file sees here
-        config = {**layer.get_config(), "name": name, **changes}
+        config = {**_config_of(layer), "name": name, **changes}
     for key in config:
         own = getattr(layer, key, None)
         if key not in changes and isinstance(own, types.FunctionType | functools.partial):
@@ -187,6 +187,16 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
             f"{type(layer).__name__}, for which {type(layer).__name__}.from_config(get_config()) "
             f"says: {error}. Write its get_config."
         ) from error
+
+
+def _config_of(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Its config, even where Keras has no name for a function of it."""
+    partials = [key for key, v in vars(layer).items() if isinstance(v, functools.partial)]
+    if partials:
+        twin = object.__new__(type(layer))  # the user's layer stays as it is
+        vars(twin).update(vars(layer), **dict.fromkeys(partials, keras.activations.linear))
+        layer = twin
+    return layer.get_config()
 
 
 def copy_operation(operation: keras.Operation) -> keras.Operation:

@@ -33,9 +33,9 @@ def _left(node: Node) -> int:
     return 15 if node.output.dtype == "int16" else 20
 
 
+@rule("SUB", types=("int8", "int16", "int32", "float32"))
 @rule(
     "ADD",
-    "SUB",
     types=("int8", "int32", "float32"),
     reference=("int8", "int16", "int32", "float32"),
     micro=("int8", "int16", "int32", "float32"),

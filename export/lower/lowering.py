@@ -15,6 +15,7 @@ from .net import Net
 from .pending import RULES, NoRuleError, Pending, TensorIndex, Value
 from .rules.activations import table
 from .rules.movement import moved
+from .rules.ranges import knows_ranges
 
 Values = dict[training_graph.Value, Value]
 
@@ -32,7 +33,7 @@ def lower(model: keras.Model, *, io_dtype: str = "float32", dry: bool = False) -
       ValueError: an input has no fixed size, or the model has seen no batch of training.
     """
     network = training_graph.read(model, batch=1)
-    net = Net(dry=dry)
+    net = Net(dry=dry, trained=knows_ranges(call.operation for call in network.calls))
     values: Values = {}
     entries = keras.tree.flatten(network.inputs)
     for name, value in zip(network.input_names, entries, strict=True):

@@ -19,10 +19,15 @@ SMALLEST_MULTIPLIER = 2.0**-30
 
 
 class Net:
-    """A graph under construction."""
+    """A graph under construction.
 
-    def __init__(self, *, dry: bool = False) -> None:
-        self.dry = dry
+    Args:
+      dry: weights and ranges do not matter.
+      trained: some range is known, so that an empty one is that of zeros.
+    """
+
+    def __init__(self, *, dry: bool = False, trained: bool = True) -> None:
+        self.dry, self.trained = dry, trained
         self.graph = Graph()
         self._constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
         self._before: dict[int, int] = {}  # of a RESHAPE's output: the tensor before it

@@ -141,22 +141,26 @@ def wilder(model: keras.Model, random: np.random.Generator) -> None:
     """Normalisations as after a training: gains of both signs, one of 0, averages of their own."""
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
-            n = layer.gamma.shape[0]
+            n = layer.moving_mean.shape[0]
             gamma = random.normal(1, 0.3, n) * np.where(random.random(n) < 0.2, -1, 1)
             gamma[0] = 0
-            layer.set_weights(
-                [
-                    *(gamma, random.normal(0, 0.3, n)),
-                    *(random.normal(0, 0.1, n), random.uniform(0.5, 2, n)),
-                ]
-            )
+            own = [gamma] if layer.scale else []
+            own += [random.normal(0, 0.3, n)] if layer.center else []
+            layer.set_weights([*own, random.normal(0, 0.1, n), random.uniform(0.5, 2, n)])
 
 
 def data_for(model: keras.Model, random: np.random.Generator, count: int) -> list[np.ndarray]:
-    return [random.normal(size=(count, *x.shape[1:])).astype(np.float32) for x in model.inputs]
+    return [
+        random.integers(0, 8, (count, *x.shape[1:]), np.int32)
+        if x.dtype.startswith("int")
+        else random.normal(size=(count, *x.shape[1:])).astype(np.float32)
+        for x in model.inputs
+    ]
 
 
-def trained(model: keras.Model, *, steps: int = 3, **options: Any) -> tuple[Any, list[np.ndarray]]:
+def trained(
+    model: keras.Model, *, steps: int = 3, optimizer: Any = None, **options: Any
+) -> tuple[Any, list[np.ndarray]]:
     """What `apply` makes of a model after a few steps on noise, and inputs for it."""
     import ec2t_tf
 
@@ -165,7 +169,8 @@ def trained(model: keras.Model, *, steps: int = 3, **options: Any) -> tuple[Any,
     made = ec2t_tf.apply(model, verbose=0, **options)
     inputs = data_for(model, random, 64)
     targets = [random.normal(size=(64, *x.shape[1:])).astype(np.float32) for x in made.outputs]
-    made.compile(keras.optimizers.Adam(1e-3), "mse", run_eagerly=True)  # a few steps: no tracing
+    optimizer = keras.optimizers.Adam(1e-3) if optimizer is None else optimizer
+    made.compile(optimizer, "mse", run_eagerly=True)  # a few steps: no tracing
     for _ in range(steps):
         made.train_on_batch(_one(inputs), _one(targets))
     return made, inputs

@@ -14,9 +14,10 @@ from keras import layers, ops
 import ec2t_tf
 from ec2t_tf.export.lower import lower
 from ec2t_tf.export.lower.table import as_text
+from ec2t_tf.export.tflite import write
 
 from .models import trained
-from .nets import differences
+from .nets import differences, in_litert
 
 IMAGE, SEQUENCE = (8, 8, 4), (9, 4)
 Middle = Callable[[Any], Any]
@@ -107,23 +108,59 @@ def test_zero_steps(case: str) -> None:
         assert from_keras <= 3, rounding
 
 
-@pytest.mark.slow
-def test_a_transformer_of_speech_features() -> None:
-    """49 x 10 features: attention and dense layers ternary, normalisations float by name."""
-    keras.utils.set_random_seed(0)
-    source = keras.Input((49, 10), name="x")
-    x = layers.Dense(16, name="embed")(source)
-    for number in range(2):
-        y = layers.LayerNormalization(name=f"norm_{number}")(x)
-        x = layers.Add()([x, layers.MultiHeadAttention(2, 8, name=f"mha_{number}")(y, y)])
-        x = layers.Add()([x, layers.Dense(16, activation="gelu", name=f"dense_{number}")(x)])
-    x = layers.GlobalAveragePooling1D()(x)
-    model, _ = trained(keras.Model(source, layers.Dense(12, name="last")(x)))
-    report = model.ec2t_report
-    assert report.of("float") == ["norm_0", "norm_1"]
-    assert len(report.of("ternary")) == 2 * 5
-    kinds = {operator.kind for operator in lower(model).operators}
-    assert {"BATCH_MATMUL", "SOFTMAX", "FULLY_CONNECTED", "RSQRT"} <= kinds
+class TestSpeechFeatures:
+    """49 x 10 features: what listens to a sequence, trained, ternary inside, whole int8."""
+
+    @staticmethod
+    def follow(body: Callable[[Any], Any]) -> tuple[Any, float]:
+        keras.utils.set_random_seed(0)
+        source = keras.Input((49, 10), name="x")
+        random = np.random.default_rng(0)
+        labels = random.integers(0, 4, 256)
+        tones = np.sin(np.arange(49)[:, None] * (1 + np.arange(4)) / 4).T  # one for each label
+        x = random.normal(0, 0.5, (256, 49, 10)) + tones[labels][..., None]
+        x = x.astype(np.float32)
+        model = ec2t_tf.apply(
+            keras.Model(source, layers.Dense(4, name="last")(body(source))), verbose=0
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(4e-3), loss, metrics=["accuracy"])
+        model.fit(x, labels, epochs=6, batch_size=16, verbose=0)
+        assert not model.ec2t_report.of("float")
+        graph = lower(model)
+        kinds = [o.kind for o in graph.operators]
+        assert (kinds.count("QUANTIZE"), kinds.count("DEQUANTIZE")) >= (1, 1)
+        assert sum(t.dtype == "float32" for t in graph.tensors) == 2  # input and output
+        for rounding, (exact, _) in differences(model, {"x": x[:64]}, graph=graph).items():
+            assert exact == 0, rounding
+        file = in_litert(write(graph), {"x": x}, "xnnpack")[0]
+        return model, float(np.mean(file.argmax(axis=1) == labels))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+    def test_recurrent(self, kind: type) -> None:
+        def body(x: Any) -> Any:
+            return layers.Dense(16, activation="relu")(kind(16, name="recurrent")(x))
+
+        model, accuracy = self.follow(body)
+        assert "recurrent" in model.ec2t_report.of("ternary")
+        assert accuracy > 0.9
+
+    @pytest.mark.slow
+    def test_transformer(self) -> None:
+        def body(x: Any) -> Any:
+            x = layers.Conv1D(16, 5, 2, "same", name="embed")(x)
+            for number in range(2):
+                y = layers.LayerNormalization(name=f"norm_{number}")(x)
+                x = layers.Add()([x, layers.MultiHeadAttention(2, 8, name=f"mha_{number}")(y, y)])
+                y = layers.LayerNormalization(name=f"second_norm_{number}")(x)
+                y = layers.Dense(32, activation="gelu", name=f"wide_{number}")(y)
+                x = layers.Add()([x, layers.Dense(16, name=f"narrow_{number}")(y)])
+            return layers.GlobalAveragePooling1D()(layers.LayerNormalization()(x))
+
+        model, accuracy = self.follow(body)
+        assert len(model.ec2t_report.of("ternary")) == 2 * 6
+        assert accuracy > 0.9
 
 
 class TestFloatParts:

@@ -103,6 +103,16 @@ CASES: dict[str, tuple[tuple[int, ...], Make]] = {
     "BatchNormalization, axis 1": (IMAGE, plain(lambda: layers.BatchNormalization(axis=1))),
     "BatchNormalization, sequence": (SEQUENCE, plain(layers.BatchNormalization)),
     "BatchNormalization, vector": (VECTOR, plain(layers.BatchNormalization)),
+    "LayerNormalization": (SEQUENCE, plain(layers.LayerNormalization)),
+    "LayerNormalization, two axes": (IMAGE, plain(lambda: layers.LayerNormalization([1, 3]))),
+    "LayerNormalization, plain": (
+        VECTOR,
+        plain(lambda: layers.LayerNormalization(center=False, scale=False)),
+    ),
+    "GroupNormalization": (IMAGE, plain(lambda: layers.GroupNormalization(3))),
+    "GroupNormalization, instances": (SEQUENCE, plain(lambda: layers.GroupNormalization(-1))),
+    "RMSNormalization": (SEQUENCE, plain(layers.RMSNormalization)),
+    "UnitNormalization": (IMAGE, plain(layers.UnitNormalization)),
     "Rescaling": (IMAGE, plain(lambda: layers.Rescaling(1 / 3, 0.2))),
     "Rescaling, channels": (IMAGE, plain(lambda: layers.Rescaling([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]))),
     "Normalization": (

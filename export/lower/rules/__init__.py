@@ -11,6 +11,7 @@ from . import (
     ranges,
     recurrent,
     resizing,
+    standardised,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "ranges",
     "recurrent",
     "resizing",
+    "standardised",
 ]

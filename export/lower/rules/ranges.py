@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 
-from ..calls import Call
+from ..calls import Call, kind_of
 from ..net import Net
 from ..pending import NoRuleError, Value, quantisation, rule
 
@@ -17,11 +18,17 @@ def array(variable: Any) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(variable))
 
 
+def knows_ranges(operations: Iterable[Any]) -> bool:
+    """Whether any batch has been seen: a range of one that is not empty."""
+    learnt = (x for x in operations if kind_of(x) == "FakeQuant" and x.kind != "fixed")
+    return any(float(array(x.smallest)) < float(array(x.largest)) for x in learnt)
+
+
 @rule("FakeQuant")
 def _fake_quant(net: Net, call: Call, given: Value, *_: Any) -> Value:
     layer = call.operation
     low, high = float(array(layer.smallest)), float(array(layer.largest))
-    if layer.kind == "widest" and not low < high and not net.dry:
+    if not (low < high or net.dry or net.trained):
         raise ValueError(
             f"The range of '{call.name}' must be known. Received: a model that has seen no batch "
             "of training. Train it first, or call model(batch, training=True)."
