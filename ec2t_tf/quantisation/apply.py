@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.quantisation.equalise import equalise
-from ec2t_tf.quantisation.graph import read
+from ec2t_tf.quantisation.graph import Call, Value, read
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.split import split
@@ -26,7 +27,7 @@ def quantised(
 ) -> tuple[TernaryModel, ApplyReport]:
     """The model that trains, and what happened to each layer; see `ec2t_tf.apply`."""
     check(model)
-    _require_no_masked_average(model)
+    _require_no_masked_inference(model)
     copy, origin = split(model)
     report = decide(read(copy), policy, origin, prune_int8=prunes_int8(method))
     treated = methods_of(report, method)
@@ -67,21 +68,42 @@ def _left_float(report: ApplyReport, error: Any, model: keras.Model) -> ApplyRep
     return dataclasses.replace(report, decisions=(*others, decision))
 
 
-def _require_no_masked_average(model: keras.Model) -> None:
-    """A file has no masks. Most layers compute the same without; an average does not."""
+def _require_no_masked_inference(model: keras.Model) -> None:
+    """A file has no masks. Most layers compute the same without one; what asks for one does not.
+
+    Masks flow as in Keras: from what makes one through what supports them.
+    """
     masked: set[Any] = set()
     for call in read(model).calls:
         layer: Any = call.operation
         makes = isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
         takes = any(value in masked for value in call.inputs)
-        if takes and isinstance(layer, keras.layers.GlobalAveragePooling1D):
+        if call.is_layer and (takes or _is_given_mask(call)) and _uses_masks(layer):
             raise UnsupportedLayerError(
                 "apply requires layers that compute the same without a mask, because a file has "
-                f"none. Received: '{call.name}', which averages the steps that a mask leaves. Take "
-                "the mask out (mask_zero=False), or pool by the largest value."
+                f"none. Received: '{call.name}' ({type(layer).__name__}), which leaves out the "
+                "steps that a mask marks. Take the mask out (mask_zero=False, no Masking layer); "
+                "instead of an average, pool by the largest value."
             )
         if makes or (takes and call.is_layer and layer.supports_masking):
             masked.update(call.results)
+
+
+def _is_given_mask(call: Call) -> bool:
+    masks = [v for key, v in call.kwargs.items() if key == "mask" or key.endswith("_mask")]
+    return any(isinstance(x, Value) for x in keras.tree.flatten(masks))
+
+
+def _uses_masks(layer: Any) -> bool:
+    """Whether what a layer computes at inference depends on a mask that Keras hands it."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return False  # in training only
+    if isinstance(layer, keras.layers.TimeDistributed):
+        return _uses_masks(layer.layer)
+    if isinstance(layer, keras.Model):
+        return False  # opened
+    names = inspect.signature(layer.call).parameters
+    return any(name == "mask" or name.endswith("_mask") for name in names)
 
 
 def _is_layer(model: keras.Model, name: str) -> bool:

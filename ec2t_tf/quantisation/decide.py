@@ -80,11 +80,12 @@ class _Deciding:
         kind, rule = kind_of(layer), self._rule_for(layer)
 
         def decision(treatment: Treatment, reason: str, *, folded_into: str = "") -> Decision:
+            dropped = _dropped(layer) if treatment in (Treatment.TERNARY, Treatment.PRUNE) else ""
             return Decision(
                 layer.name,
                 type(layer).__name__,
                 treatment,
-                reason,
+                reason + dropped,
                 by_rule=reason.startswith("rule: "),
                 folded_into=folded_into,
             )
@@ -113,3 +114,13 @@ class _Deciding:
         if kind in DEPTHWISE:
             return decision(self._careful, "depthwise: few weights, sensitive")
         return decision(Treatment.TERNARY, "default")
+
+
+def _dropped(layer: layers.Layer) -> str:
+    """The decay of latent weights, which ternary layers train without."""
+    names = [
+        f"{part}_regularizer"
+        for part in ("kernel", "depthwise", "recurrent", "embeddings")
+        if getattr(layer, f"{part}_regularizer", None) is not None
+    ]
+    return f"; without its {', '.join(names)}" if names else ""

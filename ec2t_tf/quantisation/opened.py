@@ -89,6 +89,8 @@ class Attention(Opened):
 
     def _make_matrices(self, query: Tensor, value: Tensor) -> None:
         config = self.config
+        names = [f"{a}_{b}" for a in ("kernel", "bias") for b in ("regularizer", "constraint")]
+        shared = {**self.shared, **{name: config[name] for name in names}}
         heads, key_dim = config["num_heads"], config["key_dim"]
         value_dim = config["value_dim"] or key_dim
         width = config["output_shape"] or query.shape[-1]
@@ -107,7 +109,7 @@ class Attention(Opened):
                 output_shape=shape,
                 bias_axes=axes if config["use_bias"] else None,
                 name=self.unique(f"{self.name}_{part}") if part else self.name,
-                **self.shared,
+                **shared,
             )
             self.inner.append(self.part(layer))
 
@@ -123,6 +125,8 @@ class Attention(Opened):
             found.append("inputs that are not (batch, steps, channels)")
         if config.get("attention_axes") not in (None, [1], (1,), 1):
             found.append("attention_axes")
+        if config.get("activity_regularizer") is not None:  # of values that are scaled here
+            found.append("activity_regularizer")
         asked = [k for k, v in options.items() if v is not None and v is not False]
         found += [k for k in asked if k not in ("training", "query", "value", "key")]
         return found + (["masks"] if len(args) > 3 else [])
@@ -165,6 +169,7 @@ class EveryStep(Opened):
     def make(self) -> None:
         given = self.layer.layer
         self.inner = self.part(type(given).from_config({**given.get_config(), "name": self.name}))
+        self.inner.activity_regularizer = None  # Keras does not count it inside either
 
     def __call__(self, x: Tensor, **options: Any) -> Tensor:
         if isinstance(self.inner, keras.layers.Dense):

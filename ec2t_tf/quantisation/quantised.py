@@ -24,12 +24,15 @@ SMALLEST_WEIGHT = 1e-8  # as largest of a kernel: an empty range has no scale
 def substituted(layer: keras.layers.Layer, given: Sequence[tuple[Any, Tensor]]) -> Iterator[None]:
     """`layer` reads these values from these variables inside; no layer has to help.
 
-    What the layer writes to its own state inside (moving averages, seeds) reaches its variables.
+    What the layer writes to its own state inside (moving averages, seeds) reaches its variables,
+    and losses that it adds are its own.
     """
     values = {id(variable): value for variable, value in given}
     mapping = [(v, values.get(id(v), v.value)) for v in layer.variables]
-    with keras.StatelessScope(state_mapping=mapping) as scope:
+    with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
         yield
+    for loss in scope.losses:
+        layer.add_loss(loss)
     for variable in layer.non_trainable_variables:
         if id(variable) in values:
             continue

@@ -35,9 +35,11 @@ class Recurrent(keras.layers.Layer):
 
     Attributes:
       layer: it computes nothing, and holds no weights; its options count.
+      observing: ranges cover all that it is called with, also outside of training.
       kernel, recurrent: `Quantised` matrices (inputs, gates * units), (units, gates * units).
     """
 
+    observing = False
     gates: ClassVar[int]
     # Values inside that have a range each.
     inner: ClassVar[tuple[str, ...]]
@@ -57,9 +59,14 @@ class Recurrent(keras.layers.Layer):
         else:
             self.layer = type(layer).from_config(layer.get_config())
         width = self.gates * self.layer.units
+        # A ternary kernel trains without weight decay, as in all layers.
+        regularisers = {
+            "kernel": None if method is not None else self.layer.kernel_regularizer,
+            "recurrent": None if method is not None else self.layer.recurrent_regularizer,
+        }
         self.kernel, self.recurrent = (
             Quantised(
-                keras.layers.Dense(width, use_bias=False),
+                keras.layers.Dense(width, use_bias=False, kernel_regularizer=regularisers[part]),
                 method,
                 relative_size,
                 name=f"{self.name}_{part}",
@@ -85,7 +92,9 @@ class Recurrent(keras.layers.Layer):
     def build(self, shape: Any) -> None:
         self.kernel.build((shape[0], shape[-1]))
         self.recurrent.build((shape[0], self.layer.units))
-        self.bias = self.add_weight(self._bias_shape(), "zeros", name="bias")
+        self.bias = self.add_weight(
+            self._bias_shape(), "zeros", name="bias", regularizer=self.layer.bias_regularizer
+        )
         self.bias.trainable = self.layer.use_bias
         count = (len(self.inner),)
         self.smallest = self.add_weight(count, "zeros", name="smallest", **STATE)
@@ -123,8 +132,8 @@ class Recurrent(keras.layers.Layer):
                 f"'{self.name}' takes all steps. Received: a mask. Take the layer that makes the "
                 "mask out of the model, or keep this one float by a rule."
             )
-        learning = bool(training)
-        kernel, recurrent = (part.quantised_kernel(training=learning) for part in self.parts)
+        learning = bool(training) or self.observing
+        kernel, recurrent = (part.quantised_kernel(training=bool(training)) for part in self.parts)
         # Copies: on torch an assignment would change what the gradient needs.
         low, high = self.smallest.value + 0.0, self.largest.value + 0.0
         units, seen = self.layer.units, len(self.inner)
@@ -155,8 +164,13 @@ class Recurrent(keras.layers.Layer):
         low, high = self.smallest.value, self.largest.value
         unknown = ops.equal(low, high)
         finite = ops.logical_and(ops.isfinite(least), ops.isfinite(most))
-        for variable, old, new in ((self.smallest, low, least), (self.largest, high, most)):
+        for variable, old, new, wider in (
+            (self.smallest, low, least, ops.minimum),
+            (self.largest, high, most, ops.maximum),
+        ):
             moved = ops.where(unknown, new, old + (new - old) * (1 - RANGE_DECAY))
+            if self.observing:
+                moved = wider(old, new)
             variable.assign(ops.where(finite, moved, old))
 
     @property

@@ -6,6 +6,7 @@
 | an activation inside a layer that none fuses  | a layer of its own, `<name>_<activation>` |
 | SeparableConv1D, SeparableConv2D              | `<name>_depthwise`, then `<name>`         |
 | MultiHeadAttention, Bidirectional, ...        | see `opened`                              |
+| an activity regulariser of one of these       | an Activation("linear") that has it       |
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from typing import Any
 import keras
 
 from ec2t_tf.quantisation.graph import Call, Graph, read
-from ec2t_tf.quantisation.kinds import FUSED, KERNELS, SEPARABLE, activation_name, kind_of
+from ec2t_tf.quantisation.kinds import (
+    FUSED,
+    KERNELS,
+    RECURRENT,
+    SEPARABLE,
+    activation_name,
+    kind_of,
+)
 from ec2t_tf.quantisation.opened import Opened, opened_as
 
 
@@ -75,18 +83,28 @@ class _Splitting:
         opened = opened_as(layer, call.args, call.kwargs)
         if opened is not None:
             self.has_opened = True
-            return [opened(layer, call.name, self._unique)]
+            return [opened(layer, call.name, self._unique), *self._regularised(call)]
         kind, activation = kind_of(layer), activation_name(layer)
         if kind in SEPARABLE:
             parts = self._separable(call)
         elif kind not in KERNELS or activation in FUSED:
             parts = [copy_layer(layer, call.name)]
         else:
-            parts = [copy_layer(layer, call.name, activation=None)]
+            parts = [copy_layer(layer, call.name, activation=None, activity_regularizer=None)]
         if kind in (*KERNELS, *SEPARABLE) and activation not in FUSED:
             parts.append(self._activation(call, activation))
+        if len(parts) > 1 or kind in RECURRENT:
+            parts += self._regularised(call)
         self.origin.update({part.name: layer for part in parts})
         return parts
+
+    def _regularised(self, call: Call) -> list[keras.layers.Layer]:
+        """What has the activity regulariser of a layer that is several now."""
+        regulariser = call.operation.activity_regularizer
+        if regulariser is None:
+            return []
+        name = self._unique(f"{call.name}_regularised")
+        return [keras.layers.Activation("linear", name=name, activity_regularizer=regulariser)]
 
     def _activation(self, call: Call, activation: str) -> keras.layers.Layer:
         name = self._unique(f"{call.name}_{activation or 'activation'}")

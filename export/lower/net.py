@@ -16,6 +16,7 @@ from .pending import CODES, ONE_SCALE, Kernel, NoRuleError, Pending, Value, alon
 LARGEST_BIAS = float(1 << 30)  # leaves room for the sums in int32
 # Multipliers below this are zero in the runtimes' 32-bit fixed point, or refused by XNNPACK.
 SMALLEST_MULTIPLIER = 2.0**-30
+LARGEST_MULTIPLIER = 255.0  # XNNPACK refuses a net with a larger one
 
 
 class Net:
@@ -125,6 +126,10 @@ class Net:
         stays_float = p.kernel is not None and p.kernel.is_float
         if stays_float or any(self.is_float(x) for x in inputs if _is_data(self, x)):
             return self.with_range(self._in_float(p), scale, zero, f"{p.name}/quantised")
+        least = self._least_scale(p, inputs, scale)
+        if scale < least:  # of an output that is noise beside its inputs
+            made = self._in_int8(p, least, zero)
+            return self.with_range(made, scale, zero, f"{p.name}/finer")
         if p.kernel is not None:
             inputs = self._with_kernel(p, inputs, scale)
         activation, ceiling, floor = _activation(p, scale, zero)
@@ -136,6 +141,15 @@ class Net:
         made = self.graph.call(p.kind, inputs, self.int8(p.name, p.shape, scale, zero), **options)
         made = self.limited(made, floor, ceiling, p.name)
         return self.reshaped(made, p.final or p.shape)
+
+    def _least_scale(self, p: Pending, inputs: tuple[int, ...], scale: float) -> float:
+        """Of an output that the runtimes can compute."""
+        steps = [float(self.tensor(x).scale[0]) for x in inputs if self.is_int8(x)]
+        if p.kernel is not None:
+            steps = [steps[0], float(_in_reach(p.kernel, steps[0], scale).scale.max())]
+        elif p.kind not in ("BATCH_MATMUL", "MEAN"):
+            return 0.0
+        return math.prod(steps) / LARGEST_MULTIPLIER
 
     def _input(self, p: Pending, value: Value, scale: float, zero: int, number: int) -> int:
         if p.kind in ONE_SCALE:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 CODES = (-128, 127)
+SMALLEST_RANGE = np.float32(1e-8)
 # Operators whose inputs have the scale of their output.
 ONE_SCALE = ("CONCATENATION", "MAXIMUM", "MINIMUM")
 
@@ -139,7 +140,8 @@ def rule(*kinds: str | type) -> Callable[[Rule], Rule]:
 def quantisation(low: float, high: float) -> tuple[float, int]:
     """Scale and zero point of int8 codes that cover a range with 0 in it."""
     least, most = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
-    scale = (most - least) / np.float32(255)  # in float32, as in training
-    if not scale:
+    if least == most:
         return 1.0 / 255.0, -128
+    # In float32 and not finer than in training.
+    scale = max(most - least, SMALLEST_RANGE) / np.float32(255)
     return float(scale), int(np.clip(np.floor(-128.0 - least / scale + 0.5), *CODES))

@@ -11,6 +11,7 @@ import numpy as np
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.fake_quant import FakeQuant
+from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.quantisation.split import split
 
 from .lowering import lower
@@ -52,7 +53,7 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
     """The int8 model of a float one, its ranges those of the data. `model` is not changed."""
     copy, _ = split(model)
     made = quantise(copy, {})
-    ranges = [layer for layer in made.layers if isinstance(layer, FakeQuant)]
+    ranges = [layer for layer in made.layers if isinstance(layer, FakeQuant | Recurrent)]
     shapes = [tuple(x.shape[1:]) for x in made.inputs]
     for layer in ranges:
         layer.observing = True

@@ -15,9 +15,11 @@ from .arithmetic import activation_range
 from .code import Code, Names
 from .cores import CORES, FLIP
 from .operators import INTERNAL, NO_OUTPUTS, OPERATORS, SEVERAL_OUTPUTS
+from .operators.elementwise import lookup
 from .operators.movement import add_constant, rearrange
 from .plan import Layout
 from .step import Step
+from .tables import LOOKUP, with_lookups
 
 
 def supported() -> list[str]:
@@ -55,7 +57,7 @@ class Lowering:
                 "a net with at least one input and one output is required. Received: "
                 f"{len(graph.inputs)} inputs, {len(graph.outputs)} outputs."
             )
-        operators = self._borders()
+        operators = with_lookups(graph, self._borders(), graph.outputs)
         for index in self.inputs:
             self.define(index)
         for number, operator in enumerate(operators):
@@ -199,6 +201,9 @@ class Lowering:
         internal = INTERNAL.get(op.kind) if op.custom is None else None
         if internal is not None:
             internal(self, op)
+            return
+        if op.kind == LOOKUP:
+            lookup(self, op)
             return
         if op.kind not in OPERATORS:
             layer = self.graph.tensors[op.outputs[0]].name if op.outputs else ""

@@ -168,7 +168,10 @@ def trained(
     wilder(model, random)
     made = ec2t_tf.apply(model, verbose=0, **options)
     inputs = data_for(model, random, 64)
-    targets = [random.normal(size=(64, *x.shape[1:])).astype(np.float32) for x in made.outputs]
+    shapes = [x.shape[1:] for x in made.outputs]
+    if any(None in shape for shape in shapes):
+        shapes = [x.shape[1:] for x in keras.tree.flatten(made(_one(inputs)))]
+    targets = [random.normal(size=(64, *shape)).astype(np.float32) for shape in shapes]
     optimizer = keras.optimizers.Adam(1e-3) if optimizer is None else optimizer
     made.compile(optimizer, "mse", run_eagerly=True)  # a few steps: no tracing
     for _ in range(steps):

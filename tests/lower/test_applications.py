@@ -6,6 +6,8 @@ that outputs differ from input to input as after a training.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -49,6 +51,30 @@ def test_zero_steps_on_64_inputs(name: str) -> None:
     expected = made.predict(x, verbose=0)
     assert len(np.unique(np.round(expected, 4), axis=0)) > INPUTS // 2
     for rounding, (exact, from_keras) in differences(made, given, graph=graph).items():
+        print(
+            f"{name}, {rounding}: {exact:.0f} steps from the integers, {from_keras:.0f} from Keras"
+        )
+        assert exact == 0, rounding
+
+
+SHARED = (
+    *("mlperf_tiny_ad01.h5", "mlperf_tiny_resnet8.h5", "real/mltk__image_example1.h5"),
+    "real/st__miniresnet_1_stacks_backbone.h5",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARED)
+def test_trained_nets_of_others(shared: Path, name: str) -> None:
+    """Those that Keras 3 opens; the others need tf_keras."""
+    source = keras.saving.load_model(shared / "models" / name, compile=False)
+    keras.utils.set_random_seed(1)
+    made = ec2t_tf.apply(source, verbose=0)
+    random = np.random.default_rng(0)
+    x = random.normal(0, 1, (INPUTS, *source.inputs[0].shape[1:])).astype(np.float32)
+    made(x, training=True)
+    given = {made.inputs[0].name: x}
+    for rounding, (exact, from_keras) in differences(made, given).items():
         print(
             f"{name}, {rounding}: {exact:.0f} steps from the integers, {from_keras:.0f} from Keras"
         )

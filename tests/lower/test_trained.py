@@ -98,6 +98,18 @@ class TestToTflite:
         expected = model.predict(data, verbose=0)
         assert np.abs(file - expected).max() < 0.05 * np.abs(expected).max()
 
+    @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+    def test_a_plain_recurrent_model_is_calibrated(self, tmp_path: Path, kind: type) -> None:
+        """The values inside of its loop too."""
+        keras.utils.set_random_seed(1)
+        source = keras.Input((7, 5), name="x")
+        model = keras.Model(source, layers.Dense(3, name="last")(kind(6)(source)))
+        (data,) = data_for(model, np.random.default_rng(0), 32)
+        path = export.to_tflite(model, tmp_path / "m.tflite", representative_data=data)
+        (file,) = in_litert(path.read_bytes(), {"x": data}, "reference")
+        expected = model.predict(data, verbose=0)
+        assert np.abs(file - expected).max() < 0.08 * np.abs(expected).max()
+
     def test_a_plain_model_needs_data(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="representative_data"):
             export.to_tflite(squeeze_and_excitation(), tmp_path / "m.tflite")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from ec2t_tf.export.mcu import OPTIMIZE, to_c
 from ec2t_tf.export.mcu.operators.elementwise import KINDS
@@ -73,7 +74,7 @@ def test_every_element_wise_operator_has_a_table(tmp_path: Path, kind: str) -> N
     scale, zero_point = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}.get(kind, (0.02, 4))
     net.graph.tensors[net.input].quantization.zeroPoint = [-128]
     table = "".join(part.capitalize() for part in kind.split("_")) + "OptionsT"
-    options = getattr(nets.schema, table, lambda: None)()
+    options = getattr(schema, table, lambda: None)()
     out = net.tensor((1, 4, 4, 3), scale, zero_point)
     to_c(net.finish(net.operator(kind, [net.input], out, options)), tmp_path)
     assert "ec2t_mcu_lookup_run" in (tmp_path / "model.c").read_text()

@@ -303,7 +303,7 @@ def _leaky_relu(net: Net, call: Call, given: Value, *_: Any) -> Value:
 
 # Of one value each.
 _ELEMENTWISE = (
-    *("Celu", "Elu", "Selu", "Softplus", "Softsign", "Mish", "Exp", "Expm1", "Log"),
+    *("Celu", "Elu", "Selu", "Softplus", "Softsign", "Exp", "Expm1", "Log"),
     *("Log1p", "Sqrt", "Rsqrt", "Square", "Abs", "Absolute", "Negative", "Sin", "Cos", "Erf"),
     *("Reciprocal", "LogSigmoid", "SoftShrink", "HardShrink", "TanhShrink", "Squareplus"),
     *("SparsePlus", "SparseSigmoid", "Threshold", "Floor", "Ceil", "Round", "Sign"),

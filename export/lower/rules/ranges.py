@@ -39,7 +39,7 @@ def _fake_quant(net: Net, call: Call, given: Value, *_: Any) -> Value:
 
 @rule(
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout"),
-    *("GaussianNoise", "ActivityRegularization", "Identity", "Linear", "RandomFlip"),
+    *("GaussianNoise", "ActivityRegularization", "Identity", "RandomFlip"),
     *("RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast", "RandomBrightness"),
     *("RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale", "RandomColorJitter"),
     *("RandomErasing", "RandomInvert", "RandomSharpness", "RandomPosterization"),

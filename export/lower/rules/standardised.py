@@ -172,11 +172,11 @@ class _InInt16:
         step, shape = float(net.tensor(variance).scale[0]), rows.one_a_row
         parts = []
         for tier in range(TIERS):
-            part = f"{self.name}/tier_{tier}"
-            narrow = net.int8(part, shape, step * RATIO**tier, -128)
+            name = f"{self.name}/tier_{tier}"
+            narrow = net.int8(name, shape, step * RATIO**tier, -128)
             net.graph.call("QUANTIZE", (variance,), narrow)
             parts.append(
-                net.graph.call("CAST", (narrow,), net.graph.add(f"{part}/code", shape, "int32"))
+                net.graph.call("CAST", (narrow,), net.graph.add(f"{name}/code", shape, "int32"))
             )
         total = parts[0]
         for number, part in enumerate([*parts[1:], net.constant("offset", [128 * TIERS])]):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from ec2t_tf.export.graph import FileError, Operator
 
 from ..code import Code, Names, array
@@ -38,8 +41,16 @@ KINDS = (
 def add_table(net: Lowering, op: Operator, position: int) -> None:
     """Appends a step that looks up every element of an input, all other inputs being constants of
     one element."""
-    table = lookup_table(net.graph, op, position)
-    source, target = net.activation(op, position), op.outputs[0]
+    _add(net, op, net.activation(op, position), lookup_table(net.graph, op, position))
+
+
+def lookup(net: Lowering, op: Operator) -> None:
+    """A table that the file has itself."""
+    _add(net, op, net.activation(op, 0), net.constant(op, 1, "int8"))
+
+
+def _add(net: Lowering, op: Operator, source: int, table: npt.NDArray[np.int8]) -> None:
+    target = op.outputs[0]
     layout = net.layouts[source]
     out = net.define(target)
     if (out.height, out.width) != (layout.height, layout.width):  # flattened
