@@ -137,3 +137,15 @@ def test_a_mistake_is_one_line(line: str, message: str, tmp_path: Path) -> None:
         ["none", "text.tflite"],
         [text.name],
     )
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    file = Path(__file__).parent / "fixtures" / "v0_1_0" / "small_int8.tflite"
+    command = [sys.executable, "-m", "ec2t_tf", "report", str(file)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 0

@@ -5,6 +5,8 @@ A model or a file that cannot be used is answered with one line and exit code 2.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
 from ec2t_tf.export.commands import convert, files
@@ -71,6 +73,9 @@ def main(arguments: Sequence[str], *, prog: str = "python -m ec2t_tf.export") ->
     parsed = parser.parse_args(rest)
     try:
         command.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has enough: `... report FILE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor an error at exit
     except OSError as error:
         return say_error(f"'{error.filename}': {error.strerror}" if error.filename else str(error))
     except (ValueError, ImportError) as error:
