@@ -103,6 +103,8 @@ MISTAKES = [
     ("train --method=twn --entropy_gain=0.2", "--entropy_gain belongs to --method=ec2t"),
     ("train --method=ternary --output_dir={tmp}/x", "--method must be one of"),
     ("train --dataset=mnist --tfds_dir={tmp}/none --output_dir={tmp}/none", "--tfds_dir"),
+    ("train --repeat={text} --output_dir={tmp}/x", "--repeat must be the metrics.json"),
+    ("sweep --grid=width --output_dir={tmp}/x", "--grid must be NAME=V1,V2"),
     ("sweep --targest=0.5", "did you mean '--targets'"),
 ]
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import app
 
@@ -18,6 +18,7 @@ from ec2t_tf.train.options import FLAGS, IDENTITY, METHOD_FLAGS, SECTIONS
 if TYPE_CHECKING:
     from ec2t_tf import Policy, methods
 
+ALSO_REPEATED = ("tfds_dir", "jit_compile", "distribute")
 ABOUT = (
     "Trains a float net (or loads it), makes it ternary with ec2t_tf.apply, trains on, evaluates, "
     "exports an int8 .tflite file, verifies it, and writes a report into --output_dir."
@@ -141,11 +142,41 @@ def build_method() -> methods.TernaryMethod:
         raise app.UsageError(str(error)) from error
 
 
-def build_policy() -> Policy | None:
-    if FLAGS.policy is None:
+def read_repeat() -> str | None:
+    """Give the flags that were not given the values of the run of --repeat.
+
+    Returns:
+      The JSON of that run's policy, if it had one and --policy names no other.
+    """
+    if FLAGS.repeat is None:
         return None
+    try:
+        wanted = files.read_json(FLAGS.repeat)["repeat"]
+        for name, value in wanted["flags"].items():
+            if not FLAGS[name].present:
+                FLAGS[name].value = None if value is None else FLAGS[name].parser.parse(value)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise app.UsageError(
+            "--repeat must be the metrics.json of a run of this version or a later one. "
+            f"Received: '{FLAGS.repeat}' ({type(error).__name__}: {error})."
+        ) from error
+    return None if FLAGS["policy"].present else wanted.get("policy")
+
+
+def given_flags() -> dict[str, Any]:
+    """The flags that make a run what it is, by name."""
+    identity = dict.fromkeys([*IDENTITY, *METHOD_FLAGS[FLAGS.method].values(), *ALSO_REPEATED])
+    return {**{name: FLAGS[name].value for name in identity}, "door": door()}
+
+
+def build_policy(text: str | None = None) -> Policy | None:
+    """The policy of JSON, or of --policy."""
     from ec2t_tf import Policy
 
+    if text is not None:
+        return Policy.from_json(text)
+    if FLAGS.policy is None:
+        return None
     try:
         return Policy.from_json(Path(FLAGS.policy).read_text())
     except (OSError, ValueError) as error:
@@ -175,10 +206,11 @@ def main(argv: list[str]) -> None:
     folder = Path(FLAGS.output_dir)
     if FLAGS.resume:
         require_run(folder)
+    repeated = read_repeat()
     check_folders()
     size = image_size()
     method = build_method()
-    policy = build_policy()
+    policy = build_policy(repeated)
     if FLAGS.supernet == "phi" and FLAGS.target_accuracy is None:
         raise app.UsageError("--supernet=phi requires --target_accuracy. Received none.")
     if FLAGS.supernet and door() == "tfmot":
@@ -203,6 +235,7 @@ def main(argv: list[str]) -> None:
         image_size=size,
         method=method,
         policy=policy,
+        flags=given_flags(),
         output_dir=folder,
     )
     try:

@@ -15,6 +15,7 @@ KINDS = {
     "comma separated list of strings": "A,B,...",
     "float": "NUMBER",
     "int": "INTEGER",
+    "multi string": "TEXT",
     "string": "TEXT",
 }
 
@@ -66,7 +67,9 @@ def help_text(program: str, about: str, sections: Mapping[str, Collection[str]])
         for name in names:
             flag = flags.FLAGS[name]
             values = getattr(flag.parser, "enum_values", None)
-            said = flag.help.removeprefix(f"<{'|'.join(values or ())}>: ")
+            said = flag.help.partition(";\n    repeat this option")[0].removeprefix(
+                f"<{'|'.join(values or ())}>: "
+            )
             shown = "{" + ",".join(values) + "}" if values else KINDS[flag.flag_type()]
             head = f"  --[no]{name}" if flag.boolean else f"  --{name}={shown}"
             default = flag.default

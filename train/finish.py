@@ -47,9 +47,9 @@ def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Pat
     text = report_text(title, metrics, str(summary(model)), str(file), str(check))
     files.write_text(folder / "report.txt", text + "\n")
     history = recipe.read_history(folder / "history.csv")
-    plots.history(history, folder / "history.png")
-    plots.layers(ternary_layers(model), folder / "layers.png")
-    plots.sparsity(summary(model), folder / "sparsity.png")
+    plots.history(history, metrics, title, folder / "history.png")
+    plots.layers(ternary_layers(model), title, folder / "layers.png")
+    plots.sparsity(summary(model), title, folder / "sparsity.png")
     page.write(
         folder,
         title=title,

@@ -100,6 +100,12 @@ flags.DEFINE_enum(
     "'mirrored': all GPUs of this machine (without any: the CPU as two devices); 'multiworker': "
     "start the same command on every machine of TF_CONFIG. --batch_size is that of all together",
 )
+flags.DEFINE_bool("tensorboard", False, "also scalars for TensorBoard, in --output_dir/tensorboard")
+flags.DEFINE_string(
+    "repeat",
+    None,
+    "metrics.json of a run to do again, into another --output_dir; other flags change it",
+)
 flags.DEFINE_integer("verbose", 1, "1: progress bars, 2: a line an epoch", lower_bound=0)
 # Knobs of --method=ec2t
 flags.DEFINE_float(
@@ -262,7 +268,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "door",
         "distribute",
     ),
-    "run": ("output_dir", "resume", "seed", "verbose"),
+    "run": ("output_dir", "resume", "repeat", "seed", "tensorboard", "verbose"),
     "--method=ec2t": (*METHOD_FLAGS["ec2t"].values(), "sparsity_ramp"),
     **{
         f"--method={method}": tuple(knobs.values())

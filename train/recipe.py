@@ -18,6 +18,7 @@ from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.doors import Keras3
 from ec2t_tf.train.tasks import TaskData
 from ec2t_tf.train.tasks.base import Evaluation
+from ec2t_tf.train.tensorboard import Scalars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,19 +57,32 @@ def optimiser(door: Keras3, phase: Phase, steps_per_epoch: int) -> Any:
 
 
 class History(OfEpochs):
-    """Appends one row an epoch to history.csv; rows of epochs that are run again are replaced."""
+    """Appends one row an epoch to history.csv; rows of epochs that are run again are replaced.
+
+    `scalars` takes the same figures.
+    """
 
     COLUMNS = ("phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "zeros")
 
-    def __init__(self, path: Path, phase: Phase, zeros: Callable[[], float] | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        phase: Phase,
+        zeros: Callable[[], float] | None,
+        scalars: Scalars | None = None,
+    ) -> None:
         super().__init__()
-        self.path, self.phase, self.zeros = path, phase, zeros
+        self.path, self.phase, self.zeros, self.scalars = path, phase, zeros, scalars
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
         values = {name: f"{logs[name]:.6f}" for name in self.COLUMNS if name in logs}
         row = {"phase": self.phase.name, "epoch": str(epoch + 1), **values}
         row["zeros"] = f"{self.zeros():.6f}" if self.zeros else ""
+        if self.scalars:
+            self.scalars.add(
+                epoch + 1, {name: float(row[name]) for name in self.COLUMNS[2:] if row.get(name)}
+            )
         rows = [r for r in read_history(self.path) if not self._is_later(r, epoch + 1)] + [row]
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.COLUMNS)
@@ -102,6 +116,7 @@ def train(
     jit_compile: bool,
     distil: Distillation | None = None,
     verbose: int = 1,
+    tensorboard: bool = False,
 ) -> None:
     """Run a phase from its latest checkpoint, or from its start where there is none."""
     keras = door.keras
@@ -139,7 +154,12 @@ def train(
         validation_data=door.evaluation(data.evaluation(data.validation)),
         # The checkpoint comes last: an epoch that has one has its row in the history too.
         callbacks=[
-            History(output_dir / "history.csv", phase, (lambda: zeros(model)) if ternary else None),
+            History(
+                output_dir / "history.csv",
+                phase,
+                (lambda: zeros(model)) if ternary else None,
+                Scalars(output_dir / "tensorboard" / phase.name) if tensorboard else None,
+            ),
             checkpoints,
         ],
         verbose=verbose,

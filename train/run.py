@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ec2t_tf.train import recipe, tasks, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.doors import Keras3, open_door
 from ec2t_tf.train.finish import finish
+from ec2t_tf.train.record import record
 from ec2t_tf.train.warm_start import begin_from
 from ec2t_tf.train.zoo.published import load_weights
 
@@ -57,9 +59,11 @@ class Settings:
     distribute: str | None = None
     precision: str = "float32"
     policy: ec2t_tf.Policy | None = None
+    tensorboard: bool = False
+    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-BUILT = ("door", "image_size", "method", "output_dir", "policy")  # made of flags
+BUILT = ("door", "flags", "image_size", "method", "output_dir", "policy")  # made of flags
 SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in BUILT]
 
 
@@ -81,12 +85,24 @@ def run(settings: Settings) -> dict:
         metrics = _train_both(door, settings, data)
     # A model of its own: the weights of a distributed one live on several devices.
     model = ec2t_tf.load_model(settings.output_dir / "model.keras")
-    options = {k: v for k, v in settings.method.get_config().items() if v is not None}
-    title = (
-        f"{settings.model} on {settings.dataset}, {settings.method.name} {options}, "
-        f"seed {settings.seed}"
-    )
-    return finish(model, data, metrics, title=title, folder=settings.output_dir)
+    metrics["repeat"] = {
+        "flags": dict(settings.flags),
+        "policy": settings.policy.to_json() if settings.policy else None,
+    }
+    metrics["made_by"] = record()
+    return finish(model, data, metrics, title=title(settings), folder=settings.output_dir)
+
+
+def title(settings: Settings) -> str:
+    """The net, the data, the method with the options that are not its own defaults, the seed."""
+    usual = type(settings.method)().get_config()
+    options = [
+        f"{name}={value}"
+        for name, value in settings.method.get_config().items()
+        if value is not None and value != usual.get(name)
+    ]
+    method = " ".join([settings.method.name, *options])
+    return f"{settings.model} on {settings.dataset}, {method}, seed {settings.seed}"
 
 
 def load_data(settings: Settings) -> tasks.TaskData:
@@ -232,6 +248,7 @@ def train(
         jit_compile=settings.jit_compile,
         distil=distil,
         verbose=settings.verbose,
+        tensorboard=settings.tensorboard,
     )
 
 

@@ -1,7 +1,7 @@
-"""Accuracy against sparsity: a grid of runs, one row each in a CSV, and the Pareto plots.
+"""A grid of runs, one row each in a CSV; mean and spread over seeds, and the Pareto plots.
 
-    python -m ec2t_tf.train.sweep --output_dir=runs/sweep --targets=0.6,0.8,0.9 --seeds=1,2,3 -- \\
-        --dataset=mnist --model=lenet5 --epochs=10
+    python -m ec2t_tf.train.sweep --output_dir=runs/sweep --targets=0.6,0.8,0.9 --seeds=1,2,3 \\
+        --grid=width=0.5,1 --grid=distill=0,0.5 -- --dataset=mnist --model=resnet8 --epochs=10
 
 Flags after `--` go to every `python -m ec2t_tf.train`. Each run has a folder of its own and each
 finished run a row in results.csv: started again after a kill, the sweep goes on with the epoch at
@@ -23,14 +23,23 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # for the runs; see train/_
 
 from absl import app, flags
 
-from ec2t_tf import files
+from ec2t_tf import files, progress
 from ec2t_tf.run_table import RunTable
-from ec2t_tf.train import command_line
+from ec2t_tf.train import command_line, sweep_page
 
 FLAGS = flags.FLAGS
 KEY = ("method", "target_sparsity", "centroid_scale", "entropy_gain", "seed")
 RESULT = ("float_accuracy", "ternary_accuracy", "zeros", "entropy_bytes", "tflite_bytes")
 ABSENT = "-"
+# Other flags of the script make another float net.
+OF_THE_TERNARY_PHASE = (
+    *("epochs", "learning_rate", "distill", "distill_temperature", "sparsity_ramp", "policy"),
+    *("frozen_from", "prune_int8_from", "centroid_learning_rate", "reference_sign"),
+    *("ttq_threshold", "ttq_initial_scales", "twn_threshold", "twn_factor", "twn_per_channel"),
+    *("tga_initial_threshold", "tga_threshold_learning_rate", "tga_update", "sr_mode"),
+    *("sr_threshold", "sr_ramp_until", "sr_l2", "sr_prune_from", "sr_survivors"),
+    *("gtc_largest_bits", "gtc_distortion", "gtc_level_penalty", "gtc_warm_up", "gtc_frozen_from"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +51,18 @@ class Run:
     centroid_scale: str
     entropy_gain: str
     seed: int
+    knobs: tuple[tuple[str, str], ...] = ()  # other flags of the script
+
+    @property
+    def key(self) -> dict[str, object]:
+        """Its columns in the table."""
+        return {**{name: getattr(self, name) for name in KEY}, **dict(self.knobs)}
+
+    @property
+    def float_net(self) -> str:
+        """Names the float net that it begins with: runs of the same name share it."""
+        others = [f"{n}{v}" for n, v in self.knobs if n not in OF_THE_TERNARY_PHASE]
+        return "_".join([f"seed{self.seed}", *(part.replace("/", "-") for part in others)])
 
     @property
     def folder(self) -> str:
@@ -49,16 +70,18 @@ class Run:
             "zeros": self.target_sparsity,
             "s": self.centroid_scale,
             "gamma": self.entropy_gain,
+            **dict(self.knobs),
             "seed": str(self.seed),
         }
         parts = [f"{name}{value}" for name, value in knobs.items() if value != ABSENT]
-        return "_".join([self.method, *parts])
+        return "_".join([self.method, *parts]).replace("/", "-")
 
     def flags(self) -> list[str]:
         knobs = {
             "target_sparsity": self.target_sparsity,
             "centroid_scale": self.centroid_scale,
             "entropy_gain": self.entropy_gain,
+            **dict(self.knobs),
         }
         given = [f"--{name}={value}" for name, value in knobs.items() if value != ABSENT]
         return [f"--method={self.method}", f"--seed={self.seed}", *given]
@@ -71,14 +94,18 @@ def grid(
     centroid_scales: Iterable[str],
     entropy_gains: Iterable[str],
     seeds: Iterable[int],
+    others: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Run]:
-    """Every target, and every (centroid_scale, entropy_gain), for each method and seed."""
+    """Every target, and every (centroid_scale, entropy_gain), for each method, seed, and cell of
+    `others` (flag of the script -> values)."""
     knobs = [(target, ABSENT, ABSENT) for target in targets]
     knobs += [(ABSENT, s, gamma) for s, gamma in itertools.product(centroid_scales, entropy_gains)]
     if not knobs:
         knobs = [(ABSENT, ABSENT, ABSENT)]
-    for method, seed, (target, s, gamma) in itertools.product(methods, seeds, knobs):
-        yield Run(method, target, s, gamma, seed)
+    others = others or {}
+    cells = [tuple(zip(others, cell, strict=True)) for cell in itertools.product(*others.values())]
+    for method, seed, cell, (target, s, gamma) in itertools.product(methods, seeds, cells, knobs):
+        yield Run(method, target, s, gamma, seed, cell)
 
 
 def sweep(runs: Iterable[Run], folder: Path, passed_on: list[str]) -> RunTable:
@@ -87,9 +114,11 @@ def sweep(runs: Iterable[Run], folder: Path, passed_on: list[str]) -> RunTable:
     Raises:
       RuntimeError: a run failed; what it printed is on the screen. The rows before it are kept.
     """
-    table = RunTable(folder / "results.csv", key=KEY, columns=RESULT)
-    for run in runs:
-        key = dataclasses.asdict(run)
+    runs = list(runs)
+    names = list(dict.fromkeys([*KEY, *(name for run in runs for name, _ in run.knobs)]))
+    table = RunTable(folder / "results.csv", key=names, columns=RESULT)
+    for run in progress.bar(runs, "runs"):
+        key = run.key
         if table.find(**key):
             print(f"{run.folder}: done before", flush=True)
             continue
@@ -109,78 +138,15 @@ def sweep(runs: Iterable[Run], folder: Path, passed_on: list[str]) -> RunTable:
 
 
 def _float_net(folder: Path, run: Run) -> list[str]:
-    """Flags that reuse the float net of this seed's first run; kept, so that a resume agrees."""
+    """Flags that reuse the float net of the first such run; kept, so that a resume agrees."""
     own = folder / run.folder / "settings.json"
-    note = folder / f"float_net_seed{run.seed}.json"
+    note = folder / f"float_net_{run.float_net}.json"
     if not note.exists():
         files.write_text(note, json.dumps({"run": run.folder}))
     first = files.read_json(note)["run"]
     if first == run.folder or (own.exists() and files.read_json(own)["float_epochs"]):
         return []
     return ["--float_epochs=0", f"--float_weights={folder / first / 'float.weights.h5'}"]
-
-
-def pareto(points: Iterable[tuple[float, float]], *, larger: bool) -> list[tuple[float, float]]:
-    """Points (x, accuracy) that no other beats in both; `larger` if a larger x is better."""
-    best: list[tuple[float, float]] = []
-    for x, accuracy in sorted(
-        points, key=lambda point: (-point[0] if larger else point[0], -point[1])
-    ):
-        if not best or accuracy > best[-1][1]:
-            best.append((x, accuracy))
-    return best
-
-
-def plot(rows: Iterable[Mapping[str, str]], folder: Path) -> list[Path]:
-    """accuracy_zeros.png, accuracy_bytes.png: a point for each run, the Pareto front as a line."""
-    from matplotlib.figure import Figure
-
-    rows = list(rows)
-    written = []
-    for column, label, scale, larger in (
-        ("zeros", "zeros in ternary layers, %", 100.0, True),
-        ("entropy_bytes", "ternary weights, entropy bound, kB", 1e-3, False),
-    ):
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
-        kinds = sorted({(row["method"], row["target_sparsity"] == ABSENT) for row in rows})
-        for method, by_knobs in kinds:
-            chosen = [
-                (scale * float(row[column]), 100 * float(row["ternary_accuracy"]))
-                for row in rows
-                if (row["method"], row["target_sparsity"] == ABSENT) == (method, by_knobs)
-            ]
-            name = f"{method}, own knobs" if by_knobs else f"{method}, target sparsity"
-            (drawn,) = axes.plot(*zip(*chosen, strict=True), "o", label=name, markersize=4)
-            front = pareto(chosen, larger=larger)
-            axes.plot(*zip(*front, strict=True), "-", color=drawn.get_color(), linewidth=1)
-        floats = [100 * float(row["float_accuracy"]) for row in rows]
-        axes.axhline(sum(floats) / len(floats), linestyle="--", linewidth=1, label="float net")
-        axes.set_xlabel(label)
-        axes.set_ylabel("test accuracy, %")
-        axes.legend(fontsize=8)
-        written.append(folder / f"accuracy_{'zeros' if larger else 'bytes'}.png")
-        with files.replacing(written[-1]) as fresh:
-            figure.savefig(fresh, dpi=120)
-    return written
-
-
-def text(rows: Iterable[Mapping[str, str]]) -> str:
-    """The rows as a table, in the order they were run."""
-    rows = list(rows)
-    wide = max([len("method"), *(len(row["method"]) for row in rows)])
-    lines = [
-        f"{'method':{wide}}  target      s  gamma  seed  float %  ternary %  zeros %"
-        "  at entropy  .tflite"
-    ]
-    for row in rows:
-        lines.append(
-            f"{row['method']:{wide}}{row['target_sparsity']:>8}{row['centroid_scale']:>7}"
-            f"{row['entropy_gain']:>7}{row['seed']:>6}{100 * float(row['float_accuracy']):9.2f}"
-            f"{100 * float(row['ternary_accuracy']):11.2f}{100 * float(row['zeros']):9.2f}"
-            f"{round(float(row['entropy_bytes'])):12,}{row['tflite_bytes']:>9}"
-        )
-    return "\n".join(lines)
 
 
 def _define_flags() -> None:
@@ -190,6 +156,9 @@ def _define_flags() -> None:
     flags.DEFINE_list("seeds", ["1"], "seeds")
     flags.DEFINE_list("centroid_scales", [], "EC2T's s; with --entropy_gains a grid of its own")
     flags.DEFINE_list("entropy_gains", [], "EC2T's gamma")
+    flags.DEFINE_multi_string(
+        "grid", [], "NAME=V1,V2: a flag of 'ec2t train' and its values; may be given several times"
+    )
 
 
 def _numbers(name: str, kind: type) -> list:
@@ -199,6 +168,21 @@ def _numbers(name: str, kind: type) -> list:
         raise app.UsageError(
             f"--{name} must be numbers separated by commas. Received: {FLAGS[name].value}."
         ) from error
+
+
+def _others() -> dict[str, list[str]]:
+    """The flags of --grid and their values."""
+    found: dict[str, list[str]] = {}
+    for text in FLAGS.grid:
+        name, equals, values = text.partition("=")
+        name = name.strip().removeprefix("--")
+        if not (name and equals and all(values.split(","))) or name in (*KEY, "output_dir"):
+            raise app.UsageError(
+                "--grid must be NAME=V1,V2 with a flag of 'ec2t train' that has no list of its own "
+                f"here. Received: --grid={text}."
+            )
+        found[name] = values.split(",")
+    return found
 
 
 def main(argv: list[str]) -> None:
@@ -213,6 +197,7 @@ def main(argv: list[str]) -> None:
         centroid_scales=FLAGS.centroid_scales,
         entropy_gains=FLAGS.entropy_gains,
         seeds=_numbers("seeds", int),
+        others=_others(),
     )
     folder = Path(FLAGS.output_dir)
     try:
@@ -220,17 +205,19 @@ def main(argv: list[str]) -> None:
     except (RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(text(table))
-    for path in plot(table, folder):
+    print()
+    for part in sweep_page.tables(table, table.key):
+        print(f"{part.caption}\n{part.text()}\n")
+    for path in sweep_page.write(table, table.key, folder):
         print(path)
 
 
 def command(argv: Sequence[str]) -> int:
     """Runs the sweep; `argv` has the program's name first. Returns the exit code."""
-    own = ["output_dir", "targets", "methods", "seeds", "centroid_scales", "entropy_gains"]
+    own = ["output_dir", "targets", "methods", "seeds", "centroid_scales", "entropy_gains", "grid"]
     _define_flags()
     about = (
-        "Trains every cell of a grid; a table of accuracy against sparsity and Pareto plots. What "
+        "Trains every cell of a grid; tables of mean and spread over seeds, and Pareto plots. What "
         "stands after -- goes to every 'ec2t train'. Started again, it repeats nothing."
     )
     return command_line.run(main, argv, about=about, sections={"grid": own})

@@ -1,53 +1,78 @@
-"""Pictures by matplotlib, as SVG whose colours are the page's, in light and in dark."""
+"""Pictures by matplotlib: SVG whose colours are the page's, in light and in dark, or PNG."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ec2t_tf import lazy
+from ec2t_tf import files, lazy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What matplotlib is told -> what the page makes of it.
+
+@dataclasses.dataclass(frozen=True)
+class Palette:
+    """Colours as matplotlib takes them."""
+
+    text: str
+    blue: str
+    orange: str
+    green: str
+    grey: str
+    line: str
+    back: str
+
+
+PAGE = Palette("#010203", "#010204", "#010205", "#010206", "#010207", "#010208", "none")
+"""Stand for the page's colours, in light and in dark; `svg` puts those in their place."""
+PAPER = Palette("#1f2937", "#2563a8", "#c2610c", "#2f855a", "#9ca3af", "#e5e7eb", "#ffffff")
+"""Of pictures that lie beside a page."""
 COLOURS = {
-    "#010203": "currentColor",
-    "#010204": "var(--blue)",
-    "#010205": "var(--orange)",
-    "#010206": "var(--green)",
-    "#010207": "var(--grey)",
-    "#010208": "var(--line)",
+    PAGE.text: "currentColor",
+    PAGE.blue: "var(--blue)",
+    PAGE.orange: "var(--orange)",
+    PAGE.green: "var(--green)",
+    PAGE.grey: "var(--grey)",
+    PAGE.line: "var(--line)",
 }
 TEXT, BLUE, ORANGE, GREEN, GREY, LINE = COLOURS
 CYCLE = (BLUE, ORANGE, GREEN, GREY)
-_STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: it can be read, searched and takes the page's font
-    "svg.hashsalt": "ec2t_tf",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": TEXT,
-    "axes.labelcolor": TEXT,
-    "axes.edgecolor": LINE,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "xtick.color": TEXT,
-    "ytick.color": TEXT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "legend.frameon": False,
-}
 WIDTH = 5.6  # inches: two stand side by side, and a telephone shows one large enough to read
 
 
+def _style(palette: Palette) -> Any:
+    return {
+        "svg.fonttype": "none",  # text stays text: it can be read, searched, has the page's font
+        "svg.hashsalt": "ec2t_tf",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "text.color": palette.text,
+        "axes.labelcolor": palette.text,
+        "axes.edgecolor": palette.line,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": palette.line,
+        "xtick.color": palette.text,
+        "ytick.color": palette.text,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.facecolor": palette.back,
+        "figure.facecolor": palette.back,
+        "savefig.facecolor": palette.back,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+    }
+
+
 @contextlib.contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
+def drawing(width: float, height: float, palette: Palette = PAGE) -> Iterator[Figure]:
     """A figure of inches in the page's style.
 
     Raises:
@@ -56,8 +81,14 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
     with lazy.needed_by("the HTML report"):
         import matplotlib
         from matplotlib.figure import Figure
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_style(palette)):
         yield Figure(figsize=(width, height), layout="constrained")
+
+
+def png(figure: Figure, path: str | os.PathLike) -> None:
+    """The picture as a file."""
+    with files.replacing(path) as fresh:
+        figure.savefig(fresh, dpi=150)
 
 
 def svg(figure: Figure) -> str:
@@ -86,7 +117,7 @@ def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], label: s
             left = [a + b for a, b in zip(left, values, strict=True)]
         _name_rows(axis, names, label)
         axis.xaxis.set_major_formatter("{x:,.0f}")
-        axis.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(parts), fontsize=8)
+        axis.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(parts))
         return svg(figure)
 
 

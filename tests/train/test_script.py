@@ -97,6 +97,28 @@ def test_killed_and_resumed_gives_the_same_weights(uninterrupted: Path, tmp_path
     assert (folder / "history.csv").read_text() == (uninterrupted / "history.csv").read_text()
 
 
+def test_metrics_are_enough_to_repeat_a_run(uninterrupted: Path, tmp_path: Path) -> None:
+    """The same weights, on the same machine with as many threads; flags beside it change it."""
+    metrics = uninterrupted / "metrics.json"
+    program = [sys.executable, "-m", "ec2t_tf.train", f"--repeat={metrics}", "--verbose=0"]
+    done = subprocess.run(
+        [*program, f"--output_dir={tmp_path / 'again'}", "--tensorboard"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    expected = ec2t_tf.load_model(uninterrupted / "model.keras").get_weights()
+    actual = ec2t_tf.load_model(tmp_path / "again" / "model.keras").get_weights()
+    for a, b in zip(expected, actual, strict=True):
+        np.testing.assert_array_equal(a, b)
+    one, other = (json.loads(f.read_text()) for f in (metrics, tmp_path / "again/metrics.json"))
+    assert {**one, "made_by": 0} == {**other, "made_by": 0}
+    assert "--repeat" in other["made_by"]["command"]
+    logs = [path.parent.name for path in tmp_path.glob("again/tensorboard/*/events.out.tfevents.*")]
+    assert sorted(logs) == ["float", "ternary"]
+
+
 def test_ternary_start(uninterrupted: Path, tmp_path: Path) -> None:
     flags = (f"--ternary_start={uninterrupted}", "--epochs=1", "--learning_rate=1e-5")
     done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ec2t_tf.train import sweep
+from ec2t_tf.train import sweep, sweep_page
 
 
 def small_grid(**changes):
@@ -90,10 +90,12 @@ def test_a_killed_sweep_repeats_nothing(tmp_path, monkeypatch):
     ]
     assert len(trains) == 2
     assert str(tmp_path / "ec2t_zeros0.6_seed1" / "float.weights.h5") in first.commands[1][-1]
-    images = sweep.plot(table, tmp_path)
-    assert [path.name for path in images] == ["accuracy_zeros.png", "accuracy_bytes.png"]
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in images)
-    assert "0.9" in sweep.text(table)
+    written = sweep_page.write(table, table.key, tmp_path)
+    assert [path.name for path in written] == [
+        *("accuracy_zeros.png", "accuracy_bytes.png", "mean_and_spread.csv", "sweep.html"),
+    ]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[:2])
+    assert "0.9" in sweep_page.tables(table, table.key)[0].text()
 
 
 def test_a_run_that_was_killed_is_resumed(tmp_path, monkeypatch):
@@ -108,5 +110,37 @@ def test_a_run_that_was_killed_is_resumed(tmp_path, monkeypatch):
 
 def test_pareto():
     points = [(1.0, 5.0), (2.0, 4.0), (2.0, 3.0), (3.0, 4.5), (0.5, 4.0)]
-    assert sweep.pareto(points, larger=True) == [(3.0, 4.5), (1.0, 5.0)]
-    assert sweep.pareto(points, larger=False) == [(0.5, 4.0), (1.0, 5.0)]
+    assert sweep_page.pareto(points, larger=True) == [(3.0, 4.5), (1.0, 5.0)]
+    assert sweep_page.pareto(points, larger=False) == [(0.5, 4.0), (1.0, 5.0)]
+
+
+def test_any_knob_is_a_column():
+    """Only knobs of the ternary phase share a float net."""
+    others = {"width": ["0.5", "1"], "distill": ["0", "0.5"]}
+    runs = small_grid(targets=["0.8"], centroid_scales=[], entropy_gains=[], others=others)
+    assert len(runs) == 2 * 2 * 2
+    assert runs[0].folder == "ec2t_zeros0.8_width0.5_distill0_seed1"
+    assert runs[1].flags()[-2:] == ["--width=0.5", "--distill=0.5"]
+    assert [run.float_net for run in runs[:4]] == [
+        *("seed1_width0.5", "seed1_width0.5", "seed1_width1", "seed1_width1"),
+    ]
+
+
+def test_mean_and_spread_over_seeds():
+    key = ("method", "target_sparsity", "seed")
+    shared = {"float_accuracy": "0.95", "entropy_bytes": "1000", "tflite_bytes": "5000"}
+    rows = [
+        {"method": "ec2t", "target_sparsity": target, "seed": str(seed), "zeros": target, **shared}
+        | {"ternary_accuracy": str(accuracy)}
+        for target, accuracies in (("0.6", (0.9, 0.92, 0.94)), ("0.8", (0.8, 0.9)))
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    means, runs = sweep_page.tables(rows, key)
+    assert len(runs.rows) == 5
+    assert [row[:2] for row in means.rows] == [["0.6", 3], ["0.8", 2]]
+    assert [row[3:5] for row in means.rows] == [
+        [pytest.approx(0.92), pytest.approx(0.02)],
+        [pytest.approx(0.85), pytest.approx(0.1 / 2**0.5)],
+    ]
+    (only,) = sweep_page.tables(rows[:1], key)
+    assert only.rows[0][:2] == ["ec2t", "0"]

@@ -1,0 +1,48 @@
+"""What a run was made by and of: enough to repeat it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ec2t_tf import __version__
+
+PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch", "tf_keras", "ai-edge-litert")
+
+
+def record() -> dict[str, Any]:
+    """The command line, the revision of the source, versions, backend, processor and threads."""
+    import keras
+
+    versions = {"ec2t_tf": __version__, "Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "revision": revision(),
+        "versions": versions,
+        "backend": keras.backend.backend(),
+        "machine": platform.machine(),
+        "threads": len(affinity(0)) if affinity else os.cpu_count(),
+    }
+
+
+def revision() -> str:
+    """Of the checkout that holds the package, or "unknown" for an installed one."""
+    done = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"
