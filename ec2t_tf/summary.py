@@ -6,10 +6,12 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ec2t_tf import doors, files
+from ec2t_tf.counting.float_kernels import kernels, own_kernels
+from ec2t_tf.counting.places import Shape
 from ec2t_tf.export.graph.macs import multiply_accumulates
 from ec2t_tf.methods.base import Assignment
 from ec2t_tf.policy import Treatment
@@ -29,7 +31,8 @@ class LayerSummary:
       zeros: share of zero weights, 0 to 1; None unless ternary or pruned.
       entropy: first-order entropy, bits per weight; None unless ternary or pruned.
       w_n, w_p: magnitudes of the negative and positive level; None unless ternary.
-      macs: dense-equivalent multiply-accumulates per inference of one input.
+      macs: dense-equivalent multiply-accumulates per inference of one input; None where nobody can
+        tell: in a layer of the user's, or where the model has no graph.
       size: bytes of the weights and biases as the int8 file stores them (float: 4 each).
     """
 
@@ -40,7 +43,7 @@ class LayerSummary:
     entropy: float | None
     w_n: float | None
     w_p: float | None
-    macs: int
+    macs: int | None
     size: int
 
     @property
@@ -80,7 +83,7 @@ class Summary:
         ]
         weights = f"{sum(r.weights for r in self.rows):,} weights"
         total = ("total", "", weights, self.zeros if self.ternary else None, None, None, None)
-        totals = sum(r.macs for r in self.rows), sum(r.size for r in self.rows)
+        totals = sum(r.macs or 0 for r in self.rows), sum(r.size for r in self.rows)
         return Table(HEAD, rows, FORMATS, total=(*total, *totals))
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,7 +93,7 @@ class Summary:
             "zeros": self.zeros,
             "ternary_weights": sum(row.weights for row in self.ternary),
             "entropy_bytes": self.entropy_bytes,
-            "macs": sum(row.macs for row in self.rows),
+            "macs": sum(row.macs or 0 for row in self.rows),
             "size": sum(row.size for row in self.rows),
             "layers": rows,
         }
@@ -155,14 +158,15 @@ def row(
     weights: Assignment | tuple[int, ...],
     treatment: Treatment,
     *,
-    places: Sequence[int | None],
+    places: Sequence[int | None] | None,
     biases: int,
 ) -> LayerSummary:
     """The line of one layer.
 
     Args:
       weights: what a ternary or pruned layer's have become, else their shape.
-      places: sizes of the map on which the kernel is applied, for one input.
+      places: sizes of the map on which the kernel is applied, for one input; None where nobody
+        can tell.
       biases: how many there are.
     """
     assignment = weights if isinstance(weights, Assignment) else None
@@ -177,6 +181,28 @@ def row(
         entropy=assignment.entropy if assignment else None,
         w_n=ternary.scale_neg if ternary else None,
         w_p=ternary.scale_pos if ternary else None,
-        macs=multiply_accumulates(shape, places),
+        macs=None if places is None else multiply_accumulates(shape, places),
         size=each * math.prod(shape) + 4 * biases,
     )
+
+
+def float_rows(
+    layer: Any, name: str, inputs: Sequence[Shape], output: Shape | None
+) -> Iterator[LayerSummary]:
+    """The lines of a float layer, one a kernel.
+
+    Args:
+      inputs, output: shapes with the batch; none where they are not known.
+    """
+    for kernel in kernels(layer, inputs, output):
+        label = f"{name}/{kernel.part}" if kernel.part else name
+        places, biases = kernel.places, kernel.biases
+        yield row(label, kernel.shape, Treatment.FLOAT, places=places, biases=biases)
+
+
+def rows_without_a_graph(model: Any) -> Iterator[LayerSummary]:
+    """The lines of a subclassed model: its layers, without multiply-accumulates."""
+    for layer in model._flatten_layers():
+        for kernel in own_kernels(layer):
+            label = f"{layer.name}/{kernel.part}" if kernel.part else layer.name
+            yield row(label, kernel.shape, Treatment.FLOAT, places=None, biases=kernel.biases)

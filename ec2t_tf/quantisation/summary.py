@@ -11,37 +11,69 @@ import keras
 from ec2t_tf.counting.places import Shape, places
 from ec2t_tf.methods.base import Assignment
 from ec2t_tf.policy import Treatment
-from ec2t_tf.quantisation.graph import Call, read
+from ec2t_tf.quantisation.graph import Call, Graph, read
 from ec2t_tf.quantisation.kinds import KERNELS
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.recurrent import Recurrent
-from ec2t_tf.summary import LayerSummary, row
+from ec2t_tf.summary import LayerSummary, float_rows, row, rows_without_a_graph
 
 
 def rows(model: keras.Model) -> Iterator[LayerSummary]:
-    """One for each layer with a kernel, nested models opened."""
+    """One for each kernel, nested models opened.
+
+    A model without a graph (subclassed) is called on symbols; where that fails, its layers are
+    listed without multiply-accumulates.
+    """
+    graph = _graph(model)
+    if graph is None:
+        yield from rows_without_a_graph(model)
+        return
     seen: set[str] = set()
-    for call in read(model).calls:
+    for call in graph.calls:
         layer: Any = call.operation
-        if isinstance(layer, Recurrent):
-            if call.name not in seen:
-                seen.add(call.name)
-                yield from _recurrent_rows(layer, call)
-            continue
-        inner = layer.layer if isinstance(layer, Quantised) else layer
-        kernel = kernel_of(inner) if call.is_layer and call.name not in seen else None
-        if kernel is None:
+        if not call.is_layer or call.name in seen:
             continue
         seen.add(call.name)
-        bias = getattr(inner, "bias", None)
-        biases = 0 if bias is None else math.prod(bias.shape)
-        applied = applied_at(inner, call)
-        if isinstance(layer, Quantised) and layer.method is not None:
-            treatment = Treatment.TERNARY if layer.method.is_ternary else Treatment.PRUNE
-            yield row(call.name, layer.assign(), treatment, places=applied, biases=biases)
-            continue
-        treatment = Treatment.INT8 if isinstance(layer, Quantised) else Treatment.FLOAT
-        yield row(call.name, tuple(kernel.shape), treatment, places=applied, biases=biases)
+        if isinstance(layer, Recurrent):
+            yield from _recurrent_rows(layer, call)
+        elif isinstance(layer, Quantised):
+            yield from _quantised_row(layer, call)
+        else:
+            output = call.results[0].shape if call.results else None
+            yield from float_rows(layer, call.name, [one.shape for one in call.inputs], output)
+
+
+def _quantised_row(layer: Quantised, call: Call) -> Iterator[LayerSummary]:
+    kernel = kernel_of(layer.layer)
+    if kernel is None:
+        return
+    bias = getattr(layer.layer, "bias", None)
+    treatment = Treatment.INT8
+    weights: Assignment | tuple[int, ...] = tuple(kernel.shape)
+    if layer.method is not None:
+        treatment = Treatment.TERNARY if layer.method.is_ternary else Treatment.PRUNE
+        weights = layer.assign()
+    yield row(
+        call.name,
+        weights,
+        treatment,
+        places=applied_at(layer.layer, call),
+        biases=0 if bias is None else math.prod(bias.shape),
+    )
+
+
+def _graph(model: keras.Model) -> Graph | None:
+    try:
+        return read(model)
+    except (AttributeError, ValueError):  # subclassed
+        pass
+    try:
+        inputs = keras.tree.map_shape_structure(
+            lambda shape: keras.Input(batch_shape=shape), model.get_build_config()["input_shape"]
+        )
+        return read(keras.Model(inputs, model.call(inputs)))
+    except Exception:  # its `call` may want anything
+        return None
 
 
 def _recurrent_rows(layer: Recurrent, call: Call) -> Iterator[LayerSummary]:

@@ -10,7 +10,7 @@ from tf_keras import layers
 
 from ec2t_tf.counting.places import places
 from ec2t_tf.policy import Treatment
-from ec2t_tf.summary import LayerSummary, row
+from ec2t_tf.summary import LayerSummary, float_rows, row, rows_without_a_graph
 from ec2t_tf.tfmot import wrapper
 from ec2t_tf.tfmot.decide import has_kernel
 from ec2t_tf.tfmot.quantize_config import ternary_layers
@@ -30,8 +30,11 @@ def kernel_of(layer: layers.Layer) -> tf.Variable | None:
 
 
 def rows(model: tf_keras.Model) -> Iterator[LayerSummary]:
-    """One for each layer with a kernel."""
+    """One for each layer with a kernel; of a float model one for each kernel."""
     quantised = wrapper.is_quantised(model)
+    if not quantised:
+        yield from _of_floats(model)
+        return
     ternary = {layer.name: layer for layer in ternary_layers(model)}
     for outer in model.layers:
         layer = wrapper.wrapped(outer)
@@ -49,3 +52,21 @@ def rows(model: tf_keras.Model) -> Iterator[LayerSummary]:
             continue
         treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
         yield row(layer.name, tuple(kernel.shape), treatment, places=applied, biases=biases)
+
+
+def _of_floats(model: tf_keras.Model) -> Iterator[LayerSummary]:
+    """A float model's, those inside it opened; of a subclassed one without multiply-accumulates."""
+    if not getattr(model, "_is_graph_network", False):
+        yield from rows_without_a_graph(model)
+        return
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.Model):
+            yield from _of_floats(layer)
+            continue
+        try:
+            inputs = tf.nest.flatten(layer.input), tf.nest.flatten(layer.output)
+        except AttributeError:  # called several times
+            inputs = [], []
+        shapes = [[tuple(tensor.shape) for tensor in side] for side in inputs]
+        output = shapes[1][0] if shapes[1] else None
+        yield from float_rows(layer, layer.name, shapes[0], output)
