@@ -88,7 +88,10 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""
-        rows = [dataclasses.asdict(r) | {"treatment": r.treatment.value} for r in self.rows]
+        rows = [
+            dataclasses.asdict(r) | {"treatment": r.treatment.value, "shape": list(r.shape)}
+            for r in self.rows
+        ]
         return {
             "zeros": self.zeros,
             "ternary_weights": sum(row.weights for row in self.ternary),

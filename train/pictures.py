@@ -57,7 +57,9 @@ def curves(
     phases = [row["phase"] for row in history]
     starts = [i for i, phase in enumerate(phases) if phase != (phases[i - 1] if i else None)]
     for start in starts:
-        upper.text(start + 0.6, 1.01, f"{phases[start]} net", transform=upper.get_xaxis_transform())
+        upper.text(
+            start + 0.75, 1.01, f"{phases[start]} net", transform=upper.get_xaxis_transform()
+        )
         for axis in (upper, lower) if start else ():
             axis.axvline(start + 0.5, color=palette.text, linewidth=0.8)
 
@@ -93,7 +95,7 @@ def histograms(figure: Figure, palette: Palette, ternary: Sequence[Any]) -> None
         _line(color=palette.blue, label="level"),
         _line(color=palette.orange, linestyle="--", label="threshold: beyond it, not zero"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
 
 
 def _line(**look: Any) -> Any:
