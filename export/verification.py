@@ -228,7 +228,7 @@ def verify_files(
         expected = _predicted(reference, drawn, 256)
     results = {}
     for path, content, graph in zip(paths, contents, graphs, strict=True):
-        exact = is_file and _same_net(original, graph)
+        exact = is_file and same_net(original, graph)
         for runtime, instead in _runtimes(content).items():
             actual = running.run(content, drawn, runtime)
             compared = _compared(expected, actual, exact=exact)
@@ -301,7 +301,7 @@ def _compared(
     return Verification(len(actual[0].values), outputs, exact)
 
 
-def _same_net(first: Graph, second: Graph) -> bool:
+def same_net(first: Graph, second: Graph) -> bool:
     """Whether two files hold the same weights: then they are one net, stored in two ways."""
     pairs = zip(_kernels(first), _kernels(second), strict=False)
     return (

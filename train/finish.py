@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Pat
     page.write(
         folder,
         title=title,
+        accuracy=accuracies(metrics),
         metrics=metrics,
         history=history,
         ternary=ternary_layers(model),
@@ -68,6 +70,40 @@ def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Pat
     return metrics
 
 
+def int8_of_float(model: Any, data: TaskData, folder: Path) -> dict[str, float]:
+    """The float net as an int8 file, `folder`/float_int8.tflite: what a ternary net stands beside.
+
+    Its ranges are measured on the first 200 training examples, which are drawn at random already.
+
+    Returns:
+      `int8_accuracy` on the test examples and `int8_bytes`; nothing where there is no such file.
+    """
+    path = folder / "float_int8.tflite"
+    (examples, _), *_ = data.evaluation(data.train, 200)
+    try:
+        export.to_tflite(model, path, representative_data=examples)
+    except (ValueError, export.ConversionError) as error:
+        print(f"no int8 file of the float net to compare with: {error}")
+        return {}
+    images = np.concatenate([x for x, _ in data.evaluation(data.test)])
+    outputs, _ = run_file(path, images)
+    return {
+        "int8_accuracy": float((outputs.argmax(axis=1) == data.test.labels).mean()),
+        "int8_bytes": path.stat().st_size,
+    }
+
+
+def accuracies(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Top-1 on the test examples, by net."""
+    named = {
+        "float, Keras": "float_accuracy",
+        "float net as int8 .tflite": "int8_accuracy",
+        "ternary, Keras": "ternary_accuracy",
+        "ternary, .tflite": "tflite_accuracy",
+    }
+    return [(label, metrics[name]) for label, name in named.items() if name in metrics]
+
+
 def exact_accuracy(model: Any, data: TaskData) -> float | None:
     """Top-1 of the net in exact integers, computed by Keras; None where a part of it is float."""
     try:
@@ -79,19 +115,19 @@ def exact_accuracy(model: Any, data: TaskData) -> float | None:
 
 def report_text(title: str, metrics: dict, table: str, file: str, check: str) -> str:
     """The report that the script prints and leaves in report.txt."""
-    accuracies = [
-        ("float", metrics["float_accuracy"]),
-        ("ternary, Keras", metrics["ternary_accuracy"]),
-        ("ternary, .tflite", metrics["tflite_accuracy"]),
-    ]
     sizes = [
         ("float32 weights", metrics["float_bytes"]),
+        *(
+            [("float net as int8 .tflite", metrics["int8_bytes"])]
+            if "int8_bytes" in metrics
+            else []
+        ),
         (".tflite", metrics["tflite_bytes"]),
         (".tflite zipped", metrics["tflite_zipped_bytes"]),
         ("ternary weights at their entropy", round(metrics["entropy_bytes"])),
     ]
     lines = [title, "", "top-1 on the test images"]
-    lines += [f"  {name:<34}{100 * value:>9.2f} %" for name, value in accuracies]
+    lines += [f"  {name:<34}{100 * value:>9.2f} %" for name, value in accuracies(metrics)]
     lines += ["zeros in ternary layers"]
     lines += [
         f"  {'at the start of ternary training':<34}{100 * metrics['zeros_at_start']:>9.2f} %"

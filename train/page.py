@@ -13,9 +13,11 @@ from ec2t_tf import files
 from ec2t_tf.export.page import Figure, Section, Table, Text, file_sections, html, plots
 from ec2t_tf.export.page.document import Headline
 from ec2t_tf.export.page.made_by import made_by
+from ec2t_tf.export.page.microcontrollers import on_cores, table
 from ec2t_tf.export.reports import Report
 from ec2t_tf.train import pictures, record
 
+CORES = ("m0", "m4", "m55", "rv32")
 LARGEST_CONFUSION = 30  # classes: more would be a grey square
 
 
@@ -23,6 +25,7 @@ def write(
     folder: Path,
     *,
     title: str,
+    accuracy: Sequence[tuple[str, float]],
     metrics: dict,
     history: Sequence[dict[str, str]],
     ternary: Sequence[Any],
@@ -34,6 +37,7 @@ def write(
     """Writes `folder`/report.html and returns its path.
 
     Args:
+      accuracy: top-1 on the test examples, by net.
       metrics: what metrics.json holds.
       history: the rows of history.csv.
       confusion: int (classes, classes): test examples by class and by what the file says.
@@ -48,11 +52,6 @@ def write(
         Headline(f"{file.zipped_bytes:,}", "bytes zipped"),
         Headline(f"{metrics['float_bytes']:,}", "bytes of float32 weights"),
     ]
-    accuracy = [
-        ("float, Keras", metrics["float_accuracy"]),
-        ("ternary, Keras", metrics["ternary_accuracy"]),
-        ("ternary, .tflite", metrics["tflite_accuracy"]),
-    ]
     sections = [
         Section(
             "Accuracy",
@@ -65,6 +64,10 @@ def write(
         Section("What is taken for what", [confusions(confusion, labels)]),
         Section("Latent weights", [histograms(ternary)]),
         *file_sections(file),
+        Section(
+            "On microcontrollers",
+            [table([(Path(file.file).name, one) for one in on_cores(Path(file.file), CORES)])],
+        ),
         Section("Settings", [settings(folder)]),
         made_by(),
     ]

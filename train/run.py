@@ -18,7 +18,7 @@ from ec2t_tf.supernet import compound_scale
 from ec2t_tf.train import recipe, tasks, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.doors import Keras3, open_door
-from ec2t_tf.train.finish import finish
+from ec2t_tf.train.finish import finish, int8_of_float
 from ec2t_tf.train.record import record
 from ec2t_tf.train.warm_start import begin_from
 from ec2t_tf.train.zoo.published import load_weights
@@ -128,6 +128,7 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
         float_model.save_weights(str(fresh))
     # The one place where the test images are used, and finish.
     float_accuracy = recipe.accuracy(door, float_model, data.evaluation(data.test))
+    int8 = int8_of_float(float_model, data, settings.output_dir)
 
     model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
     if settings.ternary_start:
@@ -150,6 +151,7 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
     metrics = {
         "seed": settings.seed,
         "float_accuracy": float_accuracy,
+        **int8,
         "trained_accuracy": recipe.accuracy(door, model, data.evaluation(data.test)),
         "float_bytes": 4 * float_model.count_params(),
         "zeros_at_start": zeros_at_start,

@@ -9,21 +9,35 @@ from ec2t_tf import files
 
 from .. import file_formats
 from ..file_formats import FORMATS
-from ..mcu import to_c
+from ..mcu import CORES, to_c
 from .convert import C_OPTIONS, c_arguments, check_c_options, read_data, trust_argument
 
 
 def report(arguments: argparse.Namespace) -> None:
-    from ..page.subjects import subject
+    from ..page.comparison import side_by_side
+    from ..page.microcontrollers import table
+    from ..page.subjects import labels
+    from ..page.write import subjects_of, write_subjects
 
-    written = []
-    if arguments.html:
-        from ..page import write_page
-
-        written = write_page(arguments.files, arguments.html)
-    for file in arguments.files:
-        print(subject(file).report)
-    for path in written:
+    if arguments.html and arguments.html.suffix != ".html":
+        raise ValueError(f"A name that ends in .html is required. Received: '{arguments.html}'.")
+    if arguments.measure and not arguments.cores:
+        raise ValueError("--measure requires --cores, such as --cores=m4,m55. Received none.")
+    unknown = [core for core in arguments.cores if core not in CORES]
+    if unknown:
+        raise ValueError(f"--cores must be among {', '.join(CORES)}. Received: {unknown[0]}.")
+    subjects = subjects_of(arguments.files, cores=arguments.cores, measure=arguments.measure)
+    names = labels(subjects)
+    if not arguments.compare:
+        print("\n\n".join(str(one.report) for one in subjects))
+        rows = [
+            (name, core) for one, name in zip(subjects, names, strict=True) for core in one.cores
+        ]
+        if rows:
+            print(f"\n{table(rows).text()}")
+    else:
+        print(side_by_side(subjects, names).text())
+    for path in write_subjects(subjects, arguments.html) if arguments.html else ():
         print(path)
 
 
@@ -145,6 +159,20 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="also a page with plots, NAME.html, and its figures as NAME.json and NAME.csv",
     )
+    add = parser.add_argument
+    add("--compare", action="store_true", help="only the table that puts the files side by side")
+    add(
+        "--cores",
+        type=_names,
+        default=[],
+        metavar="CORE,...",
+        help=f"flash and RAM as C for these cores: {', '.join(CORES)}",
+    )
+    add("--measure", action="store_true", help="of --cores: run each in QEMU, count instructions")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def summary_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from ec2t_tf.tables import Cell, Table
 
 from . import plots
 from .document import Figure, Section, Text
+from .microcontrollers import OnCore
 from .subjects import Subject
 
 MOST_CURVES = 4  # as many colours as a page has
@@ -22,7 +23,7 @@ def comparison(subjects: Sequence[Subject], names: Sequence[str]) -> list[Sectio
     points = [
         (name, one.report.file_bytes, 100 * accuracy)
         for one, name in zip(subjects, names, strict=True)
-        if (accuracy := one.number("tflite_accuracy")) is not None
+        if (accuracy := one.accuracy) is not None
     ]
     if len(points) > 1:
         parts.append(
@@ -49,11 +50,18 @@ def comparison(subjects: Sequence[Subject], names: Sequence[str]) -> list[Sectio
 def side_by_side(subjects: Sequence[Subject], names: Sequence[str]) -> Table:
     """A row a file; figures of training where a run has them."""
     runs = any(one.metrics for one in subjects)
+    measured = any(one.accuracy is not None for one in subjects)
     head = ["file", "bytes", "zipped", "zeros", "ternary weights", "weights", "MACs"]
     formats = ["", "{:,}", "{:,}", "{:.1%}", "{:,}", "{:,}", "{:,}"]
     if runs:
-        head[1:1] = ["top-1 of the file", "top-1 of the float net", "steps off Keras"]
-        formats[1:1] = ["{:.2%}", "{:.2%}", "{:,.0f}"]
+        head[1:1] = ["top-1 of the float net", "steps off Keras"]
+        formats[1:1] = ["{:.2%}", "{:,.0f}"]
+    if measured:
+        head[1:1], formats[1:1] = ["top-1"], ["{:.2%}"]
+    cores = list(dict.fromkeys(found.core for one in subjects for found in one.cores))
+    for core in cores:
+        head += [f"{core}: flash", "RAM", "instructions"]
+        formats += ["{:,}"] * 3
     rows = []
     for one, name in zip(subjects, names, strict=True):
         kernels = one.report.kernels
@@ -66,8 +74,13 @@ def side_by_side(subjects: Sequence[Subject], names: Sequence[str]) -> Table:
             sum(kernel.macs for kernel in kernels),
         ]
         if runs:
-            figures = ("tflite_accuracy", "float_accuracy", "largest_difference_in_output_steps")
+            figures = ("float_accuracy", "largest_difference_in_output_steps")
             row[1:1] = [one.number(figure) for figure in figures]
+        if measured:
+            row[1:1] = [one.accuracy]
+        for core in cores:
+            found = next((found for found in one.cores if found.core == core), OnCore(core))
+            row += [found.flash, found.arena, found.instructions]
         rows.append(row)
     return Table(head, rows, formats, "Zeros: of the ternary layers. A click on a head sorts.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -12,19 +13,27 @@ from ec2t_tf.tables import Table
 
 from .. import reports
 from .comparison import comparison
-from .document import html
+from .document import Section, html
 from .made_by import made_by
+from .microcontrollers import on_cores, table
 from .of_files import file_sections, headlines
 from .subjects import Subject, labels, subject
 
 
-def write_page(paths: Sequence[str | os.PathLike], output: str | os.PathLike) -> list[Path]:
+def write_page(
+    paths: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    *,
+    cores: Sequence[str] = (),
+    measure: bool = False,
+) -> list[Path]:
     """One HTML file about `.tflite` files and runs; the same figures beside it as .json and .csv.
 
     Args:
       paths: files, and folders that the training script left; several are compared.
       output: the page, `name.html`; all figures go to `name.json`, the table of kernels to
         `name.csv`.
+      cores, measure: see `subjects_of`.
 
     Returns:
       What was written, the page first.
@@ -37,12 +46,39 @@ def write_page(paths: Sequence[str | os.PathLike], output: str | os.PathLike) ->
     output = Path(output)
     if output.suffix != ".html":
         raise ValueError(f"A name that ends in .html is required. Received: '{output}'.")
-    subjects = [subject(path) for path in paths]
+    return write_subjects(subjects_of(paths, cores=cores, measure=measure), output)
+
+
+def subjects_of(
+    paths: Sequence[str | os.PathLike], *, cores: Sequence[str] = (), measure: bool = False
+) -> list[Subject]:
+    """Files and runs, and what they take as C.
+
+    Args:
+      cores: of `to_c`; of each flash and RAM are said.
+      measure: and the instructions of one call in QEMU.
+    """
+    found = [subject(path) for path in paths]
+    if not cores:
+        return found
+    return [
+        dataclasses.replace(one, cores=tuple(on_cores(one.file, cores, measure=measure)))
+        for one in found
+    ]
+
+
+def write_subjects(subjects: Sequence[Subject], output: Path) -> list[Path]:
+    """`write_page` of what was read before."""
+    if output.suffix != ".html":
+        raise ValueError(f"A name that ends in .html is required. Received: '{output}'.")
     names = labels(subjects)
     first = headlines(subjects[0].report, subjects[0].metrics) if len(subjects) == 1 else []
     sections = comparison(subjects, names)
     for one, name in zip(subjects, names, strict=True):
         sections += file_sections(one.report, name)
+    cores = [(name, core) for one, name in zip(subjects, names, strict=True) for core in one.cores]
+    if cores:
+        sections.append(Section("On microcontrollers", [table(cores)]))
     document = html(", ".join(names), [*sections, made_by()], first)
     others = {
         ".json": json.dumps([one.as_dict() for one in subjects], indent=1) + "\n",
