@@ -19,6 +19,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from ec2t_tf import progress
+from ec2t_tf.tables import Table
 
 from .file_formats.layers import find_layers
 from .graph.edit import single_operator
@@ -28,6 +29,8 @@ from .tflite.writer import write
 
 ROUNDS = 15
 ROUND_SECONDS = 0.02
+WORTH = 0.95  # of the time: what is called a gain
+SMALL_NET = 100.0  # microseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,26 +52,65 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """What `benchmark` measured: the whole net, and each ternary layer alone."""
+    """What `benchmark` measured: the whole net, and each ternary layer alone.
+
+    `ternary` is how many layers of the file are.
+    """
 
     whole: list[Row]
     layers: list[Row]
     num_threads: int
+    ternary: int
 
     def __str__(self) -> str:
-        lines = [f"{'whole net':<44} {'us':>10} {'to int8':>8}   ({self.num_threads} threads)"]
-        lines += [f"{r.name:<44} {r.microseconds:>10.1f} {r.ratio:>8.3f}" for r in self.whole]
+        whole = Table(
+            ("whole net", "us", "to int8"),
+            [(r.name, r.microseconds, r.ratio) for r in self.whole],
+            ("", "{:,.1f}", "{:.3f}"),
+        )
+        parts = [f"{whole.text()}\n({self.num_threads} threads)"]
         if self.layers:
-            lines += [
-                "",
-                f"{'layer alone, layout changes included':<44} {'us':>10} {'to int8':>8} "
-                f"{'zeros':>6}",
-            ]
-            lines += [
-                f"{r.name[-44:]:<44} {r.microseconds:>10.1f} {r.ratio:>8.3f} {r.sparsity:>6.1%}"
-                for r in self.layers
-            ]
-        return "\n".join(lines)
+            layers = Table(
+                ("layer alone, layout changes included", "us", "to int8", "zeros"),
+                [(r.name, r.microseconds, r.ratio, r.sparsity) for r in self.layers],
+                ("", "{:,.1f}", "{:.3f}", "{:.1%}"),
+            )
+            parts.append(layers.text())
+        return "\n\n".join([*parts, *([self.reason] if self.reason else [])])
+
+    @property
+    def reason(self) -> str:
+        """Why nothing was gained; empty where something was."""
+        if not self.ternary:
+            return "Nothing can be gained: no layer of the file is ternary (see 'ec2t report')."
+        ours = [row.ratio for row in self.whole if "ec2t_tf" in row.name]
+        if not ours or ours[-1] < WORTH:  # the packed file's where there is one
+            return ""
+        time = self.whole[0].microseconds
+        parts = []
+        faster = [row for row in self.layers if row.ratio < WORTH]
+        share = sum(row.microseconds / row.ratio for row in self.layers) / time
+        if self.layers and not faster:
+            slowest = min(self.layers, key=lambda row: row.ratio)
+            parts.append(
+                f"no ternary layer is faster alone than in XNNPACK (the nearest, {slowest.name}, "
+                f"takes {slowest.ratio:.2f} of its time at {slowest.sparsity:.0%} zeros)"
+            )
+        elif faster and share < 0.5:
+            parts.append(
+                f"the ternary layers take {share:.0%} of the time, the rest is left as it is"
+            )
+        if time < SMALL_NET:
+            parts.append(
+                f"the whole net takes {time:,.0f} us, of which calls and changes of layout are a "
+                "large part"
+            )
+        if not parts:
+            parts.append("what its layers gain, the changes of layout between them take")
+        return (
+            f"Nothing is gained ({ours[-1]:.2f} of the time): {'; and '.join(parts)}. More zeros "
+            "or wider layers would; a packed file is smaller all the same."
+        )
 
 
 def _ready(interpreter: Any) -> Callable[[], None]:
@@ -151,10 +193,11 @@ def benchmark(
         for name, seconds in zip(contestants, times, strict=True)
     ]
     rows = []
-    found = find_layers(graph)[0] if layers else []
-    for layer in progress.bar(found, "measuring layers"):
+    found = find_layers(graph)[0]
+    ternary = len(found)
+    for layer in progress.bar(found if layers else [], "measuring layers"):
         alone = write(single_operator(graph, layer.number))
         pair = [stock(alone), ours(alone, claim_int8="always")]
         dense, sparse = shortest_times(pair, rounds=max(3, rounds // 3))
         rows.append(Row(layer.name, sparse * 1e6, sparse / dense, layer.sparsity))
-    return Benchmark(whole, rows, num_threads)
+    return Benchmark(whole, rows, num_threads, ternary)

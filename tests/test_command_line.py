@@ -82,6 +82,8 @@ MISTAKES = [
     ("convert --model={tmp} --output={tmp}/x --format=c --io_dtype=int8", "--io_dtype is of"),
     ("convert --model={tmp} --output={tmp}/x --data={text}", "SavedModel folder that Keras wrote"),
     ("report {small} --html={tmp}/x.txt", "ends in .html"),
+    ("report {small} --cores=m5", "--cores must be among generic, m0"),
+    ("report {small} --measure", "--measure requires --cores"),
     ("summary {tmp}/none.keras", "none.keras"),
     ("suported", "did you mean 'supported'"),
     ("supported m4", "unknown argument 'm4'"),

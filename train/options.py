@@ -106,7 +106,9 @@ flags.DEFINE_string(
     None,
     "metrics.json of a run to do again, into another --output_dir; other flags change it",
 )
-flags.DEFINE_integer("verbose", 1, "1: progress bars, 2: a line an epoch", lower_bound=0)
+flags.DEFINE_integer(
+    "verbose", 1, "1: progress bars on a terminal, 2: a line an epoch", lower_bound=0
+)
 # Knobs of --method=ec2t
 flags.DEFINE_float(
     "centroid_scale",

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,8 @@ def train(
             ),
             checkpoints,
         ],
-        verbose=verbose,
+        # A bar is for a terminal.
+        verbose=2 if verbose == 1 and not sys.stdout.isatty() else verbose,
     )
 
 

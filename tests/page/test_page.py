@@ -14,9 +14,15 @@ import numpy as np
 import pytest
 
 from ec2t_tf.export import page, reports
+from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.page import plots
+from ec2t_tf.export.page.comparison import side_by_side
 from ec2t_tf.export.page.document import Headline
+from ec2t_tf.export.page.microcontrollers import on_cores
+from ec2t_tf.export.page.write import subjects_of
+from ec2t_tf.export.tflite import write
 from ec2t_tf.train import page as run_page
+from tests import nets
 
 SMALL = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "small_int8.tflite"
 HOSTILE = "<script>alert('x')</script>&\"'"
@@ -150,6 +156,43 @@ def test_runs_and_files_are_compared(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="object of figures"):
         page.write_page([tmp_path / "run1"], tmp_path / "b.html")
     assert not (tmp_path / "b.html").exists()
+
+
+def test_files_beside_a_run_have_its_accuracies(tmp_path: Path) -> None:
+    """Also a file in another format, which computes the same bits; none for another net's file."""
+    figures = {"tflite_accuracy": 0.9, "int8_accuracy": 0.93}
+    (tmp_path / "metrics.json").write_text(json.dumps(figures))
+    (tmp_path / "model.tflite").write_bytes(SMALL.read_bytes())
+    packed = SMALL.with_name("small_packed.tflite").read_bytes()
+    (tmp_path / "packed.tflite").write_bytes(packed)
+    net = nets.NetBuilder((1, 8, 8, 3), seed=1)
+    other = net.finish(net.conv(net.input, 8, (3, 3), zeros=0.5))
+    for name in ("float_int8.tflite", "other.tflite"):
+        (tmp_path / name).write_bytes(other)
+    names = ("model.tflite", "packed.tflite", "float_int8.tflite", "other.tflite")
+    found = subjects_of([tmp_path / name for name in names], cores=["m0", "m55"])
+    assert [one.accuracy for one in found] == [0.9, 0.9, 0.93, None]
+    table = side_by_side(found, names)
+    assert table.head[1] == "top-1"
+    assert [*table.head[-6:]] == [
+        *("m0: flash", "RAM", "instructions", "m55: flash", "RAM", "instructions"),
+    ]
+    one, same, *_ = table.rows
+    assert one[-6:] == same[-6:]
+    assert all(isinstance(one[place], int) for place in (-6, -5, -3, -2))
+    assert one[-1] is None
+    assert found[0].as_dict()["cores"][0]["core"] == "m0"
+
+
+def test_c_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    graph = Graph()
+    x = graph.add("x", (1, 4), "int8", scale=0.1, zero_point=0)
+    y = graph.call("COS", (x,), graph.add("y", (1, 4), "int8", scale=0.1, zero_point=0))
+    graph.inputs, graph.outputs = (x,), (y,)
+    (tmp_path / "cos.tflite").write_bytes(write(graph))
+    (one,) = on_cores(tmp_path / "cos.tflite", ["m4"])
+    assert one.flash is None
+    assert "COS" in one.note
 
 
 def test_the_same_twice() -> None:
