@@ -1,9 +1,9 @@
 """The MicroNet-2019 score: parameters and operations by the rules of a challenge.
 
 The NeurIPS 2019 MicroNet challenge counts a 32-bit number as 1 parameter and an operation on b-bit
-inputs as b/32 operations; here in the way the authors of EC2T filled that in (ec2t.md section 5).
-It reproduces their published figures: ResNet-20 has 269K parameters and 81.3M operations in float,
-11.8K and 8.5M at 64 % zeros.
+inputs as b/32 operations; here in the way the authors of EC2T filled that in
+(docs/specification.md, The MicroNet count). It reproduces their published figures: ResNet-20 has
+269K parameters and 81.3M operations in float, 11.8K and 8.5M at 64 % zeros.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ INDEX_BITS = 16
 
 
 def ternary_formats(*, weights: int, nonzeros: int, rows: int) -> dict[str, int]:
-    """Bits of a ternary tensor in each of the formats counted (ec2t.md section 5.2).
+    """Bits of a ternary tensor in each of the formats counted (docs/specification.md).
 
     Args:
       weights: numbers in the tensor.
@@ -47,7 +47,7 @@ def ternary_formats(*, weights: int, nonzeros: int, rows: int) -> dict[str, int]
 
 
 def tree_adder_bits(summands: float, *, first_bits: int = 16, most_bits: int = 32) -> float:
-    """Bits of the additions in a balanced tree (ec2t.md section 5.3).
+    """Bits of the additions in a balanced tree (docs/specification.md).
 
     Each level adds the operands in pairs, and its sums are one bit wider. As in the authors' count
     the tree starts with one operand less than there are summands. `summands` may be a fraction: it
@@ -61,7 +61,7 @@ def tree_adder_bits(summands: float, *, first_bits: int = 16, most_bits: int = 3
     return total
 
 
-# Multiplications and additions for one value (ec2t.md section 5.3; softmax is not counted there).
+# Multiplications and additions for one value (docs/specification.md; softmax is not counted).
 _ACTIVATION_COST = {
     "elu": (2, 1),
     "gelu": (3, 1),

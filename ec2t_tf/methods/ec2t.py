@@ -50,7 +50,7 @@ CENTROID_FLOOR = 0.675
 # The published s, and where nothing is said, the published gamma.
 DEFAULT_CENTROID_SCALE = 0.3
 DEFAULT_ENTROPY_GAIN = 0.1
-# Published for the pruning of the layers that stay int8 (EfficientNet-B1, ec2t.md 2.8).
+# Published for the pruning of the layers that stay int8 (EfficientNet-B1, docs/specification.md).
 PRUNING_CENTROID_SCALE = 0.25
 PRUNING_ENTROPY_GAIN = 0.15
 # With a target sparsity: values of s to choose from.
@@ -83,8 +83,8 @@ class EC2T(TernaryMethod):
         1. None trains the assignment to the end.
       prune_int8_from: optimiser step, or share of `total_steps`, from which on the layers that the
         policy's defaults keep int8 (the first, the last, depthwise) are pruned too: `ECP` with the
-        paper's s and gamma for such layers (ec2t.md 2.8). `frozen_from` freezes them with the
-        others. None leaves them int8.
+        paper's s and gamma for such layers (docs/specification.md). `frozen_from` freezes them
+        with the others. None leaves them int8.
       total_steps: optimiser steps of the whole training; needed where a moment is a share.
       centroid_learning_rate: learning rate of the centroids relative to the optimiser's, under
         optimisers that do not depend on the gradient's scale (Adam and its family); its square
@@ -98,9 +98,9 @@ class EC2T(TernaryMethod):
         where the spread is 1.25 mean|W|, the standard deviation of a Gaussian. "published" takes
         the extreme weights as they are, and the floor from the standard deviation.
       reference_sign: gradient of w_n with the published code's sign, which ascends the loss
-        (ec2t.md 2.2). For replication only.
-      reference_floor: the published code's slip in the floor of P_0 (ec2t.md 1.2). For replication
-        only.
+        (docs/specification.md, Gradients). For replication only.
+      reference_floor: the published code's slip in the floor of P_0 (docs/specification.md,
+        Probabilities). For replication only.
 
     Any optimiser gives the centroids their own learning rate, and no weight decay (`OwnRate`).
     """
@@ -342,7 +342,7 @@ class EC2T(TernaryMethod):
         return DEFAULT_ENTROPY_GAIN if self.entropy_gain is None else self.entropy_gain
 
     def gain(self, relative_size: float, entropy_gain: Tensor | None = None) -> Tensor | float:
-        """gamma * delta of a layer (ec2t.md 1.3); by default with the gamma that was fixed."""
+        """gamma * delta of a layer (docs/specification.md, Lambda); by default of the fixed one."""
         size_factor = (relative_size + SIZE_SIGMA) / (1 + SIZE_SIGMA)
         return (self._fixed_gain if entropy_gain is None else entropy_gain) * size_factor
 
@@ -427,7 +427,7 @@ class EC2T(TernaryMethod):
         positive: Tensor,
         learns: bool | Tensor,
     ) -> Tensor:
-        """The weights with EC2T's gradient (ec2t.md 2.2).
+        """The weights with EC2T's gradient (docs/specification.md, Gradients).
 
         Args:
           moving: (w_n, w_p) through which the optimiser's step gets its gradient.

@@ -1,7 +1,7 @@
 """EC2T's assignment in NumPy, float64, by the cost it minimises: the twin of `ec2t.py`.
 
 Nothing here is used in training. It builds the whole 3xN cost that the TensorFlow code avoids, so
-the two share no shortcut (ec2t.md sections 1.1 to 1.3).
+the two share no shortcut (docs/specification.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class ReferenceAssignment:
 
 
 def initial_centroids(weights: np.ndarray, centroid_scale: float) -> tuple[float, float]:
-    """w_n = |min(W)| s, w_p = |max(W)| s (section 1.6)."""
+    """w_n = |min(W)| s, w_p = |max(W)| s (First centroids)."""
     return abs(float(weights.min())) * centroid_scale, abs(float(weights.max())) * centroid_scale
 
 
@@ -32,7 +32,7 @@ def on_grid(w_n: float, w_p: float, levels: int) -> tuple[float, float]:
 
 
 def size_factor(relative_size: float, sigma: float = 0.05) -> float:
-    """delta = (N / N_largest + sigma) / (1 + sigma) (section 1.3)."""
+    """delta = (N / N_largest + sigma) / (1 + sigma) (Lambda)."""
     return (relative_size + sigma) / (1 + sigma)
 
 

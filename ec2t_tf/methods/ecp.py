@@ -1,6 +1,7 @@
-"""ECP: entropy-constrained pruning, EC2T's assignment without its quantisation (ec2t.md 2.7).
+"""ECP: entropy-constrained pruning, EC2T's assignment without its quantisation.
 
-Weights that EC2T assigns to zero become zero; all others keep their values, as int8.
+Weights that EC2T assigns to zero become zero; all others keep their values, as int8
+(docs/specification.md, Entropy-constrained pruning).
 """
 
 from __future__ import annotations

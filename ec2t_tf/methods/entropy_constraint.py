@@ -55,7 +55,7 @@ def thresholds(
     reference_floor: bool = False,
     reach: Tensor | None = None,
 ) -> Thresholds:
-    """The two boundaries of the entropy-constrained assignment (ec2t.md sections 1.2 to 1.4).
+    """The two boundaries of the entropy-constrained assignment (docs/specification.md).
 
     Args:
       latent: float32, any shape.

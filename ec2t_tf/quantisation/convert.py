@@ -142,7 +142,7 @@ class _Conversion:
             return RECURRENT[kind](layer, method, size, name=layer.name, trainable=layer.trainable)
         changes: dict[str, Any] = {}
         if method is not None:
-            # Latent weights train without weight decay (ec2t.md pitfall 15).
+            # Latent weights train without weight decay (docs/specification.md).
             given = layer.get_config()
             keys = ("depthwise_regularizer", "kernel_regularizer", "embeddings_regularizer")
             changes[next(key for key in keys if key in given)] = None

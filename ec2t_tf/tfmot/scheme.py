@@ -200,7 +200,7 @@ class _Quantising:
             return graph.copy_layer(layer, name)
         config: dict[str, Any] = {}
         if layer.name in self._ternary:
-            # Latent weights train without weight decay (ec2t.md pitfall 15).
+            # Latent weights train without weight decay (docs/specification.md).
             config["kernel_regularizer"] = None
         copy = graph.copy_layer(layer, name, **config)
         if layer in self._fusion.without_activation:

@@ -71,7 +71,7 @@ def test_efficientnet_b1_has_the_published_parameters():
 
 
 def test_efficientnet_b1_has_the_published_operations():
-    """M operations by layer type (ec2t.md section 3), but for one slip of the published code.
+    """M operations by layer type (docs/specification.md), but for one slip of the published code.
 
     It halves the image before the expansion of each of the four blocks that halve it afterwards.
     The stem is left out: 26.0 are published, and its parts make 26.7.

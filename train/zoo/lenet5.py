@@ -1,4 +1,4 @@
-"""LeNet-5 with ReLU and max pooling, 61,706 parameters at 28x28x1 (ec2t.md section 4)."""
+"""LeNet-5 with ReLU and max pooling, 61,706 parameters at 28x28x1 (docs/specification.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MicroNet-C10/C100: the super-network EC2T was made with (ec2t.md section 4).
+"""MicroNet-C10/C100: the super-network EC2T was made with (docs/specification.md).
 
 `compound_scale(micronet, depth=1.4, width=1.2, phi=3.5)` gives the published net: 23 blocks a
 stage, 32/64/120 channels, 8,002,368 weights in the convolutions of its blocks.

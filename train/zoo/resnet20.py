@@ -17,7 +17,7 @@ def resnet20(
     depth: float = 1.0,
     width: float = 1.0,
 ) -> keras.Model:
-    """3 stages of 3 post-activation blocks, 16/32/64 channels (ec2t.md section 4).
+    """3 stages of 3 post-activation blocks, 16/32/64 channels (docs/specification.md).
 
     Stride 2 pads one pixel on every side, as PyTorch does (Keras's "same" pads right and below).
     The shortcut takes every second pixel and pads the channels with zeros, half on each side.
