@@ -7,6 +7,7 @@ and ReLU are one operator. What only ends in a concatenation is rounded with the
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from ec2t_tf.quantisation.graph import Call, Graph, Value
 from ec2t_tf.quantisation.kinds import (
@@ -60,7 +61,8 @@ class Fusion:
         results = call.results
         if kind in KERNELS:
             activation = activation_name(call.operation)
-            if activation == "linear" and self._only_before(results, "BatchNormalization", "ReLU"):
+            folding = ("BatchNormalization", "ReLU") if _has_channels(call.operation) else ("ReLU",)
+            if activation == "linear" and self._only_before(results, *folding):
                 return True
         elif kind in ("BatchNormalization", "Add") and self._only_before(results, "ReLU"):
             return True
@@ -82,3 +84,16 @@ class Fusion:
     def _only_concatenated(self, results: list[Value]) -> bool:
         """Whether every value is used once, by a concatenation."""
         return self._only_before(results, "Concatenate")
+
+
+def _has_channels(layer: Any) -> bool:
+    """Whether the last axis of what a layer with a kernel computes is that of the kernel's units,
+    so that a normalisation along it can be folded into them."""
+    equation = getattr(layer, "equation", None)
+    if equation is None:
+        return True
+    left, _, result = equation.replace(" ", "").replace("...", "").partition("->")
+    entry, inner = left.split(",")
+    units = [c for c in inner if c not in entry]
+    kept = [c for c in entry if c not in inner]
+    return len(units) == 1 and result == "".join((*kept, *units))

@@ -27,10 +27,21 @@ MOVING = (
     *("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast"),
     *("RandomBrightness", "RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale"),
     *("RandomColorJitter", "RandomErasing", "RandomSharpness", "RandomPosterization"),
+    "RandomInvert",
     *("RandomPerspective", "RandomGaussianBlur", "RandomColorDegeneration", "CenterCrop"),
     # of keras.ops
     *("Transpose", "Squeeze", "ExpandDims", "Flip", "GetItem", "Pad", "Max", "Min"),
-    *("Split", "Unstack", "Swapaxes", "Moveaxis", "Repeat", "UpSampling1D", "Moves"),
+    *(
+        "Copy",
+        "Split",
+        "ArraySplit",
+        "Unstack",
+        "Swapaxes",
+        "Moveaxis",
+        "Repeat",
+        "UpSampling1D",
+        "Moves",
+    ),
 )
 # Their operator has one scale for input and output, and rounds to it.
 SAME_RANGE = (
@@ -65,6 +76,7 @@ _ELEMENTWISE = (
     *("Softsign", "Mish", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Abs", "Absolute"),
     *("Negative", "Sin", "Cos", "Erf", "Reciprocal", "LogSigmoid", "SoftShrink", "HardShrink"),
     *("TanhShrink", "Squareplus", "SparsePlus", "SparseSigmoid", "Threshold", "Clip"),
+    *("Floor", "Ceil", "Round", "Sign"),
 )
 _LAYER_OF.update(dict.fromkeys(_ELEMENTWISE, "Activation"))
 

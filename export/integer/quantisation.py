@@ -27,6 +27,11 @@ _MICRO = {
 
 @rule("QUANTIZE", types=("int8", "uint8", "int16"))
 def quantize(node: Node) -> Step:
+    step = _quantize(node)
+    return lambda *given: step(*node.filled(given))  # a constant too
+
+
+def _quantize(node: Node) -> Step:
     entry, out = node.input(0), node.output
     if node.rounding == "micro" and (entry.dtype, out.dtype) not in _MICRO:
         raise node.refused(f"it does not turn {entry.dtype} into {out.dtype}")
@@ -85,7 +90,10 @@ def dequantize(node: Node) -> Step:
 
 @rule("CAST", types=("int32",))
 def cast(node: Node) -> Step:
-    """From narrower integers, whatever they stand for."""
-    if node.input(0).dtype not in ("int8", "uint8", "int16", "int32", "bool"):
-        raise node.refused(f"its input is {node.input(0).dtype}")
+    """From integers, whatever they stand for, and whole numbers of float32."""
+    dtype = node.input(0).dtype
+    if dtype in ("int64", "float32"):
+        return lambda x: node.xp.integers(x)
+    if dtype not in ("int8", "uint8", "int16", "int32", "bool"):
+        raise node.refused(f"its input is {dtype}")
     return lambda x: x

@@ -109,6 +109,9 @@ class Net:
         if tensor.dtype == "int8" and _same(tensor, scale, zero_point):
             return value
         key = (value, scale, zero_point)
+        if key not in self._requantised and tensor.dtype == "int8" and tensor.data is not None:
+            real = (tensor.data.astype(np.float64) - tensor.zero_point) * tensor.scale
+            self._requantised[key] = self.codes(name, real, scale, zero_point)
         if key not in self._requantised:
             output = self.int8(name, tensor.shape, scale, zero_point)
             self._requantised[key] = self.graph.call("QUANTIZE", (value,), output)

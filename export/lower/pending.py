@@ -87,6 +87,8 @@ class Pending:
       prescribed: (scale, zero point) of its int8 output that TensorFlow Lite wants, or None.
       in_int8, in_float: write it where it is more than one operator: given scale and zero point, or
         in float.
+      inside, move: of an operator whose values are moved, channels left where they are: the
+        operator, into which a normalisation is folded, and what moves them.
     """
 
     name: str
@@ -101,6 +103,8 @@ class Pending:
     prescribed: tuple[float, int] | None = None
     in_int8: Callable[[float, int], int] | None = None
     in_float: Callable[[], int] | None = None
+    inside: Pending | None = None
+    move: Callable[[int], int] | None = None
 
     @property
     def is_limited(self) -> bool:

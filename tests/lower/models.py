@@ -151,7 +151,7 @@ def wilder(model: keras.Model, random: np.random.Generator) -> None:
 
 def data_for(model: keras.Model, random: np.random.Generator, count: int) -> list[np.ndarray]:
     return [
-        random.integers(0, 8, (count, *x.shape[1:]), np.int32)
+        random.integers(0, 8, (count, *x.shape[1:])).astype(x.dtype)
         if x.dtype.startswith("int")
         else random.normal(size=(count, *x.shape[1:])).astype(np.float32)
         for x in model.inputs

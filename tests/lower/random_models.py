@@ -39,7 +39,8 @@ class RandomModel(RandomLayers):
     def source(self, name: str, sources: list[Any]) -> Any:
         shape = self.draw((9, 8, 3), (7, 7, 4), (12, 5), (10, 4), (14,), (8,))
         if self.chance(0.06):
-            tokens = keras.Input((self.draw(6, 9),), name=name, dtype="int32")
+            dtype = self.draw("int32", "int32", "int64")
+            tokens = keras.Input((self.draw(6, 9),), name=name, dtype=dtype)
             sources.append(tokens)
             return layers.Embedding(11, self.size())(tokens)
         sources.append(keras.Input(shape, name=name))

@@ -77,6 +77,22 @@ CASES: dict[str, tuple[Middle, tuple[int, ...]]] = {
     "softmax of axis 1": (lambda x: layers.Softmax(axis=1)(conv()(x)), IMAGE),
     "split and multiplied": (lambda x: ops.multiply(*ops.split(conv()(x), 2, axis=-1)), IMAGE),
     "zero kernel": (lambda x: conv(kernel_initializer="zeros")(conv()(x)), IMAGE),
+    "heads, normalised": (
+        lambda x: layers.BatchNormalization()(
+            layers.EinsumDense("abc,cde->abde", (7, 2, 3), bias_axes="de")(x)
+        ),
+        SEQUENCE,
+    ),
+    "steps as channels, normalised": (
+        lambda x: layers.BatchNormalization()(layers.EinsumDense("abc,bd->adc", (4, 6))(x)),
+        SEQUENCE,
+    ),
+    "output padding, normalised": (
+        lambda x: layers.BatchNormalization()(
+            layers.Conv2DTranspose(4, 3, 2, "same", output_padding=1)(x)
+        ),
+        IMAGE,
+    ),
     "LSTM both ways": (
         lambda x: layers.Bidirectional(layers.LSTM(5, return_sequences=True))(x),
         SEQUENCE,

@@ -152,6 +152,7 @@ CASES: dict[str, tuple[tuple[int, ...], Make]] = {
     "Average": (IMAGE, with_two(layers.Average)),
     "Maximum": (IMAGE, with_two(layers.Maximum)),
     "Minimum": (IMAGE, with_flipped(layers.Minimum)),
+    "Maximum, a constant": (IMAGE, lambda net, x: ops.maximum(x, 0.1)),
     "Concatenate": (IMAGE, with_flipped(layers.Concatenate)),
     "Concatenate, axis 1": (IMAGE, with_flipped(lambda: layers.Concatenate(axis=1))),
     "MaxPooling2D": (IMAGE, plain(lambda: layers.MaxPooling2D(3, 2, "same"))),

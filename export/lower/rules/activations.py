@@ -20,6 +20,7 @@ from .ranges import array
 UNIT, SIGNED = (1 / 256, -128), (1 / 128, 0)
 # The least step of a softmax's input: the runtimes hold it with 26 bits of fraction.
 SMALLEST_EXPONENT = 2.0**-26
+LARGEST_ENTRY = 1e30  # of a table, before it has codes
 Activation = Callable[[Net, str, Value], Value]
 
 
@@ -35,7 +36,8 @@ def table(net: Net, name: str, given: Value, function: Callable[[np.ndarray], An
         real = array(function((steps * tensor.scale[0]).astype(np.float32))).astype(np.float64)
         if real.shape != steps.shape:
             raise NoRuleError(f"'{name}' must be a function of single values.")
-        codes = np.clip(np.rint(np.nan_to_num(real) / np.float32(scale)) + zero, *CODES)
+        real = np.clip(np.nan_to_num(real), -LARGEST_ENTRY, LARGEST_ENTRY)
+        codes = np.clip(np.rint(real / np.float32(scale)) + zero, *CODES)
         entries = net.graph.add(
             f"{name}/table",
             (256,),

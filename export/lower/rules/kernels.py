@@ -287,7 +287,7 @@ def _transposed_convolution(
         value = sliced(net, value, [0, *before, 0], [1, *ends, final[-1]], f"{call.key}/cut")
         return net.reshaped(value, call.shape)
 
-    return later(net, made, call.shape, cut)
+    return later(net, made, call.shape, cut, keeps_channels=True)
 
 
 def _dilated(
@@ -310,7 +310,8 @@ def _embedding(net: Net, call: Call, layer: Any, weights: Weights, given: Value)
     index = net.settled(given)
     if net.tensor(index).dtype != "int32":
         whole = net.graph.add(f"{call.key}/places", net.tensor(index).shape, "int32")
-        index = net.graph.call("CAST", (net.real(index),), whole)
+        index = net.real(index) if net.is_int8(index) else index
+        index = net.graph.call("CAST", (index,), whole)
     codes, scale = weights.codes, np.unique(weights.scale)
     if codes.dtype != np.int8:
         table = net.constant(f"{call.key}/table", codes, "float32")

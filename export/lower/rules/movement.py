@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -82,13 +83,21 @@ def concatenated(net: Net, given: Sequence[Value], axis: int, name: str) -> Valu
     )
 
 
-def later(net: Net, p: Pending, shape: tuple[int, ...], move: Callable[[int], int]) -> Pending:
+def later(
+    net: Net,
+    p: Pending,
+    shape: tuple[int, ...],
+    move: Callable[[int], int],
+    *,
+    keeps_channels: bool = False,
+) -> Pending:
     """A pending operator with a move of its values behind."""
 
     def in_int8(scale: float, zero: int) -> int:
         return move(net.with_range(p, scale, zero, p.name))
 
-    return Pending(p.name, "", (), shape, in_int8=in_int8, in_float=lambda: move(net.settled(p)))
+    made = Pending(p.name, "", (), shape, in_int8=in_int8, in_float=lambda: move(net.settled(p)))
+    return dataclasses.replace(made, inside=p, move=move) if keeps_channels else made
 
 
 # -- shapes ------------------------------------------------------------------------------------

@@ -47,12 +47,16 @@ def scaled(
 
 def _takes_factors(given: Value, channels: int) -> TypeGuard[Pending]:
     """Whether a kernel makes it, of which each channel can be scaled."""
-    if not isinstance(given, Pending) or given.kernel is None or given.is_limited:
+    if not isinstance(given, Pending) or given.is_limited:
         return False
-    return len(given.kernel.bias) == channels
+    kernel = (given.inside or given).kernel
+    return kernel is not None and len(kernel.bias) == channels
 
 
 def _folded(net: Net, p: Pending, factor: np.ndarray, offset: np.ndarray) -> Pending:
+    if p.inside is not None and p.move is not None:
+        inside = _folded(net, p.inside, factor, offset)
+        return later(net, inside, p.shape, p.move, keeps_channels=True)
     assert p.kernel is not None
     kernel = p.kernel.times(factor, p.kernel.bias * factor + offset)
     p = dataclasses.replace(p, kernel=kernel)
