@@ -139,6 +139,7 @@ def to_c(
     example: bool = False,
     measure: bool = False,
     stream: bool = False,
+    board: str | None = None,
 ) -> Report:
     """Write a net as freestanding C for a microcontroller: a model, or an int8 .tflite file.
 
@@ -146,7 +147,7 @@ def to_c(
       model: what `to_tflite` takes, or the bytes or path of a file of any of the file formats.
       folder: where to write; made if missing.
       representative_data: as in `to_tflite`, of which a file has no need.
-      core, name, optimize, example, measure, stream: see `ec2t_tf.export.mcu.to_c`.
+      core, name, optimize, example, measure, stream, board: see `ec2t_tf.export.mcu.to_c`.
 
     Returns:
       What was written: layers, bytes of constants, bytes of arena. Prints as a table.
@@ -173,6 +174,7 @@ def to_c(
         example=example,
         measure=measure,
         stream=stream,
+        board=board,
     )
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ec2t_tf.export.commands import convert, files
+from ec2t_tf.export.commands import boards, convert, files
 from ec2t_tf.export.commands.parser import Command, Parser, did_you_mean, say_error, table
 
 __all__ = ["COMMANDS", "main"]
@@ -46,6 +46,11 @@ COMMANDS: dict[str, Command] = {
         "operators by runtime and core, and layers that a file can hold",
         files.supported_arguments,
         files.supported,
+    ),
+    "boards": Command(
+        "boards that C can be written for; with a file: whether it fits, about how fast it is",
+        boards.boards_arguments,
+        boards.boards,
     ),
     "unpack": Command(
         "a download file back to a .tflite file", files.unpack_arguments, files.unpack

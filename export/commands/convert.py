@@ -12,13 +12,13 @@ import numpy as np
 from ec2t_tf import files, progress
 
 from ..file_formats import FORMATS
-from ..mcu import CORES, OPTIMIZE
+from ..mcu import BOARDS, CORES, OPTIMIZE
 
 if TYPE_CHECKING:
     from ..convert import RepresentativeData
 
 RUN_BY_LITERT = tuple(form.name for form in FORMATS.values() if "LiteRT" in form.runtimes)
-C_OPTIONS = ("core", "optimize", "example", "measure", "stream")
+C_OPTIONS = ("core", "optimize", "example", "measure", "stream", "board")
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +73,7 @@ def trust_argument(parser: argparse.ArgumentParser) -> None:
 def c_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of --format=c."""
     add = parser.add_argument
+    add("--board", choices=BOARDS, help="of --format=c: for that board, see 'boards'")
     add(
         "--core",
         choices=CORES,

@@ -2,8 +2,10 @@
 
 from ec2t_tf.export.graph import FileError as ModelError
 
+from .boards import BOARDS
 from .cores import CORES, OPTIMIZE
-from .emit import Report, to_c
+from .emit import to_c
 from .lowering import supported
+from .report import Report
 
-__all__ = ["CORES", "OPTIMIZE", "ModelError", "Report", "supported", "to_c"]
+__all__ = ["BOARDS", "CORES", "OPTIMIZE", "ModelError", "Report", "supported", "to_c"]

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 
 from ec2t_tf import files
@@ -14,9 +15,11 @@ from ec2t_tf.export.graph.macs import total_macs
 from ec2t_tf.export.graph.streaming import with_frames
 from ec2t_tf.export.tflite import read
 
+from .boards import BOARDS
 from .code import Code, Names
 from .columns import without_columns
 from .cores import CORES, OPTIMIZE
+from .costs import cost_of, firmware_of
 from .dead_channels import without_dead_channels
 from .example import run_example, write_example
 from .lowering import Lowering
@@ -34,8 +37,9 @@ from .model_files import (
 from .operators.window import with_windows
 from .packages import write_packages
 from .plan import ALIGNMENT, Block, Layout, place
-from .report import LayerReport, Report, StreamReport
+from .report import LayerReport, Report, StreamReport, total
 from .streaming import stream_from_silence
+from .work import borders, work_of
 
 
 def to_c(
@@ -48,6 +52,7 @@ def to_c(
     example: bool = False,
     measure: bool = False,
     stream: bool = False,
+    board: str | None = None,
 ) -> Report:
     """Writes an int8 .tflite net as freestanding C11 for one microcontroller core.
 
@@ -73,6 +78,9 @@ def to_c(
             frames that are new, and `NAME_reset`. The bits are those of the whole net on the window
             that ends with them; before the first frame the input was zero. Time is the input's
             first axis behind the batch; see `ec2t_tf.export.graph.streaming.stream` for what nets.
+        board: One of `ec2t_tf.export.mcu.BOARDS`, such as "pico": chooses the core; the report says
+            whether the net fits and, where the core's timings are published, about how long a call
+            takes. An estimate is arithmetic: neither a compiler nor QEMU is needed.
 
     Raises:
         FileError: The file is damaged, or holds something the exporter does not support, or cannot
@@ -80,6 +88,7 @@ def to_c(
         ValueError: An option is not one of those listed, or a tool that measures is missing.
     """
     example = example or measure
+    core = _core_of(board, core)
     if core not in CORES:
         raise ValueError(f"core must be one of {', '.join(CORES)}. Received: {core!r}.")
     if example and core not in MACHINES:
@@ -101,17 +110,29 @@ def to_c(
     text = _text(net, name)
     shown = original if flow is None else with_frames(original, flow.frames)
     ends = Ends.of(net, shown, text.pointer)
-    report = Report(Path(folder), text.flash, text.arena, tuple(text.layers))
+    report = Report(
+        folder=Path(folder),
+        core=core,
+        board=board,
+        flash=text.flash,
+        arena=text.arena,
+        ends_bytes=sum(prod(end.shape) for end in (*ends.inputs, *ends.outputs)),
+        layers=tuple(text.layers),
+        ends=tuple(text.ends),
+        firmware=firmware_of(core, text.sources, text.tiles, len(text.layers)),
+    )
     if flow is not None:
         whole = _text(Lowering(with_windows(graph), core=core, optimize=optimize), name)
         sizes = total_macs(flow.graph), total_macs(graph), whole.flash, whole.arena
-        report = replace(report, stream=StreamReport(flow.frames, flow.window, *sizes))
+        estimate = total([*whole.layers, *whole.ends])
+        report = replace(report, stream=StreamReport(flow.frames, flow.window, *sizes, estimate))
     calls = Calls(name, "invoke" if flow is None else "step", stateful=bool(text.reset))
 
     def write(written: Path, report: Report) -> None:
         parts = [*text.tiles, "", *text.declarations]
         write_model(written, calls, net, ends, parts, text.body, text.reset, report)
         write_readme(written, calls, core, ends, report)
+        (written / "report.json").write_text(report.as_json())
 
     headers = [h for h, macro in TILES.items() if any(t.startswith(macro) for t in text.tiles)]
     sources = sorted(text.sources)
@@ -136,6 +157,20 @@ def to_c(
     return report
 
 
+def _core_of(board: str | None, core: str) -> str:
+    """The core of a board; `core` without one."""
+    if board is None:
+        return core
+    if board not in BOARDS:
+        raise ValueError(f"board must be one of {', '.join(BOARDS)}. Received: {board!r}.")
+    if core not in ("generic", BOARDS[board].core):
+        raise ValueError(
+            f"board {board!r} has the core {BOARDS[board].core!r}: leave core out, or give that "
+            f"one. Received: core={core!r}."
+        )
+    return BOARDS[board].core
+
+
 @dataclass
 class _Text:
     """C of a lowered net: constants, the statements of its functions, the kernel files it calls."""
@@ -146,24 +181,30 @@ class _Text:
     body: list[str] = field(default_factory=list)
     reset: list[str] = field(default_factory=list)
     layers: list[LayerReport] = field(default_factory=list)
+    ends: list[LayerReport] = field(default_factory=list)
+    state_flash: int = 0  # bytes of the constants that states begin with
     tiles: list[str] = field(default_factory=list)
     sources: set[str] = field(default_factory=lambda: {"layout.c"})
 
     @property
     def flash(self) -> int:
-        return sum(layer.flash for layer in self.layers)
+        return self.state_flash + sum(layer.flash for layer in self.layers)
 
     def add(
-        self, number: int, what: str, code: Code, used: Sequence[str], lines: list[str]
+        self,
+        number: int,
+        what: str,
+        code: Code,
+        used: Sequence[str],
+        lines: list[str],
     ) -> None:
-        """Appends a kernel call."""
+        """Appends a kernel call to the statements `lines`."""
         text = "\n".join(code.declarations + code.statements)
         if code.tile and code.tile not in self.tiles:
             self.tiles.append(code.tile)
         self.sources.update(c for c in used if _uses(c, text))
         self.declarations.extend([f"/* {number}: {what} */", *code.declarations, ""])
         lines += [f"  /* {number}: {what} */", *(f"  {s}" for s in code.statements)]
-        self.layers.append(LayerReport(what, code.note, code.flash))
 
 
 def _text(net: Lowering, name: str) -> _Text:
@@ -180,11 +221,23 @@ def _text(net: Lowering, name: str) -> _Text:
             pointer(net.layouts[step.output]),
             f"((uint16_t *)(void *)(arena + {scratch[number]}))",
         )
-        text.add(number, step.name, step.emit(names), step.sources, text.body)
+        code = step.emit(names)
+        text.add(number, step.name, code, step.sources, text.body)
         text.body.append(f"  {name.upper()}_LAP();")
+        layouts = [net.layouts[t] for t in step.inputs]
+        work = work_of(net.core, step.facts, code, layouts, net.layouts[step.output])
+        estimate = cost_of(net.core_name, work)
+        text.layers.append(LayerReport(step.name, code.note, code.flash, work, estimate))
     for number, state in enumerate(net.states.values(), len(net.steps)):
         names = Names(number, (), pointer(state.layout), "")
-        text.add(number, "first state", state.reset(names), state.sources, text.reset)
+        code = state.reset(names)
+        text.add(number, "first state", code, state.sources, text.reset)
+        text.state_flash += code.flash
+    for what, indices in (("input", net.inputs), ("output", net.outputs)):
+        for index in indices:
+            work = borders(what, net.layouts[index])
+            estimate = cost_of(net.core_name, work)
+            text.ends.append(LayerReport(f"copy of an {what}", "", 0, work, estimate))
     return text
 
 
@@ -203,9 +256,13 @@ def _with_headers(files: Sequence[str]) -> list[str]:
 
 def _uses(source: str, text: str) -> bool:
     """Whether generated C calls into a kernel file."""
-    defined = r"^(?:WALK\(|[\w ]+?\b)(ec2t_\w+)[(,]"
-    functions = re.findall(defined, (KERNELS / source).read_text(), re.M)
-    return any(re.search(rf"\b{function}\b", text) for function in functions)
+    return any(re.search(rf"\b{function}\b", text) for function in _functions(source))
+
+
+def _functions(source: str) -> list[str]:
+    """What a kernel file defines, by itself or through a macro."""
+    defined = r"^(?:[A-Z][A-Z0-9_]*\(|[\w ]+?\b)(ec2t_\w+)[(,]"
+    return re.findall(defined, (KERNELS / source).read_text(), re.M)
 
 
 def _memory(net: Lowering) -> tuple[dict[int, int], list[int], int]:

@@ -111,6 +111,12 @@ def _entries(conv: Int8Conv) -> list[tuple[int, tuple[int, ...]]]:
     return found
 
 
+def entry_counts(conv: Int8Conv) -> tuple[int, int]:
+    """Entries of the stream that the assembly computes, and of the others."""
+    exact = [bool(kind & EXACT) for kind, _ in _entries(conv)]
+    return exact.count(False), exact.count(True)
+
+
 def _ending(multiplier: Multiplier, kind: int, zero_point: int) -> list[int]:
     """Multiplier, rounding and shift as the kernel takes them."""
     if kind & EXACT:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .code import Code, Names
+from .work import Facts
 
 
 @dataclass
@@ -27,3 +28,4 @@ class Step:
     reads: Callable[[int], int] = lambda _: 0
     flat: bool = False  # may treat planes as one row if input and output have one pitch
     extent: Callable[[], int] = lambda: 0  # bytes from a plane's first that it may write
+    facts: Facts = None  # what estimates need to know

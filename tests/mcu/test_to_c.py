@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from ec2t_tf.export.mcu import OPTIMIZE, to_c
+from ec2t_tf.export.mcu import OPTIMIZE, emit, to_c
+from ec2t_tf.export.mcu.model_files import KERNELS
 from ec2t_tf.export.mcu.operators.elementwise import KINDS
 from tests import c_runner, nets
 
@@ -78,6 +79,17 @@ def test_every_element_wise_operator_has_a_table(tmp_path: Path, kind: str) -> N
     out = net.tensor((1, 4, 4, 3), scale, zero_point)
     to_c(net.finish(net.operator(kind, [net.input], out, options)), tmp_path)
     assert "ec2t_mcu_lookup_run" in (tmp_path / "model.c").read_text()
+
+
+def test_every_kernel_that_is_declared_is_found_in_a_file() -> None:
+    """Those that a macro defines too: a folder holds the files whose functions its net calls."""
+    header = (KERNELS / "planar.h").read_text()
+    declared = set(re.findall(r"^(?:void|ec2t_mcu_status) (ec2t_mcu_\w+_run\w*)\(", header, re.M))
+    files = [path.name for path in KERNELS.glob("*.c")]
+    assert len(declared) > 20
+    assert declared == {
+        name for file in files for name in emit._functions(file) if name in declared
+    }
 
 
 def test_only_the_kernels_used_are_written(tmp_path: Path) -> None:

@@ -250,7 +250,15 @@ def _whole_depthwise(net: Lowering, layer: Convolution, source: int, target: int
 
     sources = whole_depthwise.SOURCES
     net.steps.append(
-        Step(layer.name, sources, (source,), target, emit, reads=lambda _: whole.reads)
+        Step(
+            layer.name,
+            sources,
+            (source,),
+            target,
+            emit,
+            reads=lambda _: whole.reads,
+            facts=whole.conv,
+        )
     )
     return True
 
@@ -419,6 +427,7 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
             reads=reads,
             flat=conv.unit and (ternary is not None or planes or tiles),
             extent=extent,
+            facts=conv,
         )
     )
 

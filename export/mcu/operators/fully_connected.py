@@ -18,6 +18,7 @@ from ..lists import Ternary, as_ternary
 from ..plan import Layout
 from ..step import Step
 from ..weights import channels, stored_biases
+from ..work import Dense
 from .movement import rearrange
 
 if TYPE_CHECKING:
@@ -127,6 +128,13 @@ def whole_input(
             emit,
             lambda: 0 if layout.contiguous else read,
             reads=lambda _: (rows - 1) * size + read if layout.contiguous else 0,
+            facts=Dense(
+                size,
+                len(weights),
+                0 if ternary is None else int(np.count_nonzero(ternary.symbols)),
+                rows,
+                once,
+            ),
         )
     )
 

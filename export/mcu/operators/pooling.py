@@ -10,6 +10,7 @@ from ec2t_tf.export.graph import FileError, Operator
 from ..arithmetic import mean_multiplier, same_padding
 from ..code import Code, Names
 from ..step import Step
+from ..work import Window
 from .fully_connected import spread
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def pool(net: Lowering, op: Operator) -> None:
 
     name = f"{'max' if kind else 'average'} pool {kernels[0]}x{kernels[1]}"
     sources = ("pool.c", "pool_helium.c", "layout.c")
-    net.steps.append(Step(name, sources, (source,), target, emit, reads=reads))
+    facts = Window(prod(kernels), bool(kind))
+    net.steps.append(Step(name, sources, (source,), target, emit, reads=reads, facts=facts))
 
 
 def mean_of_maps(net: Lowering, op: Operator, source: int) -> None:
@@ -81,7 +83,7 @@ def mean_of_maps(net: Lowering, op: Operator, source: int) -> None:
     elements = layout.height * layout.width
     real = float(scale_in) / float(scale_out)
     multiplier, shift = mean_multiplier(real, elements)
-    function = f"ec2t_mcu_mean_{'helium_' if net.core == 'm55' else ''}run"
+    function = f"ec2t_mcu_mean_{'helium_' if net.core.family == 'helium' else ''}run"
 
     def emit(names: Names) -> Code:
         n = names.index

@@ -1,0 +1,289 @@
+"""How much each kernel call of a net does, in the amounts that its instructions are proportional
+to: what the table of costs is fitted to, and what an estimate multiplies by it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from . import dot_conv, panels
+from .code import Code
+from .cores import Core
+from .int8_conv import Int8Conv
+from .lists import as_ternary
+from .plan import Layout
+from .tiling import tiling
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A layer whose outputs each see all inputs.
+
+    Attributes:
+        inputs, outputs: How many.
+        listed: Weights in lists.
+        rows: Times that it runs.
+        once: Whether it rounds once.
+    """
+
+    inputs: int
+    outputs: int
+    listed: int
+    rows: int
+    once: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """A pooling: elements that an output sees, and what of."""
+
+    size: int
+    maximum: bool
+
+
+_BORDERS = ("border", "bordered rows", "wide border")
+_COPIED = ("call", "channels", "rows", "elements")
+Facts = Int8Conv | Dense | Window | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kernel call.
+
+    Attributes:
+        kernel: Its name in the table of costs.
+        amounts: What it does, by name; those of one kernel have the same names.
+        macs: Multiply-accumulates, zeros counted too.
+    """
+
+    kernel: str
+    amounts: dict[str, int]
+    macs: int = 0
+
+
+def work_of(core: Core, facts: Facts, code: Code, inputs: list[Layout], out: Layout) -> Work:
+    """That of a step with these layouts."""
+    text = "\n".join(code.statements)
+    calls = re.findall(r"ec2t_mcu_(\w+?)(?:_run(_any)?)?\(&?(?:layer|move|table)", text)
+    kernel = "".join(calls[0]) if calls else "none"
+    amounts = _of_maps(inputs, out)
+    macs = 0
+    if isinstance(facts, Int8Conv):
+        macs = out.height * out.width * facts.weights.size
+        kernel, more = _convolution(core, kernel, facts, code)
+        amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows")} | more
+    elif isinstance(facts, Dense):
+        macs = facts.rows * facts.outputs * facts.inputs
+        moved = 0 if inputs[0].contiguous else amounts["inputs"]
+        kernel, amounts = _dense(kernel, facts, amounts, moved)
+    elif isinstance(facts, Window):
+        kernel += " max" if facts.maximum else " average"
+        amounts["seen"] = amounts["elements"] * facts.size
+    elif kernel == "move":
+        more = _moves(code)
+        amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows")} | more
+        if more.pop("filled"):
+            kernel, amounts["bytes"] = "fill and move", out.channels * out.plane
+    elif kernel == "slide":
+        by_rows = ".rows = 0," not in "".join(code.declarations)
+        at_once = out.plane == out.height * out.pitch and (by_rows or out.height == 1)
+        kernel += " at once" if at_once else " by rows" if by_rows else " by columns"
+    if "binary" in kernel or "add" in kernel:
+        kernel += f" {len(inputs)}"
+    return Work(kernel, amounts, macs)
+
+
+def borders(which: str, layout: Layout) -> Work:
+    """The copy of an input of the net to its layout, or of an output from there."""
+    amounts = _of_maps([layout], layout)
+    kernel = which if layout.plane > 1 else f"{which} of one pixel"
+    return Work(kernel, {k: amounts[k] for k in (*_BORDERS, *_COPIED)})
+
+
+def _of_maps(inputs: list[Layout], out: Layout) -> dict[str, int]:
+    """Amounts of any kernel."""
+    behind = out.channels * (out.plane - out.height * out.width) + out.lead
+    return {
+        "call": 1,
+        "channels": out.channels,
+        "rows": out.channels * out.height,
+        "words": out.channels * out.height * -(-out.width // 4),
+        "elements": out.channels * out.height * out.width,
+        "inputs": sum(x.channels * x.height * x.width for x in inputs),
+        "input rows": sum(x.channels * x.height for x in inputs),
+        "border": 0 if out.contiguous else behind,
+        "wide border": (
+            out.channels * out.height * (out.pitch - out.width) if out.pitch > out.width + 1 else 0
+        ),
+        "bordered rows": out.channels * out.height if out.pitch > out.width else 0,
+    }
+
+
+def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[str, dict[str, int]]:
+    count = len(conv.weights)
+    out, taps = conv.out, conv.weights[0].size
+    rows, columns = out.height, out.width
+    stride = conv.strides[1]
+    limited = conv.limits != (-128, 127)
+    pixels = {
+        "limited": count * rows * columns if limited else 0,
+        "limited words": count * rows * -(-columns // 4) if limited else 0,
+    }
+    rest = count * rows * (columns % 4)  # pixels of tiles that are not full
+    if kernel == "list_conv":
+        ternary = as_ternary(conv.weights.reshape(count, -1))
+        listed = int((ternary.symbols != 0).sum()) if ternary is not None else 0
+        t = tiling(core, conv)
+        tiles = t.count * t.across
+        how = next((w for w in ("gaps", "Rice") if w in code.note), "distances")
+        return f"list_conv {how} {stride}", pixels | {
+            "tiles": count * tiles,
+            "listed in tiles": listed * tiles,
+            "listed": listed,
+            "taps": taps,
+            "turns": count * (t.count if t.across > 1 else 1),
+        }
+    if kernel == "panel_conv":
+        steps = len(panels.taps_of(conv).steps)
+        alike = columns - columns % 4 if columns % 4 else columns
+        straight = rows * (alike // 4) if stride == 1 else 0
+        total = -(-rows * columns // 4)
+        entries = panels.entry_counts(conv)
+        return kernel, pixels | {
+            "panels": total,
+            "steps packed straight": straight * steps,
+            "steps packed": (total - straight) * steps,
+            "entries": total * sum(entries),
+            "steps": total * sum(entries) * steps,
+            "exact": total * entries[1],
+        }
+    if kernel.startswith("depthwise_conv"):
+        step = 4 if stride == 1 else 2
+        turns = -(-columns // step)
+        return f"{kernel} {stride}", pixels | {
+            "tiles": count * rows * turns,
+            "tiles of a row": count * turns,
+            "rest": rest,
+        }
+    if kernel in ("dense_conv", "gather_conv"):
+        tiles = count * rows * -(-columns // 4)
+        width = -(-conv.kernel[1] // 4) * 4
+        wide = conv.kernel[0] * width if kernel == "dense_conv" else -(-taps // 4) * 4
+        return f"{kernel} {stride}", pixels | {
+            "tiles": tiles,
+            "taps": tiles * wide,
+            "rest": rest,
+            "not full": count * rows * (columns % 4 > 0),
+        }
+    if kernel == "whole_depthwise":
+        return kernel, pixels | {"taps": count * taps, "chunks": count * -(-taps // 4)}
+    if kernel == "dot_conv":
+        return _dot(conv, pixels)
+    return _tiled(core, kernel, conv, code, pixels)
+
+
+def _dot(conv: Int8Conv, pixels: dict[str, int]) -> tuple[str, dict[str, int]]:
+    plan = dot_conv.plan(conv)
+    assert plan is not None
+    out = conv.out
+    pairs = -(-len(conv.weights) // 2)
+    runs = plan.rows * plan.chunks if plan.windows else 1
+    if plan.windows:
+        tiles = out.height * -(-out.width // 4)
+        copied_rows = ((out.height - 1) * conv.strides[0] + plan.rows) * plan.chunks
+    else:
+        strips = -(-out.height // plan.strip)
+        tiles = strips * -(-plan.strip * out.width // 4)
+        copied_rows = strips * plan.strip
+    together = 16 if plan.step <= 17 and plan.columns > 8 else 8
+    bytes_each = plan.step if plan.windows else conv.weights[0].size
+    return f"dot_conv {'windows' if plan.windows else 'patches'}", pixels | {
+        "tiles": tiles,
+        "runs of tiles": tiles * runs,
+        "pairs": tiles * pairs,
+        "runs": tiles * pairs * runs,
+        "blocks": tiles * pairs * runs * plan.blocks,
+        "rows copied": copied_rows,
+        "copied": copied_rows * -(-plan.columns // together) * bytes_each,
+        "odd": tiles * (len(conv.weights) % 2),
+    }
+
+
+def _tiled(
+    core: Core, kernel: str, conv: Int8Conv, code: Code, pixels: dict[str, int]
+) -> tuple[str, dict[str, int]]:
+    """Tiles of dense_tile.h; their shape stands in the tile's macro."""
+    count = len(conv.weights)
+    if core.family == "helium":
+        t = tiling(core, conv, 4)
+        tiles = count * t.count * t.across
+        return f"{kernel} {conv.strides[1]}", pixels | {
+            "tiles": tiles,
+            "taps": tiles * conv.weights[0].size,
+        }
+    width, run, stride = (int(v) for v in re.findall(r"\d+", code.tile.partition(",")[2]))
+    down, across = conv.out.height, conv.out.width
+    if conv.unit and conv.source.pitch == conv.out.pitch:
+        row = (conv.out.height - 1) * conv.out.pitch + conv.out.width
+        if -(-row // width) < down * -(-across // width):
+            down, across = 1, row
+    tiles = count * down * -(-across // width)
+    rows = conv.weights.shape[1] * conv.kernel[0]
+    runs = tiles * rows * -(-conv.kernel[1] // run)
+    if run == 1:
+        runs = tiles * -(-conv.weights[0].size // 4) * 4
+    return f"{kernel} {'single' if run == 1 else 'runs'}", pixels | {
+        "tiles": tiles,
+        "sums": count * down * across,
+        "runs": runs,
+        "taps of runs": runs * run,
+        "loads": runs * (run + (width - 1) * stride),
+        "products": runs * run * width,
+    }
+
+
+def _dense(
+    kernel: str, facts: Dense, maps: dict[str, int], moved: int
+) -> tuple[str, dict[str, int]]:
+    kernel += " once" if facts.once else ""
+    amounts = {
+        "call": 1,
+        "outputs": facts.rows * facts.outputs,
+        "border": maps["border"],
+        "moved": moved,
+    }
+    if facts.listed:
+        return f"{kernel} lists", amounts | {"listed": facts.rows * facts.listed}
+    eights, pairs = facts.outputs // 8, -(-(facts.outputs % 8) // 2)
+    words = -(-facts.inputs // 8)
+    return kernel, amounts | {
+        "eights": facts.rows * eights,
+        "words of eights": facts.rows * eights * words,
+        "pairs": facts.rows * pairs,
+        "words of pairs": facts.rows * pairs * words,
+        "fours": facts.rows * -(-facts.outputs // 4),
+        "products": facts.rows * -(-facts.outputs // 4) * facts.inputs,
+        "chunks": facts.rows * -(-facts.outputs // 4) * -(-facts.inputs // 16),
+        "halves": facts.rows * -(-facts.outputs // 2),
+        "products of halves": facts.rows * -(-facts.outputs // 2) * facts.inputs,
+    }
+
+
+def _moves(code: Code) -> dict[str, int]:
+    """Innermost loops and elements of walks that copy, from their tables of axes."""
+    loops = elements = alike = moves = 0
+    for table in re.findall(
+        r"ec2t_mcu_axis axes_\w+\[\] = \{(.*?)\};", "\n".join(code.declarations)
+    ):
+        sizes = [int(n) for n in re.findall(r"\.size = (\d+)u", table)]
+        last = re.findall(r"\.step = \{([^}]*)\}", table)[-1]
+        total = math.prod(sizes)
+        moves += 1
+        loops += total // sizes[-1]
+        if [v.strip() for v in last.split(",")] == ["1", "1"]:
+            alike += total
+        else:
+            elements += total
+    filled = any("ec2t_mcu_fill(" in line for line in code.statements)
+    return {"moves": moves, "loops": loops, "strided": elements, "alike": alike, "filled": filled}
