@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ec2t_tf.export.page.document import Headline
 from ec2t_tf.export.page.microcontrollers import on_cores
 from ec2t_tf.export.page.write import subjects_of
 from ec2t_tf.export.tflite import write
+from ec2t_tf.methods.base import Assignment
 from ec2t_tf.train import page as run_page
 from tests import nets
 
@@ -89,6 +91,56 @@ def test_files_in_a_browser(tmp_path: Path, browser: Any) -> None:
         "arguments[0].click()", table.find_element("css selector", "th:nth-child(1) button")
     )
     assert column(1) == names[::-1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_run_in_a_browser(tmp_path: Path, browser: Any, scheme: str) -> None:
+    """Everything that the script shows, in both colour schemes, as wide as a telephone."""
+    latent = np.random.default_rng(0).normal(size=(3, 3, 4, 8)).astype(np.float32)
+    codes = np.sign(latent) * (abs(latent) > 1)
+    layer = SimpleNamespace(
+        name="stage1",
+        latent=latent,
+        assign=lambda: Assignment(codes.astype(np.int8), np.array([-1.2, 0.0, 1.1])),
+    )
+    metrics = {
+        **{"tflite_accuracy": 0.9, "float_accuracy": 0.92, "zeros": 0.68, "float_bytes": 9000},
+    }
+    history = [
+        {"phase": phase, "epoch": "1", "accuracy": "0.8", "val_accuracy": "0.7", "zeros": zeros}
+        for phase, zeros in (("float", ""), ("ternary", "0.68"))
+    ]
+    (tmp_path / "model.tflite").write_bytes(SMALL.read_bytes())
+    output = run_page.write(
+        tmp_path,
+        title=HOSTILE,
+        accuracy=[("float", 0.92), ("ternary", 0.9)],
+        metrics=metrics,
+        history=history,
+        ternary=[layer],
+        confusion=np.array([[5, 1], [0, 4]]),
+        labels=["yes", "no"],
+        file=reports.report(tmp_path / "model.tflite"),
+        verdict="equal",
+    )
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get_log("performance")
+    browser.get(output.as_uri())
+    assert requests_of(browser) == [output.as_uri()]
+    assert browser.get_log("browser") == []
+    back = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (back == "rgb(255, 255, 255)") is (scheme == "light")
+    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.execute_script(wide) == 0
+    titles = [one.text for one in browser.find_elements("css selector", "h2")]
+    assert titles == [
+        *("Accuracy", "Latent weights", "Layers of model.tflite", "On microcontrollers"),
+        *("Settings", "How this page was made"),
+    ]
+    assert len(browser.find_elements("css selector", "figure svg")) == 5
+    browser.find_element("css selector", "nav a:last-child").click()
+    assert browser.current_url.endswith("#part5")
 
 
 def test_names_cannot_run(tmp_path: Path, browser: Any) -> None:
