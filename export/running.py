@@ -255,39 +255,60 @@ def _coded_input(graph: Graph, index: int) -> Tensor | None:
     return None
 
 
-def examples(data: Any, count: int) -> list[Floats]:
+def examples(data: Any, count: int, names: Sequence[str] = ()) -> list[Floats]:
     """Data of many kinds as one float32 array [examples, ...] an input.
 
     Args:
       data: an array; a list or tuple of arrays, one an input of the net, or, for one input, one an
-        example; a tf.data.Dataset (or another iterable) of examples, batches, or pairs with labels.
+        example; a dict of arrays by the names of inputs; a tf.data.Dataset (or another iterable) of
+        examples, batches, or pairs with labels.
       count: how many inputs the net has.
+      names: of its inputs, in its order.
     """
+    if isinstance(data, dict):
+        return [np.asarray(one, np.float32) for one in _by_name(data, names)]
     if isinstance(data, np.ndarray) or hasattr(data, "__array__"):
         return [np.asarray(data, np.float32)]
     if isinstance(data, list | tuple) and count > 1 and len(data) == count:
         return [np.asarray(one, np.float32) for one in data]
     if isinstance(data, list | tuple):
-        return _gathered(data, count)
+        return _gathered(data, count, names)
     iterate = getattr(data, "as_numpy_iterator", None)
     batched = len(getattr(_spec(data), "shape", ())) > 0 and _spec(data).shape[0] is None
-    return _gathered(iterate() if iterate is not None else data, count, batched=batched)
+    return _gathered(iterate() if iterate is not None else data, count, names, batched=batched)
+
+
+def _by_name(data: dict[str, Any], names: Sequence[str]) -> list[Any]:
+    """The values of the inputs of these names."""
+    missing = [name for name in names if name not in data]
+    if missing or not names:
+        raise ValueError(
+            f"data must have an entry for each of the inputs {', '.join(names)}. "
+            f"Received: {', '.join(map(str, data))}."
+        )
+    return [data[name] for name in names]
 
 
 def _spec(data: Any) -> Any:
     """The specification of a dataset's first component."""
     spec = getattr(data, "element_spec", None)
-    while isinstance(spec, list | tuple) and spec:
-        spec = spec[0]
+    while isinstance(spec, list | tuple | dict) and spec:
+        spec = next(iter(spec.values())) if isinstance(spec, dict) else spec[0]
     return spec
 
 
-def _gathered(data: Iterable[Any], count: int, *, batched: bool = False) -> list[Floats]:
+def _gathered(
+    data: Iterable[Any], count: int, names: Sequence[str], *, batched: bool = False
+) -> list[Floats]:
     columns: list[list[Floats]] = [[] for _ in range(count)]
     for element in data:
         parts = element
         if isinstance(element, list | tuple):
-            parts = element[0] if count == 1 or isinstance(element[0], list | tuple) else element
+            nested = isinstance(element[0], list | tuple | dict)
+            parts = element[0] if count == 1 or nested else element
+        if isinstance(parts, dict):
+            parts = _by_name(parts, names)
+            parts = parts[0] if count == 1 else parts
         values = [parts] if count == 1 else list(parts) if isinstance(parts, list | tuple) else []
         if len(values) != count:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -272,14 +273,20 @@ def _runtimes(content: bytes) -> dict[str, str]:
 def _inputs(graph: Graph, data: Any, count: int) -> list[np.ndarray]:
     if data is None:
         return running.input_codes(graph, count)
-    return running.examples(data, len(graph.inputs))
+    names = [graph.tensors[index].name for index in graph.inputs]
+    return running.examples(data, len(names), names)
 
 
 def _predicted(model: Any, inputs: list[np.ndarray], batch_size: int) -> list[np.ndarray]:
+    keras = sys.modules.get("keras")
+    functional = keras is not None and isinstance(model, keras.Model) and hasattr(model, "inputs")
+    given: Any = inputs[0] if len(inputs) == 1 else inputs
+    if keras is not None and functional and model.inputs:  # its inputs may be a dict
+        given = keras.tree.pack_sequence_as(model.input, inputs)
     with progress.working("running in Keras"):
-        outputs = model.predict(
-            inputs[0] if len(inputs) == 1 else inputs, batch_size=batch_size, verbose=0
-        )
+        outputs = model.predict(given, batch_size=batch_size, verbose=0)
+    if keras is not None and functional:
+        return list(keras.tree.flatten(outputs))
     if isinstance(outputs, dict):
         outputs = [outputs[name] for name in getattr(model, "output_names", outputs)]
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]

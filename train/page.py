@@ -59,9 +59,9 @@ def write(
                 Table(("net", "top-1 on the test examples"), accuracy, ("", "{:.2%}")),
                 Text(f"Keras against the file: {verdict}"),
                 curves(history, metrics),
+                confusions(confusion, labels),
             ],
         ),
-        Section("What is taken for what", [confusions(confusion, labels)]),
         Section("Latent weights", [histograms(ternary)]),
         *file_sections(file),
         Section(

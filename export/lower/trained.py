@@ -118,4 +118,19 @@ def exact(
             graph = read(convert.to_tflite(model, file, representative_data=representative_data))
     elif not isinstance(model, Graph):
         graph = graph_of(model, representative_data=representative_data)
-    return keras_model(graph, rounding=rounding)
+    exact = keras_model(graph, rounding=rounding)
+    if isinstance(model, keras.Model) and any(
+        isinstance(ends, dict) for ends in (model.input, model.output)
+    ):
+        return _as_called(exact, model)
+    return exact
+
+
+def _as_called(exact: keras.Model, model: keras.Model) -> keras.Model:
+    """`exact` with the structure and the names of the inputs and outputs of `model`."""
+    inputs = keras.tree.map_structure(
+        lambda entry: keras.Input(entry.shape[1:], dtype="float32", name=entry.name), model.input
+    )
+    given = keras.tree.flatten(inputs)
+    outputs = keras.tree.flatten(exact(given[0] if len(given) == 1 else given))
+    return keras.Model(inputs, keras.tree.pack_sequence_as(model.output, outputs))
