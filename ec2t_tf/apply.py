@@ -63,9 +63,9 @@ def apply(
             DeprecationWarning,
             stacklevel=2,
         )
-        from ec2t_tf.tfmot import keras_compat
+        from ec2t_tf.tfmot import to_tf_keras
 
-        model = keras_compat.to_tf_keras(model, custom_layers=custom_layers)
+        model = to_tf_keras(model, custom_layers=custom_layers)
     if isinstance(model, keras.Model):
         from ec2t_tf.quantisation.apply import quantised
     elif _is_tf_keras(model):

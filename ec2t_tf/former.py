@@ -17,9 +17,8 @@ from typing import Any
 PATHS: dict[str, tuple[str, dict[str, str]]] = {
     "ec2t_tf.activations": ("ec2t_tf.tfmot.activations", {}),
     "ec2t_tf.graph": ("ec2t_tf.tfmot.graph", {}),
-    "ec2t_tf.integer_bias": ("ec2t_tf.tfmot.integer_bias", {}),
     "ec2t_tf.keras_compat": (
-        "ec2t_tf.tfmot.keras_compat",
+        "ec2t_tf.tfmot",
         {"is_keras_3": "ec2t_tf.doors.is_keras_3", "is_tf_keras": "ec2t_tf.doors.is_tf_keras"},
     ),
     "ec2t_tf.operations": ("ec2t_tf.counting.operations", {}),
@@ -71,7 +70,7 @@ PATHS: dict[str, tuple[str, dict[str, str]]] = {
     "ec2t_tf.export.tflite_file": (
         "ec2t_tf.export.tflite",
         {
-            "ConversionError": "ec2t_tf.export.convert.ConversionError",
+            "ConversionError": "ec2t_tf.export.lower.ConversionError",
             "FileError": "ec2t_tf.export.graph.FileError",
         },
     ),

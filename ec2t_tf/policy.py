@@ -101,7 +101,7 @@ class ApplyReport:
 
     Attributes:
       decisions: one for each layer with weights, and for each that had to be left out.
-      rewritten: what was replaced by an equivalent that tfmot and the converter get right.
+      rewritten: what was replaced by equivalent layers of one operator each.
       unused_rules: rules of the policy that decided about no layer.
     """
 

@@ -23,7 +23,7 @@ def strip(
     Args:
       model: what `apply` returned, or `load_model` loaded.
       keras_version: deprecated; 3 turns a tf_keras model into one of Keras 3, for which there is
-        `ec2t_tf.tfmot.keras_compat.to_keras_3`.
+        `ec2t_tf.tfmot.to_keras_3`.
       custom_layers: deprecated with it; `{TfKerasLayer: Keras3Layer}`.
 
     Raises:
@@ -45,12 +45,12 @@ def strip(
         return plain
     warnings.warn(
         "keras_version goes with the next release: strip keeps the library of the model. Use "
-        "ec2t_tf.tfmot.keras_compat.to_keras_3(ec2t_tf.strip(model)).",
+        "ec2t_tf.tfmot.to_keras_3(ec2t_tf.strip(model)).",
         DeprecationWarning,
         stacklevel=2,
     )
     if keras_version == 3 and doors.is_tf_keras(plain):
-        from ec2t_tf.tfmot import keras_compat
+        from ec2t_tf.tfmot import to_keras_3
 
-        return keras_compat.to_keras_3(plain, custom_layers=custom_layers)
+        return to_keras_3(plain, custom_layers=custom_layers)
     return plain

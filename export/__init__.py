@@ -1,6 +1,6 @@
 """Everything after training: from a trained model to files that phones and microcontrollers run.
 
-Only what starts from a Keras model loads TensorFlow.
+Only what starts from a model loads Keras, and only for one of tf_keras TensorFlow.
 """
 
 from typing import TYPE_CHECKING
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from ec2t_tf import lazy
 
 if TYPE_CHECKING:
-    from .convert import ConversionError, to_c, to_tflite
+    from .convert import to_c, to_tflite
     from .file_formats import rewrite, unpack
     from .graph import FileError
     from .litert import Interpreter, load_delegate
-    from .lower import exact, unwritable
+    from .lower import ConversionError, exact, unwritable
     from .reports import Report, report
     from .verification import Verification, verify
 
@@ -36,7 +36,7 @@ __all__ = [
 lazy.names(
     __name__,
     {
-        "ConversionError": "ec2t_tf.export.convert",
+        "ConversionError": "ec2t_tf.export.lower",
         "FileError": "ec2t_tf.export.graph",
         "Interpreter": "ec2t_tf.export.litert",
         "Report": "ec2t_tf.export.reports",

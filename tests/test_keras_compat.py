@@ -14,8 +14,8 @@ import tf_keras
 from keras import layers, ops
 
 from ec2t_tf import doors
-from ec2t_tf.tfmot import activations, keras_compat
-from ec2t_tf.tfmot.twins import _SHARED_ACTIVATIONS, largest_difference
+from ec2t_tf.tfmot import activations, to_keras_3, to_tf_keras
+from ec2t_tf.tfmot.in_keras_3 import _SHARED_ACTIVATIONS, largest_difference
 from tests.models import options_id
 
 EXACT = 1e-5
@@ -80,7 +80,7 @@ class CompatTest:
         model = randomise(self.model(options))
         feed = random_input(model)
         expected = model(feed, training=False)
-        twin = keras_compat.to_tf_keras(model)
+        twin = to_tf_keras(model)
         assert largest_difference(expected, twin(feed, training=False)) <= EXACT
         assert twin.count_params() == sum(
             int(np.prod(w.shape)) for w in model.weights if "seed_generator" not in w.path
@@ -88,7 +88,7 @@ class CompatTest:
         names = {layer.name for layer in model.layers}
         assert names <= {layer.name for layer in twin.layers}
 
-        back = keras_compat.to_keras_3(twin)
+        back = to_keras_3(twin)
         assert largest_difference(expected, back(feed, training=False)) <= EXACT
         assert names <= {layer.name for layer in back.layers}
 
@@ -327,10 +327,10 @@ class TestApplications:
         feed = random_input(model)
         expected = model(feed, training=False)
         assert np.std(expected) > 1e-3, "random weights must make the outputs differ"
-        twin = keras_compat.to_tf_keras(model)
+        twin = to_tf_keras(model)
         assert twin.count_params() == model.count_params()
         assert largest_difference(expected, twin(feed, training=False)) <= EXACT
-        back = keras_compat.to_keras_3(twin)
+        back = to_keras_3(twin)
         assert largest_difference(expected, back(feed, training=False)) <= EXACT
 
 
@@ -376,21 +376,21 @@ class TestCustom:
     def test_twin_is_used(self) -> None:
         twins = {Doubling: TfKerasDoubling, swallow: swallow}
         model = self.model()
-        twin = keras_compat.to_tf_keras(model, custom_layers=twins)
+        twin = to_tf_keras(model, custom_layers=twins)
         assert isinstance(twin.get_layer("mine"), TfKerasDoubling)
 
     def test_unknown_layer_is_named_with_advice(self) -> None:
         with pytest.raises(ValueError, match=r"'mine' of the class Doubling.*custom_layers="):
-            keras_compat.to_tf_keras(self.model())
+            to_tf_keras(self.model())
 
     def test_unknown_activation_is_named(self) -> None:
         with pytest.raises(ValueError, match=r"activation 'swallow'"):
-            keras_compat.to_tf_keras(self.model(), custom_layers={Doubling: TfKerasDoubling})
+            to_tf_keras(self.model(), custom_layers={Doubling: TfKerasDoubling})
 
     def test_twin_that_computes_otherwise_is_found_and_named(self) -> None:
         twins = {Doubling: TfKerasTripling, swallow: swallow}
         with pytest.raises(ValueError, match=r"first layer that differs is 'mine'"):
-            keras_compat.to_tf_keras(self.model(), custom_layers=twins)
+            to_tf_keras(self.model(), custom_layers=twins)
 
     def test_twin_with_other_weights_is_refused(self) -> None:
         class Wider(tf_keras.layers.Dense):
@@ -400,13 +400,13 @@ class TestCustom:
 
         model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="narrow")])
         with pytest.raises(ValueError, match=r"'narrow'.*weights|weights.*'narrow'"):
-            keras_compat.to_tf_keras(model, custom_layers={layers.Dense: Wider})
+            to_tf_keras(model, custom_layers={layers.Dense: Wider})
 
 
 class TestErrors:
     def test_unbuilt(self) -> None:
         with pytest.raises(ValueError, match="must be built"):
-            keras_compat.to_tf_keras(keras.Sequential([layers.Dense(2)]))
+            to_tf_keras(keras.Sequential([layers.Dense(2)]))
 
     def test_subclassed(self) -> None:
         class Mine(keras.Model):
@@ -414,31 +414,31 @@ class TestErrors:
                 return x
 
         with pytest.raises(TypeError, match="Mine"):
-            keras_compat.to_tf_keras(Mine())
+            to_tf_keras(Mine())
 
     def test_wrong_keras(self) -> None:
         model = tf_keras.Sequential([tf_keras.Input((2,)), tf_keras.layers.Dense(2)])
         assert doors.is_tf_keras(model)
         assert not doors.is_keras_3(model)
         with pytest.raises(TypeError, match="must be a Keras 3 model"):
-            keras_compat.to_tf_keras(model)
+            to_tf_keras(model)
 
     def test_setting_that_tf_keras_lacks(self) -> None:
         source = keras.Input((6, 8))
         model = keras.Model(source, layers.UnitNormalization()(layers.RMSNormalization()(source)))
         with pytest.raises(ValueError, match="RMSNormalization"):
-            keras_compat.to_tf_keras(model)
+            to_tf_keras(model)
 
     def test_operator_that_is_not_mapped(self) -> None:
         source = keras.Input((6,))
         with pytest.raises(ValueError, match=r"keras\.ops 'cumsum.*Known are"):
-            keras_compat.to_tf_keras(keras.Model(source, ops.cumsum(source, axis=1)))
+            to_tf_keras(keras.Model(source, ops.cumsum(source, axis=1)))
 
     def test_text_input(self) -> None:
         source = keras.Input((1,), dtype="string")
         model = keras.Model(source, layers.Identity()(source))
         with pytest.raises(ValueError, match="must be numbers"):
-            keras_compat.to_tf_keras(model)
+            to_tf_keras(model)
 
 
 class TestState:
@@ -447,7 +447,7 @@ class TestState:
     def test_frozen_layers_stay_frozen(self) -> None:
         model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2)])
         model.layers[0].trainable = False
-        twin = keras_compat.to_tf_keras(model)
+        twin = to_tf_keras(model)
         assert [layer.trainable for layer in twin.layers] == [False, True]
         assert len(twin.trainable_weights) == 2
 
@@ -455,16 +455,14 @@ class TestState:
     def test_mixed_precision_is_kept(self, policy: str) -> None:
         source = keras.Input((8,))
         model = keras.Model(source, layers.Dense(3, dtype=policy)(source))
-        twin = keras_compat.to_tf_keras(model)
+        twin = to_tf_keras(model)
         assert twin.layers[-1].compute_dtype == policy.removeprefix("mixed_")
-        assert (
-            keras_compat.to_keras_3(twin).layers[-1].compute_dtype == twin.layers[-1].compute_dtype
-        )
+        assert to_keras_3(twin).layers[-1].compute_dtype == twin.layers[-1].compute_dtype
 
     def test_the_model_given_is_untouched(self) -> None:
         model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
         before = [w.numpy() for w in model.weights]
-        twin = keras_compat.to_tf_keras(model)
+        twin = to_tf_keras(model)
         twin.set_weights([w + 1 for w in twin.get_weights()])
         for weight, old in zip(model.weights, before, strict=True):
             np.testing.assert_array_equal(weight, old)
@@ -472,11 +470,11 @@ class TestState:
     def test_tf_keras_hard_sigmoid_goes_back_by_value(self) -> None:
         dense = tf_keras.layers.Dense(3, activation="hard_sigmoid", name="dense")
         model = tf_keras.Sequential([tf_keras.Input((5,)), dense])
-        back = keras_compat.to_keras_3(model)
+        back = to_keras_3(model)
         x = np.linspace(-4, 4, 15, dtype=np.float32).reshape(3, 5)
         np.testing.assert_allclose(back(x), model(x), atol=1e-6)
 
     def test_errors_say_required_received_and_advice(self) -> None:
         with pytest.raises(ValueError, match=r"must be built.*Received.*Call it") as caught:
-            keras_compat.to_tf_keras(keras.Sequential([layers.Dense(2)]))
+            to_tf_keras(keras.Sequential([layers.Dense(2)]))
         assert not re.search(r"\s{2,}", str(caught.value))

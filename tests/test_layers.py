@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from ai_edge_litert.interpreter import Interpreter
 from tf_keras import layers
 
 import ec2t_tf
-from ec2t_tf.export import to_tflite, verify
+from ec2t_tf.export import exact, to_tflite, verify
+from ec2t_tf.export.tflite import read
 from ec2t_tf.policy import Policy, Rule
 from ec2t_tf.tfmot import activations
 from ec2t_tf.tfmot.quantize_config import ternary_layers
 from ec2t_tf.tfmot.rewrite import rewrite
+from tests.kernels_of import kernels_of
 
 
 def applied(model: Any, **options: Any) -> Any:
@@ -82,9 +85,15 @@ class LayerTest:
         loaded = ec2t_tf.load_model(tmp_path / "model.keras")
         np.testing.assert_array_equal(loaded.predict(x, verbose=0), expected)
 
-        path = to_tflite(trained, tmp_path / "model.tflite")  # asserts int8 and three codes
+        path = to_tflite(trained, tmp_path / "model.tflite")
         result = verify(trained, path, x)
         assert result.largest_difference <= self.steps, str(result)
+        exactly = verify(exact(trained, rounding="xnnpack"), path, x)
+        assert exactly.largest_difference == 0, str(exactly)
+        graph = read(path)
+        inside = {graph.tensors[i].dtype for one in graph.operators[1:-1] for i in one.inputs}
+        assert inside <= {"int8", "int32"}
+        assert sum(kernel.is_ternary for kernel in kernels_of(path.read_bytes())) >= self.ternary
 
     # A step of difference at one layer may become more behind it: later layers sum it up.
     steps: ClassVar[int] = 2
@@ -218,6 +227,14 @@ class TestGraphs(LayerTest):
 @tf_keras.saving.register_keras_serializable(package="tests")
 class Unknown(layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.cumsum(x, axis=1)
+
+
+@tf_keras.saving.register_keras_serializable(package="tests")
+class Sine(layers.Layer):
+    elementwise = True
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.sin(x)
 
 
@@ -226,39 +243,64 @@ def chain(*parts: layers.Layer) -> Any:
 
 
 class TestUnknownLayer:
-    def model(self) -> Any:
+    def model(self, layer: Any) -> Any:
         return chain(
-            *(layers.Conv2D(4, 3), layers.Conv2D(6, 3), Unknown(name="mystery")),
+            *(layers.Conv2D(4, 3), layers.Conv2D(6, 3), layer),
             *(layers.Conv2D(4, 1), layers.Flatten(), layers.Dense(3)),
         )
 
-    def test_is_skipped_by_name_with_reason_and_advice(self, tmp_path: Path) -> None:
-        trained = applied(self.model())
-        (refused,) = trained.ec2t_report.refused
-        assert refused.layer == "mystery"
-        assert "no rule" in refused.reason
-        assert "Advice" in str(trained.ec2t_report)
+    @pytest.mark.parametrize("strict", [False, True])
+    def test_is_refused_by_name_with_advice(self, strict: bool) -> None:
+        with pytest.raises(
+            ec2t_tf.UnsupportedLayerError, match=r"'?mystery'?.*[Rr]eplace"
+        ) as caught:
+            applied(self.model(Unknown(name="mystery")), strict=strict)
+        assert "elementwise = True" in str(caught.value) or "no int8 rule" in str(caught.value)
+
+    def test_of_single_values_is_a_table(self, tmp_path: Path) -> None:
+        trained = applied(self.model(Sine(name="mystery")), strict=True)
         assert len(ternary_layers(trained)) == 2
         x = np.random.default_rng(0).standard_normal((8, 8, 8, 4)).astype(np.float32)
         train(trained, x)
-        result = verify(trained, to_tflite(trained, tmp_path / "model.tflite", allow_float=True), x)
-        assert result.largest_difference <= 2
+        path = to_tflite(trained, tmp_path / "model.tflite")
+        assert verify(exact(trained, rounding="xnnpack"), path, x).largest_difference == 0
+        assert verify(trained, path, x).largest_difference <= 2
 
-    def test_strict_raises(self) -> None:
-        with pytest.raises(ec2t_tf.UnsupportedLayerError, match="mystery"):
-            applied(self.model(), strict=True)
+    def test_no_rule_but_float_is_a_float_part(self, tmp_path: Path) -> None:
+        parts = layers.Flatten(), layers.Dense(8), layers.Dense(6), layers.Dense(3)
+        table = layers.Embedding(9, 4, name="table")
+        model = tf_keras.Sequential([tf_keras.Input((6,), dtype="int32"), table, *parts])
+        trained = applied(model)
+        (refused,) = trained.ec2t_report.refused
+        assert refused.layer == "table"
+        assert "no int8 rule" in refused.reason
+        assert "Advice" in str(trained.ec2t_report)
+        assert len(ternary_layers(trained)) == 1
+        x = np.random.default_rng(0).integers(0, 9, (8, 6)).astype(np.int32)
+        train(trained, x)
+        path = to_tflite(trained, tmp_path / "model.tflite")
+        runner = Interpreter(str(path), num_threads=1)
+        runner.allocate_tensors()
+        (entry,), (end,) = runner.get_input_details(), runner.get_output_details()
+        expected = trained.predict(x, verbose=0)
+        for one, values in zip(x, expected, strict=True):
+            runner.set_tensor(entry["index"], one[None].astype(entry["dtype"]))
+            runner.invoke()
+            step = np.ptp(expected) / 100
+            np.testing.assert_allclose(runner.get_tensor(end["index"])[0], values, atol=step)
+        with pytest.raises(ec2t_tf.UnsupportedLayerError, match="table"):
+            applied(model, strict=True)
 
 
 class TestRecurrent:
-    """LSTM and GRU stay float, and say so."""
+    """LSTM and GRU are ternary in Keras 3 only: refused here by name, before training."""
 
     @pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU])
-    def test_is_skipped_by_name(self, layer: Any) -> None:
-        model = tf_keras.Sequential(
-            [tf_keras.Input((6, 4)), layer(8, name="memory"), layers.Dense(8), layers.Dense(2)]
-        )
-        report = applied(model).ec2t_report
-        assert [decision.layer for decision in report.refused] == ["memory"]
+    def test_is_refused_by_name(self, layer: Any) -> None:
+        parts = layers.Dense(8), layers.Dense(8), layers.Dense(2)
+        model = tf_keras.Sequential([tf_keras.Input((6, 4)), layer(8, name="memory"), *parts])
+        with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'memory'.*to_keras_3"):
+            applied(model)
 
 
 class TestPolicy:

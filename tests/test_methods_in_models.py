@@ -16,7 +16,7 @@ import tf_keras
 
 import ec2t_tf
 from ec2t_tf import export, methods
-from ec2t_tf.tfmot.exporting import constant_weights
+from ec2t_tf.tfmot.native import native
 from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests import models
 from tests.kernels_of import kernels_of
@@ -49,9 +49,9 @@ def test_fit_save_load_export(name: str, tmp_path: Path) -> None:
     for layer in ternary_layers(model):
         kernel = plain.get_layer(layer.name).kernel.numpy()
         np.testing.assert_array_equal(kernel, layer.assign().dequantise())
-    with constant_weights():
-        exported = tf.function(lambda x: model(x, training=False))(tf.constant(images))
-    np.testing.assert_array_equal(exported, model(images, training=False))
+    # What files are written from: a value may be rounded to the other side of a tie.
+    exported = np.asarray(native(model)(images))
+    assert np.isclose(exported, model(images, training=False), atol=1e-5).mean() >= 0.99
 
     model.save(tmp_path / "model.keras")
     loaded = ec2t_tf.load_model(tmp_path / "model.keras")

@@ -43,7 +43,7 @@ def chain() -> tf_keras.Model:
             layers.ReLU(6.0),
             layers.MaxPooling2D(),
             layers.Flatten(),
-            layers.Dense(models.CLASSES, activation="softmax"),
+            layers.Dense(models.CLASSES),
         ]
     )
 

@@ -254,7 +254,7 @@ def int8_levels(w_n: Tensor, w_p: Tensor, *, largest_code: int = INT8_LARGEST_CO
 
     The larger magnitude becomes `largest_code` and the smaller one the nearest code, an error of at
     most 0.4 % of the larger. On TensorFlow the arithmetic is its fake quantisation, bit for bit, so
-    training computes with the very values that the converter stores.
+    training computes with the very values that a file stores.
     """
     largest = ops.maximum(w_n, w_p) * np.float32(INT8_LARGEST_CODE / largest_code)
     levels = ops.stack([-w_n, ops.zeros_like(w_n), w_p])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.quantisation.equalise import equalise
-from ec2t_tf.quantisation.graph import Call, Value, read
+from ec2t_tf.quantisation.graph import Call, Graph, Value, read
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.split import split
@@ -27,7 +28,7 @@ def quantised(
 ) -> tuple[TernaryModel, ApplyReport]:
     """The model that trains, and what happened to each layer; see `ec2t_tf.apply`."""
     check(model)
-    _require_no_masked_inference(model)
+    require_no_masked_inference(read(model))
     copy, origin = split(model)
     report = decide(read(copy), policy, origin, prune_int8=prunes_int8(method))
     treated = methods_of(report, method)
@@ -39,7 +40,8 @@ def quantised(
         if error is None:
             made.output_names = names_of_outputs(model)
             return made, report
-        report = _left_float(report, error, copy)
+        kinds = {one.name: _kind_of_layer(one) for one in copy.operations}
+        report = left_float(report, error, kinds)
         treated = methods_of(report, method)
         require_treatable(report, strict=strict)
 
@@ -51,30 +53,32 @@ def names_of_outputs(model: keras.Model) -> list[str]:
     return list(model.output_names)
 
 
-def _left_float(report: ApplyReport, error: Any, model: keras.Model) -> ApplyReport:
+def left_float(report: ApplyReport, error: Any, kinds: Mapping[str, str]) -> ApplyReport:
     """The report with one more layer float, which no int8 operator can compute as it is.
+
+    Args:
+      kinds: by name, all layers and operations of the model.
 
     Raises:
       UnsupportedLayerError: no float operator can either.
     """
-    known = {operation.name for operation in model.operations}
-    if error.name in report.of(Treatment.FLOAT) or error.name not in known:
+    if error.name in report.of(Treatment.FLOAT) or error.name not in kinds:
         raise UnsupportedLayerError(
             f"apply requires layers that a file can hold, int8 or float. Received: {error}"
         ) from error
-    kind = type(model.get_layer(error.name)).__name__ if _is_layer(model, error.name) else ""
+    kind = kinds[error.name]
     decision = Decision(error.name, kind, Treatment.FLOAT, f"stays float: {error}", True)
     others = tuple(d for d in report.decisions if d.layer != error.name)
     return dataclasses.replace(report, decisions=(*others, decision))
 
 
-def _require_no_masked_inference(model: keras.Model) -> None:
+def require_no_masked_inference(graph: Graph) -> None:
     """A file has no masks. Most layers compute the same without one; what asks for one does not.
 
     Masks flow as in Keras: from what makes one through what supports them.
     """
     masked: set[Any] = set()
-    for call in read(model).calls:
+    for call in graph.calls:
         layer: Any = call.operation
         makes = isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
         takes = any(value in masked for value in call.inputs)
@@ -106,8 +110,8 @@ def _uses_masks(layer: Any) -> bool:
     return any(name == "mask" or name.endswith("_mask") for name in names)
 
 
-def _is_layer(model: keras.Model, name: str) -> bool:
-    return any(layer.name == name for layer in model.layers)
+def _kind_of_layer(operation: keras.Operation) -> str:
+    return type(operation).__name__ if isinstance(operation, keras.layers.Layer) else ""
 
 
 def check(model: keras.Model) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from keras import layers
 
@@ -13,7 +14,12 @@ from ec2t_tf.quantisation.recurrent import RECURRENT
 
 
 def decide(
-    graph: Graph, policy: Policy, origin: Mapping[str, layers.Layer], *, prune_int8: bool = False
+    graph: Graph,
+    policy: Policy,
+    origin: Mapping[str, Any],
+    *,
+    prune_int8: bool = False,
+    untrained: Collection[str] = (),
 ) -> ApplyReport:
     """Treatments of all layers that have weights or no int8 rule.
 
@@ -21,14 +27,21 @@ def decide(
       graph: what is going to be trained (after `split`).
       origin: layer name -> the layer of the user's model that it computes (a part of).
       prune_int8: layers with a kernel that the defaults keep int8 are pruned as well.
+      untrained: kinds of layers that cannot be trained in int8 where the model comes from.
     """
-    return _Deciding(graph, policy, origin, prune_int8).report()
+    return _Deciding(graph, policy, origin, prune_int8, untrained).report()
 
 
 class _Deciding:
     def __init__(
-        self, graph: Graph, policy: Policy, origin: Mapping[str, layers.Layer], prune_int8: bool
+        self,
+        graph: Graph,
+        policy: Policy,
+        origin: Mapping[str, Any],
+        prune_int8: bool,
+        untrained: Collection[str],
     ) -> None:
+        self._untrained = untrained
         self._graph, self._policy, self._origin = graph, policy, origin
         self._careful = Treatment.PRUNE if prune_int8 else Treatment.INT8
         kernels = [c.name for c in graph.calls if c.is_layer and kind_of(c.operation) in KERNELS]
@@ -90,7 +103,7 @@ class _Deciding:
                 folded_into=folded_into,
             )
 
-        if not has_rule(kind) or self._lacks(layer, kind):
+        if not has_rule(kind) or self._lacks(layer, kind) or kind in self._untrained:
             return self._no_rule(layer.name, type(layer).__name__, rule)
         if kind == "BatchNormalization":
             before = [name for name in makers if name in self._float]

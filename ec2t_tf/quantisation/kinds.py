@@ -17,18 +17,21 @@ DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 RECURRENT = ("LSTM", "GRU")
 SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 ELEMENTWISE = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+NOTHING_AT_INFERENCE = (
+    *("Identity", "ActivityRegularization", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+    *("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast"),
+    *("RandomBrightness", "RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale"),
+    *("RandomColorJitter", "RandomErasing", "RandomSharpness", "RandomPosterization"),
+    *("RandomPerspective", "RandomGaussianBlur", "RandomColorDegeneration"),
+    "RandomInvert",
+)
 # Only move values, and add zeros; at inference also what draws random numbers in training.
 MOVING = (
     *(f"{kind}{n}D" for kind in ("MaxPooling", "GlobalMaxPooling") for n in (1, 2, 3)),
     *(f"{kind}{n}D" for kind in ("ZeroPadding", "Cropping") for n in (1, 2, 3)),
-    *("Reshape", "Flatten", "Permute", "RepeatVector", "Identity", "ActivityRegularization"),
-    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
-    *("GaussianNoise", "GaussianDropout", "AlphaDropout", "Masking"),
-    *("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast"),
-    *("RandomBrightness", "RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale"),
-    *("RandomColorJitter", "RandomErasing", "RandomSharpness", "RandomPosterization"),
-    "RandomInvert",
-    *("RandomPerspective", "RandomGaussianBlur", "RandomColorDegeneration", "CenterCrop"),
+    *("Reshape", "Flatten", "Permute", "RepeatVector", "Masking", "CenterCrop"),
+    *NOTHING_AT_INFERENCE,
     # of keras.ops
     *("Transpose", "Squeeze", "ExpandDims", "Flip", "GetItem", "Pad", "Max", "Min"),
     *(

@@ -19,7 +19,8 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from ec2t_tf.tfmot import calls, strip, summary
-from ec2t_tf.tfmot.keras_compat import to_keras_3, to_tf_keras
+from ec2t_tf.tfmot.in_keras_3 import to_keras_3
+from ec2t_tf.tfmot.in_tf_keras import to_tf_keras
 from ec2t_tf.tfmot.quantize_config import TernaryQuantizeConfig, finish
 
 __all__ = [

@@ -7,13 +7,19 @@ import dataclasses
 import numpy as np
 import tf_keras
 
+import ec2t_tf
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import ApplyReport, Policy, Treatment
+from ec2t_tf.quantisation.apply import left_float, require_no_masked_inference
+from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.tfmot import rewrite, scheme, wrapper
-from ec2t_tf.tfmot.decide import decide, has_kernel
+from ec2t_tf.tfmot.native import plan_of
 from ec2t_tf.tfmot.quantize_config import connect, initialise
-from ec2t_tf.treatments import methods_of, prunes_int8, require_treatable
+from ec2t_tf.tfmot.summary import has_kernel
+from ec2t_tf.treatments import UnsupportedLayerError, methods_of, prunes_int8, require_treatable
 
+# Layers that tfmot's wrapper cannot train in int8, though Keras 3 models can have them so.
+UNTRAINED = ("LSTM", "GRU", "Embedding")
 # Wrappers of tfmot's other techniques, and what takes them off.
 STRIPPED_BY = {
     "PruneLowMagnitude": "tfmot.sparsity.keras.strip_pruning",
@@ -27,11 +33,46 @@ def quantised(
     """The model that trains, and what happened to each layer; see `ec2t_tf.apply`."""
     check(model)
     rewritten = rewrite.rewrite(model)
-    report = decide(policy, rewritten.model, rewritten.origin, prune_int8=prunes_int8(method))
+    plan = plan_of(rewritten.model)
+    require_no_masked_inference(plan.graph)
+    origin = {name: rewritten.origin.get(there) for name, there in plan.names.items()}
+    report = decide(
+        plan.graph,
+        policy,
+        {name: layer for name, layer in origin.items() if layer is not None},
+        prune_int8=prunes_int8(method),
+        untrained=UNTRAINED,
+    )
     report = dataclasses.replace(report, rewritten=rewritten.notes)
-    treated = methods_of(report, method)
-    require_treatable(report, strict=strict)
-    trained = scheme.quantise(rewritten.model, treated, untouched=report.of(Treatment.FLOAT))
+    kinds = {call.name: type(call.operation).__name__ for call in plan.graph.calls}
+    while True:
+        treated = methods_of(report, method)
+        require_treatable(report, strict=strict)
+        trained = scheme.quantise(
+            rewritten.model,
+            {plan.names[name]: one for name, one in treated.items()},
+            untouched=[plan.names[name] for name in report.of(Treatment.FLOAT)],
+            plan=plan,
+        )
+        error = ec2t_tf.export.unwritable(trained)
+        if error is None:
+            break
+        try:
+            report = left_float(report, error, kinds)
+        except UnsupportedLayerError as unsupported:
+            raise UnsupportedLayerError(
+                f"{unsupported} More layers have rules in Keras 3: "
+                "ec2t_tf.apply(ec2t_tf.tfmot.to_keras_3(model))."
+            ) from error
+    decisions = [
+        dataclasses.replace(
+            one,
+            layer=plan.names[one.layer],
+            folded_into=plan.names.get(one.folded_into, one.folded_into),
+        )
+        for one in report.decisions
+    ]
+    report = dataclasses.replace(report, decisions=tuple(decisions))
     connect(trained)
     initialise(trained)
     return trained, report

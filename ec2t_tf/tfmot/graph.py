@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +11,21 @@ from tf_keras import layers
 
 # What a layer is called with in the new graph -> what it gives there.
 Call = Callable[[layers.Layer, Any, dict[str, Any]], Any]
+
+
+class Names:
+    """Names that are unique in one model."""
+
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        self._taken = set(taken)
+
+    def unique(self, wanted: str) -> str:
+        name, count = wanted, 0
+        while name in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
 
 
 def nodes(model: tf_keras.Model) -> Iterator[Any]:

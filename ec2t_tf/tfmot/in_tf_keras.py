@@ -9,19 +9,50 @@ import tensorflow as tf
 import tf_keras
 
 from ec2t_tf.tfmot import activations
-from ec2t_tf.tfmot.operators import _activation_to_tf_keras, _operator_to_tf_keras
-from ec2t_tf.tfmot.twins import (
+from ec2t_tf.tfmot.graph import Names
+from ec2t_tf.tfmot.in_keras_3 import (
     _RENAMED,
     _SHARED_ACTIVATIONS,
+    TOLERANCE,
     CustomLayers,
     _copy_weights,
     _custom_twin,
-    _fitting_config,
     _from_config,
-    _Names,
     _no_twin,
     _policy_name,
+    _require_equal,
+    fitting_config,
+    random_input,
 )
+from ec2t_tf.tfmot.operators import _activation_to_tf_keras, _operator_to_tf_keras
+
+
+def to_tf_keras(
+    model: Any, *, custom_layers: CustomLayers | None = None, tolerance: float = TOLERANCE
+) -> tf_keras.Model:
+    """Rebuilds a Keras 3 model in tf_keras: same graph, same names, same weights, same outputs.
+
+    Args:
+      model: a built Keras 3 `Sequential` or functional model; nested models, shared layers, several
+        inputs and outputs and graphs written with `keras.ops` are rebuilt as they are.
+      custom_layers: twins of what only the user knows: `{Keras3Layer: TfKerasLayer}`. The twin is
+        made with `TfKerasLayer.from_config(layer.get_config())`. Activation functions of the user
+        are listed the same way.
+      tolerance: largest difference between the outputs of the two models on random input, relative
+        to the largest output.
+
+    Returns:
+      A new tf_keras model. The given one is untouched.
+
+    Raises:
+      TypeError: `model` is not a Keras 3 model with a graph.
+      ValueError: it is not built, holds something without a twin, or the twin computes otherwise.
+    """
+    _require_keras_3_graph(model)
+    twin = _ToTfKeras(custom_layers or {}).model(model)
+    structure = getattr(model, "_functional", model)._inputs_struct
+    _require_equal(model, twin, random_input(model.inputs, structure), tolerance)
+    return twin
 
 
 def _require_keras_3_graph(model: Any) -> None:
@@ -90,7 +121,7 @@ class _ToTfKeras:
 
     def _functional(self, model: Any) -> tf_keras.Model:
         keras = self._keras
-        names = _Names({layer.name for layer in model.layers})
+        names = Names({layer.name for layer in model.layers})
         made: dict[int, Any] = {
             id(tensor): tf_keras.Input(
                 batch_shape=tensor.shape, dtype=tensor.dtype, name=_input_name(tensor)
@@ -139,7 +170,7 @@ class _ToTfKeras:
         twin_class = getattr(tf_keras.layers, name, None)
         if twin_class is None:
             raise _no_twin(layer, "tf_keras has no layer of this name")
-        config = _fitting_config(layer, layer.get_config(), twin_class, _RENAMED.get(name, {}))
+        config = fitting_config(layer, layer.get_config(), twin_class, _RENAMED.get(name, {}))
         for key in config:
             if key == "activation" or key.endswith("_activation"):
                 config[key] = self._activation(layer, getattr(layer, key))

@@ -13,8 +13,9 @@ import tensorflow as tf
 import tf_keras
 
 from ec2t_tf.tfmot import activations
+from ec2t_tf.tfmot.graph import Names
+from ec2t_tf.tfmot.in_keras_3 import _SHARED_ACTIVATIONS, _as_array, _is_symbolic, _no_twin
 from ec2t_tf.tfmot.pad_channels import PadChannels
-from ec2t_tf.tfmot.twins import _SHARED_ACTIVATIONS, _as_array, _is_symbolic, _Names, _no_twin
 
 
 def _activation_to_tf_keras(layer: Any, name: str) -> Any:
@@ -26,7 +27,7 @@ def _activation_to_tf_keras(layer: Any, name: str) -> Any:
 
 
 def _operator_to_tf_keras(
-    operation: Any, arguments: list[Any], options: dict[str, Any], names: _Names
+    operation: Any, arguments: list[Any], options: dict[str, Any], names: Names
 ) -> Any:
     kind = type(operation).__name__
     name = names.unique(operation.name)

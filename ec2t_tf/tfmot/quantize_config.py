@@ -19,12 +19,11 @@ from ec2t_tf import methods
 from ec2t_tf.methods.base import Assignment, Member, TernaryMethod
 from ec2t_tf.tfmot.quantizers import TernaryQuantizer, unwrapped
 
-# Kernel attribute, and whether the converter accepts a scale per output channel.
-TERNARY_KERNELS: dict[type, tuple[str, bool]] = {
-    layers.Conv2D: ("kernel", True),
-    layers.DepthwiseConv2D: ("depthwise_kernel", True),
-    layers.Conv2DTranspose: ("kernel", False),
-    layers.Dense: ("kernel", False),
+# Layers with a kernel, and the name of its attribute.
+TERNARY_KERNELS: dict[type, str] = {
+    **dict.fromkeys((layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D), "kernel"),
+    **dict.fromkeys((layers.Conv1DTranspose, layers.Conv2DTranspose), "kernel"),
+    **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), "depthwise_kernel"),
 }
 
 
@@ -65,7 +64,7 @@ class TernaryQuantizeConfig(default_8bit_quantize_registry.Default8BitQuantizeCo
             quantizer = TernaryQuantizer(**quantizer)
         if quantizer is None:
             made = method if isinstance(method, dict) else methods.get(method)
-            quantizer = TernaryQuantizer(made, relative_size, per_channel=True)
+            quantizer = TernaryQuantizer(made, relative_size)
         self.weight_quantizer = quantizer
 
     def get_weights_and_quantizers(self, layer: layers.Layer) -> list:
@@ -73,12 +72,11 @@ class TernaryQuantizeConfig(default_8bit_quantize_registry.Default8BitQuantizeCo
             kind = next((kind for kind in TERNARY_KERNELS if type(layer) is kind), None)
             if kind is None:
                 raise ValueError(
-                    "TernaryQuantizeConfig requires a Dense, Conv2D, Conv2DTranspose or "
-                    f"DepthwiseConv2D layer. Received: '{layer.name}', a {type(layer).__name__}. "
+                    "TernaryQuantizeConfig requires a dense or convolutional layer. "
+                    f"Received: '{layer.name}', a {type(layer).__name__}. "
                     "Give another config to it, or weight_attrs=['<kernel>']."
                 )
-            kernel, self.weight_quantizer.per_channel = TERNARY_KERNELS[kind]
-            self.weight_attrs = [kernel]
+            self.weight_attrs = [TERNARY_KERNELS[kind]]
         return super().get_weights_and_quantizers(layer)
 
     def set_quantize_weights(self, layer: layers.Layer, quantize_weights: list) -> None:

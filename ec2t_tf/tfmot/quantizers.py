@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
@@ -16,7 +15,6 @@ from tf_keras.src.mixed_precision import autocast_variable
 
 from ec2t_tf import methods
 from ec2t_tf.methods.base import Assignment, Member, State, TernaryMethod
-from ec2t_tf.tfmot.exporting import _EXPORTING
 
 
 class InFloat32:
@@ -39,7 +37,7 @@ class InFloat32:
     ) -> tf.Tensor:
         with autocast_variable.enable_auto_cast_variables(None):
             if isinstance(inputs, tf.Variable):
-                value = self.quantizer(inputs, training, weights, **options)
+                value = self._of_weights(inputs, training, weights, options)
                 return tf.cast(value, self.dtype or value.dtype)
             values = tf.cast(inputs, tf.float32)
             replica = tf.distribute.get_replica_context()
@@ -53,6 +51,14 @@ class InFloat32:
                 values = self.quantizer(values, training, weights, **options)
             return tf.cast(values, inputs.dtype)
 
+    def _of_weights(
+        self, variable: tf.Variable, training: bool, weights: State, options: dict
+    ) -> tf.Tensor:
+        if isinstance(self.quantizer, TernaryQuantizer) or len(variable.shape) != 3:
+            return self.quantizer(variable, training, weights, **options)
+        # tfmot's have no kernels of one dimension.
+        return self.quantizer(tf.expand_dims(variable, 0), training, weights, **options)[0]
+
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
 class TernaryQuantizer(quantizers.Quantizer):
@@ -61,16 +67,14 @@ class TernaryQuantizer(quantizers.Quantizer):
     Args:
       method: a `TernaryMethod`, or what `methods.serialize` made of it.
       relative_size: weights of the layer / weights of the largest ternary layer.
-      per_channel: whether the exported fake quantisation has a scale for each output channel (last
-        axis), as the converter needs to fold a batch normalisation. All scales are equal.
+      per_channel: of files of v0.1.0, of no effect.
     """
 
     def __init__(
-        self, method: TernaryMethod | dict, relative_size: float, per_channel: bool
+        self, method: TernaryMethod | dict, relative_size: float, per_channel: bool | None = None
     ) -> None:
         self.method = methods.deserialize(method) if isinstance(method, dict) else method
         self.relative_size = float(relative_size)
-        self.per_channel = bool(per_channel)
         # All ternary layers of the network, and whether this one speaks for them; see `connect`.
         self.members: Sequence[Member] | None = None
         self.leads = False
@@ -79,7 +83,6 @@ class TernaryQuantizer(quantizers.Quantizer):
         return {
             "method": methods.serialize(self.method),
             "relative_size": self.relative_size,
-            "per_channel": self.per_channel,
         }
 
     def build(self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer) -> State:
@@ -118,25 +121,13 @@ class TernaryQuantizer(quantizers.Quantizer):
     def __call__(
         self, inputs: tf.Variable, training: bool, weights: State, **kwargs: object
     ) -> tf.Tensor:
-        if not _EXPORTING.get():
-            if training and self.method.controls_network:
-                self._before_pass()
-            latent = tf.convert_to_tensor(inputs)
-            return self.method.quantise(
-                latent, weights, relative_size=self.relative_size, training=training
-            )
-        with tf.init_scope():
-            assignment = self.assign(inputs, weights)
-        values = assignment.dequantise()
-        # TensorFlow's kernel refuses an empty range.
-        largest = np.maximum(assignment.largest, np.float32(1e-8))
-        if self.per_channel:
-            limits = np.broadcast_to(largest, values.shape[-1:]).astype(np.float32)
-            return tf.quantization.fake_quant_with_min_max_vars_per_channel(
-                tf.constant(values), -limits, limits, num_bits=8, narrow_range=True
-            )
-        return tf.quantization.fake_quant_with_min_max_vars(
-            tf.constant(values), -largest, largest, num_bits=8, narrow_range=True
+        if training and self.method.controls_network:
+            self._before_pass()
+        return self.method.quantise(
+            tf.convert_to_tensor(inputs),
+            weights,
+            relative_size=self.relative_size,
+            training=training,
         )
 
     def _before_pass(self) -> None:
@@ -152,14 +143,6 @@ class TernaryQuantizer(quantizers.Quantizer):
         if self.members is not None and self.leads:
             self.method.before_pass(self.members)
 
-    def largest_weight(self, latent: tf.Variable, state: State) -> tf.Tensor | None:
-        """The weight that code 127 stands for, float32, () or (channels,); None where none does."""
-        if not self.method.is_ternary:
-            return None
-        magnitudes = tf.abs(self(latent, False, weights=state))
-        each = getattr(self.method, "per_channel", False)
-        return tf.reduce_max(magnitudes, axis=list(range(len(latent.shape) - 1)) if each else None)
-
     def assign(self, latent: tf.Variable, state: State) -> Assignment:
         return self.method.assign(latent, state, relative_size=self.relative_size)
 
@@ -169,14 +152,30 @@ _TIE = 1e-3
 Limits = tuple[tf.Tensor | tf.Variable, tf.Tensor | tf.Variable]
 
 
+class _OutputRange(quantize_config.QuantizeConfig):
+    """Quantises nothing of a layer but its output."""
+
+    def get_weights_and_quantizers(self, layer: layers.Layer) -> list:
+        return []
+
+    def get_activations_and_quantizers(self, layer: layers.Layer) -> list:
+        return []
+
+    def set_quantize_weights(self, layer: layers.Layer, quantize_weights: list) -> None:
+        """Nothing: it has none."""
+
+    def set_quantize_activations(self, layer: layers.Layer, quantize_activations: list) -> None:
+        """Nothing: it has none."""
+
+
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
-class KnownRange(quantize_config.QuantizeConfig):
+class KnownRange(_OutputRange):
     """The output range of a layer whose operator has one scale for input and output in the file.
 
     Args:
       role: "average" and "interpolate": the output has the range of the input, and its values are
-        rounded to it; where the range of the input is not known it learns one of its own. "move":
-        the same, but there is nothing to round.
+        rounded to it; where the range of the input is not known it learns one of its own. "move",
+        in files of v0.1.0: the same, but there is nothing to round.
     """
 
     def __init__(self, role: str) -> None:
@@ -195,24 +194,27 @@ class KnownRange(quantize_config.QuantizeConfig):
         found = self.quantizer.limits
         return None if found is None else found()
 
-    def get_weights_and_quantizers(self, layer: layers.Layer) -> list:
-        return []
-
-    def get_activations_and_quantizers(self, layer: layers.Layer) -> list:
-        return []
-
-    def set_quantize_weights(self, layer: layers.Layer, quantize_weights: list) -> None:
-        """Nothing: it has none."""
-
-    def set_quantize_activations(self, layer: layers.Layer, quantize_activations: list) -> None:
-        """Nothing: it has none."""
-
     def get_output_quantizers(self, layer: layers.Layer) -> list:
         nothing_to_say = self.limits is None and self.role == "move"
         return [] if nothing_to_say else [self.quantizer]
 
     def get_config(self) -> dict:
         return {"role": self.role}
+
+
+@tf_keras.saving.register_keras_serializable(package="ec2t_tf")
+class FixedRange(_OutputRange):
+    """The output range that a layer's operator prescribes."""
+
+    def __init__(self, least: float, most: float) -> None:
+        self.limits = tf.constant(least), tf.constant(most)
+        self._quantizer = quantizers.FixedQuantizer(8, least, most, narrow_range=False)
+
+    def get_output_quantizers(self, layer: layers.Layer) -> list:
+        return [self._quantizer]
+
+    def get_config(self) -> dict:
+        return {"least": self._quantizer.init_min, "most": self._quantizer.init_max}
 
 
 class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
@@ -231,9 +233,6 @@ class _KnownRangeQuantizer(quantizers.MovingAverageQuantizer):
     ) -> tf.Tensor:
         if self.limits is None:
             return super().__call__(inputs, training, weights, **kwargs)
-        if _EXPORTING.get():
-            # Without it the input of a concatenation has the range of that for all who use it.
-            return tf.quantization.fake_quant_with_min_max_vars(inputs, *self.limits())
         if self.role == "move":
             return inputs
         return nearest_code(inputs, *self.limits(), ties_away=self.role == "average")

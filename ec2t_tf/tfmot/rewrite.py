@@ -1,26 +1,17 @@
-"""Equivalent graphs that tfmot and the TensorFlow Lite converter get right.
+"""An equal tf_keras model in which each layer is one operator of an int8 file.
 
-Both know fewer layers than Keras has, and some combinations end as float operators without a word.
-`rewrite` replaces those, layer by layer, with others that compute the same:
-
-| in the model                              | instead                                             |
-|-------------------------------------------|-----------------------------------------------------|
-| a model inside the model                  | its layers                                          |
-| an activation inside a layer (not relu)   | a layer of its own                                  |
-| SeparableConv1D, SeparableConv2D          | DepthwiseConv2D, then a 1x1 Conv2D                  |
-| Conv1D, DepthwiseConv1D, 1-D pooling, ... | the same in two dimensions, (T, C) seen as (1, T, C)|
-| Dense + BatchNormalization                | a 1x1 Conv2D + BatchNormalization, on (1, 1, C)     |
-| Dense on images or sequences              | a 1x1 Conv2D                                        |
-| BatchNormalization after anything else    | a depthwise convolution by 1 in front of it         |
-| Conv2DTranspose + BatchNormalization      | the normalisation folded into kernel and bias       |
-| Rescaling, Normalization                  | a 1x1 depthwise convolution that is not trained     |
-| x + y, x * 2, ... written in Python       | Add, Subtract, Multiply, such convolutions          |
-| hard sigmoid                              | relu6(x + 3) / 6 in such convolutions               |
+| in the model                                  | instead                                   |
+|-----------------------------------------------|-------------------------------------------|
+| a model inside the model                      | its layers                                |
+| an activation inside a layer that none fuses  | a layer of its own, `<name>_<activation>` |
+| SeparableConv1D, SeparableConv2D              | `<name>_depthwise`, `<name>_pointwise`    |
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,11 +19,15 @@ import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf.tfmot.rewriting import Rewriting
-from ec2t_tf.tfmot.twins import HALF_PRECISION_TOLERANCE, largest_difference
+from ec2t_tf.tfmot import graph
+from ec2t_tf.tfmot.graph import copy_layer
+from ec2t_tf.tfmot.in_keras_3 import HALF_PRECISION_TOLERANCE, largest_difference, random_input
+from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS
 
 # Rounding differs between a layer and its replacement; deep nets add that up.
 TOLERANCE = 1e-4
+# What an operator with a kernel computes on the way out; tfmot's wrapper knows them by name.
+FUSED = (None, tf_keras.activations.linear, tf_keras.activations.relu, tf.nn.relu)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +46,7 @@ class Rewritten:
 
 
 def rewrite(model: tf_keras.Model) -> Rewritten:
-    """Replaces what tfmot or the converter gets wrong by equivalent layers.
+    """Replaces what is more than one operator by equivalent layers.
 
     Args:
       model: built tf_keras `Sequential` or functional model; it is not changed.
@@ -64,12 +59,11 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
       ValueError: the new model does not compute what the given one does, to 1e-4 of the largest
         output (a defect of this package).
     """
-    rewriting = Rewriting(model)
-    new_model = rewriting.run()
-    if not rewriting.notes:
+    if not any(map(_is_more_than_one, model.layers)):
         return Rewritten(model, {layer.name: layer for layer in model.layers}, ())
-    arrays = [_random(tensor) for tensor in model.inputs]
-    feed = tf.nest.pack_sequence_as(model._nested_inputs, arrays)
+    rewriting = _Rewriting(model)
+    new_model = rewriting.run()
+    feed = random_input(model.inputs, model._nested_inputs)
     difference = largest_difference(model(feed, training=False), new_model(feed, training=False))
     half = any("16" in str(layer.compute_dtype) for layer in new_model.layers)
     if difference > (HALF_PRECISION_TOLERANCE if half else TOLERANCE):
@@ -81,10 +75,168 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
     return Rewritten(new_model, rewriting.origin, tuple(rewriting.notes))
 
 
-def _random(tensor: Any) -> np.ndarray:
-    random = np.random.default_rng(0)
-    shape = [2 if tensor.shape[0] is None else tensor.shape[0]]
-    shape += [64 if size is None else size for size in tensor.shape[1:]]
-    if tensor.dtype.is_floating:
-        return random.standard_normal(shape).astype(tensor.dtype.as_numpy_dtype)
-    return random.integers(0, 2, shape).astype(tensor.dtype.as_numpy_dtype)
+def _is_more_than_one(layer: layers.Layer) -> bool:
+    is_separable = isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D)
+    return isinstance(layer, tf_keras.Model) or is_separable or _has_own_activation(layer)
+
+
+def _has_own_activation(layer: layers.Layer) -> bool:
+    return type(layer) in TERNARY_KERNELS and layer.activation not in FUSED
+
+
+class _Rewriting:
+    """One walk over the graph of a model, and of the models inside it."""
+
+    def __init__(self, model: tf_keras.Model) -> None:
+        self._source = model
+        self.notes: list[str] = []
+        self.origin: dict[str, layers.Layer] = {}
+        self._names = graph.Names()
+        self._made: dict[int, Any] = {}
+        self._parts: dict[int, list[layers.Layer]] = {}
+        self._weights: list[tuple[layers.Layer, list[np.ndarray]]] = []
+        self._training: bool | None = None  # what a call of a model inside says
+
+    def run(self) -> tf_keras.Model:
+        inputs = []
+        for tensor, name in zip(self._source.inputs, self._source.input_names, strict=True):
+            new = tf_keras.Input(
+                batch_shape=tensor.shape, dtype=tensor.dtype, name=self._names.unique(name)
+            )
+            self._made[id(tensor)] = new
+            inputs.append(new)
+        self._walk(self._source)
+        packed_inputs = tf.nest.pack_sequence_as(self._source._nested_inputs, inputs)
+        outputs = tf.nest.map_structure(self._there, self._source._nested_outputs)
+        model = tf_keras.Model(packed_inputs, outputs, name=self._source.name)
+        for layer, weights in self._weights:
+            layer.set_weights(weights)
+        return model
+
+    def _there(self, value: Any) -> Any:
+        return self._made.get(id(value), value)
+
+    def _walk(self, model: tf_keras.Model) -> None:
+        for node in graph.nodes(model):
+            results = self._inlined(node) if isinstance(node.layer, tf_keras.Model) else None
+            results = self._called(node) if results is None else results
+            for tensor, result in zip(tf.nest.flatten(node.outputs), results, strict=True):
+                self._made[id(tensor)] = result
+
+    def _inlined(self, node: Any) -> list[Any]:
+        """What the layers of a nested model give."""
+        inner = node.layer
+        self._note(inner, "a model in the model, its layers took its place")
+        for tensor, given in zip(inner.inputs, node.keras_inputs, strict=True):
+            self._made[id(tensor)] = self._there(given)
+        before, self._training = self._training, self._mode(node)
+        self._walk(inner)
+        self._training = before
+        return [self._there(output) for output in inner.outputs]
+
+    def _called(self, node: Any) -> list[Any]:
+        layer = node.layer
+        if id(layer) not in self._parts:
+            with _policy_of(layer):
+                self._parts[id(layer)] = self._made_of(layer)
+            self.origin.update({part.name: layer for part in self._parts[id(layer)]})
+        first, *rest = self._parts[id(layer)]
+        arguments = tf.nest.map_structure(self._there, node.call_args)
+        options = tf.nest.map_structure(self._there, node.call_kwargs)
+        if self._mode(node) is not None and first._expects_training_arg:
+            options["training"] = self._mode(node)  # False freezes statistics
+        result = first(*arguments, **options)
+        for part in rest:
+            result = part(result)
+        return tf.nest.flatten(result)
+
+    def _mode(self, node: Any) -> bool | None:
+        """`training` as this call, or the call of the model that it is in, gives it."""
+        training = node.call_kwargs.get("training")
+        return self._training if training is None else training
+
+    def _made_of(self, layer: Any) -> list[layers.Layer]:
+        """The layers that compute it, one after the other."""
+        if isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
+            parts = self._separable(layer)
+        else:
+            changes = {"activation": "linear"} if _has_own_activation(layer) else {}
+            parts = [copy_layer(layer, self._names.unique(layer.name), **changes)]
+            self._weights.append((parts[0], layer.get_weights()))
+            if not changes:
+                return parts
+        if layer.activation not in FUSED:
+            parts.append(self._activation(layer))
+        return parts
+
+    def _activation(self, layer: Any) -> layers.Layer:
+        function = layer.activation
+        name = getattr(function, "__name__", type(function).__name__)
+        self._note(layer, f"its activation {name} became a layer")
+        name = self._names.unique(f"{layer.name}_{name.strip('<>')}")
+        if isinstance(function, layers.Layer):
+            return copy_layer(function, name)
+        return layers.Activation(function, name=name)
+
+    def _note(self, layer: layers.Layer, what: str) -> None:
+        line = f"'{layer.name}': {what}"
+        if line not in self.notes:
+            self.notes.append(line)
+
+    def _separable(self, layer: Any) -> list[layers.Layer]:
+        """Depthwise, then pointwise with the bias; TensorFlow computes it so too."""
+        self._note(layer, "split into a depthwise and a 1x1 convolution")
+        one = isinstance(layer, layers.SeparableConv1D)
+        config, parts = layer.get_config(), []
+        shared = {key: config[key] for key in ("data_format", "trainable")}
+        fused = layer.activation in FUSED
+        padding = layer.padding
+        if padding == "causal":
+            before = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
+            pad = self._names.unique(f"{layer.name}_pad")
+            parts.append(layers.ZeroPadding1D((before, 0), name=pad))
+            padding = "valid"
+        kinds = (layers.DepthwiseConv1D, layers.Conv1D) if one else None
+        depthwise, pointwise = kinds or (layers.DepthwiseConv2D, layers.Conv2D)
+        parts.append(
+            depthwise(
+                layer.kernel_size,
+                strides=layer.strides,
+                padding=padding,
+                dilation_rate=layer.dilation_rate,
+                depth_multiplier=layer.depth_multiplier,
+                use_bias=False,
+                depthwise_regularizer=layer.depthwise_regularizer,
+                depthwise_constraint=layer.depthwise_constraint,
+                name=self._names.unique(f"{layer.name}_depthwise"),
+                **shared,
+            )
+        )
+        parts.append(
+            pointwise(
+                layer.filters,
+                1,
+                use_bias=layer.use_bias,
+                activation=layer.activation if fused else None,
+                kernel_regularizer=layer.pointwise_regularizer,
+                kernel_constraint=layer.pointwise_constraint,
+                bias_regularizer=layer.bias_regularizer,
+                bias_constraint=layer.bias_constraint,
+                name=self._names.unique(f"{layer.name}_pointwise"),
+                **shared,
+            )
+        )
+        first, *rest = layer.get_weights()
+        self._weights += [(parts[-2], [first]), (parts[-1], rest)]
+        return parts
+
+
+@contextlib.contextmanager
+def _policy_of(layer: layers.Layer) -> Iterator[None]:
+    """New layers compute in the dtypes of `layer`."""
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(layer.dtype_policy)
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)

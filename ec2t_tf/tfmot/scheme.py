@@ -1,6 +1,8 @@
 """Ternary kernels inside tfmot's quantize-aware training: which layer is wrapped, and how.
 
-Knows tfmot's internals. Its wrapper, its quantizers and its registry of layers are used.
+What is rounded where, and what an operator absorbs, is decided as in the native room: on a twin of
+the model in Keras 3 (`native`). tfmot's wrapper and its quantizers are used, its registry of layers
+and its graph transformations are not: they know neither shared layers nor the configs of others.
 """
 
 from __future__ import annotations
@@ -11,30 +13,43 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_aware_activation,
     quantize_wrapper,
     quantizers,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_configs,
+    default_8bit_quantize_registry,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_config import (
+    QuantizeConfig,
 )
 from tf_keras import layers
+from tf_keras.src.layers.core import SlicingOpLambda, TFOpLambda
 
 from ec2t_tf.methods.base import TernaryMethod
+from ec2t_tf.quantisation.fusion import Fusion
+from ec2t_tf.quantisation.kinds import FIXED_RANGE, kind_of
 from ec2t_tf.tfmot import graph
-from ec2t_tf.tfmot.fusion import Fusion
+from ec2t_tf.tfmot.native import Plan, plan_of
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS, TernaryQuantizeConfig, connect
-from ec2t_tf.tfmot.quantizers import KnownRange, TernaryQuantizer
-from ec2t_tf.tfmot.registry import TernaryRegistry
+from ec2t_tf.tfmot.quantizers import FixedRange, KnownRange, TernaryQuantizer
 from ec2t_tf.tfmot.wrapper import (
     QuantizeInput,
     QuantizeWrapper,
     is_quantise_layer,
+    last_name,
     loading,
     wrapped,
 )
 
-HALF = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+# tfmot's configs of an int8 kernel: with a scale for each channel, where its quantizer has them.
+_INT8 = {
+    **dict.fromkeys(
+        (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D),
+        default_8bit_quantize_registry.Default8BitConvQuantizeConfig,
+    ),
+    layers.Conv2DTranspose: default_8bit_quantize_registry.Default8BitConvTransposeQuantizeConfig,
+}
 
 
 def plain_model(model: tf_keras.Model) -> tf_keras.Model:
@@ -59,9 +74,9 @@ def plain_model(model: tf_keras.Model) -> tf_keras.Model:
         if not isinstance(layer, quantize_wrapper.QuantizeWrapper):
             twin.set_weights(layer.get_weights())
             continue
-        values = {_last_name(variable): variable for variable in layer.weights}
+        values = {last_name(variable): variable for variable in layer.weights}
         for variable in twin.weights:
-            variable.assign(values[_last_name(variable)])
+            variable.assign(values[last_name(variable)])
     return plain
 
 
@@ -88,30 +103,17 @@ def quantise(
     ternary: Mapping[str, TernaryMethod],
     *,
     untouched: Collection[str] = (),
+    plan: Plan | None = None,
 ) -> tf_keras.Model:
     """A copy of `model` for quantize-aware training: weights copied, `model` unchanged.
 
-    Each layer is wrapped as tfmot would wrap it. tfmot's own graph transformations are not used:
-    they know neither shared layers nor the configs of another registry (a layer that feeds a
-    concatenation would lose its ternary one), and they rebuild the model half a dozen times.
-
     Args:
-      model: built Sequential or Functional model.
+      model: built Sequential or Functional model in which each layer is one operator (`rewrite`).
       ternary: the method for each layer that gets one, by the layer's name.
       untouched: names of the layers that stay float.
+      plan: of the model, where it is known already.
     """
-    by_name = {layer.name: layer for layer in model.layers}
-    sizes = {
-        name: getattr(by_name[name], TERNARY_KERNELS[type(by_name[name])][0]).shape.num_elements()
-        for name in ternary
-    }
-    configs = {}
-    for name, method in ternary.items():
-        kernel, per_channel = TERNARY_KERNELS[type(by_name[name])]
-        relative_size = sizes[name] / max(sizes.values())
-        quantizer = TernaryQuantizer(method, relative_size, per_channel)
-        configs[name] = TernaryQuantizeConfig(weight_attrs=[kernel], quantizer=quantizer)
-    return _Quantising(model, configs, frozenset(untouched)).run()
+    return _Quantising(model, ternary, frozenset(untouched), plan or plan_of(model)).run()
 
 
 class _Quantising:
@@ -120,17 +122,25 @@ class _Quantising:
     def __init__(
         self,
         model: tf_keras.Model,
-        ternary: Mapping[str, TernaryQuantizeConfig],
+        ternary: Mapping[str, TernaryMethod],
         untouched: frozenset[str],
+        plan: Plan,
     ) -> None:
-        self._source = model
-        self._ternary = ternary
-        self._untouched = untouched
-        self._registry = TernaryRegistry(dict(ternary))
-        self._fusion = Fusion(model, untouched)
-        self._names = {layer.name for layer in model.layers}
+        self._source, self._ternary, self._plan = model, ternary, plan
+        float_calls = {call.name for name in untouched for call in plan.calls.get(name, ())}
+        self._fusion = Fusion(plan.graph, float_calls)
+        self._names = graph.Names({layer.name for layer in model.layers})
+        by_name = {layer.name: layer for layer in model.layers}
+        self._sizes = {
+            name: getattr(layer, TERNARY_KERNELS[type(layer)]).shape.num_elements()
+            for name, layer in by_name.items()
+            if name in ternary
+        }
         self._twins: dict[int, layers.Layer] = {}
-        self._inputs: dict[Any, Any] = {}  # float tensors as the quantised layers see them
+        self._int8: dict[
+            int, Any
+        ] = {}  # by their ids, tensors that are int8: alive, so no id twice
+        self._rounded: dict[Any, Any] = {}  # float tensors as the quantised layers see them
 
     def run(self) -> tf_keras.Model:
         is_chain = isinstance(self._source, tf_keras.Sequential)
@@ -140,49 +150,69 @@ class _Quantising:
                 _copy_weights(layer, self._twins[id(layer)])
         return model
 
+    def _how(self, layer: layers.Layer) -> str:
+        """What happens to its output: see `Fusion.range_of`; or "float"."""
+        calls = self._plan.calls[layer.name]
+        if any(self._fusion.is_float(call) for call in calls):
+            return "float"
+        found = {self._fusion.range_of(call) for call in calls}
+        return (found - {"none"} or found).pop()
+
     def _chain(self) -> tf_keras.Model:
         parts: list[layers.Layer] = []
         before, is_float = self._source.input_names[0], self._source.inputs[0].dtype.is_floating
         for layer in self._source.layers:
-            if is_float and layer.name not in self._untouched:
+            untouched = self._how(layer) == "float"
+            if is_float and not untouched:
                 parts.append(self._quantise_input(before))
             parts.append(self._twin(layer))
-            before, is_float = layer.name, layer.name in self._untouched
+            before, is_float = layer.name, untouched
         return graph.rebuild_chain(self._source, parts)
 
     def _call(self, layer: layers.Layer, arguments: Any, options: dict[str, Any]) -> Any:
-        if layer.name not in self._untouched:
-            arguments, options = tf.nest.map_structure(self._int8, (arguments, options))
+        how = self._how(layer)
+        if how == "float":
+            return self._twin(layer)(*arguments, **options)
+        arguments, options = tf.nest.map_structure(self._as_int8, (arguments, options))
+        if isinstance(layer, TFOpLambda | SlicingOpLambda):  # a wrapper would not call it rightly
+            outputs = self._twin(layer)(*arguments, **options)
+            if how in ("own", "fixed"):
+                outputs = self._range_behind(layer, how)(outputs)
+        else:
             if options.get("training") is not None:
                 # Of the layer: a frozen normalisation still has ranges to learn.
                 options["layer_training"] = options.pop("training")
-        return self._twin(layer)(*arguments, **options)
+            outputs = self._twin(layer)(*arguments, **options)
+        self._int8.update({id(x): x for x in tf.nest.flatten(outputs)})
+        return outputs
 
-    def _int8(self, value: Any) -> Any:
+    def _as_int8(self, value: Any) -> Any:
         """What a quantised layer is given: a float input or output through a fake quantisation."""
         symbolic = tf.is_tensor(value) and tf_keras.backend.is_keras_tensor(value)
-        if not symbolic or not value.dtype.is_floating:
-            return value
-        source = value._keras_history.layer
-        if isinstance(source, (QuantizeWrapper, QuantizeInput)):
+        if not symbolic or not value.dtype.is_floating or id(value) in self._int8:
             return value
         key = value._keras_history[:3]
-        if key not in self._inputs:
-            self._inputs[key] = self._quantise_input(source.name)(value)
-        return self._inputs[key]
+        if key not in self._rounded:
+            rounded = self._quantise_input(value._keras_history.layer.name)(value)
+            self._rounded[key] = self._int8[id(rounded)] = rounded
+        return self._rounded[key]
 
     def _quantise_input(self, source: str) -> QuantizeInput:
-        name = self._unique(f"quantize_{source}")
+        name = self._names.unique(f"quantize_{source}")
         quantizer = quantizers.AllValuesQuantizer(
             num_bits=8, per_axis=False, symmetric=False, narrow_range=False
         )
         return QuantizeInput(quantizer, name=name, dtype="float32")
 
-    def _unique(self, name: str) -> str:
-        while name in self._names:
-            name += "_"
-        self._names.add(name)
-        return name
+    def _range_behind(self, layer: layers.Layer, how: str) -> QuantizeInput:
+        """A range for what no wrapper is around."""
+        if how == "own":
+            quantizer: Any = quantizers.MovingAverageQuantizer(8, False, False, False)
+        else:
+            limits = FIXED_RANGE[kind_of(self._plan.calls[layer.name][0].operation)]
+            quantizer = quantizers.FixedQuantizer(8, *limits, narrow_range=False)
+        name = self._names.unique(f"{layer.name}_range")
+        return QuantizeInput(quantizer, name=name, dtype="float32")
 
     def _twin(self, layer: layers.Layer) -> layers.Layer:
         """The copy of a layer, wrapped unless it stays float; the same one at every call.
@@ -191,30 +221,43 @@ class _Quantising:
         """
         if id(layer) not in self._twins:
             self._twins[id(layer)] = self._make(layer, layer.name)
-        elif layer in self._fusion.known_ranges:
-            return self._make(layer, self._unique(layer.name))
+        elif self._how(layer) == "same":
+            return self._make(layer, self._names.unique(layer.name))
         return self._twins[id(layer)]
 
     def _make(self, layer: layers.Layer, name: str) -> layers.Layer:
-        if layer.name in self._untouched:
+        how = self._how(layer)
+        if how == "float" or isinstance(layer, TFOpLambda | SlicingOpLambda):
             return graph.copy_layer(layer, name)
         config: dict[str, Any] = {}
         if layer.name in self._ternary:
             # Latent weights train without weight decay (docs/specification.md).
-            config["kernel_regularizer"] = None
+            config[TERNARY_KERNELS[type(layer)].removesuffix("_kernel") + "_regularizer"] = None
         copy = graph.copy_layer(layer, name, **config)
-        if layer in self._fusion.without_activation:
-            copy.activation = quantize_aware_activation.NoOpActivation()
-        if layer in self._fusion.known_ranges:
-            quantize_config = KnownRange(self._fusion.known_ranges[layer])
-        elif layer in self._fusion.passed_on:
-            quantize_config = default_8bit_quantize_configs.NoOpQuantizeConfig()
-        else:
-            quantize_config = self._registry.get_quantize_config(layer)
-        if layer in self._fusion.without_output:
-            options = {**quantize_config.get_config(), "activation_attrs": []}
-            quantize_config = type(quantize_config).from_config(options)
-        return QuantizeWrapper(copy, quantize_config, dtype=layer.dtype_policy)
+        return QuantizeWrapper(copy, self._config(layer, how), dtype=layer.dtype_policy)
+
+    def _config(self, layer: layers.Layer, how: str) -> QuantizeConfig:
+        """What tfmot's wrapper quantises of a layer."""
+        kernel = TERNARY_KERNELS.get(type(layer), "")
+        activations = ["activation"] if how == "own" else []
+        if layer.name in self._ternary:
+            relative_size = self._sizes[layer.name] / max(self._sizes.values())
+            quantizer = TernaryQuantizer(self._ternary[layer.name], relative_size)
+            return TernaryQuantizeConfig(
+                weight_attrs=[kernel], activation_attrs=activations, quantizer=quantizer
+            )
+        if kernel:
+            default = default_8bit_quantize_registry.Default8BitQuantizeConfig
+            return _INT8.get(type(layer), default)([kernel], activations, False)
+        twin = self._plan.calls[layer.name][0].operation
+        if how == "own":
+            return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
+        if how == "fixed":
+            return FixedRange(*FIXED_RANGE[kind_of(twin)])
+        if how == "same":
+            interpolates = kind_of(twin) in ("UpSampling2D", "Resizing")
+            return KnownRange("interpolate" if interpolates else "average")
+        return default_8bit_quantize_configs.NoOpQuantizeConfig()
 
 
 def _copy_weights(source: layers.Layer, target: layers.Layer) -> None:
@@ -222,14 +265,9 @@ def _copy_weights(source: layers.Layer, target: layers.Layer) -> None:
     if not isinstance(target, QuantizeWrapper):
         target.set_weights(source.get_weights())
         return
-    variables = {_last_name(variable): variable for variable in target.weights}
+    variables = {last_name(variable): variable for variable in target.weights}
     for variable in source.weights:
-        variables[_last_name(variable)].assign(variable)
-
-
-def _last_name(variable: tf.Variable) -> str:
-    """`quant_conv1/kernel_centroids:0` -> `kernel_centroids`: scopes differ, layers do not."""
-    return variable.name.split("/")[-1].split(":")[0]
+        variables[last_name(variable)].assign(variable)
 
 
 def load(path: str, *, safe_mode: bool = True) -> tf_keras.Model:
@@ -238,42 +276,3 @@ def load(path: str, *, safe_mode: bool = True) -> tf_keras.Model:
         model = tf_keras.models.load_model(path, safe_mode=safe_mode)
     connect(model)
     return model
-
-
-def in_float32(model: tf_keras.Model) -> tf_keras.Model:
-    """The same model computing in float32 throughout; the given one where it does already."""
-    if not any(getattr(layer, "compute_dtype", None) in HALF for layer in model.layers):
-        return model
-    twins = {}
-    with loading():
-        for layer in model.layers:
-            config = _in_float32(layer.get_config())
-            twins[id(layer)] = type(layer).from_config(config)
-    if isinstance(model, tf_keras.Sequential):
-        twin = graph.rebuild_chain(model, [twins[id(layer)] for layer in model.layers])
-    else:
-
-        def call(layer: layers.Layer, arguments: Any, options: dict[str, Any]) -> Any:
-            return twins[id(layer)](*arguments, **options)
-
-        twin = graph.rebuild(model, call)
-    twin.set_weights(model.get_weights())
-    connect(twin)
-    return twin
-
-
-def _in_float32(config: Any) -> Any:
-    """A layer's config, and those of layers inside it, with the policy float32."""
-    if isinstance(config, list | tuple):
-        return type(config)(_in_float32(value) for value in config)
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: "float32" if key == "dtype" and _policy_name(value) in HALF else _in_float32(value)
-        for key, value in config.items()
-    }
-
-
-def _policy_name(dtype: Any) -> str:
-    name = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
-    return str(name)

@@ -12,8 +12,14 @@ from ec2t_tf.counting.places import places
 from ec2t_tf.policy import Treatment
 from ec2t_tf.summary import LayerSummary, float_rows, row, rows_without_a_graph
 from ec2t_tf.tfmot import wrapper
-from ec2t_tf.tfmot.decide import has_kernel
 from ec2t_tf.tfmot.quantize_config import ternary_layers
+
+
+def has_kernel(layer: layers.Layer) -> bool:
+    """Whether the layer multiplies its input with weights: a matrix or a larger tensor."""
+    if isinstance(layer, layers.PReLU):
+        return False
+    return any(len(weight.shape) >= 2 for weight in layer.weights)
 
 
 def kernel_of(layer: layers.Layer) -> tf.Variable | None:

@@ -14,11 +14,9 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize_wrapper,
 )
 from tf_keras import layers
+from tf_keras.src.layers.core import SlicingOpLambda, TFOpLambda
 
-from ec2t_tf.tfmot import integer_bias
-from ec2t_tf.tfmot.exporting import is_exporting
-from ec2t_tf.tfmot.quantizers import InFloat32, KnownRange, TernaryQuantizer
-from ec2t_tf.tfmot.registry import moves
+from ec2t_tf.tfmot.quantizers import FixedRange, InFloat32, KnownRange
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
@@ -96,8 +94,10 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
 
         `layer_training` is what the layer inside is told, if not the same as its quantizers.
         """
+        if _infers_shapes():
+            training = False
         if layer_training is None:
-            return self._call(inputs, training, options)
+            return super().call(inputs, training, **options)
         given = self.layer.call
 
         def call(inputs: Any, training: bool | None = None, **options: Any) -> Any:
@@ -105,24 +105,9 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
 
         object.__setattr__(self.layer, "call", call)  # past Keras, which would track it
         try:
-            return self._call(inputs, training, options)
+            return super().call(inputs, training, **options)
         finally:
             object.__delattr__(self.layer, "call")
-
-    def _call(self, inputs: Any, training: bool | None, options: dict[str, Any]) -> Any:
-        if _infers_shapes():
-            return super().call(inputs, False, **options)
-        if training is None:
-            training = tf_keras.backend.learning_phase()
-        known = not tf.is_tensor(training)
-        rounded = None if known and training else rounded_bias(self)
-        if rounded is None:
-            return super().call(inputs, training, **options)
-        name, value = rounded
-        if not known:
-            value = tf.where(tf.cast(training, tf.bool), getattr(self.layer, name), value)
-        with integer_bias.replaced(self.layer, name, value):
-            return super().call(inputs, training, **options)
 
     def build_from_config(self, config: dict) -> None:
         """Nothing: calling the layer builds it, with its name before those of its weights."""
@@ -159,6 +144,11 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
             return super().from_config({**config, "layer": inner})
 
 
+def last_name(variable: tf.Variable) -> str:
+    """`quant_conv1/kernel_centroids:0` -> `kernel_centroids`: scopes differ, layers do not."""
+    return str(variable.name).split("/")[-1].split(":")[0]
+
+
 def _infers_shapes() -> bool:
     """Whether Keras calls a layer only to learn the shape of its output.
 
@@ -172,76 +162,12 @@ def _same_on_every_replica(options: dict[str, Any]) -> dict[str, Any]:
     return {"aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA, **options}
 
 
-def rounded_bias(wrapper: QuantizeWrapper) -> tuple[str, tf.Tensor] | None:
-    """Name and value of the variable that makes a layer's bias a whole number of its units.
-
-    None for a layer that adds no bias in the file, in half precision, and where the unit is not
-    known: shared layers, inputs without a range of their own. The file's bias is then up to half a
-    unit off.
-    """
-    if wrapper.compute_dtype != "float32":
-        return None
-    if not is_exporting():
-        return _rounded_bias(wrapper)
-    with tf.init_scope():
-        rounded = _rounded_bias(wrapper)
-    # The converter is to meet a constant.
-    return None if rounded is None else (rounded[0], tf.constant(rounded[1].numpy()))
-
-
-def _rounded_bias(wrapper: QuantizeWrapper) -> tuple[str, tf.Tensor] | None:
-    layer = wrapper.layer
-    if isinstance(layer, layers.BatchNormalization):
-        before = _only_input(wrapper)
-        unit = None if before is None or not layer.center else _bias_unit(before)
-        if before is None or unit is None:
-            return None
-        bias = before.layer.bias if before.layer.use_bias else 0.0
-        return "beta", integer_bias.folded_offset(layer, bias, unit)
-    if not getattr(layer, "use_bias", False) or _feeds_normalisation(wrapper):
-        return None
-    unit = _bias_unit(wrapper)
-    return None if unit is None else ("bias", integer_bias.nearest(layer.bias, unit))
-
-
-def _bias_unit(wrapper: layers.Layer) -> tf.Tensor | None:
-    """Float32, () or (channels,), of a wrapped layer with a kernel."""
-    if not isinstance(wrapper, QuantizeWrapper) or len(wrapper._weight_vars) != 1:
-        return None
-    limits, source = None, _only_input(wrapper)
-    while source is not None and limits is None:
-        limits, source = _output_range(source), _only_input(source)
-    if limits is None:
-        return None
-    ((kernel, quantizer, variables),) = wrapper._weight_vars
-    if isinstance(quantizer.quantizer, TernaryQuantizer):
-        largest = quantizer.quantizer.largest_weight(kernel, variables)
-    else:
-        largest = variables["max_var"]
-    if largest is None or largest.shape.num_elements() not in (1, wrapper.output.shape[-1]):
-        return None
-    return integer_bias.unit(limits, largest)
-
-
-def _only_input(layer: layers.Layer) -> layers.Layer | None:
-    """The layer before it, if it is used once and on one input."""
-    if len(layer.inbound_nodes) != 1:
-        return None
-    before = layer.inbound_nodes[0].inbound_layers
-    return before if isinstance(before, layers.Layer) else None
-
-
-def _feeds_normalisation(layer: layers.Layer) -> bool:
-    return any(
-        isinstance(wrapped(node.outbound_layer), layers.BatchNormalization)
-        for node in layer.outbound_nodes
-    )
-
-
 def _output_range(layer: layers.Layer) -> tuple[tf.Variable, tf.Variable] | None:
     """Limits of the fake quantisation of a layer's output, if it has one."""
     if is_quantise_layer(layer):
         variables = layer.quantizer_vars
+    elif isinstance(getattr(layer, "quantize_config", None), FixedRange):
+        return layer.quantize_config.limits
     elif not isinstance(layer, QuantizeWrapper):
         return None
     elif isinstance(layer.quantize_config, KnownRange) and layer.quantize_config.limits is not None:
@@ -259,10 +185,19 @@ def _range_behind(tensor: Any) -> tuple[tf.Variable, tf.Variable] | None:
     while tf.is_tensor(tensor) and tf_keras.backend.is_keras_tensor(tensor):
         layer, node_index, _ = tensor._keras_history
         limits = _output_range(layer)
-        if limits is not None or not moves(wrapped(layer)):
+        given = layer.inbound_nodes[node_index].keras_inputs
+        if limits is not None or len(given) != 1 or not _only_moves(layer):
             return limits
-        (tensor,) = layer.inbound_nodes[node_index].keras_inputs
+        (tensor,) = given
     return None
+
+
+def _only_moves(layer: layers.Layer) -> bool:
+    """Whether its values are those of its input: nothing of it is rounded, then."""
+    if not isinstance(layer, QuantizeWrapper):
+        return isinstance(layer, TFOpLambda | SlicingOpLambda)
+    rounded = layer._weight_vars or layer._quantize_activations or layer._output_quantizers
+    return not rounded and not layer.layer.weights
 
 
 @contextlib.contextmanager
@@ -280,14 +215,6 @@ def loading() -> Iterator[None]:
 def wrapped(layer: layers.Layer) -> layers.Layer:
     """The layer inside tfmot's wrapper, or the layer itself."""
     return layer.layer if isinstance(layer, quantize_wrapper.QuantizeWrapper) else layer
-
-
-def left_float(model: tf_keras.Model) -> list[str]:
-    """Names of the layers that `apply` left as they were; empty for a model it did not make."""
-    if not is_quantised(model):
-        return []
-    ours = (quantize_wrapper.QuantizeWrapper, quantize_layer.QuantizeLayer, layers.InputLayer)
-    return [layer.name for layer in model.layers if not isinstance(layer, ours)]
 
 
 def quantised_weights(wrapper: quantize_wrapper.QuantizeWrapper) -> list[tf.Variable]:

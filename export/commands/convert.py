@@ -45,7 +45,7 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--allow_float",
         action="store_true",
-        help="accept operators of layers that apply left float",
+        help="of no effect; goes with the next release",
     )
     add(
         "--data",
@@ -142,7 +142,6 @@ def _convert(arguments: argparse.Namespace) -> None:
         format=arguments.format,
         representative_data=data,
         io_dtype=arguments.io_dtype or "float32",
-        allow_float=arguments.allow_float,
     )
     if arguments.format == "int8":
         print(export.report(arguments.output))
@@ -165,10 +164,7 @@ def convert(arguments: argparse.Namespace) -> None:
             f"--verify runs the file in the stock interpreter, which takes {RUN_BY_LITERT}. "
             f"Received: --format={arguments.format}"
         )
-    from ec2t_tf import export, quiet
+    from ec2t_tf import quiet
 
     quiet.load_keras()
-    try:
-        _convert(arguments)
-    except export.ConversionError as error:
-        raise ValueError(str(error)) from error
+    _convert(arguments)

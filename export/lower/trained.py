@@ -1,4 +1,4 @@
-"""From a Keras 3 model to its graph, whatever it has learnt: calibrated first, if need be."""
+"""From a model to its graph, whatever it has learnt: calibrated first, if need be."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ RepresentativeData = Iterable[Any] | Callable[[], Iterable[Any]]
 
 
 def graph_of(
-    model: keras.Model,
+    model: Any,
     *,
     representative_data: RepresentativeData | None = None,
     io_dtype: str = "float32",
 ) -> Graph:
-    """The integer net of a model that `apply` returned, trained; or of a plain Keras 3 model.
+    """The integer net of a model that `apply` returned, trained; or of a plain model.
 
     Args:
+      model: of Keras 3 or tf_keras.
       representative_data: about 100 typical inputs, of which a plain model needs the ranges of its
         activations. Each is an array (one input each, with or without the batch axis), or a list
         of arrays for a model with several inputs.
@@ -37,6 +38,7 @@ def graph_of(
       ValueError: a plain model without data.
       NoRuleError: naming a layer that no rule can write.
     """
+    model = _native(model)
     if not any(isinstance(layer, FakeQuant) for layer in model.layers):
         if representative_data is None:
             raise ValueError(
@@ -60,6 +62,8 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
     count = 0
     for example in data() if callable(data) else data:
         arrays = example if isinstance(example, list | tuple) else [example]
+        if not all(np.isfinite(np.asarray(array, np.float32)).all() for array in arrays):
+            raise ValueError("representative_data must be finite. Received: NaN or infinity in it.")
         given = [
             np.asarray(array, np.float32).reshape(-1, *shape)
             for array, shape in zip(arrays, shapes, strict=True)
@@ -76,17 +80,25 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
     return made
 
 
-def unwritable(model: keras.Model) -> NoRuleError | None:
+def _native(model: Any) -> keras.Model:
+    if isinstance(model, keras.Model):
+        return model
+    from ec2t_tf.tfmot.native import native
+
+    return native(model)
+
+
+def unwritable(model: Any) -> NoRuleError | None:
     """What keeps a model that `apply` makes from being written, trained or not; None: nothing."""
     try:
-        lower(model, dry=True)
+        lower(_native(model), dry=True)
     except NoRuleError as error:
         return error
     return None
 
 
 def exact(
-    model: keras.Model | Graph,
+    model: Any,
     *,
     rounding: str = "reference",
     representative_data: RepresentativeData | None = None,
@@ -105,23 +117,12 @@ def exact(
     """
     from ec2t_tf.export.integer import keras_model
 
-    graph: Any = model
-    if not isinstance(model, Graph | keras.Model):  # of tf_keras: what the converter makes of it
-        import tempfile
-        from pathlib import Path
-
-        from ec2t_tf.export import convert
-        from ec2t_tf.export.tflite import read
-
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "model.tflite")
-            graph = read(convert.to_tflite(model, file, representative_data=representative_data))
-    elif not isinstance(model, Graph):
-        graph = graph_of(model, representative_data=representative_data)
+    if isinstance(model, Graph):
+        return keras_model(model, rounding=rounding)
+    model = _native(model)
+    graph = graph_of(model, representative_data=representative_data)
     exact = keras_model(graph, rounding=rounding)
-    if isinstance(model, keras.Model) and any(
-        isinstance(ends, dict) for ends in (model.input, model.output)
-    ):
+    if any(isinstance(ends, dict) for ends in (model.input, model.output)):
         return _as_called(exact, model)
     return exact
 

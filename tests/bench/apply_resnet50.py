@@ -32,13 +32,12 @@ NAMES = {
 def measure(contender: str) -> dict[str, float]:
     import keras
     import tensorflow_model_optimization as tfmot
+    import tf_keras
 
     import ec2t_tf
-    from ec2t_tf.tfmot import keras_compat
 
-    model = keras.applications.ResNet50(weights=None)
-    if contender != "ours":
-        model = keras_compat.to_tf_keras(model)
+    library = keras if contender == "ours" else tf_keras
+    model = library.applications.ResNet50(weights=None)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, cpu = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):

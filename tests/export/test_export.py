@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from ai_edge_litert.interpreter import Interpreter
 from tf_keras import layers
 
 import ec2t_tf
 from ec2t_tf import export
-from ec2t_tf.export import convert
 from ec2t_tf.export.tflite import read
-from ec2t_tf.tfmot import wrapper
 from ec2t_tf.tfmot.quantize_config import ternary_layers
 from tests import models
 from tests.kernels_of import kernels_of
+from tests.tflite.fixtures import RESOLVERS
 
 
 @pytest.fixture(scope="module")
@@ -123,32 +123,35 @@ class TestOtherFormats:
 
 
 class TestPromises:
-    """The converter falls back to float in silence: `check_int8` does not."""
+    """Float is what `apply` said, and nothing else."""
 
-    def test_float_operator_is_named(self, tmp_path: Path) -> None:
+    def test_float_part(self, tmp_path: Path) -> None:
         model = tf_keras.Sequential(
             [
-                layers.InputLayer((6, 4)),
+                layers.InputLayer((6,), dtype="int32"),
+                layers.Embedding(9, 4, name="table"),
+                layers.Flatten(),
                 layers.Dense(4, name="first"),
                 layers.Dense(4, name="hidden"),
-                layers.LayerNormalization(name="normalise"),
                 layers.Dense(2, name="last"),
             ]
         )
         quantised = ec2t_tf.apply(model)
+        assert quantised.ec2t_report.of("float") == ["table"]
+        quantised(np.arange(12).reshape(2, 6) % 9, training=True)
         path = tmp_path / "model.tflite"
-        with pytest.raises(export.ConversionError, match="FLOAT32 tensor"):
-            export.to_tflite(quantised, path)
-        assert not path.exists()
-        # Allowed for the layer that apply left float, and for no other.
-        export.to_tflite(quantised, path, allow_float=True)
-        content = path.read_bytes()
-        with pytest.raises(export.ConversionError, match="FLOAT32 tensor"):
-            convert.check_int8(content, ternary_kernels=1, float_layers=["hidden"])
-
-    def test_kernels_that_are_not_ternary_are_named(self, path: Path) -> None:
-        with pytest.raises(export.ConversionError, match="Received 2; more codes are in"):
-            convert.check_int8(path.read_bytes(), ternary_kernels=3)
+        with pytest.warns(DeprecationWarning, match="allow_float goes"):
+            export.to_tflite(quantised, path, allow_float=True)
+        graph = read(export.to_tflite(quantised, path))
+        floats = {
+            graph.tensors[i].name.split("/")[0]
+            for operator in graph.operators
+            if operator.kind not in ("QUANTIZE", "DEQUANTIZE")
+            for i in operator.outputs
+            if graph.tensors[i].dtype == "float32"
+        }
+        assert floats == {"table"}
+        assert [kernel.is_ternary for kernel in kernels_of(path.read_bytes())][1]
 
     def test_bad_options(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="Received: format='int7'"):
@@ -245,25 +248,17 @@ def test_command_line(ternary: tf_keras.Model, tmp_path: Path) -> None:
     assert "error: load_model requires" in failed.stderr
 
 
-class TestBias:
-    def test_inference_adds_the_bias_of_the_file(self, ternary: tf_keras.Model, path: Path) -> None:
-        """Int32 biases in units of the file are what Keras adds, not half a unit beside it."""
-        found = []
-        wrappers = [x for x in ternary.layers if isinstance(x, wrapper.QuantizeWrapper)]
-        for layer in wrappers:
-            rounded = wrapper.rounded_bias(layer)
-            if rounded is None:
-                continue
-            name, value = rounded
-            bias = value.numpy()
-            if name == "beta":
-                norm = layer.layer
-                factor = norm.gamma / tf.sqrt(norm.moving_variance + norm.epsilon)
-                bias = (bias - factor * norm.moving_mean).numpy()
-            found.append(bias)
-        kernels = kernels_of(path.read_bytes())
-        assert len(found) == len(kernels)
-        for kernel, bias in zip(kernels, found, strict=True):
-            stored = kernel.bias
-            assert stored is not None
-            np.testing.assert_allclose(bias / stored.scale, stored.data, atol=2e-3)
+class TestExact:
+    @pytest.mark.parametrize("rounding", ["reference", "xnnpack"])
+    def test_equals_the_file(self, ternary: tf_keras.Model, path: Path, rounding: str) -> None:
+        images, _ = models.examples(200, seed=1)
+        interpreter = Interpreter(
+            str(path), experimental_op_resolver_type=RESOLVERS[rounding], num_threads=1
+        )
+        interpreter.allocate_tensors()
+        (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
+        expected = np.asarray(export.exact(ternary, rounding=rounding)(images))
+        for image, values in zip(images, expected, strict=True):
+            interpreter.set_tensor(entry["index"], image[None])
+            interpreter.invoke()
+            np.testing.assert_array_equal(interpreter.get_tensor(end["index"])[0], values)

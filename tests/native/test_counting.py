@@ -63,7 +63,7 @@ def test_the_score_does_not_depend_on_the_library() -> None:
     tf_keras = pytest.importorskip("tf_keras")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the door of tf_keras needs TensorFlow as the backend")
-    from ec2t_tf.tfmot.keras_compat import to_keras_3
+    from ec2t_tf.tfmot import to_keras_3
 
     inputs = tf_keras.Input((8, 8, 3))
     first = tf_keras.layers.Conv2D(4, 3, padding="same", use_bias=False, name="first")(inputs)

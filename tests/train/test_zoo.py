@@ -58,11 +58,12 @@ def test_no_layer_stays_float(name: str) -> None:
 def test_no_layer_stays_float_in_tf_keras(name: str) -> None:
     """For `--door=tfmot`: the twin of the net computes the same, and all of it has a rule."""
     from ec2t_tf import tfmot
-    from ec2t_tf.tfmot.decide import decide
+    from ec2t_tf.quantisation.decide import decide
+    from ec2t_tf.tfmot.native import plan_of
     from ec2t_tf.tfmot.rewrite import rewrite
 
     net = tfmot.to_tf_keras(zoo.build(name, input_shape=NETS[name], classes=10))
-    report = decide(Policy(), rewrite(net).model)
+    report = decide(plan_of(rewrite(net).model).graph, Policy(), {})
     assert not report.refused
     assert not report.of("float")
 

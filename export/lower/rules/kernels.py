@@ -48,7 +48,7 @@ def kernel_layer(*kinds: str) -> Callable[[Writer], Writer]:
     return register
 
 
-@rule("Quantised")
+@rule("Quantised", "TrainedKernel")
 def _quantised(net: Net, call: Call, given: Value, *_: Any) -> Value:
     wrapper = call.operation
     layer = wrapper.layer

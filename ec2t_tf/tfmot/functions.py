@@ -1,0 +1,101 @@
+"""Functions of TensorFlow in a tf_keras model, as operations of keras.ops."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def _key(slice_spec: Any) -> Any:
+    """The key of `x[key]`; tf_keras records each slice in it as a dictionary."""
+    if isinstance(slice_spec, (tuple, list)):
+        return tuple(_key(part) for part in slice_spec)
+    if isinstance(slice_spec, Mapping):
+        return slice(slice_spec["start"], slice_spec["stop"], slice_spec["step"])
+    return slice_spec
+
+
+def _parts(split: Any) -> Any:
+    """Equal parts as their number, others as the places between them; as keras.ops wants them."""
+    if isinstance(split, int):
+        return split
+    sizes = [int(size) for size in split]
+    return [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+
+
+# TensorFlow functions that tf_keras records in a graph, by the end of the name it gives them.
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": lambda ops, x, y: ops.add(x, y),
+    "subtract": lambda ops, x, y: ops.subtract(x, y),
+    "multiply": lambda ops, x, y: ops.multiply(x, y),
+    "divide": lambda ops, x, y: ops.divide(x, y),
+    "truediv": lambda ops, x, y: ops.divide(x, y),
+    "maximum": lambda ops, x, y: ops.maximum(x, y),
+    "minimum": lambda ops, x, y: ops.minimum(x, y),
+    "pow": lambda ops, x, y: ops.power(x, y),
+    "negative": lambda ops, x: ops.negative(x),
+    "matmul": lambda ops, a, b: ops.matmul(a, b),
+    "relu": lambda ops, features: ops.relu(features),
+    "relu6": lambda ops, features: ops.relu6(features),
+    "silu": lambda ops, features: ops.silu(features),
+    "gelu": lambda ops, features, approximate=False: ops.gelu(features, approximate),
+    "softmax": lambda ops, logits, axis=-1: ops.softmax(logits, axis),
+    "sigmoid": lambda ops, x: ops.sigmoid(x),
+    "tanh": lambda ops, x: ops.tanh(x),
+    "abs": lambda ops, x: ops.abs(x),
+    "square": lambda ops, x: ops.square(x),
+    "sqrt": lambda ops, x: ops.sqrt(x),
+    "rsqrt": lambda ops, x: ops.rsqrt(x),
+    "exp": lambda ops, x: ops.exp(x),
+    "log": lambda ops, x: ops.log(x),
+    "reduce_mean": lambda ops, x, axis=None, keepdims=False: ops.mean(x, axis, keepdims),
+    "reduce_sum": lambda ops, x, axis=None, keepdims=False: ops.sum(x, axis, keepdims),
+    "reduce_max": lambda ops, x, axis=None, keepdims=False: ops.max(x, axis, keepdims),
+    "reduce_min": lambda ops, x, axis=None, keepdims=False: ops.min(x, axis, keepdims),
+    "reshape": lambda ops, tensor, shape: ops.reshape(tensor, tuple(int(n) for n in shape)),
+    "concat": lambda ops, values, axis: ops.concatenate(list(values), axis),
+    "stack": lambda ops, values, axis=0: ops.stack(list(values), axis),
+    "expand_dims": lambda ops, x, axis: ops.expand_dims(x, axis),
+    "squeeze": lambda ops, x, axis=None: ops.squeeze(x, axis),
+    "transpose": lambda ops, a, perm=None: ops.transpose(a, perm),
+    "pad": lambda ops, tensor, paddings, mode="CONSTANT", name=None, constant_values=0: ops.pad(
+        tensor,
+        paddings,
+        mode.lower(),
+        **({"constant_values": constant_values} if mode == "CONSTANT" else {}),
+    ),
+    "clip_by_value": lambda ops, t, clip_value_min, clip_value_max: ops.clip(
+        t, clip_value_min, clip_value_max
+    ),
+    "cast": lambda ops, x, dtype: ops.cast(x, tf.as_dtype(dtype).name),
+    "getitem": lambda ops, tensor, slice_spec: tensor[_key(slice_spec)],
+    "leaky_relu": lambda ops, features, alpha=0.2: ops.leaky_relu(features, alpha),
+    "elu": lambda ops, features: ops.elu(features),
+    "selu": lambda ops, features: ops.selu(features),
+    "softplus": lambda ops, features: ops.softplus(features),
+    "split": lambda ops, value, num_or_size_splits, axis=0: ops.split(
+        value, _parts(num_or_size_splits), axis
+    ),
+    "unstack": lambda ops, value, num=None, axis=0: ops.unstack(value, num, axis),
+    "reverse": lambda ops, tensor, axis: ops.flip(tensor, axis),
+    "repeat": lambda ops, input, repeats, axis=None: ops.repeat(input, repeats, axis),
+}
+
+
+def in_keras_ops(function: str) -> Callable[..., Any] | None:
+    """What computes a function of TensorFlow, by its name; None if keras.ops has nothing of it."""
+    found = FUNCTIONS.get(function.split(".")[-1])
+    if found is None:
+        return None
+    known = inspect.signature(found).parameters
+
+    def compute(*arguments: Any, **options: Any) -> Any:
+        unsaid = ("name", *(key for key in options if key not in known and not options[key]))
+        wanted = {key: value for key, value in options.items() if key not in unsaid}
+        return found(keras.ops, *arguments, **wanted)
+
+    return compute
