@@ -13,7 +13,7 @@ from ec2t_tf import files
 from ec2t_tf.export.page import Figure, Section, Table, Text, file_sections, html, plots
 from ec2t_tf.export.page.document import Headline
 from ec2t_tf.export.page.made_by import made_by
-from ec2t_tf.export.page.microcontrollers import on_cores, table
+from ec2t_tf.export.page.microcontrollers import on_cores, parts, table
 from ec2t_tf.export.reports import Report
 from ec2t_tf.train import pictures, record
 
@@ -66,7 +66,10 @@ def write(
         *file_sections(file),
         Section(
             "On microcontrollers",
-            [table([(Path(file.file).name, one) for one in on_cores(Path(file.file), CORES)])],
+            [
+                *parts(Path(file.file)),
+                table([(Path(file.file).name, one) for one in on_cores(Path(file.file), CORES)]),
+            ],
         ),
         Section("Settings", [settings(folder)]),
         made_by(),

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
-from ec2t_tf.tables import Cell, Table
+from ec2t_tf.tables import Table
 
 from .. import file_formats
-from ..mcu import BOARDS, OPTIMIZE, Report, to_c
+from ..mcu import BOARDS, OPTIMIZE
+from ..page.microcontrollers import boards as of_boards
 
 _HEAD = ("name", "board", "core", "MHz", "flash KiB", "RAM KiB", "flash is behind")
-_NET_HEAD = ("board", "core", "fits", "flash", "RAM", "instructions", "cycles", "ms")
-_NOTE = "flash: constants and code; RAM: arena, input, output, stack; cycles without wait states"
 
 
 def boards_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,25 +27,5 @@ def boards(arguments: argparse.Namespace) -> None:
         ]
         print(Table(_HEAD, rows, ("", "", "", "{:.0f}", "{:,}", "{:,}")).text())
         return
-    content = file_formats.plain(arguments.file.read_bytes())
-    nets: list[tuple[Cell, ...]] = []
-    for name, board in BOARDS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            report = to_c(content, folder, board=name, optimize=arguments.optimize)
-        nets.append((name, board.core, *_cells(report)))
-    formats = ("", "", "", "{:,}", "{:,}", "{:,.0f}", "{:,.0f}", "{:.2f}")
-    print(Table(_NET_HEAD, nets, formats).text())
-    print(_NOTE)
-
-
-def _cells(report: Report) -> tuple[Cell, ...]:
-    estimate, none = report.estimate, "no estimate"
-    cycles = None if estimate is None else estimate.cycles
-    return (
-        "yes" if report.fits else "no",
-        report.firmware_flash,
-        report.ram,
-        none if estimate is None else estimate.instructions,
-        none if cycles is None else cycles,
-        none if report.milliseconds is None else report.milliseconds,
-    )
+    table = of_boards(file_formats.plain(arguments.file.read_bytes()), arguments.optimize)
+    print(f"{table.text()}\n{table.caption}")

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ec2t_tf import progress
-from ec2t_tf.tables import Table
+from ec2t_tf.tables import Cell, Table
 
 from ..file_formats import plain
-from ..mcu import to_c
+from ..mcu import BOARDS, Report, to_c
 from ..mcu.machines import MACHINES
+from .document import Figure, Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,8 @@ class OnCore:
     Attributes:
       flash: bytes of constants; None where C cannot be written.
       arena: bytes of RAM beside input and output.
+      estimate: instructions of one call by the table of costs; None where it does not know them.
+      cycles: the same without wait states.
       instructions: of one call in QEMU; None where that was not measured.
       note: why there is no figure.
     """
@@ -30,6 +33,8 @@ class OnCore:
     core: str
     flash: int | None = None
     arena: int | None = None
+    estimate: float | None = None
+    cycles: float | None = None
     instructions: int | None = None
     note: str = ""
 
@@ -52,7 +57,18 @@ def on_cores(path: Path, cores: Sequence[str], *, measure: bool = False) -> list
                 found.append(OnCore(core, note=str(error)))
                 continue
         note = "" if able or not measure else "no compiler, or no QEMU, of this core here"
-        found.append(OnCore(core, done.flash, done.arena, done.instructions, note))
+        cost = done.estimate
+        found.append(
+            OnCore(
+                core,
+                flash=done.flash,
+                arena=done.arena,
+                estimate=None if cost is None else cost.instructions,
+                cycles=None if cost is None else cost.cycles,
+                instructions=done.instructions,
+                note=note,
+            )
+        )
     return found
 
 
@@ -63,8 +79,84 @@ def table(rows: Sequence[tuple[str, OnCore]]) -> Table:
       rows: name of the file, and what it takes.
     """
     cells = [
-        (name, one.core, one.flash, one.arena, one.instructions, one.note) for name, one in rows
+        (
+            *(name, one.core, one.flash, one.arena, one.estimate, one.cycles),
+            *(one.instructions, one.note),
+        )
+        for name, one in rows
     ]
-    head = ("file", "core", "flash", "RAM", "instructions in QEMU", "")
-    caption = "Bytes of constants and of the arena; instructions of one call."
-    return Table(head, cells, ("", "", "{:,}", "{:,}", "{:,}", ""), caption)
+    head = ("file", "core", "flash", "RAM", "instructions, about", "cycles, about", "in QEMU", "")
+    caption = "Bytes of constants and of the arena; instructions and cycles of one call."
+    formats = ("", "", "{:,}", "{:,}", "{:,.0f}", "{:,.0f}", "{:,}", "")
+    return Table(head, cells, formats, caption)
+
+
+def boards(content: bytes, optimize: str = "balanced") -> Table:
+    """A row a board: whether a plain int8 file fits as C, and about how fast it is.
+
+    Raises:
+      ValueError: C cannot be written.
+    """
+    rows: list[Sequence[Cell]] = []
+    for name, board in progress.bar(list(BOARDS.items()), "C for boards"):
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(
+                (name, board.core, *_on_board(to_c(content, folder, board=name, optimize=optimize)))
+            )
+    head = ("board", "core", "fits", "flash", "RAM", "instructions", "cycles", "ms")
+    caption = (
+        "Estimates. Flash: constants and code; RAM: arena, input, output, stack; cycles without "
+        "wait states."
+    )
+    formats = ("", "", "", "{:,}", "{:,}", "{:,.0f}", "{:,.0f}", "{:.2f}")
+    return Table(head, rows, formats, caption)
+
+
+def _on_board(report: Report) -> tuple[Cell, ...]:
+    cost, none = report.estimate, "no estimate"
+    cycles = None if cost is None else cost.cycles
+    return (
+        "yes" if report.fits else "no",
+        *(report.firmware_flash, report.ram),
+        none if cost is None else cost.instructions,
+        none if cycles is None else cycles,
+        none if report.milliseconds is None else report.milliseconds,
+    )
+
+
+def layers(content: bytes, core: str) -> Table:
+    """A row a kernel call of the C of a plain int8 file, with what it is estimated to cost.
+
+    Raises:
+      ValueError: C cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = to_c(content, folder, core=core)
+    rows = [
+        (
+            *(one.name, one.work.macs or None),
+            one.estimate.instructions if one.estimate else None,
+            one.estimate.cycles if one.estimate else None,
+            *(one.flash, one.note.strip()),
+        )
+        for one in (*report.layers, *report.ends)
+    ]
+    head = ("kernel call", "MACs", "instructions", "cycles", "flash", "weights")
+    whole = report.estimate
+    totals = (report.macs, *((whole.instructions, whole.cycles) if whole else (None, None)))
+    return Table(
+        head,
+        rows,
+        ("", "{:,}", "{:,.0f}", "{:,.0f}", "{:,}", ""),
+        f"Kernel calls of the C for {core}, estimated without wait states; bytes of constants.",
+        ("one call of the net", *totals, report.flash, ""),
+    )
+
+
+def parts(path: Path, core: str = "m4") -> list[Text | Figure | Table]:
+    """What a page says of a file of any format: its boards, and its kernel calls on a core."""
+    try:
+        content = plain(path)
+        return [boards(content), layers(content, core)]
+    except ValueError as error:
+        return [Text(f"C cannot be written of this file: {error}")]

@@ -15,7 +15,7 @@ from .. import reports
 from .comparison import comparison
 from .document import Section, html
 from .made_by import made_by
-from .microcontrollers import on_cores, table
+from .microcontrollers import on_cores, parts, table
 from .of_files import file_sections, headlines
 from .subjects import Subject, labels, subject
 
@@ -76,9 +76,11 @@ def write_subjects(subjects: Sequence[Subject], output: Path) -> list[Path]:
     sections = comparison(subjects, names)
     for one, name in zip(subjects, names, strict=True):
         sections += file_sections(one.report, name)
+    for one, name in zip(subjects, names, strict=True):
+        sections.append(Section(f"{name} on microcontrollers", parts(one.file)))
     cores = [(name, core) for one, name in zip(subjects, names, strict=True) for core in one.cores]
     if cores:
-        sections.append(Section("On microcontrollers", [table(cores)]))
+        sections.append(Section("On each core", [table(cores)]))
     document = html(", ".join(names), [*sections, made_by()], first)
     others = {
         ".json": json.dumps([one.as_dict() for one in subjects], indent=1) + "\n",

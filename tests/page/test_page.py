@@ -16,10 +16,11 @@ import pytest
 
 from ec2t_tf.export import page, reports
 from ec2t_tf.export.graph import Graph
+from ec2t_tf.export.mcu import BOARDS
 from ec2t_tf.export.page import plots
 from ec2t_tf.export.page.comparison import side_by_side
 from ec2t_tf.export.page.document import Headline
-from ec2t_tf.export.page.microcontrollers import on_cores
+from ec2t_tf.export.page.microcontrollers import boards, layers, on_cores, parts
 from ec2t_tf.export.page.write import subjects_of
 from ec2t_tf.export.tflite import write
 from ec2t_tf.methods.base import Assignment
@@ -236,6 +237,20 @@ def test_files_beside_a_run_have_its_accuracies(tmp_path: Path) -> None:
     assert found[0].as_dict()["cores"][0]["core"] == "m0"
 
 
+def test_boards_and_kernel_calls() -> None:
+    """What `boards` prints and `to_c` reports."""
+    content = SMALL.read_bytes()
+    found = boards(content)
+    assert [row[0] for row in found.rows] == list(BOARDS)
+    assert {row[2] for row in found.rows} == {"yes"}
+    calls = layers(content, "m4")
+    assert calls.total[1] == sum(row[1] for row in calls.rows if isinstance(row[1], int))
+    estimates = [row[2] for row in calls.rows]
+    assert calls.total[2] == pytest.approx(sum(x for x in estimates if isinstance(x, float)))
+    (m4,) = {row[5] for row in found.rows if row[1] == "m4"}
+    assert m4 == calls.total[2]
+
+
 def test_c_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     graph = Graph()
     x = graph.add("x", (1, 4), "int8", scale=0.1, zero_point=0)
@@ -245,6 +260,9 @@ def test_c_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     (one,) = on_cores(tmp_path / "cos.tflite", ["m4"])
     assert one.flash is None
     assert "COS" in one.note
+    (said,) = parts(tmp_path / "cos.tflite")
+    assert isinstance(said, page.Text)
+    assert "COS" in said.text
 
 
 def test_the_same_twice() -> None:
