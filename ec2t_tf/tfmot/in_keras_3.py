@@ -362,7 +362,10 @@ class ToKeras3:
             compute = in_keras_ops(function)
             if compute is None:
                 compute = self._without(layer, f"keras.ops has no tf.{function}")
-            return compute(*arguments, **options)
+            outputs = compute(*arguments, **options)
+            for output in keras.tree.flatten(outputs):  # a layer may have the name of its own
+                output._keras_history.operation.name = name_of(layer)
+            return outputs
         options = {k: v for k, v in options.items() if v is not None and k != "training"}
         outputs = self.layer(layer)(*arguments, **options)
         for part in self._rest(layer):
