@@ -42,7 +42,7 @@ class Window:
     maximum: bool
 
 
-_BORDERS = ("border", "bordered rows", "wide border")
+_BORDERS = ("border", "bordered rows", "wide border", "border eights", "border planes")
 _COPIED = ("call", "channels", "rows", "elements")
 Facts = Int8Conv | Dense | Window | None
 
@@ -116,6 +116,10 @@ def _of_maps(inputs: list[Layout], out: Layout) -> dict[str, int]:
         "wide border": (
             out.channels * out.height * (out.pitch - out.width) if out.pitch > out.width + 1 else 0
         ),
+        # Helium writes borders down the columns, eight rows at once, then whole rows.
+        "border eights": out.channels * -(-out.height // 8) * (out.pitch - out.width),
+        "border planes": 0 if out.contiguous else out.channels,
+        "sixteens": out.channels * out.height * -(-out.width // 16),
         "bordered rows": out.channels * out.height if out.pitch > out.width else 0,
     }
 
@@ -130,6 +134,13 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
         "limited": count * rows * columns if limited else 0,
         "limited words": count * rows * -(-columns // 4) if limited else 0,
     }
+    if core.family == "helium":  # sixteen at once, of a row or (dot products) of a plane
+        line = rows * out.pitch if kernel == "dot_conv" else columns
+        lines = count if kernel == "dot_conv" else count * rows
+        pixels = {
+            "limited": lines * -(-line // 16) if limited else 0,
+            "limited lines": lines if limited else 0,
+        }
     rest = count * rows * (columns % 4)  # pixels of tiles that are not full
     if kernel == "list_conv":
         ternary = as_ternary(conv.weights.reshape(count, -1))
@@ -179,11 +190,11 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
     if kernel == "whole_depthwise":
         return kernel, pixels | {"taps": count * taps, "chunks": count * -(-taps // 4)}
     if kernel == "dot_conv":
-        return _dot(conv, pixels)
+        return _dot(conv, code, pixels)
     return _tiled(core, kernel, conv, code, pixels)
 
 
-def _dot(conv: Int8Conv, pixels: dict[str, int]) -> tuple[str, dict[str, int]]:
+def _dot(conv: Int8Conv, code: Code, pixels: dict[str, int]) -> tuple[str, dict[str, int]]:
     plan = dot_conv.plan(conv)
     assert plan is not None
     out = conv.out
@@ -198,13 +209,17 @@ def _dot(conv: Int8Conv, pixels: dict[str, int]) -> tuple[str, dict[str, int]]:
         copied_rows = strips * plan.strip
     together = 16 if plan.step <= 17 and plan.columns > 8 else 8
     bytes_each = plan.step if plan.windows else conv.weights[0].size
-    return f"dot_conv {'windows' if plan.windows else 'patches'}", pixels | {
+    # Of the tile: blocks unrolled, turns of a loop over them, whether multipliers may be any.
+    *_, turns, exact = (int(v) for v in re.findall(r"\d+", code.tile.partition(",")[2]))
+    return f"dot_conv{' any' if exact else ''}", pixels | {
+        "turns": tiles * pairs * runs * turns if turns > 1 else 0,
         "tiles": tiles,
         "runs of tiles": tiles * runs,
         "pairs": tiles * pairs,
         "runs": tiles * pairs * runs,
         "blocks": tiles * pairs * runs * plan.blocks,
         "rows copied": copied_rows,
+        "pixels": 0 if plan.windows else tiles,
         "copied": copied_rows * -(-plan.columns // together) * bytes_each,
         "odd": tiles * (len(conv.weights) % 2),
     }

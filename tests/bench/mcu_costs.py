@@ -180,6 +180,19 @@ def vectors(seed: int) -> bytes:
     return net.finish(net.softmax(x) if seed % 2 else x)
 
 
+def strided(seed: int) -> bytes:
+    """Ternary convolutions and depthwise ones of horizontal stride 2."""
+    random = np.random.default_rng(seed)
+    side = int(random.integers(9, 33))
+    net = NetBuilder((1, side, side, int(random.integers(3, 24))), seed=seed)
+    x = net.input
+    for depthwise in (False, True):
+        zeros = float(random.choice([0.6, 0.8, 0.9]))
+        channels = net.shape(x)[3] if depthwise else int(random.integers(8, 48))
+        x = net.conv(x, channels, stride=(2, 2), zeros=zeros, depthwise=depthwise)
+    return net.finish(x)
+
+
 Sample = tuple[LayerReport, qemu.Count]
 
 
@@ -310,8 +323,9 @@ def samples(core: str, nets: int) -> tuple[list[Sample], Sizes]:
 
 
 def more(core: str) -> list[Sample]:
-    """Kernel calls that few nets have: vectors, and steps of streams."""
+    """Kernel calls that few nets have: vectors, strides, and steps of streams."""
     found = _calls(core, [vectors(seed) for seed in range(10)])
+    found += _calls(core, [strided(seed) for seed in range(12)])
     steps = [random_streams.Draw(seed).model for seed in range(24)]
     return found + _calls(core, steps, stream=True)
 
