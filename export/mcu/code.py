@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,6 +55,21 @@ def array(type_name: str, name: str, values: npt.ArrayLike) -> str:
     return f"static const {type_name} {name}[] = {{\n    " + "\n    ".join(lines) + "};"
 
 
+def struct(kind: str, name: str, members: Mapping[str, object]) -> str:
+    """A constant ec2t_mcu_`kind`; every member is named, so none can take another's place."""
+    return f"static const ec2t_mcu_{kind} {name} = {initialiser(members)};"
+
+
+def initialiser(members: Mapping[str, object]) -> str:
+    """A C initialiser by name."""
+    return "{" + ", ".join(f".{name} = {value}" for name, value in members.items()) + "}"
+
+
+def clamp(zero_point: int, minimum: int = -128, maximum: int = 127) -> str:
+    """A C initialiser of ec2t_mcu_clamp."""
+    return initialiser({"zero_point": zero_point, "minimum": minimum, "maximum": maximum})
+
+
 def channel_table(
     n: int,
     biases: Sequence[int],
@@ -64,9 +79,11 @@ def channel_table(
     minus: npt.NDArray,
     plus: npt.NDArray,
 ) -> str:
-    """The ec2t_mcu_channel table of step `n`."""
+    """The ec2t_mcu_channel table of step `n`; what is 0 is left out."""
+    columns = ("bias", "multiplier", "shift", "multiplier_low")
+    lists = ("minus_count", "plus_count", "minus", "plus")
     rows = [
-        f"    {{{b}, {m.multiplier}, {mc}, {pc}, {m.shift}, {mv}, {pv}, {m.low}}},"
+        _channel((*columns, *lists), (b, m.multiplier, m.shift, m.low, mc, pc, mv, pv))
         for b, m, mc, pc, mv, pv in zip(
             biases,
             multipliers,
@@ -78,6 +95,11 @@ def channel_table(
         )
     ]
     return f"static const ec2t_mcu_channel channels_{n}[] = {{\n" + "\n".join(rows) + "\n};"
+
+
+def _channel(names: Sequence[str], values: Sequence[int]) -> str:
+    members = {name: value for name, value in zip(names, values, strict=True) if value}
+    return f"    {initialiser(members or {names[0]: 0})},"
 
 
 def int8_channel_table(n: int, biases: Sequence[int], multipliers: Sequence[Multiplier]) -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from .code import Code, Names, array
+from .code import Code, Names, array, initialiser, struct
 from .int8_conv import Int8Conv, fits_any, fits_fast
 
 REACH = 508  # bytes a word load reaches
@@ -157,8 +157,11 @@ def _pairs(conv: Int8Conv) -> list[str]:
         both = (i, min(i + 1, len(conv.biases) - 1))
         sums = ", ".join(str(conv.biases[c]) for c in both for _ in range(4))
         factors = [conv.multipliers[c] for c in both]
-        scales = ", ".join(f"{{{m.multiplier}, {m.shift}}}" for m in factors)
-        lines.append(f"    {{{{{sums}}}, {{{scales}}}}},")
+        scales = ", ".join(
+            initialiser({"multiplier": m.multiplier, "shift": m.shift}) for m in factors
+        )
+        members: dict[str, object] = {"sums": f"{{{sums}}}", "scale": f"{{{scales}}}"}
+        lines.append(f"    {initialiser(members)},")
     return lines
 
 
@@ -196,11 +199,32 @@ def dot_code(conv: Int8Conv, p: Plan, names: Names, entry: str) -> Code | None:
         *_pairs(conv),
         "};",
         array("int8_t", f"weights_{n}", np.ascontiguousarray(packed)),
-        f"static const ec2t_mcu_dot_conv layer_{n} = {{{conv.source.c()}, {out.c()}, pairs_{n}, "
-        f"weights_{n}, distances_{n}, {packed[0].size}, {p.row_bytes}, {size}, {p.step}, "
-        f"{p.columns}, {row_step}, {int(p.windows)}, {p.rows}, {p.chunks}, {p.strip}, "
-        f"{1 if p.windows else conv.strides[1]}, {conv.strides[0]}, {conv.strides[1]}, "
-        f"{conv.clamp}, {tile}}};",
+        struct(
+            "dot_conv",
+            f"layer_{n}",
+            {
+                "in": conv.source.c(),
+                "out": out.c(),
+                "pairs": f"pairs_{n}",
+                "weights": f"weights_{n}",
+                "distances": f"distances_{n}",
+                "pair_bytes": packed[0].size,
+                "row_bytes": p.row_bytes,
+                "bytes": size,
+                "step": p.step,
+                "columns": p.columns,
+                "row_step": row_step,
+                "windows": int(p.windows),
+                "rows": p.rows,
+                "chunks": p.chunks,
+                "strip": p.strip,
+                "copy_stride": 1 if p.windows else conv.strides[1],
+                "stride_y": conv.strides[0],
+                "stride_x": conv.strides[1],
+                "clamp": conv.clamp,
+                "tile": tile,
+            },
+        ),
     ]
     call = (
         f"ec2t_mcu_dot_conv_run(&layer_{n}, {entry}, {names.output}, (uint8_t *){names.scratch});"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .code import Code, Names, array, int8_channel_table
+from .code import Code, Names, array, initialiser, int8_channel_table, struct
 from .int8_conv import Int8Conv, fits_any, fits_fast
 from .panels import panel_code, taps_of
 
@@ -47,6 +47,19 @@ def code(conv: Int8Conv, names: Names, entry: str) -> Code | None:
     return _planes(conv, names, entry) if by_planes(conv) else _four_pixels(conv, names, entry)
 
 
+def _members(conv: Int8Conv, n: int) -> dict[str, object]:
+    """What both kinds of kernels ask for."""
+    return {
+        "in": conv.source.c(),
+        "out": conv.out.c(),
+        "channel": f"channels_{n}",
+        "stride_y": conv.strides[0],
+        "stride_x": conv.strides[1],
+        "depth_multiplier": conv.depth_multiplier,
+        "clamp": conv.clamp,
+    }
+
+
 def _planes(conv: Int8Conv, names: Names, entry: str) -> Code:
     n = names.index
     bounds = conv.bounds().tolist()
@@ -56,14 +69,13 @@ def _planes(conv: Int8Conv, names: Names, entry: str) -> Code:
         rows = w.reshape(3, 3).tolist()
         rest = (m.shift, 0, 0)
         taps = ", ".join(str(v) for row, r in zip(rows, rest, strict=True) for v in (*row, r))
-        table.append(f"    {{{bias}, {m.multiplier}, {{{taps}}}}},")
+        members = {"bias": bias, "multiplier": m.multiplier, "weights": f"{{{taps}}}"}
+        table.append(f"    {initialiser(members)},")
     declarations = [
         f"static const ec2t_mcu_depthwise_channel channels_{n}[] = {{",
         *table,
         "};",
-        f"static const ec2t_mcu_depthwise_conv layer_{n} = {{{conv.source.c()}, {conv.out.c()}, "
-        f"channels_{n}, {conv.strides[0]}, {conv.strides[1]}, {conv.depth_multiplier}, "
-        f"{conv.clamp}}};",
+        struct("depthwise_conv", f"layer_{n}", _members(conv, n)),
     ]
     function = f"ec2t_mcu_depthwise_conv_run{'' if fast else '_any'}"
     call = f"{function}(&layer_{n}, {entry}, {names.output});"
@@ -93,9 +105,16 @@ def _four_pixels(conv: Int8Conv, names: Names, entry: str) -> Code | None:
         array("uint16_t", f"taps_{n}", where),
         int8_channel_table(n, conv.biases, conv.multipliers),
         array("int8_t", f"weights_{n}", weights),
-        f"static const ec2t_mcu_dense_conv layer_{n} = {{{conv.source.c()}, {conv.out.c()}, "
-        f"channels_{n}, weights_{n}, taps_{n}, {weights.shape[1]}, {conv.strides[0]}, "
-        f"{conv.strides[1]}, {conv.depth_multiplier}, {conv.clamp}}};",
+        struct(
+            "dense_conv",
+            f"layer_{n}",
+            {
+                **_members(conv, n),
+                "weights": f"weights_{n}",
+                "taps": f"taps_{n}",
+                "tap_count": weights.shape[1],
+            },
+        ),
     ]
     call = f"{function}(&layer_{n}, {entry}, {names.output});"
     flash = 2 * len(where) + weights.size + 16 * count

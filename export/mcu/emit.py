@@ -7,7 +7,6 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 from pathlib import Path
 
 from ec2t_tf import files
@@ -21,24 +20,26 @@ from .columns import without_columns
 from .cores import CORES, OPTIMIZE
 from .costs import cost_of, firmware_of
 from .dead_channels import without_dead_channels
+from .dilation import with_dilation
 from .example import run_example, write_example
+from .interface import Calls, Ends, Interface
 from .lowering import Lowering
 from .machines import MACHINES
 from .model_files import (
     KERNELS,
     TILES,
-    Calls,
-    Ends,
     copy_kernel,
-    reserved_names,
+    is_reserved,
     write_model,
     write_readme,
 )
+from .operators.embedding import without_negative_places
 from .operators.window import with_windows
 from .packages import write_packages
 from .plan import ALIGNMENT, Block, Layout, place
 from .report import LayerReport, Report, StreamReport, total
 from .streaming import stream_from_silence
+from .tables import with_tables
 from .work import borders, work_of
 
 
@@ -97,16 +98,17 @@ def to_c(
         raise ValueError(f"optimize must be one of {', '.join(OPTIMIZE)}. Received: {optimize!r}.")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
         raise ValueError(f"name must be a lower-case C identifier. Received: {name!r}.")
-    if name in reserved_names():
+    if is_reserved(name):
         raise ValueError(
             f"name must not be that of another file or target of the folder, such as {name!r}: "
             f"take {name}_net."
         )
     original = read(model)
-    graph = without_columns(without_dead_channels(original))
+    graph = with_dilation(without_negative_places(original))
+    graph = without_columns(without_dead_channels(graph))
     flow = stream_from_silence(graph) if stream else None
     lowered = with_windows(graph if flow is None else flow.graph)
-    net = Lowering(lowered, core=core, optimize=optimize)
+    net = Lowering(with_tables(lowered), core=core, optimize=optimize)
     text = _text(net, name)
     shown = original if flow is None else with_frames(original, flow.frames)
     ends = Ends.of(net, shown, text.pointer)
@@ -116,22 +118,25 @@ def to_c(
         board=board,
         flash=text.flash,
         arena=text.arena,
-        ends_bytes=sum(prod(end.shape) for end in (*ends.inputs, *ends.outputs)),
+        ends_bytes=sum(end.bytes for end in (*ends.inputs, *ends.outputs)),
         layers=tuple(text.layers),
         ends=tuple(text.ends),
         firmware=firmware_of(core, text.sources, text.tiles, len(text.layers)),
     )
     if flow is not None:
-        whole = _text(Lowering(with_windows(graph), core=core, optimize=optimize), name)
+        whole = _text(
+            Lowering(with_tables(with_windows(graph)), core=core, optimize=optimize), name
+        )
         sizes = total_macs(flow.graph), total_macs(graph), whole.flash, whole.arena
         estimate = total([*whole.layers, *whole.ends])
         report = replace(report, stream=StreamReport(flow.frames, flow.window, *sizes, estimate))
-    calls = Calls(name, "invoke" if flow is None else "step", stateful=bool(text.reset))
+    verb = "invoke" if flow is None else "step"
+    interface = Interface(Calls(name, verb, stateful=bool(text.reset)), ends)
 
     def write(written: Path, report: Report) -> None:
         parts = [*text.tiles, "", *text.declarations]
-        write_model(written, calls, net, ends, parts, text.body, text.reset, report)
-        write_readme(written, calls, core, ends, report)
+        write_model(written, interface, net, parts, text.body, text.reset, report)
+        write_readme(written, interface, core, report)
         (written / "report.json").write_text(report.as_json())
 
     headers = [h for h, macro in TILES.items() if any(t.startswith(macro) for t in text.tiles)]
@@ -139,11 +144,10 @@ def to_c(
     with files.folder(Path(folder)) as written:
         write(written, report)
         for file in _with_headers(["planar.h", *headers, *sources]):
-            copy_kernel(file, written, swar=CORES[core].family == "swar")
-        swar = CORES[core].family == "swar"
-        write_packages(written, calls, core, [f"{name}.c", *sources], swar=swar)
+            copy_kernel(file, written, family=CORES[core].family)
+        write_packages(written, interface, core, [f"{name}.c", *sources])
         if example:
-            write_example(written, calls, core)
+            write_example(written, interface, core)
         if measure:
             report = replace(report, instructions=run_example(written, core))
             if report.stream is not None:
@@ -235,6 +239,8 @@ def _text(net: Lowering, name: str) -> _Text:
         text.state_flash += code.flash
     for what, indices in (("input", net.inputs), ("output", net.outputs)):
         for index in indices:
+            if index in net.words:
+                continue
             work = borders(what, net.layouts[index])
             estimate = cost_of(net.core_name, work)
             text.ends.append(LayerReport(f"copy of an {what}", "", 0, work, estimate))
@@ -281,7 +287,7 @@ def _memory(net: Lowering) -> tuple[dict[int, int], list[int], int]:
     made = {id(net.layouts[step.output]): i for i, step in reversed(list(enumerate(net.steps)))}
     for key, layout in distinct.items():
         first, last = made.get(key, 0), max(net.last_use(layout), made.get(key, 0))
-        if any(layout is net.layouts[i] for i in net.inputs):
+        if any(layout is net.layouts.get(i) for i in net.inputs):
             first = 0
         if any(layout is state.layout for state in net.states.values()):
             first, last = 0, len(net.steps)

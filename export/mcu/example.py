@@ -9,24 +9,22 @@ from pathlib import Path
 
 from ec2t_tf import progress
 
+from .interface import Interface
 from .machines import MACHINES, SOURCES
-from .model_files import Calls
 
 _MAIN = r"""/* Example firmware: runs the net on a made-up input and prints the greatest output. */
 #include "NAME.h"
 #include "semihost.h"
 #include "stopwatch.h"
 
-static int8_t input[UPPER_INPUT_SIZE], output[UPPER_OUTPUT_SIZE];
+BUFFERS
 static uint8_t arena[UPPER_ARENA_SIZE] __attribute__((aligned(4)));
 
 int main(void) {
-    for (uint32_t i = 0; i < UPPER_INPUT_SIZE; ++i) {
-        input[i] = (int8_t)(i * 37u % 256u - 128u);
-    }
+    MADE_UP
     RESET
     stopwatch_start();
-    const int status = RUN(input, output, arena);
+    const int status = RUN(ALL, arena);
     const uint32_t instructions = stopwatch_stop();
     if (status != 0) {
         semihost_write("the weights in flash are damaged\n");
@@ -34,7 +32,7 @@ int main(void) {
     }
     uint32_t best = 0;
     for (uint32_t i = 1; i < UPPER_OUTPUT_SIZE; ++i) {
-        if (output[i] > output[best]) {
+        if (OUTPUT[i] > OUTPUT[best]) {
             best = i;
         }
     }
@@ -68,7 +66,7 @@ run: firmware.elf
 """
 
 
-def write_example(folder: Path, calls: Calls, core: str) -> None:
+def write_example(folder: Path, interface: Interface, core: str) -> None:
     """Writes the example for a core of `MACHINES` into `folder`/example."""
     machine = MACHINES[core]
     target = folder / "example"
@@ -76,7 +74,7 @@ def write_example(folder: Path, calls: Calls, core: str) -> None:
     for source in sorted(SOURCES.iterdir()):
         if source.is_file():
             shutil.copyfile(source, target / source.name)
-    (target / "main.c").write_text(calls.fill(_MAIN))
+    (target / "main.c").write_text(interface.fill(_MAIN))
     memory = {
         "CODE_ORIGIN": machine.code[0],
         "CODE_LENGTH": machine.code[1],

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arithmetic import Multiplier
+from .code import clamp
 from .dead_channels import constant_outputs
 from .plan import Layout
 
@@ -57,7 +58,7 @@ class Int8Conv:
     @property
     def clamp(self) -> str:
         """A C initialiser of ec2t_mcu_clamp."""
-        return f"{{{self.zero_point}, {self.limits[0]}, {self.limits[1]}}}"
+        return clamp(self.zero_point, *self.limits)
 
     def offset(self, depth: int, row: int, column: int) -> int:
         """Bytes from the first tap to another in the input."""

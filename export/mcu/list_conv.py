@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .code import Code, Names, array, channel_table
+from .code import Code, Names, array, channel_table, struct
 from .cores import Core
 from .int8_conv import Int8Conv
 from .lists import Ternary, best_rice_parameter, distances, rice
@@ -101,13 +101,34 @@ def list_code(
                 ternary.plus,
             ),
             array(lists.type_name, f"weights_{n}", lists.values),
-            f"static const ec2t_mcu_list_conv layer_{n} = {{{conv.source.c()}, {conv.out.c()}, "
-            f"channels_{n}, weights_{n}, taps_{n}, {len(taps)}, "
-            f"{int((minus_count + plus_count).max(initial=0))}, "
-            f"{lists.encoding}, {lists.rice_k}, {conv.depth_multiplier}, {lists.bits}, {t.count}, "
-            f"{t.across}, {t.in_row_step}, {t.in_tile_step}, "
-            f"{t.out_row_step}, {t.out_tile_step}, {conv.clamp}, "
-            f"{{{groups}}}, {tile}_sums, EC2T_MCU_TILE_FAST({tile}), {decoder}}};",
+            struct(
+                "list_conv",
+                f"layer_{n}",
+                {
+                    "in": conv.source.c(),
+                    "out": conv.out.c(),
+                    "channel": f"channels_{n}",
+                    "weights": f"weights_{n}",
+                    "taps": f"taps_{n}",
+                    "tap_count": len(taps),
+                    "most": int((minus_count + plus_count).max(initial=0)),
+                    "encoding": lists.encoding,
+                    "rice_k": lists.rice_k,
+                    "depthwise": conv.depth_multiplier,
+                    "stream_bits": lists.bits,
+                    "tile_count": t.count,
+                    "tiles_across": t.across,
+                    "in_row_step": t.in_row_step,
+                    "in_tile_step": t.in_tile_step,
+                    "out_row_step": t.out_row_step,
+                    "out_tile_step": t.out_tile_step,
+                    "clamp": conv.clamp,
+                    "out_group": f"{{{groups}}}",
+                    "sums": f"{tile}_sums",
+                    "fast": f"EC2T_MCU_TILE_FAST({tile})",
+                    "gap_list": decoder,
+                },
+            ),
         ],
         [
             f"status = ec2t_mcu_list_conv_run(&layer_{n}, {entry}, {names.output}, "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ec2t_tf.export.graph import FileError, Graph, Operator
+from ec2t_tf.export.graph import FileError, Graph, Operator, Tensor
 from ec2t_tf.export.tflite import write
 
 _SHAPE = (1, 1, 1, 256)
@@ -38,6 +39,35 @@ def lookup_table(graph: Graph, op: Operator, position: int) -> npt.NDArray[np.in
     if least is not None:  # LiteRT fails on what has no result: the nearest that has stands for it
         least += int(tensors[position].zero_point[0])
     return _run(op.kind, write(Graph(tensors, [one], (position,), (last,))), least)
+
+
+def chain_table(
+    graph: Graph, operators: Sequence[Operator], source: int, target: int
+) -> npt.NDArray[np.int8]:
+    """The same of a chain of operators from `source` to `target`.
+
+    Raises:
+        FileError: LiteRT cannot run the chain, or fails on some code.
+    """
+    tensors: list[Tensor] = []
+    places: dict[int, int] = {}
+    for index in (source, *(i for op in operators for i in (*op.inputs, *op.outputs))):
+        if index not in places:
+            tensor = graph.tensors[index]
+            places[index] = len(tensors)
+            shape = _SHAPE if tensor.data is None else tensor.shape
+            tensors.append(replace(tensor, shape=shape))
+    moved = [
+        replace(
+            op,
+            inputs=tuple(places[i] for i in op.inputs),
+            outputs=tuple(places[i] for i in op.outputs),
+            intermediates=(),
+        )
+        for op in operators
+    ]
+    chain = Graph(tensors, moved, (places[source],), (places[target],))
+    return _run(" and ".join(op.kind for op in operators), write(chain), None)
 
 
 def _run(kind: str, model: bytes, least: int | None) -> npt.NDArray[np.int8]:

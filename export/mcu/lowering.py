@@ -13,17 +13,17 @@ from ec2t_tf.export.graph import FileError, Graph, Operator, Tensor
 from . import walks
 from .arithmetic import activation_range
 from .code import Code, Names
+from .code import clamp as clamp_of
 from .cores import CORES, FLIP
 from .operators import INTERNAL, NO_OUTPUTS, OPERATORS, SEVERAL_OUTPUTS
-from .operators.elementwise import lookup
+from .operators.embedding import embedding_rows
 from .operators.movement import add_constant, rearrange
 from .plan import Layout
 from .step import Step
-from .tables import LOOKUP, with_lookups
 
 
 def supported() -> list[str]:
-    """Names of the operators that can be lowered."""
+    """Names of the operators of a file that can be lowered."""
     return sorted(OPERATORS)
 
 
@@ -36,12 +36,21 @@ class State:
     sources: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Words:
+    """An input of whole numbers for an embedding: its parameter in C and what they are below."""
+
+    parameter: str
+    below: int
+
+
 class Lowering:
     """Walks a graph once; then `steps` and `layouts` (by tensor) are ready for planning.
 
     Attributes:
         inputs, outputs: The net's int8 tensors, behind what converts at its borders.
         states: By what names them: a tensor, or the name of a variable.
+        words: Inputs of whole numbers, which are no activations.
     """
 
     def __init__(self, graph: Graph, *, core: str, optimize: str) -> None:
@@ -51,15 +60,21 @@ class Lowering:
         self.layouts: dict[int, Layout] = {}
         self.steps: list[Step] = []
         self.states: dict[int | str, State] = {}
+        self.words: dict[int, Words] = {}
         self._plain_tensors: dict[int, int] = {}
         if not graph.inputs or not graph.outputs:
             raise FileError(
                 "a net with at least one input and one output is required. Received: "
                 f"{len(graph.inputs)} inputs, {len(graph.outputs)} outputs."
             )
-        operators = with_lookups(graph, self._borders(), graph.outputs)
-        for index in self.inputs:
-            self.define(index)
+        operators = self._borders()
+        for place, index in enumerate(self.inputs):
+            below = embedding_rows(self.graph, operators, index)
+            if below:
+                name = "input" if len(self.inputs) == 1 else f"input_{place}"
+                self.words[index] = Words(name, below)
+            else:
+                self.define(index)
         for number, operator in enumerate(operators):
             self._lower(number, operator)
         for index in self.outputs:
@@ -70,7 +85,9 @@ class Lowering:
         self._settle()
 
     def _borders(self) -> list[Operator]:
-        """Takes operators off that convert a float input or output; sets `inputs`, `outputs`."""
+        """Takes operators off that convert a float input or output; sets `inputs`, `outputs`.
+
+        A float input that the file makes whole numbers of is whole numbers in C."""
         graph = self.graph
         left = list(graph.operators)
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
@@ -79,7 +96,7 @@ class Lowering:
             if (
                 graph.tensors[index].dtype == "float32"
                 and index not in graph.outputs
-                and [op.kind for op in users] == ["QUANTIZE"]
+                and [op.kind for op in users] in (["QUANTIZE"], ["CAST"])
             ):
                 self.inputs[place] = users[0].outputs[0]
                 left.remove(users[0])
@@ -161,7 +178,7 @@ class Lowering:
     def clamp(self, op: Operator, out: Tensor) -> str:
         """A C initialiser of ec2t_mcu_clamp."""
         low, high = self.output_range(op, out)
-        return f"{{{self.quantisation(out)[1]}, {low}, {high}}}"
+        return clamp_of(self.quantisation(out)[1], low, high)
 
     def add_tensor(self, name: str, shape: tuple[int, ...], *, like: int) -> int:
         """A tensor that is not in the file, with the quantisation of another. Returns its index."""
@@ -201,9 +218,6 @@ class Lowering:
         internal = INTERNAL.get(op.kind) if op.custom is None else None
         if internal is not None:
             internal(self, op)
-            return
-        if op.kind == LOOKUP:
-            lookup(self, op)
             return
         if op.kind not in OPERATORS:
             layer = self.graph.tensors[op.outputs[0]].name if op.outputs else ""

@@ -1,17 +1,47 @@
-"""What lets a generated folder be dropped into a build system: CMake, Zephyr, Arduino."""
+"""What lets a generated folder be dropped into a build system: CMake, the Pico SDK, ESP-IDF,
+Zephyr, Arduino, PlatformIO."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from .model_files import Calls
+from .interface import Interface
 
+# Plain CMake, the Pico SDK and, as a component, ESP-IDF. Optimised in every build: a net without is
+# five times slower.
 _CMAKE = """cmake_minimum_required(VERSION 3.13)
+set(SOURCES FILES)
+if(ESP_PLATFORM)
+  idf_component_register(SRCS ${SOURCES} INCLUDE_DIRS ".")
+  target_compile_options(${COMPONENT_LIB} PRIVATE -O2)
+  return()
+endif()
 project(NAME C)
-add_library(NAME STATIC FILES)
+add_library(NAME STATIC ${SOURCES})
 set_target_properties(NAME PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON)
 target_include_directories(NAME PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+if(CMAKE_C_COMPILER_ID MATCHES "GNU|Clang")
+  target_compile_options(NAME PRIVATE -O2)
+endif()
+"""
+
+_ESP_COMPONENT = """version: "1.0.0"
+description: A ternary net as C, for THE_CORE
+"""
+
+_PLATFORMIO = """{
+  "name": "NAME",
+  "version": "1.0.0",
+  "description": "A ternary net as C, for THE_CORE",
+  "headers": "NAME.h",
+  "build": {
+    "srcDir": ".",
+    "srcFilter": ["+<*.c>", "-<example/>", "-<examples/>"],
+    "unflags": ["-Os"],
+    "flags": ["-O2"]
+  }
+}
 """
 
 # A Zephyr module: list this folder in ZEPHYR_EXTRA_MODULES.
@@ -23,6 +53,7 @@ build:
 _ZEPHYR_CMAKE = """zephyr_library_named(NAME)
 zephyr_library_sources(FILES)
 zephyr_include_directories(${CMAKE_CURRENT_LIST_DIR}/..)
+zephyr_library_compile_options(-O2)
 """
 
 _ARDUINO_LIBRARY = """name=NAME
@@ -40,20 +71,18 @@ includes=NAME.h
 _SKETCH = """// Runs the net on a made-up input and prints the greatest output and the time it took.
 #include <NAME.h>
 
-static int8_t input[UPPER_INPUT_SIZE], output[UPPER_OUTPUT_SIZE];
+BUFFERS
 static uint8_t arena[UPPER_ARENA_SIZE] __attribute__((aligned(4)));
 
 void setup() {
   Serial.begin(115200);
   RESET
-  for (uint32_t i = 0; i < UPPER_INPUT_SIZE; ++i) {
-    input[i] = (int8_t)(int)(i * 37u % 256u - 128u);
-  }
+  MADE_UP
 }
 
 void loop() {
   const unsigned long start = micros();
-  const int status = RUN(input, output, arena);
+  const int status = RUN(ALL, arena);
   const unsigned long time = micros() - start;
   if (status != 0) {
     Serial.println("the weights in flash are damaged");
@@ -61,7 +90,7 @@ void loop() {
   }
   uint32_t best = 0;
   for (uint32_t i = 1; i < UPPER_OUTPUT_SIZE; ++i) {
-    if (output[i] > output[best]) {
+    if (OUTPUT[i] > OUTPUT[best]) {
       best = i;
     }
   }
@@ -75,35 +104,28 @@ void loop() {
 """
 
 
-def write_packages(
-    folder: Path, calls: Calls, core: str, sources: Sequence[str], *, swar: bool
-) -> None:
-    """Writes CMakeLists.txt, the Zephyr module and the Arduino library of a generated folder.
+def write_packages(folder: Path, interface: Interface, core: str, sources: Sequence[str]) -> None:
+    """Writes what build systems look for in a generated folder.
 
     Args:
         folder: The generated folder.
-        calls: Names of the net's functions.
+        interface: The net's functions, inputs and outputs.
         core: The core it was generated for.
         sources: The C files.
-        swar: Whether the core is one without SIMD instructions.
     """
-    name = calls.name
-    # Any core takes the plain code if it is told so.
-    definition = "EC2T_MCU_CORE_SWAR" if swar else ""
-    cmake, zephyr = _CMAKE, _ZEPHYR_CMAKE
-    if definition:
-        cmake += f"target_compile_definitions(NAME PRIVATE {definition})\n"
-        zephyr += f"zephyr_library_compile_definitions({definition})\n"
+    name = interface.calls.name
     above = [f"${{CMAKE_CURRENT_LIST_DIR}}/../{source}" for source in sources]
     files = {
-        "CMakeLists.txt": (cmake, " ".join(sources)),
+        "CMakeLists.txt": (_CMAKE, " ".join(sources)),
+        "idf_component.yml": (_ESP_COMPONENT, ""),
+        "library.json": (_PLATFORMIO, ""),
         "zephyr/module.yml": (_ZEPHYR_MODULE, ""),
-        "zephyr/CMakeLists.txt": (zephyr, "\n  ".join(["", *above])),
+        "zephyr/CMakeLists.txt": (_ZEPHYR_CMAKE, "\n  ".join(["", *above])),
         "library.properties": (_ARDUINO_LIBRARY, ""),
         f"examples/{name}_hello/{name}_hello.ino": (_SKETCH, ""),
     }
     for path, (text, listed) in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        filled = calls.fill(text.replace("FILES", listed))
+        filled = interface.fill(text.replace("FILES", listed))
         target.write_text(filled.replace("THE_CORE", core))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arithmetic import Multiplier
-from .code import Code, Names, array, int8_channel_table
+from .code import Code, Names, array, int8_channel_table, struct
 from .panels import LARGEST_HALF, LARGEST_SECOND, SMALLEST_HALF
 
 INPUTS = 8  # at once
@@ -61,8 +61,18 @@ def rows_code(
     declarations = [
         array("uint32_t", f"weights_{n}", words),
         int8_channel_table(n, biases, multipliers),
-        f"static const ec2t_mcu_paired_rows layer_{n} = {{channels_{n}, weights_{n}, {inputs}, "
-        f"{rows}, {int(once)}, {clamp}}};",
+        struct(
+            "paired_rows",
+            f"layer_{n}",
+            {
+                "channel": f"channels_{n}",
+                "words": f"weights_{n}",
+                "inputs": inputs,
+                "outputs": rows,
+                "rounds_once": int(once),
+                "clamp": clamp,
+            },
+        ),
     ]
     call = f"ec2t_mcu_paired_rows_run(&layer_{n}, {entry}, {names.output});"
     return Code(declarations, [call], 4 * len(words) + 16 * rows, "int8")

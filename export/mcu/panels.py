@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arithmetic import Multiplier
-from .code import Code, Names, array
+from .code import Code, Names, array, struct
 from .int8_conv import Int8Conv, fits_fast
 
 PAIRS, ALONE, EXACT = 0, 1, 2  # kinds of parts of a stream
@@ -160,14 +160,30 @@ def panel_code(conv: Int8Conv, names: Names, entry: str) -> Code | None:
     if max(where) > 0xFFFF or len(where) > 0xFFFF:
         return None
     stream, parts = stream_of(conv, taps.steps)
-    ends = ", ".join(f"{{{entries}, {kind}}}" for entries, kind in (*parts, (0, 0)))
+    ends = ", ".join(
+        f"{{.entries = {entries}, .kind = {kind}}}" for entries, kind in (*parts, (0, 0))
+    )
     declarations = [
         array("uint16_t", f"taps_{n}", where),
         array("uint32_t", f"stream_{n}", stream),
         f"static const ec2t_mcu_panel_part parts_{n}[] = {{{ends}}};",
-        f"static const ec2t_mcu_panel_conv layer_{n} = {{{conv.source.c()}, {conv.out.c()}, "
-        f"stream_{n}, taps_{n}, parts_{n}, {len(taps.runs)}, {len(taps.threes) // 2}, "
-        f"{len(taps.singles) // 2}, {conv.strides[0]}, {conv.strides[1]}, {conv.clamp}}};",
+        struct(
+            "panel_conv",
+            f"layer_{n}",
+            {
+                "in": conv.source.c(),
+                "out": conv.out.c(),
+                "stream": f"stream_{n}",
+                "taps": f"taps_{n}",
+                "parts": f"parts_{n}",
+                "runs": len(taps.runs),
+                "doubles": len(taps.threes) // 2,
+                "pairs": len(taps.singles) // 2,
+                "stride_y": conv.strides[0],
+                "stride_x": conv.strides[1],
+                "clamp": conv.clamp,
+            },
+        ),
     ]
     call = (
         f"ec2t_mcu_panel_conv_run(&layer_{n}, {entry}, {names.output}, "

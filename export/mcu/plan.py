@@ -57,8 +57,9 @@ class Layout:
     def c(self) -> str:
         """As a C initialiser."""
         return (
-            f"{{{self.channels}, {self.height}, {self.width}, {self.pitch}, {self.plane}u, "
-            f"{self.lead}, {self.zero_point}}}"
+            f"{{.channels = {self.channels}, .height = {self.height}, .width = {self.width}, "
+            f".pitch = {self.pitch}, .plane = {self.plane}u, .lead = {self.lead}, "
+            f".zero_point = {self.zero_point}}}"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .code import Code, Names, array, int8_channel_table
+from .code import Code, Names, array, int8_channel_table, struct
 from .cores import Core
 from .int8_conv import Int8Conv
 from .plan import Layout
@@ -32,9 +32,22 @@ def tiled_code(core: Core, conv: Int8Conv, names: Names, entry: str) -> Code | N
             array("uint16_t", f"taps_{n}", where),
             int8_channel_table(n, stored, conv.multipliers),
             array("int8_t", f"weights_{n}", rows),
-            f"static const ec2t_mcu_tiled_conv layer_{n} = {{{conv.source.c()}, "
-            f"{conv.out.c()}, channels_{n}, weights_{n}, taps_{n}, {rows.shape[1]}, "
-            f"{conv.strides[1]}, {conv.depth_multiplier}, {conv.clamp}, {after}}};",
+            struct(
+                "tiled_conv",
+                f"layer_{n}",
+                {
+                    "in": conv.source.c(),
+                    "out": conv.out.c(),
+                    "channel": f"channels_{n}",
+                    "weights": f"weights_{n}",
+                    "taps": f"taps_{n}",
+                    "tap_count": rows.shape[1],
+                    "stride_x": conv.strides[1],
+                    "depth_multiplier": conv.depth_multiplier,
+                    "clamp": conv.clamp,
+                    **after,
+                },
+            ),
         ],
         [f"ec2t_mcu_tiled_conv_run(&layer_{n}, {entry}, {names.output});"],
         2 * len(where) + rows.size + 16 * count,
@@ -43,8 +56,10 @@ def tiled_code(core: Core, conv: Int8Conv, names: Names, entry: str) -> Code | N
     )
 
 
-def _tiles(core: Core, conv: Int8Conv) -> tuple[list[int], npt.NDArray[np.int8], str, str]:
-    """Taps, weights, tile and the end of an ec2t_mcu_tiled_conv."""
+def _tiles(
+    core: Core, conv: Int8Conv
+) -> tuple[list[int], npt.NDArray[np.int8], str, dict[str, object]]:
+    """Taps, weights, tile and members of an ec2t_mcu_tiled_conv that depend on the core."""
     grid, layout = conv.weights, conv.source
     strides, dilation = conv.strides, conv.dilation
     count, _, _, kernel_w = grid.shape
@@ -57,10 +72,17 @@ def _tiles(core: Core, conv: Int8Conv) -> tuple[list[int], npt.NDArray[np.int8],
         numbers = [*t.in_group[1:3], strides[1], *t.out_group[1:]]
         tile = "dense_tile_" + "_".join(map(str, numbers))
         groups = [f"{{{', '.join(map(str, g))}}}" for g in (t.in_group, t.out_group)]
-        after = (
-            f"{t.in_row_step}, {t.in_tile_step}, {t.out_row_step}, {t.out_tile_step}, "
-            f"{t.count}, {t.across}, {', '.join(groups)}, {tile}"
-        )
+        after: dict[str, object] = {
+            "in_row_step": t.in_row_step,
+            "in_tile_step": t.in_tile_step,
+            "out_row_step": t.out_row_step,
+            "out_tile_step": t.out_tile_step,
+            "tile_count": t.count,
+            "tiles_across": t.across,
+            "in_group": groups[0],
+            "out_group": groups[1],
+            "tile": tile,
+        }
     else:
         # Runs of up to five taps; longer rows in the pieces that waste least.
         run = kernel_w
@@ -78,7 +100,14 @@ def _tiles(core: Core, conv: Int8Conv) -> tuple[list[int], npt.NDArray[np.int8],
         pixels, (down, across) = _cover(core, conv, run)
         numbers = [pixels, run, strides[1]]
         tile = "dense_tile_" + "_".join(map(str, numbers))
-        after = f"{strides[0] * layout.pitch}, {len(where)}, {down}, {across}, {pixels}, {tile}"
+        after = {
+            "in_row_step": strides[0] * layout.pitch,
+            "runs": len(where),
+            "rows": down,
+            "columns": across,
+            "pixels": pixels,
+            "sums": tile,
+        }
     return where, rows, f"EC2T_MCU_DENSE_TILE({tile}, {', '.join(map(str, numbers))})", after
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .code import Code, Names, array
+from .code import Code, Names, array, initialiser
 from .cores import FLIP, Core
 from .int8_conv import Int8Conv, fits_fast
 from .weights import stored_biases
@@ -51,7 +51,9 @@ class WholeDepthwise:
         ):
             right = -m.shift
             rounding = (1 << right - 1) + (conv.zero_point + flip) * (1 << right)
-            rows.append(f"    {{{bias}, {m.multiplier}, {rounding}, {right}}},")
+            members = {"bias": bias, "multiplier": m.multiplier}
+            members |= {"rounding": rounding, "right": right}
+            rows.append(f"    {initialiser(members)},")
         table = "\n".join(rows)
         return Code(
             [

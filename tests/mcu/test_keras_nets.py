@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.mcu import many_nets
+from tests.mcu import many_nets, tf_converter
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -181,21 +181,6 @@ SLOW = (
 )
 
 
-def _convert(net: Any) -> bytes:
-    import tensorflow as tf
-
-    random = np.random.default_rng(0)
-    shape = (1, *net.inputs[0].shape[1:])
-    converter = tf.lite.TFLiteConverter.from_keras_model(net)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: (
-        [random.normal(0, 1, shape).astype(np.float32)] for _ in range(8)
-    )
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    return bytes(converter.convert())
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "make",
@@ -204,7 +189,7 @@ def _convert(net: Any) -> bytes:
 )
 def test_equals_the_reference(tmp_path: Path, make: Callable[[], Any]) -> None:
     keras.utils.set_random_seed(1)
-    model = _convert(make())
+    model = tf_converter.convert(make())
     values = many_nets.inputs(model, 6, seed=1)
     want = many_nets.reference(model, values)
     assert want.std() > 2

@@ -15,7 +15,7 @@
 
 #if defined(EC2T_MCU_CORE_SWAR)
 #define EC2T_MCU_SWAR 1
-#elif defined(__ARM_FEATURE_MVE)
+#elif defined(__ARM_FEATURE_MVE) && !defined(EC2T_MCU_CORE_DSP)
 #define EC2T_MCU_HELIUM 1
 #elif defined(__ARM_FEATURE_DSP) && defined(__thumb__)
 #define EC2T_MCU_DSP 1
@@ -36,7 +36,8 @@
 
 typedef enum {
     EC2T_MCU_OK = 0,
-    EC2T_MCU_CORRUPT = 1 /* a weight stream that points outside its layer */
+    EC2T_MCU_CORRUPT = 1, /* a weight stream that points outside its layer */
+    EC2T_MCU_PLACE = 2    /* a row that an embedding's table does not have */
 } ec2t_mcu_status;
 
 /* Shape and layout of one activation tensor. Sizes in bytes. */
@@ -418,6 +419,16 @@ typedef struct {
     ec2t_mcu_clamp clamp;
 } ec2t_mcu_reduce;
 void ec2t_mcu_reduce_run(const ec2t_mcu_reduce *layer, const uint8_t *input, uint8_t *output);
+
+/* Rows of a table; steps are bytes of the output, between places and between the values of a row.
+ */
+typedef struct {
+    const int8_t *table;
+    uint32_t rows, width, count;
+    int32_t place_step, value_step;
+} ec2t_mcu_embed;
+ec2t_mcu_status ec2t_mcu_embed_run(const ec2t_mcu_embed *layer, const int32_t *places,
+                                   uint8_t *output);
 
 /* table[value + 128], element by element. */
 void ec2t_mcu_lookup_run(const int8_t *table, const ec2t_mcu_planar *layout_in,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ec2t_tf.export.graph import Operator
 
+from ..tables import TABLE
 from . import (
     convolution,
     elementwise,
@@ -44,6 +45,6 @@ OPERATORS: dict[str, Lower] = {
     **state.OPERATORS,
 }
 # What passes over the graph put into it; no file has them.
-INTERNAL: dict[str, Lower] = {window.SLIDE: window.slide}
+INTERNAL: dict[str, Lower] = {window.SLIDE: window.slide, TABLE: elementwise.table}
 SEVERAL_OUTPUTS = ("SPLIT", "SPLIT_V", "UNPACK")
 NO_OUTPUTS = ("ASSIGN_VARIABLE", "CALL_ONCE")

@@ -14,6 +14,7 @@ from ec2t_tf.export.graph import FileError, Operator
 from .. import bands, dot_conv, dsp_conv, list_conv, tiled_conv, whole_depthwise
 from ..arithmetic import Multiplier, same_padding
 from ..code import Code, Names
+from ..code import clamp as clamp_of
 from ..int8_conv import Int8Conv
 from ..list_conv import Lists
 from ..lists import Ternary, as_ternary
@@ -220,7 +221,7 @@ def convolve(net: Lowering, layer: Convolution, source: int, target: int) -> Non
         and max(map(max, layer.pads)) == 0
     ):
         numbers = layer.biases, layer.multipliers
-        clamp = f"{{{out.zero_point}, {layer.limits[0]}, {layer.limits[1]}}}"
+        clamp = clamp_of(out.zero_point, *layer.limits)
         whole_input(net, layer.name, source, target, rows, numbers, clamp, once=False)
         return
     if not ordinary and _whole_depthwise(net, layer, source, target):

@@ -41,16 +41,12 @@ KINDS = (
 def add_table(net: Lowering, op: Operator, position: int) -> None:
     """Appends a step that looks up every element of an input, all other inputs being constants of
     one element."""
-    _add(net, op, net.activation(op, position), lookup_table(net.graph, op, position))
+    add_lookup(net, op, position, lookup_table(net.graph, op, position))
 
 
-def lookup(net: Lowering, op: Operator) -> None:
-    """A table that the file has itself."""
-    _add(net, op, net.activation(op, 0), net.constant(op, 1, "int8"))
-
-
-def _add(net: Lowering, op: Operator, source: int, table: npt.NDArray[np.int8]) -> None:
-    target = op.outputs[0]
+def add_lookup(net: Lowering, op: Operator, position: int, table: npt.NDArray[np.int8]) -> None:
+    """Appends a step that looks up every element of an input: int8 [256]."""
+    source, target = net.activation(op, position), op.outputs[0]
     layout = net.layouts[source]
     out = net.define(target)
     if (out.height, out.width) != (layout.height, layout.width):  # flattened
@@ -80,6 +76,11 @@ def _add(net: Lowering, op: Operator, source: int, table: npt.NDArray[np.int8]) 
 
 def elementwise(net: Lowering, op: Operator) -> None:
     add_table(net, op, 0)
+
+
+def table(net: Lowering, op: Operator) -> None:
+    """See tables.py."""
+    add_lookup(net, op, 0, op.options["values"])
 
 
 OPERATORS = dict.fromkeys(KINDS, elementwise)

@@ -13,7 +13,7 @@ from ec2t_tf.export.graph import FileError, Operator
 
 from .. import paired_rows
 from ..arithmetic import Multiplier
-from ..code import Code, Names, array, channel_table, int8_channel_table
+from ..code import Code, Names, array, channel_table, int8_channel_table, struct
 from ..lists import Ternary, as_ternary
 from ..plan import Layout
 from ..step import Step
@@ -172,8 +172,19 @@ def _rows(
         [
             constants,
             table,
-            f"static const ec2t_mcu_fully_connected layer_{n} = {{channels_{n}, weights_{n}, "
-            f"{size}, {count}, {int(ternary is not None)}, {int(once)}, {clamp}}};",
+            struct(
+                "fully_connected",
+                f"layer_{n}",
+                {
+                    "channel": f"channels_{n}",
+                    "weights": f"weights_{n}",
+                    "inputs": size,
+                    "outputs": count,
+                    "lists": int(ternary is not None),
+                    "rounds_once": int(once),
+                    "clamp": clamp,
+                },
+            ),
         ],
         [f"{function}(&layer_{n}, {entry}, {names.output});"],
         values.nbytes + 16 * count,

@@ -10,7 +10,7 @@ from ec2t_tf.export.graph import FileError, Operator
 
 from .. import walks
 from ..arithmetic import quantised_multiplier
-from ..code import Code, Names
+from ..code import Code, Names, clamp
 from ..step import Step
 from ..walks import Axis
 
@@ -72,7 +72,7 @@ def matmul(net: Lowering, op: Operator) -> None:
                 f".count = {len(merged)}, .depth = {a[-1]}, .step_a = {first[-1]}, "
                 f".step_b = {second[-2]}, .zero_point_a = {zero_a}, .zero_point_b = {zero_b}, "
                 f".multiplier = {multiplier}, .shift = {shift}, "
-                f".clamp = {{{zero_out}, -128, 127}}}};",
+                f".clamp = {clamp(zero_out)}}};",
             ],
             [
                 f"ec2t_mcu_matmul_run(&layer_{n}, {names.inputs[0]}, {names.inputs[1]}, "

@@ -15,6 +15,7 @@ from .. import walks
 from ..code import Code, Names, array
 from ..step import Step
 from ..walks import Axis
+from .embedding import embed
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -319,6 +320,9 @@ def pack(net: Lowering, op: Operator) -> None:
 
 
 def gather(net: Lowering, op: Operator) -> None:
+    if op.inputs[1] in net.words:
+        embed(net, op)
+        return
     source, target = _moved(net, op), op.outputs[0]
     shape, sizes = _sizes(net, source), _sizes(net, target)
     indices = net.constant(op, 1)

@@ -11,7 +11,7 @@ from ec2t_tf.export.graph import FileError, Operator
 
 from .. import walks
 from ..arithmetic import add_multipliers, quantised_multiplier
-from ..code import Code, Names, array
+from ..code import Code, Names, array, struct
 from ..step import Step
 from ..walks import Axis
 from .elementwise import add_table
@@ -186,10 +186,24 @@ def add_maps(net: Lowering, op: Operator) -> None:
         n = names.index
         return Code(
             [
-                f"static const ec2t_mcu_add layer_{n} = {{{la.c()}, {lb.c()}, {lo.c()}, "
-                f"{zero_a}, "
-                f"{zero_b}, {ma.multiplier}, {mb.multiplier}, {mo.multiplier}, "
-                f"{ma.shift}, {mb.shift}, {mo.shift}, {clamp}}};"
+                struct(
+                    "add",
+                    f"layer_{n}",
+                    {
+                        "a": la.c(),
+                        "b": lb.c(),
+                        "out": lo.c(),
+                        "zero_point_a": zero_a,
+                        "zero_point_b": zero_b,
+                        "multiplier_a": ma.multiplier,
+                        "multiplier_b": mb.multiplier,
+                        "multiplier_out": mo.multiplier,
+                        "shift_a": ma.shift,
+                        "shift_b": mb.shift,
+                        "shift_out": mo.shift,
+                        "clamp": clamp,
+                    },
+                )
             ],
             [
                 f"{function}(&layer_{n}, {names.inputs[0]}, {names.inputs[1]}, "

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ec2t_tf.export.graph import FileError, Operator
 
 from ..arithmetic import mean_multiplier, same_padding
-from ..code import Code, Names
+from ..code import Code, Names, struct
+from ..code import clamp as clamp_of
 from ..step import Step
 from ..work import Window
 from .fully_connected import spread
@@ -56,10 +57,22 @@ def pool(net: Lowering, op: Operator) -> None:
         n = names.index
         return Code(
             [
-                f"static const ec2t_mcu_pool layer_{n} = {{{layout.c()}, {out.c()}, "
-                f"{kernels[0]}, "
-                f"{kernels[1]}, {strides[0]}, {strides[1]}, {pads[0][0]}, {pads[1][0]}, "
-                f"{kind}, {clamp}}};"
+                struct(
+                    "pool",
+                    f"layer_{n}",
+                    {
+                        "in": layout.c(),
+                        "out": out.c(),
+                        "height": kernels[0],
+                        "width": kernels[1],
+                        "stride_y": strides[0],
+                        "stride_x": strides[1],
+                        "pad_y": pads[0][0],
+                        "pad_x": pads[1][0],
+                        "maximum": kind,
+                        "clamp": clamp,
+                    },
+                )
             ],
             [
                 f"ec2t_mcu_pool_{'helium_' if helium else ''}run(&layer_{n}, "
@@ -89,9 +102,17 @@ def mean_of_maps(net: Lowering, op: Operator, source: int) -> None:
         n = names.index
         code = Code(
             [
-                f"static const ec2t_mcu_mean layer_{n} = {{{layout.c()}, "
-                f"{-zero_in * elements}, "
-                f"{multiplier}, {shift}, {{{zero_out}, -128, 127}}}};"
+                struct(
+                    "mean",
+                    f"layer_{n}",
+                    {
+                        "in": layout.c(),
+                        "bias": -zero_in * elements,
+                        "multiplier": multiplier,
+                        "shift": shift,
+                        "clamp": clamp_of(zero_out),
+                    },
+                )
             ],
             [f"{function}(&layer_{n}, {names.inputs[0]}, {names.output});"],
             40,

@@ -11,7 +11,7 @@ from ec2t_tf.export.graph import FileError, Operator
 
 from .. import walks
 from ..arithmetic import quantised_multiplier
-from ..code import Code, Names, array
+from ..code import Code, Names, array, clamp
 from ..step import Step
 from .state import keep_bytes
 
@@ -107,7 +107,7 @@ def lstm(net: Lowering, op: Operator) -> None:
             f".in_feature = {a[2]}, .out_time = {b[time]}, .out_feature = {b[2]}, "
             f".cell_shift = {30 + power}, .cell_bits = {15 + power}, .cell_clip = {bound}, "
             f".multiplier = {multiplier}, .shift = {shift}, "
-            f".clamp = {{{zero_hidden}, -128, 127}}}};",
+            f".clamp = {clamp(zero_hidden)}}};",
         ]
         x, h, c = names.inputs
         code.statements.append(
@@ -172,7 +172,7 @@ def svdf(net: Lowering, op: Operator) -> None:
                 f".out_step = {walks.steps(out, sizes)[1]}, "
                 f".state_multiplier = {state_multiplier}, .state_shift = {state_shift}, "
                 f".multiplier = {multiplier}, .shift = {shift}, "
-                f".clamp = {{{zero_out}, -128, 127}}}};",
+                f".clamp = {clamp(zero_out)}}};",
             ],
             [
                 f"ec2t_mcu_svdf_run(&layer_{n}, {names.inputs[0]}, "

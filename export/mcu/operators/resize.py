@@ -119,7 +119,10 @@ def bilinear(net: Lowering, op: Operator) -> None:
 
     def emit(names: Names) -> Code:
         n = names.index
-        rows, columns = (", ".join(f"{{{a}, {b}, {c}}}" for a, b, c in t) for t in tables)
+        rows, columns = (
+            ", ".join(f"{{.first = {a}, .second = {b}, .part = {c}}}" for a, b, c in t)
+            for t in tables
+        )
         return Code(
             [
                 f"static const ec2t_mcu_between rows_{n}[] = {{{rows}}};",
