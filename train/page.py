@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from ec2t_tf import files
 from ec2t_tf.export.page import Figure, Section, Table, Text, file_sections, html, plots
-from ec2t_tf.export.page.document import Headline
+from ec2t_tf.export.page.document import Headline, tables
 from ec2t_tf.export.page.made_by import made_by
 from ec2t_tf.export.page.microcontrollers import on_cores, parts, table
 from ec2t_tf.export.reports import Report
@@ -34,7 +35,8 @@ def write(
     file: Report,
     verdict: str,
 ) -> Path:
-    """Writes `folder`/report.html and returns its path.
+    """Writes `folder`/report.html and returns its path; its figures go to report.json, the table of
+    kernels to report.csv.
 
     Args:
       accuracy: top-1 on the test examples, by net.
@@ -74,6 +76,18 @@ def write(
         Section("Settings", [settings(folder)]),
         made_by(),
     ]
+    figures = {
+        "title": title,
+        "metrics": metrics,
+        "history": list(history),
+        "confusion": confusion.tolist(),
+        "labels": list(labels),
+        "file": file.as_dict(),
+        "verdict": verdict,
+        "tables": tables(sections),
+    }
+    files.write_text(folder / "report.json", json.dumps(figures, indent=1) + "\n")
+    files.write_text(folder / "report.csv", file.table().csv())
     path = folder / "report.html"
     files.write_text(path, html(title, sections, first))
     return path

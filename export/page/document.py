@@ -7,6 +7,7 @@ import html as escaping
 import itertools
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 from ec2t_tf.tables import Cell, Table
 
@@ -45,6 +46,22 @@ class Headline:
 
     value: str
     label: str
+
+
+def tables(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """All tables of a page in JSON's types, under the titles of their sections."""
+    return [
+        {
+            "section": section.title,
+            "caption": part.caption,
+            "head": list(part.head),
+            "rows": [list(row) for row in part.rows],
+            "total": list(part.total),
+        }
+        for section in sections
+        for part in section.parts
+        if isinstance(part, Table)
+    ]
 
 
 def html(

@@ -13,7 +13,7 @@ from ec2t_tf.tables import Table
 
 from .. import reports
 from .comparison import comparison
-from .document import Section, html
+from .document import Section, html, tables
 from .made_by import made_by
 from .microcontrollers import on_cores, parts, table
 from .of_files import file_sections, headlines
@@ -32,7 +32,7 @@ def write_page(
     Args:
       paths: files, and folders that the training script left; several are compared.
       output: the page, `name.html`; all figures go to `name.json`, the table of kernels to
-        `name.csv`.
+        `name.csv`; the page's other tables are in `name.json` too.
       cores, measure: see `subjects_of`.
 
     Returns:
@@ -82,8 +82,9 @@ def write_subjects(subjects: Sequence[Subject], output: Path) -> list[Path]:
     if cores:
         sections.append(Section("On each core", [table(cores)]))
     document = html(", ".join(names), [*sections, made_by()], first)
+    figures = {"files": [one.as_dict() for one in subjects], "tables": tables(sections)}
     others = {
-        ".json": json.dumps([one.as_dict() for one in subjects], indent=1) + "\n",
+        ".json": json.dumps(figures, indent=1) + "\n",
         ".csv": kernels(subjects, names).csv(),
     }
     written = [output]

@@ -124,6 +124,12 @@ def test_a_run_in_a_browser(tmp_path: Path, browser: Any, scheme: str) -> None:
         file=reports.report(tmp_path / "model.tflite"),
         verdict="equal",
     )
+    figures = json.loads((tmp_path / "report.json").read_text())
+    assert figures["confusion"] == [[5, 1], [0, 4]]
+    assert [row["val_accuracy"] for row in figures["history"]] == ["0.7", "0.7"]
+    assert "Accuracy" in [table["section"] for table in figures["tables"]]
+    rows = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
+    assert [row["kernel"] for row in rows] == [one.name for one in reports.report(SMALL).kernels]
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get_log("performance")
@@ -168,7 +174,10 @@ def test_names_cannot_run(tmp_path: Path, browser: Any) -> None:
 
 def test_figures_beside_the_page(tmp_path: Path) -> None:
     page.write_page([SMALL], tmp_path / "a.html")
-    (figures,) = json.loads((tmp_path / "a.json").read_text())
+    written = json.loads((tmp_path / "a.json").read_text())
+    (figures,) = written["files"]
+    sections = [table["section"] for table in written["tables"]]
+    assert sections == [f"Layers of {SMALL.name}", *2 * [f"{SMALL.name} on microcontrollers"]]
     one = reports.report(SMALL)
     assert figures["file_bytes"] == SMALL.stat().st_size == one.file_bytes
     text = (tmp_path / "a.html").read_text()
@@ -193,7 +202,7 @@ def test_runs_and_files_are_compared(tmp_path: Path) -> None:
     text = written[0].read_text()
     for shown in ("<td>run1</td>", "90.00%</td>", "87.50%</td>", "<td>small_int8.tflite</td>"):
         assert shown in text
-    figures = json.loads(written[1].read_text())
+    figures = json.loads(written[1].read_text())["files"]
     assert [one.get("metrics") for one in figures] == [
         *({"tflite_accuracy": 0.9}, {"tflite_accuracy": 0.875}, None),
     ]
