@@ -28,7 +28,7 @@ def reduction(net: Lowering, op: Operator) -> None:
     kept = [n for i, n in enumerate(shape) if i not in axes]
     if [n for n in kept if n > 1] != [n for n in sizes if n > 1]:
         raise FileError(f"{op.kind} of {shape} over {sorted(axes)} does not give {sizes}.")
-    if op.kind == "MEAN" and len(shape) == 4 and axes == {1, 2}:
+    if op.kind == "MEAN" and len(shape) == 4 and shape[0] == 1 and axes == {1, 2}:
         mean_of_maps(net, op, source)
         return
     (scale_in, zero_in), (scale_out, _) = (net.quantisation(tensors[i]) for i in (source, target))
