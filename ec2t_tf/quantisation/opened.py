@@ -9,10 +9,13 @@
 | two values                 |                                                                  |
 | Lambda and layers of the   | the operations of keras.ops that they consist of                 |
 | user's without weights     |                                                                  |
+| layers of the user's whose | those layers                                                     |
+| weights are of layers      |                                                                  |
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +24,7 @@ import keras
 import numpy as np
 from keras import ops
 
+import ec2t_tf
 from ec2t_tf.quantisation.kinds import class_name, has_rule, kind_of
 
 Tensor = Any
@@ -167,8 +171,9 @@ class EveryStep(Opened):
     """A TimeDistributed: the steps are a batch."""
 
     def make(self) -> None:
-        given = self.layer.layer
-        self.inner = self.part(type(given).from_config({**given.get_config(), "name": self.name}))
+        from ec2t_tf.quantisation.split import copy_layer  # which opens layers by this module
+
+        self.inner = self.part(copy_layer(self.layer.layer, self.name))
         self.inner.activity_regularizer = None  # Keras does not count it inside either
 
     def __call__(self, x: Tensor, **options: Any) -> Tensor:
@@ -214,15 +219,76 @@ class Traced(Opened):
     def works(layer: Any, args: tuple, options: dict) -> bool:
         if layer.weights or isinstance(layer, keras.Model):
             return False
-        args, options = keras.tree.map_structure(
-            lambda x: keras.KerasTensor(x.shape, dtype=x.dtype) if _is_value(x) else x,
-            (args, options),
-        )
+        args, options = _symbolic(args, options)
         try:
             made = keras.tree.flatten(_function_of(layer)(*args, **options))
         except Exception:
             return False
         return bool(made) and all(keras.utils.is_keras_tensor(x) for x in made)
+
+
+class Composed(Opened):
+    """A layer of the user's that only calls layers of its own, written in keras.ops between."""
+
+    def make(self) -> None:
+        self.copy = _built_copy(self.layer)
+        for given, part in zip(_children(self.layer), _children(self.copy), strict=True):
+            part.name = self.unique(f"{self.name}_{given.name}")
+            self.part(part)
+
+    def __call__(self, *args: Any, **options: Any) -> Tensor:
+        return _called(self.copy, args, options)
+
+    def take_weights(self, weights: list[np.ndarray]) -> None:
+        self.copy.set_weights(weights)
+
+    @staticmethod
+    def works(layer: Any, args: tuple, options: dict) -> bool:
+        if isinstance(layer, keras.Model) or layer.losses or not layer.built:
+            return False
+        inner = {id(v) for x in layer._flatten_layers(include_self=False) for v in x.weights}
+        if not layer.weights or any(id(v) not in inner for v in layer.weights):
+            return False
+        args, options = _symbolic(args, options)
+        try:
+            copy = _built_copy(layer)
+            if len(_children(copy)) != len(_children(layer)):
+                return False
+            made = keras.tree.flatten(_called(copy, args, options))
+            shapes = [tuple(v.shape) for v in copy.weights]
+        except Exception:
+            return False
+        alike = shapes == [tuple(v.shape) for v in layer.weights]
+        return alike and bool(made) and all(keras.utils.is_keras_tensor(x) for x in made)
+
+
+def _children(layer: Any) -> list[Any]:
+    """The layers that it has, those of models inside."""
+    found = []
+    for child in layer.layers if isinstance(layer, keras.Model) else layer._layers:
+        found += _children(child) if isinstance(child, keras.Model) else [child]
+    return found
+
+
+def _built_copy(layer: Any) -> Any:
+    copy = type(layer).from_config(layer.get_config())
+    if type(layer).build is not keras.layers.Layer.build:  # else what is inside is built by a call
+        copy.build_from_config(layer.get_build_config() or {})
+    return copy
+
+
+def _called(layer: Any, args: tuple, options: dict) -> Any:
+    """What its `call` makes of symbolic values; whether it trains is decided later, inside."""
+    if "training" in inspect.signature(layer.call).parameters:
+        options = {**options, "training": None}
+    return layer.call(*args, **options)
+
+
+def _symbolic(args: tuple, options: dict) -> Any:
+    return keras.tree.map_structure(
+        lambda x: keras.KerasTensor(x.shape, dtype=x.dtype) if _is_value(x) else x,
+        (args, options),
+    )
 
 
 def _function_of(layer: Any) -> Callable[..., Any]:
@@ -246,5 +312,8 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     kind = _OPENED.get(type(layer))
     is_users = kind_of(layer) == "Lambda" or "." in class_name(layer)
     if kind is None and is_users and not has_rule(kind_of(layer)):
-        return Traced if Traced.works(layer, args, options) else None
+        if class_name(layer) in ec2t_tf.export.lower.pending.RULES:
+            return None  # a rule that the user registered
+        found: tuple[type[Traced | Composed], ...] = (Traced, Composed)
+        return next((kind for kind in found if kind.works(layer, args, options)), None)
     return None if kind is None or kind.missing(layer, args, options) else kind

@@ -123,7 +123,7 @@ class _Splitting:
     def _separable(self, call: Call) -> list[Any]:
         layer: Any = call.operation
         one = kind_of(layer) == "SeparableConv1D"
-        config = layer.get_config()
+        config = _config_of(layer)
         shared = {"dtype": layer.dtype_policy, "data_format": layer.data_format}
         depthwise = (keras.layers.DepthwiseConv1D if one else keras.layers.DepthwiseConv2D)(
             layer.kernel_size,

@@ -207,7 +207,7 @@ class RandomLayers:
             lambda: ops.sin(x),
             lambda: ops.cos(x),
             lambda: ops.exp(ops.tanh(x)),
-            lambda: ops.sqrt(ops.relu(x)),
+            lambda: ops.sqrt(ops.relu(x) + 0.1),  # whose gradient is finite
             lambda: ops.log1p(ops.relu(x)),
             lambda: ops.erf(x),
             lambda: ops.relu6(x),

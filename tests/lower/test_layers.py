@@ -64,6 +64,22 @@ class AboveMean(layers.Layer):
         return ops.maximum(x, ops.mean(x, axis=-1, keepdims=True))
 
 
+@keras.saving.register_keras_serializable(package="tests_lower")
+class Block(layers.Layer):
+    """As people write a transformer's block."""
+
+    def __init__(self, width: int = 6, **options: Any) -> None:
+        super().__init__(**options)
+        self.attention = layers.MultiHeadAttention(2, width)
+        self.wide = keras.Sequential([layers.Dense(2 * width, "relu"), layers.Dense(width)])
+        self.norms = [layers.LayerNormalization(), layers.LayerNormalization()]
+        self.dropout = layers.Dropout(0.1)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        y = self.norms[0](x + self.dropout(self.attention(x, x), training=training))
+        return self.norms[1](y + self.wide(y))
+
+
 CASES: dict[str, tuple[Middle, tuple[int, ...]]] = {
     "a function called relu": (lambda x: conv(activation=relu)(x), IMAGE),
     "a lambda": (lambda x: conv(activation=lambda v: ops.minimum(ops.relu(v), 1.0))(x), IMAGE),
@@ -100,6 +116,7 @@ CASES: dict[str, tuple[Middle, tuple[int, ...]]] = {
     "LSTM": (lambda x: layers.LSTM(5, go_backwards=True)(x), SEQUENCE),
     "GRU": (lambda x: layers.GRU(5, return_sequences=True)(x), (5, 4)),
     "attention": (lambda x: layers.MultiHeadAttention(2, 4)(x, x), SEQUENCE),
+    "an own layer of layers": (lambda x: Block()(Block()(x)), SEQUENCE),
     "TimeDistributed": (
         lambda x: layers.TimeDistributed(layers.Conv1D(4, 3, activation="silu"))(
             layers.Reshape((7, 6, 1))(x)
@@ -107,6 +124,16 @@ CASES: dict[str, tuple[Middle, tuple[int, ...]]] = {
         SEQUENCE,
     ),
 }
+
+
+def test_layers_of_an_own_layer_are_named_after_it() -> None:
+    """In the report, and for a policy."""
+    made = ec2t_tf.apply(net(lambda x: Block(name="block")(x), SEQUENCE), verbose=0)
+    ternary = made.ec2t_report.of("ternary")
+    assert len(ternary) == 6
+    assert all(name.startswith("block_") for name in ternary)
+
+
 FAST = ("a function called relu", "LSTM", "attention")
 
 
