@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup system system-packages demo test test-slow lint format bench bench-mcu test-tflm clean
+.PHONY: help setup system system-packages demo test test-slow lint docs format bench bench-mcu test-tflm clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -17,7 +17,7 @@ $(INSTALLED): setup.py pyproject.toml
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } || \
 	  { echo "python3-venv is missing: run 'sudo apt-get install python3-venv' and try again" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[train,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[train,dev,docs]'
 	@touch $@
 
 # Float net, ternary net at 80 % zeros, int8 file, packed file, C for a Cortex-M4, counted where QEMU is.
@@ -66,6 +66,9 @@ lint: setup ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tests.type_check
 	git ls-files '*.c' '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
+
+docs: setup ## the documentation site, into build/site; strict, without network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 format: setup ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .

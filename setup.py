@@ -104,6 +104,8 @@ setup(
             "seglearn",  # sensor data
             "tensorflow-datasets",
         ],
+        # Pinned: another version may warn, and `make docs` is strict.
+        "docs": ["mkdocs-material==9.8.2", "mkdocstrings-python==2.0.11"],
         "dev": [
             "clang-format",
             "hypothesis",

@@ -73,7 +73,7 @@ def requirements(installed: Path) -> dict[str, set[str]]:
 def test_plain_installation_brings_the_file_side_only(installed: Path) -> None:
     found = requirements(installed)
     assert found[""] == FILE_SIDE
-    assert set(found) == {"", "keras", "tfmot", "report", "train", "dev"}
+    assert set(found) == {"", "keras", "tfmot", "report", "train", "docs", "dev"}
     assert found["keras"] == {"keras"}
     assert {"tensorflow", "tf-keras", "tensorflow-model-optimization"} <= found["tfmot"]
     assert found["keras"] | found["tfmot"] | found["report"] <= found["train"]
