@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 COMMANDS = "train sweep zoo convert rewrite report verify benchmark sizes summary supported unpack"
@@ -35,9 +37,14 @@ def supported() -> str:
     )
 
 
+def example(match: re.Match[str]) -> str:
+    text = Path(__file__).parents[1].joinpath("examples", match[1]).read_text()
+    return f"```python\n{text}```"
+
+
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Called by mkdocs for each page."""
     for marker, printed in (("<!-- commands -->", commands), ("<!-- supported -->", supported)):
         if marker in markdown:
             markdown = markdown.replace(marker, printed())
-    return markdown
+    return re.sub(r"<!-- example: (\w+\.py) -->", example, markdown)

@@ -1,7 +1,7 @@
 """What the documentation shows: its Python runs, its commands and messages are those of the code.
 
-Every Python block of a page is the text of an example (tests/test_examples.py), runs here, or is
-run by the test that `ELSEWHERE` names. Long trainings are not run: their flags are looked up.
+Every Python block of a page runs here, or in the test that `ELSEWHERE` names; examples in
+tests/test_examples.py. Long trainings are not run: their flags are looked up.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
-RUN_HERE = {"start_pytorch.md", "training.md"}
+RUN_HERE = {"integer.md", "start_pytorch.md", "training.md"}
 ELSEWHERE = {
     "README.md": "test_readme.py",
     "methods.md": "test_methods_documented.py",
@@ -50,20 +51,39 @@ def help_of(command: str) -> str:
 
 def test_every_python_block_is_run() -> None:
     for page in PAGES:
-        for block in blocks(page, "python"):
-            included = re.fullmatch(r'--8<-- "(examples/\w+\.py)"\n', block)
-            if included:
-                assert (ROOT / included[1]).is_file(), page
-            elif page.name in ELSEWHERE:
+        for _ in blocks(page, "python"):
+            if page.name in ELSEWHERE:
                 assert page.name in (ROOT / "tests" / ELSEWHERE[page.name]).read_text()
             else:
                 assert page.name in RUN_HERE, page
+
+
+def test_examples_shown_are_there() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    shown = re.findall(r"<!-- example: (.*) -->", text)
+    assert len(shown) > 4
+    for name in shown:
+        assert (ROOT / "examples" / name).is_file(), name
 
 
 def test_copied_convolution() -> None:
     pytest.importorskip("torch")
     (block,) = blocks(ROOT / "docs" / "start_pytorch.md", "python")
     exec(block, {})
+
+
+def test_exact_integers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ec2t_tf.export import file_formats
+    from ec2t_tf.train import trained
+
+    monkeypatch.chdir(tmp_path)
+    packed = trained.path("mnist_lenet5_90").read_bytes()
+    Path("model.tflite").write_bytes(file_formats.plain(packed))
+    names = {"images": np.random.default_rng(1).random((2, 28, 28, 1), np.float32)}
+    block = blocks(ROOT / "docs" / "integer.md", "python")[0]
+    exec(block, names)
+    assert names["codes"].shape == (2, 10)
+    assert names["model"].output_shape[-1] == 10
 
 
 def test_tfmots_own_functions() -> None:
@@ -133,6 +153,7 @@ def test_messages_of_the_questions_page() -> None:
         assert message in said, message
 
 
+@pytest.mark.slow  # .ci/run has `make docs`
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocstrings", reason="pip install '.[docs]'")
     pytest.importorskip("material", reason="pip install '.[docs]'")
@@ -147,6 +168,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "WARNING -" not in done.stderr
     pages = {path.parent.name: path.read_text() for path in tmp_path.glob("site/*/index.html")}
     assert "CONV_2D" in pages["supported"]
+    assert "load_digits" in pages["start_keras"]
     assert "--target_sparsity" in pages["commands"]
     assert "representative_data" in pages["api"]
     for name, page in pages.items():  # nothing is loaded from elsewhere
