@@ -86,6 +86,11 @@ bench-mcu: setup ## instructions, flash and RAM on Cortex-M in QEMU against CMSI
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn
 	$(BIN)/python -m tests.bench.mcu --write
 
+bench-boards: setup ## estimates beside QEMU's counts; MODELS=folder also beside published figures
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn
+	$(BIN)/python -m tests.bench.mcu_costs --write
+	$(BIN)/python -m tests.bench.mcu_estimates --write $(if $(MODELS),--models=$(MODELS))
+
 test-tflm: ## compile the operators against a TensorFlow Lite Micro checkout: TFLM_DIR=...
 	@test -n "$(TFLM_DIR)" || { echo "TFLM_DIR is missing: make test-tflm TFLM_DIR=/path/to/tflite-micro" >&2; exit 1; }
 	$(CXX) -std=c++17 -fsyntax-only -Wall -Wextra -DTF_LITE_STATIC_MEMORY $(TFLM_FLAGS) \

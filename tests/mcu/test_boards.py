@@ -77,6 +77,16 @@ def test_the_whole_firmware_and_every_layer_stand_in_json(tmp_path: Path) -> Non
     assert found["milliseconds"] == pytest.approx(whole / 64e3)
 
 
+@pytest.mark.parametrize("core", ["m0", "m4", "m55"])
+def test_flash_of_the_whole_firmware(tmp_path: Path, core: str) -> None:
+    """Beside the images that docs/mcu.json was measured with."""
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    rows = json.loads((docs / "mcu.json").read_text())["nets"]
+    for name in ("resnet8", "ds_cnn"):
+        report = to_c(nets.NETS[name](), tmp_path, core=core)
+        assert report.firmware_flash == pytest.approx(rows[name][core]["ours"]["flash"], rel=0.07)
+
+
 def test_a_kernel_that_was_not_measured_has_no_estimate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
