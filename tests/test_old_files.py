@@ -33,6 +33,9 @@ METHODS = (
 )
 
 
+QUICK = (("ec2t", ".keras"), ("ttq", ".h5"), ("tga", ""))
+
+
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Any]:
     return json.loads((FOLDER / "outputs.json").read_text())
@@ -59,6 +62,29 @@ def test_models_read(unpacked_models: Path, method: str, suffix: str) -> None:
         same = np.isclose(outputs, expected[method], atol=1e-4)
     # Outputs are whole steps: another processor may round a tie to the other side.
     assert same.mean() >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("method", "suffix"),
+    [
+        pytest.param(method, suffix, marks=() if (method, suffix) in QUICK else pytest.mark.slow)
+        for method in METHODS
+        for suffix in (".keras", ".h5", "")
+    ],
+)
+def test_models_are_written(
+    unpacked_models: Path, tmp_path: Path, method: str, suffix: str
+) -> None:
+    """By the rules of today, exactly; close to what the model computes, as ever."""
+    import ec2t_tf
+    from ec2t_tf.export import exact, to_tflite, verify
+    from tests import models
+
+    model = ec2t_tf.load_model(unpacked_models / f"{method}{suffix}")
+    images, _ = models.examples(8, seed=1)
+    path = to_tflite(model, tmp_path / "model.tflite")
+    assert verify(exact(model, rounding="xnnpack"), path, images).largest_difference == 0
+    assert verify(model, path, images).largest_difference <= 2
 
 
 @pytest.mark.parametrize("form", write.FORMATS)
