@@ -77,8 +77,14 @@ class Checkpoints(OfEpochs):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables]
+        arrays = [_array(variable) for variable in self._variables]
         with files.replacing(self.folder / f"ckpt-{epoch + 1}.npz") as fresh:
             np.savez(fresh, *arrays)
         for _, path in self._found()[KEPT:]:
             path.unlink()
+
+
+def _array(variable: Any) -> np.ndarray:
+    if isinstance(variable, keras.Variable):
+        return keras.ops.convert_to_numpy(variable)
+    return variable.numpy()  # of tf_keras, perhaps one on several devices

@@ -174,11 +174,15 @@ def zeros(model: Any) -> float:
     return sum(int((one == 0).sum()) for one in codes) / max(1, sum(one.size for one in codes))
 
 
-def accuracy(door: Keras3, model: Any, batches: Evaluation) -> float:
-    """Top-1 of a model whose output is logits, 0 to 1."""
-    # Also how model.keras is saved: with nothing in it that only this script knows.
+def compile_for_others(door: Keras3, model: Any) -> None:
+    """Leave nothing in the model that only this script knows: so it is saved."""
     loss = door.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     door.compile(model, "sgd", loss, "accuracy", jit_compile=False)
+
+
+def accuracy(door: Keras3, model: Any, batches: Evaluation) -> float:
+    """Top-1 of a model whose output is logits, 0 to 1."""
+    compile_for_others(door, model)
     found = model.evaluate(door.evaluation(batches), verbose=0, return_dict=True)
     return float(found["accuracy"])
 

@@ -85,6 +85,8 @@ def run(settings: Settings) -> dict:
         metrics = _train_both(door, settings, data)
     # A model of its own: the weights of a distributed one live on several devices.
     model = ec2t_tf.load_model(settings.output_dir / "model.keras")
+    recalibrate(settings, data, model)
+    metrics["trained_accuracy"] = recipe.accuracy(door, model, data.evaluation(data.test))
     metrics["repeat"] = {
         "flags": dict(settings.flags),
         "policy": settings.policy.to_json() if settings.policy else None,
@@ -139,27 +141,31 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
         distil = Distillation(float_model, settings.distill, settings.distill_temperature)
     phase = ternary_phase(settings)
     train(door, model, data, phase, settings, ternary=True, distil=distil)
-    # Averages of batch normalisation lag behind the weights; an epoch that no training has seen
-    # sets them right.
-    after = data.training(
+    metrics = {
+        "seed": settings.seed,
+        "float_accuracy": float_accuracy,
+        **int8,
+        "float_bytes": 4 * float_model.count_params(),
+        "zeros_at_start": zeros_at_start,
+        **measures(summary(model)),
+    }
+    recipe.compile_for_others(door, model)
+    with files.replacing(settings.output_dir / "model.keras") as fresh:
+        model.save(fresh)
+    return metrics
+
+
+def recalibrate(settings: Settings, data: tasks.TaskData, model: Any) -> None:
+    """Averages of batch normalisation lag behind the weights: set by an epoch not trained on."""
+    batches = data.training(
         batch_size=settings.batch_size,
         seed=settings.seed,
         first_epoch=settings.epochs,
         last_epoch=settings.epochs + 1,
     )
-    ec2t_tf.recalibrate(model, after)
-    metrics = {
-        "seed": settings.seed,
-        "float_accuracy": float_accuracy,
-        **int8,
-        "trained_accuracy": recipe.accuracy(door, model, data.evaluation(data.test)),
-        "float_bytes": 4 * float_model.count_params(),
-        "zeros_at_start": zeros_at_start,
-        **measures(summary(model)),
-    }
+    ec2t_tf.recalibrate(model, batches)
     with files.replacing(settings.output_dir / "model.keras") as fresh:
         model.save(fresh)
-    return metrics
 
 
 def build(settings: Settings, data: tasks.TaskData) -> keras.Model:
