@@ -177,7 +177,7 @@ ec2t_tf.export.to_tflite(ec2t_tf.load_model(sys.argv[1]), sys.argv[2])
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_equal_weights_give_equal_files(backend: str, uninterrupted: Path, tmp_path: Path) -> None:
-    """The model of TensorFlow, written on another backend: all codes, and scales to the last bit."""
+    """The model of TensorFlow, written on another backend: equal but for last bits of scales."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     arguments = (str(uninterrupted / "model.keras"), str(tmp_path / "model.tflite"))
