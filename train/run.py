@@ -84,6 +84,7 @@ def run(settings: Settings) -> dict:
     with door.scope():
         metrics = _train_both(door, settings, data)
     # A model of its own: the weights of a distributed one live on several devices.
+    door.keras.utils.set_random_seed(settings.seed)  # files do not hold those of random layers
     model = ec2t_tf.load_model(settings.output_dir / "model.keras")
     recalibrate(settings, data, model)
     metrics["trained_accuracy"] = recipe.accuracy(door, model, data.evaluation(data.test))

@@ -68,7 +68,8 @@ def test_what_a_run_leaves(uninterrupted: Path) -> None:
     last = files.read_arrays(uninterrupted / "checkpoints" / "ternary" / "ckpt-8.npz").values()
     pairs = zip(model.variables, last, strict=False)
     changed = {v.name for v, array in pairs if not np.array_equal(v.numpy(), array)}
-    assert changed == {"moving_mean", "moving_variance"}
+    # (A file holds no seeds of dropout.)
+    assert changed - {"seed_generator_state"} == {"moving_mean", "moving_variance"}
 
 
 def test_killed_and_resumed_gives_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
