@@ -162,7 +162,7 @@ class Report:
         fits = "fits" if self.fits else "DOES NOT FIT"
         return [
             f"{board.title}, {board.clock / 1e6:.0f} MHz: {fits} (flash {board.flash:,}, RAM "
-            f"{board.ram:,} bytes); a call takes "
+            f"{board.ram:,} bytes); time of a call: "
             + ("no estimate" if time is None else f"about {time:.2f} ms")
             + f" (flash: {board.waits}, left out)"
         ]

@@ -54,7 +54,7 @@ def test_no_time_without_published_timings(tmp_path: Path, board: str) -> None:
     assert report.estimate is not None
     assert report.estimate.instructions > 1e5
     assert report.estimate.cycles is None
-    assert "a call takes no estimate" in str(report)
+    assert "time of a call: no estimate" in str(report)
 
 
 def test_the_whole_firmware_and_every_layer_stand_in_json(tmp_path: Path) -> None:
