@@ -23,7 +23,11 @@ COMMANDS: dict[str, Command] = {
     "rewrite": Command(
         "an int8 .tflite file in another format", files.rewrite_arguments, files.rewrite
     ),
-    "report": Command("sizes of .tflite files, per layer", files.report_arguments, files.report),
+    "report": Command(
+        "what files and runs hold and cost: layers, bytes, cores, side by side; as a page",
+        files.report_arguments,
+        files.report,
+    ),
     "verify": Command(
         "the same inputs through a model and its files; difference in output steps",
         files.verify_arguments,
