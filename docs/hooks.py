@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COMMANDS = "train sweep zoo convert rewrite report verify benchmark sizes summary supported unpack"
+COMMANDS = (
+    "train sweep zoo convert rewrite report verify benchmark sizes summary supported boards unpack"
+)
 
 
 def help_of(*words: str) -> str:

@@ -20,9 +20,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
-RUN_HERE = {"integer.md", "start_pytorch.md", "training.md"}
+RUN_HERE = {"boards.md", "integer.md", "start_pytorch.md", "training.md"}
 ELSEWHERE = {
     "README.md": "test_readme.py",
+    "what_apply_does.md": "test_readme.py",
     "methods.md": "test_methods_documented.py",
 }
 # A module whose command line is that of `ec2t NAME`; None: its first word is NAME.
@@ -84,6 +85,21 @@ def test_exact_integers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     exec(block, names)
     assert names["codes"].shape == (2, 10)
     assert names["model"].output_shape[-1] == 10
+
+
+def test_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ec2t_tf
+    from ec2t_tf.export import file_formats
+    from ec2t_tf.train import trained
+
+    monkeypatch.chdir(tmp_path)
+    packed = trained.path("watch_sensor_cnn_90").read_bytes()
+    Path("model.tflite").write_bytes(file_formats.plain(packed))
+    (block,) = blocks(ROOT / "docs" / "boards.md", "python")
+    names: dict = {"ec2t_tf": ec2t_tf}
+    exec(block, names)
+    assert names["report"].fits is True
+    assert Path("model_c/model.c").is_file()
 
 
 def test_tfmots_own_functions() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,64 @@ def test_installed_package(installed: Path, tmp_path: Path) -> None:
     assert file == str(installed / "ec2t_tf" / "export" / "__init__.py")
     assert version == ec2t_tf.__version__
     assert list(installed.glob(f"ec2t_tf-{version}.dist-info"))
+
+
+@pytest.fixture(scope="module")
+def without_compiler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package unpacked from a wheel that was built out of an sdist where no compiler is."""
+    folder = tmp_path_factory.mktemp("without_compiler")
+    setup(folder, "sdist", "--dist-dir", str(folder))
+    (sdist,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(sdist, folder, filter="data")
+    (source,) = folder.glob("ec2t_tf-*/")
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", str(folder)],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "CC": "no-such-compiler", "HOME": str(folder)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Training and export work without it." in done.stderr
+    (wheel,) = folder.glob("*.whl")
+    shutil.unpack_archive(wheel, folder / "unpacked", "zip")
+    return folder / "unpacked"
+
+
+def test_sdist_brings_every_file_of_the_package(without_compiler: Path, installed: Path) -> None:
+    def files(folder: Path) -> set[Path]:
+        found = (path.relative_to(folder) for path in (folder / "ec2t_tf").rglob("*"))
+        return {path for path in found if path.suffix != ".so" and "__pycache__" not in path.parts}
+
+    assert files(without_compiler) == files(installed)
+    assert not list(without_compiler.rglob("*.so"))
+
+
+def test_without_compiler_all_but_the_interpreter(without_compiler: Path, tmp_path: Path) -> None:
+    code = """
+from pathlib import Path
+from ec2t_tf import export
+from ec2t_tf.export import file_formats
+from ec2t_tf.export.verification import verify_files
+from ec2t_tf.train import trained
+packed = trained.path("watch_sensor_cnn_90")
+Path("int8.tflite").write_bytes(file_formats.plain(packed.read_bytes()))
+for name in ("sparse", "packed", "download", "tflm"):
+    export.rewrite("int8.tflite", format=name, output=name)
+assert export.report("packed").kernels
+export.to_c("packed", "model_c", core="m4")
+for place, result in verify_files("int8.tflite", ["packed"]).items():
+    assert result.passes(most_steps=0), result
+    print(place)
+try:
+    export.Interpreter("packed")
+except FileNotFoundError as error:
+    print(error)
+"""
+    printed = run(f"exec({code!r})", folder=str(without_compiler), cwd=tmp_path)
+    assert "exact integers" in printed  # in place of the interpreter
+    assert "install a C compiler" in printed
+    assert (tmp_path / "model_c" / "model.c").is_file()
 
 
 def test_checkout_beside_an_ordinary_installation(installed: Path) -> None:

@@ -1,4 +1,4 @@
-"""README's Python runs, its table is that of the cards, and its links lead somewhere."""
+"""README's Python, with docs/what_apply_does.md, runs; its table is the cards', its links hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ec2t_tf.train import trained
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+APPLY = (ROOT / "docs" / "what_apply_does.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README + APPLY, re.DOTALL)
 ROWS = {  # in the order of the table
     "digits_ds_cnn_80": "spoken digits",
     "digits_ds_cnn_80_speakers": "the same, two speakers apart",
