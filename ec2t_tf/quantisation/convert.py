@@ -66,7 +66,7 @@ class _Conversion:
 
     def _compute(self, call: Call, args: tuple, kwargs: dict) -> Any:
         is_float = self._fusion.is_float(call)
-        if not is_float:
+        if not is_float and kind_of(call.operation) != "Embedding":  # tokens may come as float32
             args, kwargs = keras.tree.map_structure(self._as_int8, (args, kwargs))
         given = [x for x in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(x)]
         if isinstance(call.operation, keras.layers.BatchNormalization):

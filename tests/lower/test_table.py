@@ -211,6 +211,19 @@ def test_each_is_what_the_table_says(net: str) -> None:
     assert len(report.of("ternary")) >= len(kernels)
 
 
+def test_tokens_of_float32_are_not_rounded() -> None:
+    """As `keras.Input` makes them where nobody says a type: 1,000 of them have no 256 codes."""
+    keras.utils.set_random_seed(0)
+    source = keras.Input((5,), name="x")
+    x = layers.Flatten()(layers.Dense(6, "relu")(layers.Embedding(1000, 4)(source)))
+    model = keras.Model(source, layers.Dense(3)(x))
+    made = ec2t_tf.apply(model, policy=ec2t_tf.Policy([ec2t_tf.Rule("ternary")]), verbose=0)
+    data = np.random.default_rng(0).integers(0, 1000, (64, 5)).astype(np.float32)
+    made(data, training=True)
+    for exact, from_keras in differences(made, {"x": data}).values():
+        assert (exact, from_keras <= 1) == (0, True)
+
+
 def test_a_table_of_tokens_can_be_ternary() -> None:
     source = keras.Input((5,), dtype="int32", name="x")
     x = layers.Embedding(9, 6, name="embedding")(source)
