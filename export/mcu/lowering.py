@@ -155,6 +155,12 @@ class Lowering:
 
     def weights(self, op: Operator, position: int) -> Tensor:
         """An int8 constant."""
+        index = op.inputs[position] if position < len(op.inputs) else -1
+        if index >= 0 and self.graph.tensors[index].dtype == "uint8":
+            raise FileError(
+                f"weights of {op.kind} must be int8. Received: uint8, which TensorFlow 1 wrote. "
+                "Convert the model with TensorFlow 2."
+            )
         self.constant(op, position, "int8")
         return self.graph.tensors[op.inputs[position]]
 
