@@ -109,8 +109,10 @@ setup(
         "dev": [
             "clang-format",
             "hypothesis",
+            "ipykernel",  # the notebook of examples/
             "jax",
             "mypy",
+            "nbclient",
             "pytest",
             "pytest-xdist",
             "ruff",

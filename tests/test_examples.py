@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+EXECUTE = """
+import nbclient, nbformat
+notebook = nbformat.read("notebook.ipynb", 4)
+nbclient.NotebookClient(notebook, timeout=300).execute()
+nbformat.write(notebook, "notebook.ipynb")
+"""
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -93,3 +100,20 @@ def test_own_images(example, tmp_path) -> None:
     example("own_images.py", "images", "2")
     assert Path("runs/own_images/report.html").exists()
     assert Path("runs/own_images/model.tflite").exists()
+
+
+@pytest.mark.slow
+def test_notebook(tmp_path) -> None:
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    place = tmp_path / "notebook.ipynb"
+    place.write_text((FOLDER / "from_a_file.ipynb").read_text())
+    done = subprocess.run(
+        [sys.executable, "-c", EXECUTE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model_c" / "model.c").is_file()
+    assert "output_type" in place.read_text()
