@@ -83,7 +83,8 @@ class Decision:
     """The treatment of one layer with weights.
 
     `refused` says that the layer could not be given what the defaults or a rule wanted for it,
-    `by_rule` that a rule decided; `folded_into` names the layer whose operator computes it too.
+    `by_rule` that a rule decided; `folded_into` names the layer whose operator computes it too;
+    `only` the one of its kernels that is meant, where the others stay int8 (of recurrent layers).
     """
 
     layer: str
@@ -93,6 +94,7 @@ class Decision:
     refused: bool = False
     by_rule: bool = False
     folded_into: str = ""
+    only: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +163,8 @@ class Policy:
 
     The defaults: the first and the last layer with a kernel, and depthwise convolutions, stay int8,
     because they hold few weights and lose most by ternarization. Every other layer that can be
-    ternary is.
+    ternary is. A net with several inputs or heads has a first or last layer for each (`ends`
+    says exactly which); of a recurrent first layer only the matrix of the inputs stays int8.
 
     Args:
       rules: `Rule` objects in the order in which they are tried. `Rule("ternary")` at the end

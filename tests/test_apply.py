@@ -50,10 +50,11 @@ class TestApply:
         for old, new in zip(before, original.get_weights(), strict=True):
             np.testing.assert_array_equal(old, new)
         fresh = ec2t_tf.apply(original)
-        (middle, _) = ternary_layers(fresh)
-        np.testing.assert_array_equal(middle.latent, original.get_layer("middle").kernel)
-        (trained_middle, _) = ternary_layers(quantised)
-        assert np.any(trained_middle.latent.numpy() != middle.latent.numpy())
+        # The channels of "middle", in front of a normalisation, were equalised.
+        (_, hidden) = ternary_layers(fresh)
+        np.testing.assert_array_equal(hidden.latent, original.get_layer("hidden").kernel)
+        (_, trained_hidden) = ternary_layers(quantised)
+        assert np.any(trained_hidden.latent.numpy() != hidden.latent.numpy())
 
     def test_default_policy(self, capsys: pytest.CaptureFixture[str]) -> None:
         quantised = ec2t_tf.apply(models.convolutional())

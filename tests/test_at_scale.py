@@ -111,7 +111,9 @@ class TestOptions:
         for a, b in zip(codes(reference), codes(model), strict=True):
             np.testing.assert_array_equal(a, b)
         for a, b in zip(reference.get_weights(), model.get_weights(), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-3)
+            # Of a gradient near 0 Adam makes a whole step, in which XLA's order of sums shows.
+            assert np.mean(~np.isclose(a, b, rtol=1e-4, atol=1e-5)) <= 0.02
 
     @pytest.mark.parametrize("clipping", ["clipnorm", "clipvalue", "global_clipnorm"])
     def test_gradient_clipping(self, clipping: str) -> None:

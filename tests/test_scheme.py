@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf.tfmot import scheme
+from ec2t_tf.tfmot import ranges, scheme
+from ec2t_tf.tfmot.wrapper import QuantizeWrapper
 from tests import models
 
 # tfmot drops the kernel's quantisation of a convolution whose ReLU is a layer of its own and has no
@@ -48,6 +50,17 @@ def chain() -> tf_keras.Model:
     )
 
 
+@pytest.fixture
+def tfmots_ranges_and_averages() -> Iterator[None]:
+    """Ours follow the batches in another way: `ranges`, `normalisation`."""
+    with (
+        mock.patch.object(ranges, "learns", return_value=False),
+        mock.patch.object(QuantizeWrapper, "_is_normalisation", False),
+    ):
+        yield
+
+
+@pytest.mark.usefixtures("tfmots_ranges_and_averages")
 @pytest.mark.parametrize("build", [residual, chain])
 def test_one_pass_is_what_tfmot_does(build: Callable[[], tf_keras.Model]) -> None:
     tf_keras.utils.set_random_seed(0)

@@ -35,7 +35,12 @@ def quantised(
     require_treatable(report, strict=strict)
     equalise(copy, [*report.of(Treatment.TERNARY), *report.of(Treatment.PRUNE)])
     while True:
-        made = quantise(copy, treated, untouched=report.of(Treatment.FLOAT))
+        made = quantise(
+            copy,
+            treated,
+            untouched=report.of(Treatment.FLOAT),
+            int8_inputs=[d.layer for d in report.decisions if d.only],
+        )
         error = ec2t_tf.export.unwritable(made)
         if error is None:
             made.output_names = names_of_outputs(model)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from ec2t_tf.methods.base import TernaryMethod
+from ec2t_tf.moving_range import GROWTH
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.fusion import Fusion
 from ec2t_tf.quantisation.graph import Call, read
@@ -24,6 +25,7 @@ def quantise(
     ternary: Mapping[str, TernaryMethod],
     *,
     untouched: Collection[str] = (),
+    int8_inputs: Collection[str] = (),
 ) -> TernaryModel:
     """A copy of `model` for quantize-aware training: weights copied, `model` unchanged.
 
@@ -31,15 +33,20 @@ def quantise(
       model: built functional model in which each layer is one operator (`split`).
       ternary: the method for each layer that gets one, by the layer's name; other kernels are int8.
       untouched: names of the layers that stay float.
+      int8_inputs: names of recurrent layers of which only the recurrent kernel gets the method.
     """
-    return _Conversion(model, ternary, untouched).run()
+    return _Conversion(model, ternary, untouched, int8_inputs).run()
 
 
 class _Conversion:
     def __init__(
-        self, model: keras.Model, ternary: Mapping[str, TernaryMethod], untouched: Collection[str]
+        self,
+        model: keras.Model,
+        ternary: Mapping[str, TernaryMethod],
+        untouched: Collection[str],
+        int8_inputs: Collection[str],
     ) -> None:
-        self._source, self._ternary = model, ternary
+        self._source, self._ternary, self._int8_inputs = model, ternary, int8_inputs
         self._graph = read(model)
         self._fusion = Fusion(self._graph, untouched)
         self._names = {layer.name for layer in model.layers}
@@ -50,6 +57,8 @@ class _Conversion:
         self._int8: set[int] = set()
         self._ranges: dict[int, FakeQuant] = {}
         self._rounded: dict[int, Any] = {}
+        # Behind an Embedding, with no normalisation between.
+        self._begins_small: set[int] = set()
 
     def run(self) -> TernaryModel:
         inputs = inputs_like(self._graph)
@@ -77,7 +86,12 @@ class _Conversion:
         if is_float:
             self._sources.update((id(x), call.name) for x in keras.tree.flatten(outputs))
             return outputs
+        small = any(id(x) in self._begins_small for x in given)
         before = self._ranges.get(id(given[0])) if given else None
+        if isinstance(call.operation, keras.layers.Embedding) or (
+            small and "Normalization" not in type(call.operation).__name__
+        ):
+            self._begins_small.update(id(x) for x in keras.tree.flatten(outputs))
         return keras.tree.map_structure(lambda x: self._in_range(call, x, before), outputs)
 
     def _in_range(self, call: Call, x: Any, before: FakeQuant | None) -> Any:
@@ -86,8 +100,11 @@ class _Conversion:
         rounding: FakeQuant | None = None
         if not x.dtype.startswith(("float", "bfloat")):
             return x
+        small = id(x) in self._begins_small
         if how == "own" or (how == "same" and before is None):
-            rounding = FakeQuant("moving", name=self._unique(f"{call.name}_range"))
+            growth = GROWTH if small else 0.0
+            name = self._unique(f"{call.name}_range")
+            rounding = FakeQuant("moving", growth=growth, name=name)
             x = rounding(x)
         elif how == "fixed":
             limits = FIXED_RANGE[kind_of(call.operation)]
@@ -100,6 +117,8 @@ class _Conversion:
         elif how == "moved":
             rounding = before
         self._int8.add(id(x))
+        if small:
+            self._begins_small.add(id(x))
         if rounding is not None:
             self._ranges[id(x)] = rounding
         return x
@@ -139,7 +158,9 @@ class _Conversion:
         method = self._ternary.get(layer.name)
         size = self._sizes.get(layer.name, 1) / max(self._sizes.values(), default=1)
         if kind in RECURRENT:
-            return RECURRENT[kind](layer, method, size, name=layer.name, trainable=layer.trainable)
+            half = layer.name in self._int8_inputs
+            options = {"name": layer.name, "trainable": layer.trainable}
+            return RECURRENT[kind](layer, method, size, int8_inputs=half, **options)
         changes: dict[str, Any] = {}
         if method is not None:
             # Latent weights train without weight decay (docs/specification.md).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from keras import layers
 
+from ec2t_tf.ends import Step, ends
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Rule, Treatment
 from ec2t_tf.quantisation.graph import Graph
 from ec2t_tf.quantisation.kinds import DEPTHWISE, KERNELS, has_rule, kind_of
@@ -32,6 +34,20 @@ def decide(
     return _Deciding(graph, policy, origin, prune_int8, untrained).report()
 
 
+def _ends(graph: Graph) -> dict[str, str]:
+    with_weights = (*KERNELS, *RECURRENT, "Embedding")
+    steps = [
+        Step(
+            call.name,
+            call.is_layer and kind_of(call.operation) in with_weights,
+            call.inputs,
+            call.results,
+        )
+        for call in graph.calls
+    ]
+    return ends(steps, graph.results)
+
+
 class _Deciding:
     def __init__(
         self,
@@ -46,7 +62,7 @@ class _Deciding:
         self._careful = Treatment.PRUNE if prune_int8 else Treatment.INT8
         kernels = [c.name for c in graph.calls if c.is_layer and kind_of(c.operation) in KERNELS]
         self._kernels = set(kernels)
-        self._ends = {kernels[-1]: "last", kernels[0]: "first"} if kernels else {}
+        self._ends = _ends(graph)
         self._used: set[Rule | None] = set()
         self._float: set[str] = set()
 
@@ -122,8 +138,12 @@ class _Deciding:
             return decision(treatment, "no kernel" if rule is None else f"rule: {rule}")
         if rule is not None:
             return decision(rule.treatment, f"rule: {rule}")
-        if layer.name in self._ends:
-            return decision(self._careful, f"{self._ends[layer.name]} layer with weights")
+        end = self._ends.get(layer.name)
+        if end == "first" and kind in RECURRENT:
+            reason = "first layer with weights: the matrix of its inputs stays int8"
+            return dataclasses.replace(decision(Treatment.TERNARY, reason), only="recurrent")
+        if end is not None:
+            return decision(self._careful, f"{end} layer with weights")
         if kind in DEPTHWISE:
             return decision(self._careful, "depthwise: few weights, sensitive")
         return decision(Treatment.TERNARY, "default")

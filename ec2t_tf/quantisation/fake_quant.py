@@ -9,13 +9,12 @@ import numpy as np
 from keras import ops
 
 from ec2t_tf.methods.base import straight_through
+from ec2t_tf.moving_range import moved
 from ec2t_tf.quantisation.registered import registered
 
 Tensor = Any
 # State that a forward pass writes: never trained (JAX would lose it), never in half precision.
 STATE: dict[str, Any] = {"trainable": False, "dtype": "float32", "autocast": False}
-# Share of the old range that a batch keeps.
-RANGE_DECAY = 0.99
 # Average poolings have fewer positions; float32 is closer than this to a whole or half code.
 TIE = 1e-3
 Kind = Literal["moving", "widest", "fixed"]
@@ -32,6 +31,7 @@ class FakeQuant(keras.layers.Layer):
       kind: "moving": the range moves by 1 % of the way to that of each batch; "widest": it covers
         all batches (for a network's inputs); "fixed": `limits`, which the operator prescribes.
       limits: (smallest, largest) of a fixed range.
+      growth: of a moving range, as `moving_range.moved` has it.
 
     Attributes:
       smallest, largest: the range, float32 variables of shape ().
@@ -44,11 +44,13 @@ class FakeQuant(keras.layers.Layer):
         self,
         kind: Kind = "moving",
         limits: tuple[float, float] | None = None,
+        growth: float = 0.0,
         **options: Any,
     ) -> None:
         # Ranges and roundings are decided in float32; values come and go in their own dtype.
         super().__init__(**{**options, "dtype": "float32", "autocast": False})
         self.kind: Kind = kind
+        self.growth = float(growth)
         self.fixed = None if limits is None else (float(limits[0]), float(limits[1]))
         self.supports_masking = True
 
@@ -91,8 +93,9 @@ class FakeQuant(keras.layers.Layer):
             new_low, new_high = ops.minimum(low, least), ops.maximum(high, most)
         else:
             unknown = ops.equal(low, high)
-            new_low = ops.where(unknown, least, low + (least - low) * (1 - RANGE_DECAY))
-            new_high = ops.where(unknown, most, high + (most - high) * (1 - RANGE_DECAY))
+            new_low, new_high = moved(low, high, least, most, growth=self.growth)
+            new_low = ops.where(unknown, least, new_low)
+            new_high = ops.where(unknown, most, new_high)
         finite = ops.logical_and(ops.isfinite(least), ops.isfinite(most))
         return ops.where(finite, new_low, low), ops.where(finite, new_high, high)
 
@@ -121,7 +124,8 @@ class FakeQuant(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "kind": self.kind, "limits": self.fixed}
+        own = {"kind": self.kind, "limits": self.fixed, "growth": self.growth}
+        return {**super().get_config(), **own}
 
 
 def _nearest_code(values: Tensor, low: Tensor, high: Tensor, ties: str) -> Tensor:

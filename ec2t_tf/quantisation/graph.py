@@ -75,13 +75,18 @@ class Graph:
     calls: tuple[Call, ...]
     outputs: Any
 
+    @property
+    def results(self) -> list[Value]:
+        """Its outputs, one after the other."""
+        return list(_values(self.outputs))
+
     def consumers(self) -> dict[Value, list[Call | None]]:
         """Who uses each value, one entry a use; None stands for the model's output."""
         found: dict[Value, list[Call | None]] = {}
         for call in self.calls:
             for value in call.inputs:
                 found.setdefault(value, []).append(call)
-        for value in _values(self.outputs):
+        for value in self.results:
             found.setdefault(value, []).append(None)
         return found
 

@@ -14,7 +14,8 @@ import numpy as np
 from keras import ops
 
 from ec2t_tf.methods.base import TernaryMethod, straight_through
-from ec2t_tf.quantisation.fake_quant import RANGE_DECAY, STATE
+from ec2t_tf.moving_range import GROWTH, moved
+from ec2t_tf.quantisation.fake_quant import STATE
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.registered import registered
 
@@ -32,6 +33,7 @@ class Recurrent(keras.layers.Layer):
       layer: the LSTM or GRU, or its saved form; its weights are copied by `take_weights`.
       method: a ternary method (or its saved form) for both kernels; None for int8.
       relative_size: as of `Quantised`.
+      int8_inputs: the kernel for the inputs is int8 in any case.
 
     Attributes:
       layer: it computes nothing, and holds no weights; its options count.
@@ -51,23 +53,26 @@ class Recurrent(keras.layers.Layer):
         layer: Any,
         method: TernaryMethod | dict | None = None,
         relative_size: float = 1.0,
+        int8_inputs: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**{**options, "dtype": "float32", "autocast": False})
+        self.int8_inputs = bool(int8_inputs)
         if isinstance(layer, dict):
             self.layer = keras.saving.deserialize_keras_object(layer)
         else:
             self.layer = type(layer).from_config(layer.get_config())
         width = self.gates * self.layer.units
+        given = {"kernel": None if int8_inputs else method, "recurrent": method}
         # A ternary kernel trains without weight decay, as in all layers.
         regularisers = {
-            "kernel": None if method is not None else self.layer.kernel_regularizer,
-            "recurrent": None if method is not None else self.layer.recurrent_regularizer,
+            part: None if given[part] is not None else getattr(self.layer, f"{part}_regularizer")
+            for part in given
         }
         self.kernel, self.recurrent = (
             Quantised(
                 keras.layers.Dense(width, use_bias=False, kernel_regularizer=regularisers[part]),
-                method,
+                given[part],
                 relative_size,
                 name=f"{self.name}_{part}",
             )
@@ -164,14 +169,14 @@ class Recurrent(keras.layers.Layer):
         low, high = self.smallest.value, self.largest.value
         unknown = ops.equal(low, high)
         finite = ops.logical_and(ops.isfinite(least), ops.isfinite(most))
-        for variable, old, new, wider in (
-            (self.smallest, low, least, ops.minimum),
-            (self.largest, high, most, ops.maximum),
-        ):
-            moved = ops.where(unknown, new, old + (new - old) * (1 - RANGE_DECAY))
-            if self.observing:
-                moved = wider(old, new)
-            variable.assign(ops.where(finite, moved, old))
+        if self.observing:
+            new_low, new_high = ops.minimum(low, least), ops.maximum(high, most)
+        else:
+            new_low, new_high = moved(low, high, least, most, growth=GROWTH)
+            new_low = ops.where(unknown, least, new_low)
+            new_high = ops.where(unknown, most, new_high)
+        for variable, old, new in ((self.smallest, low, new_low), (self.largest, high, new_high)):
+            variable.assign(ops.where(finite, new, old))
 
     @property
     def width(self) -> int:
@@ -194,12 +199,13 @@ class Recurrent(keras.layers.Layer):
 
     def get_config(self) -> dict:
         inner = keras.saving.serialize_keras_object(self.layer)
-        shared = self.kernel.get_config()
+        shared = self.recurrent.get_config()
         return {
             **super().get_config(),
             "layer": inner,
             "method": shared["method"],
             "relative_size": shared["relative_size"],
+            "int8_inputs": self.int8_inputs,
         }
 
 

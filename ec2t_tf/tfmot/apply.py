@@ -13,6 +13,7 @@ from ec2t_tf.policy import ApplyReport, Policy, Treatment
 from ec2t_tf.quantisation.apply import left_float, require_no_masked_inference
 from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.tfmot import rewrite, scheme, wrapper
+from ec2t_tf.tfmot.equalise import equal_weights
 from ec2t_tf.tfmot.native import plan_of
 from ec2t_tf.tfmot.quantize_config import connect, initialise
 from ec2t_tf.tfmot.summary import has_kernel
@@ -48,11 +49,13 @@ def quantised(
     while True:
         treated = methods_of(report, method)
         require_treatable(report, strict=strict)
+        ternary = {plan.names[name]: one for name, one in treated.items()}
         trained = scheme.quantise(
             rewritten.model,
-            {plan.names[name]: one for name, one in treated.items()},
+            ternary,
             untouched=[plan.names[name] for name in report.of(Treatment.FLOAT)],
             plan=plan,
+            values=equal_weights(rewritten.model, ternary),
         )
         error = ec2t_tf.export.unwritable(trained)
         if error is None:

@@ -15,10 +15,11 @@ from tf_keras.src.mixed_precision import autocast_variable
 
 from ec2t_tf import methods
 from ec2t_tf.methods.base import Assignment, Member, State, TernaryMethod
+from ec2t_tf.tfmot import ranges
 
 
 class InFloat32:
-    """One of tfmot's quantizers, in float32, with the range of the batches of all replicas.
+    """One of tfmot's quantizers, in float32, with ranges of `ranges` over all replicas.
 
     Under a mixed precision policy tensors come and go in the compute dtype, and so do weights,
     which are variables here; what is quantised, and with which range, is decided in float32.
@@ -41,10 +42,17 @@ class InFloat32:
                 return tf.cast(value, self.dtype or value.dtype)
             values = tf.cast(inputs, tf.float32)
             replica = tf.distribute.get_replica_context()
-            if training and replica is not None and replica.num_replicas_in_sync > 1:
+            many = replica is not None and replica.num_replicas_in_sync > 1
+            follows = ranges.learns(self.quantizer, weights)
+            if training and (many or follows):
                 extremes = tf.stack([tf.reduce_min(values), tf.reduce_max(values)])
-                extremes = replica.all_gather(tf.stop_gradient(extremes), axis=0)
-                updated = self.quantizer(extremes, True, weights, **options)
+                extremes = tf.stop_gradient(extremes)
+                if many:
+                    extremes = replica.all_gather(extremes, axis=0)
+                if follows:
+                    updated = ranges.update(self.quantizer, extremes, weights)
+                else:
+                    updated = self.quantizer(extremes, True, weights, **options)
                 with tf.control_dependencies([updated]):
                     values = self.quantizer(values, False, weights, **options)
             else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
@@ -104,6 +105,7 @@ def quantise(
     *,
     untouched: Collection[str] = (),
     plan: Plan | None = None,
+    values: Mapping[int, np.ndarray] | None = None,
 ) -> tf_keras.Model:
     """A copy of `model` for quantize-aware training: weights copied, `model` unchanged.
 
@@ -112,8 +114,10 @@ def quantise(
       ternary: the method for each layer that gets one, by the layer's name.
       untouched: names of the layers that stay float.
       plan: of the model, where it is known already.
+      values: other values than their own, for variables of `model` by their id.
     """
-    return _Quantising(model, ternary, frozenset(untouched), plan or plan_of(model)).run()
+    plan = plan or plan_of(model)
+    return _Quantising(model, ternary, frozenset(untouched), plan, values or {}).run()
 
 
 class _Quantising:
@@ -125,8 +129,10 @@ class _Quantising:
         ternary: Mapping[str, TernaryMethod],
         untouched: frozenset[str],
         plan: Plan,
+        values: Mapping[int, np.ndarray],
     ) -> None:
         self._source, self._ternary, self._plan = model, ternary, plan
+        self._values = values
         float_calls = {call.name for name in untouched for call in plan.calls.get(name, ())}
         self._fusion = Fusion(plan.graph, float_calls)
         self._names = graph.Names({layer.name for layer in model.layers})
@@ -147,7 +153,7 @@ class _Quantising:
         model = self._chain() if is_chain else graph.rebuild(self._source, self._call)
         for layer in self._source.layers:
             if layer.weights:
-                _copy_weights(layer, self._twins[id(layer)])
+                _copy_weights(layer, self._twins[id(layer)], self._values)
         return model
 
     def _how(self, layer: layers.Layer) -> str:
@@ -260,14 +266,16 @@ class _Quantising:
         return default_8bit_quantize_configs.NoOpQuantizeConfig()
 
 
-def _copy_weights(source: layers.Layer, target: layers.Layer) -> None:
+def _copy_weights(
+    source: layers.Layer, target: layers.Layer, values: Mapping[int, np.ndarray]
+) -> None:
     """The weights of a layer into its copy, or into the wrapper around its copy."""
     if not isinstance(target, QuantizeWrapper):
         target.set_weights(source.get_weights())
         return
     variables = {last_name(variable): variable for variable in target.weights}
     for variable in source.weights:
-        variables[last_name(variable)].assign(variable)
+        variables[last_name(variable)].assign(values.get(id(variable), variable))
 
 
 def load(path: str, *, safe_mode: bool = True) -> tf_keras.Model:

@@ -16,11 +16,23 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
 from tf_keras import layers
 from tf_keras.src.layers.core import SlicingOpLambda, TFOpLambda
 
+from ec2t_tf.tfmot import normalisation
 from ec2t_tf.tfmot.quantizers import FixedRange, InFloat32, KnownRange
 
 
+class _NotPrunable:
+    """Answers `prune_low_magnitude`, which asks each layer what it may zero."""
+
+    def get_prunable_weights(self) -> list:
+        raise ValueError(
+            "prune_low_magnitude requires a float model. Received: one that ec2t_tf.apply has "
+            "treated, which makes its own zeros. Say how many: ec2t_tf.apply(float_model, "
+            "ec2t_tf.methods.EC2T(target_sparsity=0.8)), or schedule=PolynomialDecay(...) in it."
+        )
+
+
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
-class QuantizeInput(quantize_layer.QuantizeLayer):
+class QuantizeInput(_NotPrunable, quantize_layer.QuantizeLayer):
     """tfmot's layer at the model's input, which would create its weights twice when loaded."""
 
     quantizer: Any
@@ -57,7 +69,7 @@ class QuantizeInput(quantize_layer.QuantizeLayer):
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
-class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
+class QuantizeWrapper(_NotPrunable, quantize_wrapper.QuantizeWrapperV2):
     """tfmot's wrapper, with weights whose names and order survive saving and loading."""
 
     _weight_vars: list[tuple[tf.Variable, Any, Any]]
@@ -97,7 +109,7 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
         if _infers_shapes():
             training = False
         if layer_training is None:
-            return super().call(inputs, training, **options)
+            return self._call(inputs, training, options, self.layer.trainable)
         given = self.layer.call
 
         def call(inputs: Any, training: bool | None = None, **options: Any) -> Any:
@@ -105,9 +117,24 @@ class QuantizeWrapper(quantize_wrapper.QuantizeWrapperV2):
 
         object.__setattr__(self.layer, "call", call)  # past Keras, which would track it
         try:
-            return super().call(inputs, training, **options)
+            return self._call(inputs, training, options, layer_training and self.layer.trainable)
         finally:
             object.__delattr__(self.layer, "call")
+
+    def _call(
+        self, inputs: Any, training: bool | None, options: dict[str, Any], layer_learns: bool
+    ) -> Any:
+        if training is None:
+            training = tf_keras.backend.learning_phase()
+        known = not tf.is_tensor(training)
+        if known and training and layer_learns and self._is_normalisation:
+            with normalisation.following(self.layer, self.optimizer_step):
+                return super().call(inputs, training, **options)
+        return super().call(inputs, training, **options)
+
+    @property
+    def _is_normalisation(self) -> bool:
+        return isinstance(self.layer, layers.BatchNormalization) and not self.layer.renorm
 
     def build_from_config(self, config: dict) -> None:
         """Nothing: calling the layer builds it, with its name before those of its weights."""

@@ -16,8 +16,9 @@ import pytest
 from keras import layers
 
 import ec2t_tf
+from ec2t_tf.equal_channels import channel_scales
 from ec2t_tf.quantisation import BatchNormalization, FakeQuant, ternary_layers
-from ec2t_tf.quantisation.equalise import channel_scales, equalise
+from ec2t_tf.quantisation.equalise import equalise
 from ec2t_tf.quantisation.split import split
 from tests.native import nets
 

@@ -126,6 +126,13 @@ def test_ranges_follow_the_batches_and_ignore_nan() -> None:
     low, high = layer.limits
     assert high - low == pytest.approx(4.04)
     assert low * 255 / 4.04 == pytest.approx(round(low * 255 / 4.04), abs=1e-3)
+    growing = FakeQuant(growth=0.05)
+    growing(first, training=True)
+    growing(2 * first, training=True)  # by at most 5 % of the range
+    assert (float(growing.smallest), float(growing.largest)) == pytest.approx((-1.2, 3.2))
+    growing(np.array([[-1.21, 1.0]], np.float32), training=True)  # to the value; shrinks by 1 %
+    expected = (-1.21, 3.2 - 0.01 * 2.2)
+    assert (float(growing.smallest), float(growing.largest)) == pytest.approx(expected)
     widest = FakeQuant("widest")
     widest(first, training=True)
     widest(first / 2, training=True)

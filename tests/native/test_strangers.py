@@ -13,6 +13,7 @@ import ec2t_tf
 from ec2t_tf import export
 from ec2t_tf.export import file_formats
 from ec2t_tf.export.running import run
+from tests.native.published import NETS
 
 
 def recurrent(kind: type) -> keras.Model:
@@ -97,3 +98,89 @@ def test_exact_of_tf_keras() -> None:
     model(x, training=True)
     found = ec2t_tf.exact(model).predict(x, verbose=0)
     np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=0.1)
+
+
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+def test_a_recurrent_first_layer(kind: type, tmp_path: Path) -> None:
+    """The inputs' matrix is int8, the states' ternary: LSTM -> Dense needs no policy."""
+    chain = [keras.Input((5, 3)), kind(8, name="steps"), layers.Dense(2, name="last")]
+    model = ec2t_tf.apply(keras.Sequential(chain), verbose=0)
+    assert {d.layer: (d.treatment, d.only) for d in model.ec2t_report.decisions} == {
+        "steps": ("ternary", "recurrent"),
+        "last": ("int8", ""),
+    }
+    treatments = {row.layer: row.treatment for row in ec2t_tf.summary(model).rows}
+    assert treatments == {"steps/kernel": "int8", "steps/recurrent": "ternary", "last": "int8"}
+    x = np.random.default_rng(0).normal(size=(16, 5, 3)).astype(np.float32)
+    model(x, training=True)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert loaded.get_layer("steps").kernel.method is None
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    path = export.to_tflite(loaded, tmp_path / "m.tflite")
+    assert export.verify(loaded, path, x).largest_difference <= 4
+    both = ec2t_tf.apply(keras.Sequential(chain), policy={"steps": "ternary"}, verbose=0)
+    assert both.get_layer("steps").kernel.method is not None
+
+
+def test_every_head_has_a_last_layer() -> None:
+    given = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="stem")(given)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="body")(x))
+    heads = [layers.Dense(2, name="kind")(x), layers.Dense(4, name="place")(x)]
+    model = ec2t_tf.apply(keras.Model(given, heads), verbose=0)
+    assert set(model.ec2t_report.of("int8")) == {"stem", "kind", "place"}
+    assert model.ec2t_report.of("ternary") == ["body"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("curves", "siamese") else pytest.param(n, marks=pytest.mark.slow) for n in NETS],
+)
+def test_nets_of_keras_io(name: str, tmp_path: Path) -> None:
+    """As they are: treated, trained, saved, loaded, in exact integers as in training."""
+    keras.utils.set_random_seed(0)
+    source = NETS[name]()
+    model = ec2t_tf.apply(source, verbose=0)
+    assert model.ec2t_report.of("ternary")
+    assert not model.ec2t_report.refused
+    random = np.random.default_rng(0)
+    inputs = [
+        random.integers(0, 100, (16, *x.shape[1:]))
+        if x.dtype == "int32"
+        else random.uniform(0, 1, (16, *x.shape[1:])).astype(np.float32)
+        for x in model.inputs
+    ]
+    x = inputs if len(inputs) > 1 else inputs[0]
+    target = random.uniform(0, 1, (16, *model.outputs[0].shape[1:])).astype(np.float32)
+    eager = keras.backend.backend() == "tensorflow"
+    model.compile(keras.optimizers.Adam(1e-3), "mse", run_eagerly=eager)
+    losses = model.fit(x, target, batch_size=8, epochs=2, verbose=0).history["loss"]
+    assert np.all(np.isfinite(losses))
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, atol=1e-6)
+    if not any("float" in d.reason for d in model.ec2t_report.decisions):
+        apart = np.abs(ec2t_tf.exact(loaded).predict(x, verbose=0) - expected)
+        assert np.median(apart) <= 2 * np.ptp(expected) / 255
+
+
+def test_an_embedding_grows_out_of_its_first_range() -> None:
+    """Values must become many times as large as in the first batch; what is clipped cannot."""
+    keras.utils.set_random_seed(0)
+    chain = [keras.Input((4,), dtype="int32"), layers.Embedding(20, 8, name="table")]
+    chain += [layers.Flatten(), layers.Dense(8, activation="relu"), layers.Dense(1)]
+    model = ec2t_tf.apply(keras.Sequential(chain), verbose=0)
+    tokens = np.random.default_rng(0).integers(0, 20, (64, 4))
+    goal = 10.0 * (tokens[:, :1] - 10.0)
+    eager = keras.backend.backend() == "tensorflow"
+    model.compile(keras.optimizers.Adam(0.02), "mse", run_eagerly=eager)
+    model(tokens, training=True)
+    ranges = {layer.name: layer for layer in model.layers if layer.name.endswith("_range")}
+    before = float(ranges["table_range"].largest)
+    for _ in range(60):
+        model.train_on_batch(tokens, goal)
+    values = np.abs(keras.ops.convert_to_numpy(model.get_layer("table").latent)).max()
+    assert values > 6 * before
+    assert float(ranges["table_range"].largest) > 2.5 * before

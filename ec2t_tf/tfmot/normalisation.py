@@ -1,0 +1,38 @@
+"""Batch normalisation whose averages follow a ternary training from its first batch, in tf_keras.
+
+As `ec2t_tf.quantisation.BatchNormalization`, which says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+from tf_keras import layers
+
+
+@contextlib.contextmanager
+def following(layer: layers.BatchNormalization, counter: tf.Variable) -> Iterator[None]:
+    """A call of `layer` in training inside has the momentum min(its own, (1 + t) / (10 + t)).
+
+    A batch with NaN or infinity does not change the averages.
+
+    Args:
+      counter: integer, t - 1; it begins at -1 and counts the batches.
+    """
+    averages = (layer.moving_mean, layer.moving_variance)
+    before = [average.read_value() for average in averages]
+    batches = tf.cast(counter, tf.float32) + 1.0
+    own = layer.momentum
+    momentum = tf.minimum(tf.cast(own, tf.float32), (1.0 + batches) / (10.0 + batches))
+    object.__setattr__(layer, "momentum", momentum)  # past Keras, which would track it
+    try:
+        yield
+    finally:
+        object.__setattr__(layer, "momentum", own)
+    after = [average.read_value() for average in averages]
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in after])
+    for average, old, new in zip(averages, before, after, strict=True):
+        average.assign(tf.where(finite, new, old))
+    counter.assign_add(tf.cast(finite, counter.dtype))
