@@ -14,7 +14,7 @@ class Core:
 
     Attributes:
         family: "swar": additions in ordinary registers, on activations stored as value + 128;
-            "dsp": the DSP instructions of M4, M7, M33; "helium": vectors of M55.
+            "dsp": the DSP instructions of M4, M7, M33; "helium": vectors of M55 and M85.
         group: Neighbouring pixels a tile handles at once.
         pixels: Neighbouring pixels a SWAR tile of an int8 convolution may have: as many sums as
             registers hold.
@@ -22,6 +22,8 @@ class Core:
         reach: Bytes from the first input of a run that such a tile can load.
         lists_pay_from: Share of zeros from which index lists of a fully connected layer take fewer
             instructions than its dense int8 kernel (make bench-mcu).
+        like: The core of the same kernels whose measured costs stand for this one's; "" for a core
+            that was measured.
     """
 
     family: Literal["swar", "dsp", "helium"]
@@ -30,6 +32,7 @@ class Core:
     tap_cost: int = 2
     reach: int = 1 << 12
     lists_pay_from: float = 0.55
+    like: str = ""
 
 
 CORES = {
@@ -38,8 +41,13 @@ CORES = {
     "m3": Core("swar", pixels=(4, 5, 6, 7, 8), lists_pay_from=0.53),
     "m4": Core("dsp", lists_pay_from=0.77),
     "m7": Core("dsp", lists_pay_from=0.77),
+    "m23": Core(
+        "swar", pixels=(4, 5, 6, 7, 8), tap_cost=3, reach=32, lists_pay_from=0.06, like="m0"
+    ),
     "m33": Core("dsp", lists_pay_from=0.77),
+    "m33_nodsp": Core("swar", pixels=(4, 5, 6, 7, 8), lists_pay_from=0.53, like="m3"),
     "rv32": Core("swar", pixels=(4, 5, 6)),
     "m55": Core("helium", group=8, lists_pay_from=2.0),  # never
+    "m85": Core("helium", group=8, lists_pay_from=2.0, like="m55"),
 }
 OPTIMIZE = ("size", "balanced", "speed")

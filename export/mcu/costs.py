@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .cores import CORES
 from .work import Work
 
 TABLE = Path(__file__).with_name("costs.json")
@@ -45,9 +46,14 @@ def table() -> dict[str, Any]:
     return json.loads(TABLE.read_text()) if TABLE.exists() else {"cores": {}}
 
 
+def _row(core: str) -> dict[str, Any]:
+    """Of a core, or of the one whose costs stand for it; empty where neither was measured."""
+    return table()["cores"].get(CORES[core].like or core, {})
+
+
 def cost_of(core: str, work: Work) -> Cost | None:
     """That of one kernel call; None where the table does not have the core or the kernel."""
-    row = table()["cores"].get(core, {}).get("kernels", {}).get(work.kernel)
+    row = _row(core).get("kernels", {}).get(work.kernel)
     if row is None:
         return None
     amounts = [work.amounts.get(name, 0.0) for name in row["amounts"]]
@@ -64,7 +70,7 @@ def firmware_of(
 ) -> Firmware | None:
     """Code and stack of a net with these kernel files, shapes of tiles and kernel calls; None where
     the table does not have the core."""
-    row = table()["cores"].get(core, {}).get("code")
+    row = _row(core).get("code")
     if row is None:
         return None
     files = [row["files"].get(source, row["other file"]) for source in sources]

@@ -65,8 +65,9 @@ def to_c(
             whose output channels hold at most one positive and one negative value are kept as
             ternary lists, others as int8.
         folder: Where to write; made if missing. Files of the same name are replaced.
-        core: One of "generic" (any C11 compiler, the host), "m0", "m3", "m4", "m7", "m33", "m55",
-            "rv32" (32-bit RISC-V).
+        core: One of `ec2t_tf.export.mcu.CORES`: "generic" (any C11 compiler, the host), "m0" (M0+
+            too), "m3", "m4", "m7", "m23", "m33", "m33_nodsp" (one made without DSP instructions),
+            "m55", "m85", "rv32" (32-bit RISC-V).
         name: Prefix of the public C names, a C identifier.
         optimize: How ternary convolutions keep their weights. "speed": 16-bit distances, nothing to
             decode. "size": a Rice stream, close to the entropy, decoded at every call. "balanced":

@@ -19,6 +19,7 @@ class Machine:
     ram: tuple[int, int]
     toolchain: str = "arm-none-eabi"
     emulator: str = "qemu-system-arm"
+    aligned: bool = False  # the counting plugin of the tests stops it at an unaligned address
 
     @property
     def compiler(self) -> str:
@@ -32,6 +33,9 @@ class Machine:
 
 MEBI = 1 << 20
 _MPS2: Any = {"code": (0, 4 * MEBI), "ram": (0x20000000, 4 * MEBI)}
+_AN505: Any = {"code": (0x10000000, 4 * MEBI), "ram": (0x38000000, 4 * MEBI)}
+_AN547: Any = {"code": (0, 512 << 10), "ram": (0x01000000, 2 * MEBI)}
+_M55 = ("-mcpu=cortex-m55", "-mfloat-abi=hard", "-mfpu=auto")
 _VIRT: Any = {
     "code": (0x80000000, 4 * MEBI),
     "ram": (0x80400000, 4 * MEBI),
@@ -49,18 +53,19 @@ MACHINES = {
     ),
     "m7": Machine("mps2-an500", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), **_MPS2),
     "m33": Machine(
-        "mps2-an505",
-        ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
-        (0x10000000, 4 * MEBI),
-        (0x38000000, 4 * MEBI),
+        "mps2-an505", ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"), **_AN505
     ),
-    "m55": Machine(
-        "mps3-an547",
-        ("-mcpu=cortex-m55", "-mfloat-abi=hard", "-mfpu=auto"),
-        (0, 512 << 10),
-        (0x01000000, 2 * MEBI),
-    ),
+    # An ARMv8-M baseline build on the M33, with unaligned accesses trapped as for M0.
+    "m23": Machine("mps2-an505", ("-mcpu=cortex-m23",), **_AN505),
+    "m33_nodsp": Machine("mps2-an505", ("-mcpu=cortex-m33+nodsp", "-mfloat-abi=soft"), **_AN505),
+    "m55": Machine("mps3-an547", _M55, **_AN547),
+    # QEMU has no M85, nor does GCC 12 know the name: an M55 build, whose instructions it has.
+    "m85": Machine("mps3-an547", _M55, **_AN547),
     # ESP32-C3 and C6, RP2350, CH32; and the cores of that family that cannot multiply.
     "rv32": Machine("virt", ("-march=rv32imac", "-mabi=ilp32"), **_VIRT),
     "rv32 without multiplier": Machine("virt", ("-march=rv32iac", "-mabi=ilp32"), **_VIRT),
+    # QEMU loads any address there; some of these cores fault.
+    "rv32 without unaligned loads": Machine(
+        "virt", ("-march=rv32imac", "-mabi=ilp32", "-mstrict-align"), **_VIRT, aligned=True
+    ),
 }

@@ -158,7 +158,8 @@ def run(core: str, image: Path, *, folder: Path, timeout: float = 120.0) -> Run:
     command = [board.emulator, "-machine", board.machine, "-nographic", "-monitor", "none"]
     command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
     timing = "rv32" if board.machine == "virt" else TIMINGS.get(core, "none")
-    command += ["-plugin", f"{_plugin()},core={timing}"]
+    aligned = ",aligned=on" if board.aligned else ""
+    command += ["-plugin", f"{_plugin()},core={timing}{aligned}"]
     command += ["-bios", "none"] if board.machine == "virt" else []
     command += ["-kernel", str(image.resolve())]
     done = subprocess.run(

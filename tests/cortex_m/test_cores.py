@@ -1,4 +1,4 @@
-"""Generated C on six Cortex-M cores in QEMU against LiteRT's reference."""
+"""Generated C on Cortex-M cores in QEMU against LiteRT's reference."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ec2t_tf.export.mcu import OPTIMIZE, to_c
+from ec2t_tf.export.mcu import CORES, OPTIMIZE, to_c
 from tests import c_runner, nets
 from tests.bench import qemu
 from tests.dense_cases import DENSE
 from tests.mcu import many_nets, random_graphs
 
 ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}
+LIKE_OTHERS = [core for core, one in CORES.items() if one.like]  # m23, m33_nodsp, m85
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
 
 
@@ -29,7 +30,11 @@ def _compare(tmp_path: Path, core: str, name: str, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "core"),
-    [*(("odds_and_ends", core) for core in qemu.CORES), ("mobilenet", "m4"), ("mobilenet", "m55")],
+    [
+        *(("odds_and_ends", core) for core in (*qemu.CORES, *LIKE_OTHERS)),
+        ("mobilenet", "m4"),
+        ("mobilenet", "m55"),
+    ],
 )
 def test_equals_the_reference(tmp_path: Path, core: str, name: str) -> None:
     _compare(tmp_path, core, name, 4)
@@ -86,7 +91,7 @@ def test_equals_the_reference_on_random_layers(tmp_path: Path, core: str, seed: 
         *((core, 0, 10) for core in ("m0", "m3", "m4", "m55")),
         *(
             pytest.param(core, 10 + 50 * part, 50, marks=pytest.mark.slow)
-            for core in qemu.CORES
+            for core in (*qemu.CORES, *LIKE_OTHERS)
             for part in range(4)
         ),
     ],
@@ -99,6 +104,30 @@ def test_random_graphs(tmp_path: Path, core: str, first: int, count: int) -> Non
     want = [many_nets.reference(m, v) for m, v in zip(models, values, strict=True)]
     got = many_nets.on_core(core, models, values, tmp_path)
     assert not many_nets.differences(list(seeds), got, want)
+
+
+@pytest.mark.parametrize("core", ["m0", "m23", "m3", "m33_nodsp"])
+def test_unaligned_words_fault_where_the_core_has_none(tmp_path: Path, core: str) -> None:
+    """Or a core that stands for another would take what the other does not."""
+    main = tmp_path / "main.c"
+    main.write_text(
+        "#include <stdint.h>\nint main(void) {\n"
+        "  static const uint8_t bytes[8] __attribute__((aligned(4))) = {0, 1, 2, 3, 4};\n"
+        "  uint32_t word;\n"
+        '  __asm volatile("ldr %0,[%1]" : "=r"(word) : "r"(bytes + 1));\n'
+        "  return word == 0x04030201u ? 0 : 1;\n}\n"
+    )
+    image = qemu.build(core, [main], tmp_path / "build")
+    done = qemu.run(core, image.path, folder=tmp_path)
+    assert done.status == (99 if core in ("m0", "m23") else 0), done.text
+
+
+@pytest.mark.parametrize("core", LIKE_OTHERS)
+def test_a_core_like_another_has_its_estimates(tmp_path: Path, core: str) -> None:
+    one, other = (to_c(nets.mobilenet(), tmp_path / c, core=c) for c in (core, CORES[core].like))
+    assert one.firmware == other.firmware
+    assert [x.estimate for x in one.layers] == [x.estimate for x in other.layers]
+    assert all(x.estimate for x in one.layers)
 
 
 def test_runs_on_a_real_cortex_m0(tmp_path: Path) -> None:

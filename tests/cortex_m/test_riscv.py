@@ -1,4 +1,4 @@
-"""32-bit RISC-V in QEMU, with and without instructions that multiply."""
+"""32-bit RISC-V in QEMU, with and without instructions that multiply, and unaligned loads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.mcu import many_nets, random_graphs
 pytestmark = pytest.mark.skipif(
     bool(qemu.missing_tools("rv32")), reason=qemu.missing_tools("rv32") or "-"
 )
-BOARDS = ("rv32", "rv32 without multiplier")
+BOARDS = ("rv32", "rv32 without multiplier", "rv32 without unaligned loads")
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,25 @@ def test_random_graphs(tmp_path: Path, board: str, first: int, count: int) -> No
     want = [many_nets.reference(m, v) for m, v in zip(models, values, strict=True)]
     got = many_nets.on_core("rv32", models, values, tmp_path, board=board)
     assert not many_nets.differences(list(seeds), got, want)
+
+
+@pytest.mark.parametrize(("offset", "status"), [(0, 0), (1, 98), (2, 98)])
+@pytest.mark.parametrize("instruction", ["lw", "sw"])
+def test_the_plugin_stops_at_an_unaligned_address(
+    tmp_path: Path, instruction: str, offset: int, status: int
+) -> None:
+    main = tmp_path / "main.c"
+    main.write_text(
+        "#include <stdint.h>\nint main(void) {\n"
+        "  static uint8_t bytes[8] __attribute__((aligned(4)));\n"
+        "  uint32_t word = 0;\n"
+        f'  __asm volatile("{instruction} %0,0(%1)" : "+r"(word) : "r"(bytes + {offset})'
+        ' : "memory");\n  return 0;\n}\n'
+    )
+    board = "rv32 without unaligned loads"
+    done = qemu.run(board, qemu.build(board, [main], tmp_path / "build").path, folder=tmp_path)
+    assert done.status == status, done.text
+    assert ("MISALIGNED" in done.text) == bool(offset)
 
 
 def test_whole_net_and_its_instructions(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ void Reset_Handler(void) {
 #if defined(__ARM_FEATURE_MVE)
     CONFIGURATION_CONTROL |= 1u << 19; /* low-overhead loops */
 #endif
-#if __ARM_ARCH == 6
-    /* ARMv6-M faults on unaligned words. On a larger core standing in for it, ask for the same;
-     * where the bit is fixed the write is ignored. */
+#if !defined(__ARM_FEATURE_UNALIGNED)
+    /* ARMv6-M and ARMv8-M baseline fault on unaligned words. On a larger core standing in for one,
+     * ask for the same; where the bit is fixed the write is ignored. */
     CONFIGURATION_CONTROL |= 1u << 3;
 #endif
     __asm volatile("dsb\n isb" ::: "memory");

@@ -96,7 +96,7 @@ def mean_of_maps(net: Lowering, op: Operator, source: int) -> None:
     elements = layout.height * layout.width
     real = float(scale_in) / float(scale_out)
     multiplier, shift = mean_multiplier(real, elements)
-    function = f"ec2t_mcu_mean_{'helium_' if net.core == 'm55' else ''}run"
+    function = f"ec2t_mcu_mean_{'helium_' if net.core.family == 'helium' else ''}run"
 
     def emit(names: Names) -> Code:
         n = names.index
