@@ -7,7 +7,7 @@ from ec2t_tf.tables import Table
 from .file_formats.packed import CUSTOM_CODES
 from .integer import ROUNDINGS, RULES
 from .integer.support import cell
-from .mcu import CORES
+from .mcu import CORES, limits
 from .mcu import supported as in_c
 
 # What rounds as each of `integer.ROUNDINGS`.
@@ -40,7 +40,9 @@ def legend() -> str:
         f"C: int8, --format=c, on every core ({', '.join(CORES)})",
         "packed: ternary weights run packed in ec2t_tf.export.Interpreter; it runs all else as "
         "LiteRT does",
+        "C needs:",
     ]
+    lines += [f"  {kind or 'activations'}: {needs}" for kind, needs in limits().items()]
     return "\n".join(lines)
 
 

@@ -5,7 +5,8 @@ from ec2t_tf.export.graph import FileError as ModelError
 from .boards import BOARDS
 from .cores import CORES, OPTIMIZE
 from .emit import to_c
+from .limits import limits
 from .lowering import supported
 from .report import Report
 
-__all__ = ["BOARDS", "CORES", "OPTIMIZE", "ModelError", "Report", "supported", "to_c"]
+__all__ = ["BOARDS", "CORES", "OPTIMIZE", "ModelError", "Report", "limits", "supported", "to_c"]

@@ -15,6 +15,7 @@ from .arithmetic import activation_range
 from .code import Code, Names
 from .code import clamp as clamp_of
 from .cores import CORES, FLIP
+from .limits import ACTIVATIONS, MOST_SIZE
 from .operators import INTERNAL, NO_OUTPUTS, OPERATORS, SEVERAL_OUTPUTS
 from .operators.embedding import embedding_rows
 from .operators.movement import add_constant, rearrange
@@ -135,8 +136,10 @@ class Lowering:
         if 0 in tensor.shape:
             raise FileError(f"activation {tensor.name!r} is empty: shape {tensor.shape}.")
         rows, columns, channels = walks.dimensions(tensor.shape)
-        if max(rows, columns, channels) > 0xFFFF:
-            raise FileError(f"activation {tensor.name!r} is too large: shape {tensor.shape}.")
+        if max(rows, columns, channels) > MOST_SIZE:
+            raise FileError(
+                f"activation {tensor.name!r} must be {ACTIVATIONS}. Received: {tensor.shape}."
+            )
         layout = Layout(channels, rows, columns, self.quantisation(tensor)[1])
         self.layouts[index] = layout
         return layout

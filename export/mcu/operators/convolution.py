@@ -16,6 +16,7 @@ from ..arithmetic import Multiplier, same_padding
 from ..code import Code, Names
 from ..code import clamp as clamp_of
 from ..int8_conv import Int8Conv
+from ..limits import MOST_STEP, beyond
 from ..list_conv import Lists
 from ..lists import Ternary, as_ternary
 from ..plan import Layout
@@ -82,7 +83,7 @@ def convolution(net: Lowering, op: Operator) -> None:
     layout = net.layouts[source]
     shape, sizes = tensors[source].shape, tensors[target].shape
     if len(data.shape) != 4 or len(shape) != 4 or shape[0] != 1:
-        raise FileError(f"{op.kind} needs four-dimensional input and weights, and batch 1.")
+        raise beyond(op.kind, f"input {shape}, weights {data.shape}")
     if depthwise:
         count, multiplier = data.shape[3], data.shape[3] // layout.channels
         if data.shape[0] != 1 or multiplier * layout.channels != count:
@@ -93,8 +94,8 @@ def convolution(net: Lowering, op: Operator) -> None:
         grid = _ungrouped(op, data, layout.channels)
     count, _, *kernel = grid.shape
     strides, dilation = op.options["stride"], op.options["dilation"]
-    if min(*strides, *dilation) < 1 or max(*strides, *dilation) > 255 or not grid.size:
-        raise FileError(f"{op.kind}: strides {strides}, dilation {dilation} out of range.")
+    if min(*strides, *dilation) < 1 or max(*strides, *dilation) > MOST_STEP or not grid.size:
+        raise beyond(op.kind, f"strides {strides}, dilation {dilation}, weights {data.shape}")
     pads = []
     for size, out, k, stride, d in zip(
         shape[1:3], sizes[1:3], kernel, strides, dilation, strict=True

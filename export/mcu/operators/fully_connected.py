@@ -14,6 +14,7 @@ from ec2t_tf.export.graph import FileError, Operator
 from .. import paired_rows
 from ..arithmetic import Multiplier
 from ..code import Code, Names, array, channel_table, int8_channel_table, struct
+from ..limits import MOST_SIZE, beyond
 from ..lists import Ternary, as_ternary
 from ..plan import Layout
 from ..step import Step
@@ -33,14 +34,12 @@ def fully_connected(net: Lowering, op: Operator) -> None:
     tensors, layout = net.graph.tensors, net.layouts[source]
     elements = layout.channels * layout.height * layout.width
     if data.ndim != 2 or not data.size or elements % data.shape[1]:
-        raise FileError(
-            f"FULLY_CONNECTED of {tensors[source].shape} needs weights [outputs, inputs]. "
-            f"Received: {data.shape}."
-        )
+        raise beyond(op.kind, f"input {tensors[source].shape}, weights {data.shape}")
     outputs, size = data.shape
     rows = elements // size
-    if size > 0xFFFF or outputs > 0xFFFF or op.options.get("weights_format"):
-        raise FileError(f"FULLY_CONNECTED {data.shape} needs plain weights, at most 65535.")
+    shuffled = op.options.get("weights_format", 0)
+    if max(size, outputs) > MOST_SIZE or shuffled:
+        raise beyond(op.kind, f"weights {data.shape}, weights_format {shuffled}")
     if math.prod(tensors[target].shape) != rows * outputs:
         raise FileError(f"FULLY_CONNECTED: output shape does not fit {data.shape}.")
     numbers = channels(net, op, data, filters, tensors[source], tensors[target])

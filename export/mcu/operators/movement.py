@@ -13,6 +13,7 @@ from ec2t_tf.export.graph import FileError, Operator
 
 from .. import walks
 from ..code import Code, Names, array
+from ..limits import beyond
 from ..step import Step
 from ..walks import Axis
 from .embedding import embed
@@ -329,10 +330,7 @@ def gather(net: Lowering, op: Operator) -> None:
     axis = int(op.options["axis"]) % max(len(shape), 1)
     want = (*shape[:axis], *indices.shape, *shape[axis + 1 :])
     if indices.ndim > 1 or op.options.get("batch_dims", 0) or want != sizes:
-        raise FileError(
-            f"GATHER needs a constant list of indices and no batch dimensions. Received: {shape} "
-            f"to {sizes}."
-        )
+        raise beyond(op.kind, f"{shape} to {sizes}, indices {indices.shape}")
     places = [int(v) for v in indices.reshape(-1)]
     if not all(0 <= p < shape[axis] for p in places):
         raise FileError(f"GATHER: indices {places} of {shape[axis]}.")
@@ -405,7 +403,7 @@ def _blocks(net: Lowering, op: Operator, *, deep: bool) -> None:
     wide, thick = (source, target) if deep else (target, source)
     sizes, small = _sizes(net, wide), _sizes(net, thick)
     if len(sizes) != 4 or len(small) != 4 or block < 1:
-        raise FileError(f"{op.kind} needs maps. Received: {_sizes(net, source)}.")
+        raise beyond(op.kind, _sizes(net, source))
     n, h, w, c = small
     if sizes != (n, h * block, w * block, c // block**2) or c % block**2:
         raise FileError(f"{op.kind}: {_sizes(net, source)} to {_sizes(net, target)}.")

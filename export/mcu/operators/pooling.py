@@ -10,6 +10,7 @@ from ec2t_tf.export.graph import FileError, Operator
 from ..arithmetic import mean_multiplier, same_padding
 from ..code import Code, Names, struct
 from ..code import clamp as clamp_of
+from ..limits import MOST_STEP, beyond
 from ..step import Step
 from ..work import Window
 from .fully_connected import spread
@@ -27,8 +28,8 @@ def pool(net: Lowering, op: Operator) -> None:
     out = net.define(target)
     sizes, outs = (layout.height, layout.width), (out.height, out.width)
     strides, kernels = o["stride"], o["size"]
-    if min(*strides, *kernels) < 1 or max(*strides, *kernels) > 255:
-        raise FileError(f"{op.kind}: window {kernels}, stride {strides} out of range 1 to 255.")
+    if min(*strides, *kernels) < 1 or max(*strides, *kernels) > MOST_STEP:
+        raise beyond(op.kind, f"window {kernels}, strides {strides}")
     pads = []
     for axis in range(2):
         if o["padding"] == "same":

@@ -12,6 +12,7 @@ from ec2t_tf.export.graph import FileError, Operator
 from .. import walks
 from ..arithmetic import quantised_multiplier
 from ..code import Code, Names, array, clamp
+from ..limits import beyond
 from ..step import Step
 from .state import keep_bytes
 
@@ -41,10 +42,9 @@ def lstm(net: Lowering, op: Operator) -> None:
         or not 0 <= exponent + 14 <= 6
         or net.quantisation(hidden) != net.quantisation(tensors[target])
     ):
-        raise FileError(
-            "UNIDIRECTIONAL_SEQUENCE_LSTM needs batch 1, tanh, an int8 state, an int16 cell of "
-            "scale 2^-15 to 2^-9, and no peepholes, projection or normalisation. Received: shape "
-            f"{shape}, state {hidden.dtype}, cell {cell.dtype}, optional inputs {given}."
+        raise beyond(
+            op.kind,
+            f"shape {shape}, state {hidden.dtype}, cell {cell.dtype}, optional inputs {given}",
         )
     power = exponent - 1
     scale_in, zero_in = net.quantisation(tensors[source])
@@ -132,10 +132,7 @@ def svdf(net: Lowering, op: Operator) -> None:
     features = net.constant(op, 1, "int8").astype(np.int64)
     shape, sizes = tensors[source].shape, tensors[target].shape
     if (weights.dtype, memory.dtype) != ("int16", "int16") or len(shape) != 2 or shape[0] != 1:
-        raise FileError(
-            "SVDF needs batch 1, time weights and a state of int16. Received: shape "
-            f"{shape}, weights {weights.dtype}, state {memory.dtype}."
-        )
+        raise beyond(op.kind, f"shape {shape}, weights {weights.dtype}, state {memory.dtype}")
     times, rank = net.constant(op, 2, "int16"), int(op.options.get("rank", 1))
     (filters, inputs), steps, units = features.shape, times.shape[1], sizes[1]
     if inputs != shape[1] or len(times) != filters or units * rank != filters:

@@ -10,6 +10,7 @@ import numpy as np
 from ec2t_tf.export.graph import FileError, Operator
 
 from ..code import Code, Names, array
+from ..limits import beyond
 from ..step import Step
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ def _ends(net: Lowering, op: Operator) -> tuple[int, int]:
     tensors = net.graph.tensors
     shape, sizes = tensors[source].shape, tensors[target].shape
     if len(shape) != 4 or len(sizes) != 4 or shape[3] != sizes[3] or shape[0] != 1:
-        raise FileError(f"{op.kind} needs maps. Received: {shape} to {sizes}.")
-    if net.quantisation(tensors[source]) != net.quantisation(tensors[target]):
-        raise FileError(f"{op.kind} must not change scale or zero point.")
+        raise beyond(op.kind, f"{shape} to {sizes}")
+    if (given := net.quantisation(tensors[source])) != net.quantisation(tensors[target]):
+        raise beyond(op.kind, f"{given} to {net.quantisation(tensors[target])}")
     return source, target
 
 
@@ -88,7 +89,7 @@ def mirror_pad(net: Lowering, op: Operator) -> None:
         return first + inside + last
 
     if len(pads) != 4 or pads[0] != [0, 0] or pads[3] != [0, 0]:
-        raise FileError(f"MIRROR_PAD of rows and columns only. Received: {pads}.")
+        raise beyond(op.kind, f"padding {pads}")
     rows, columns = (places(n, *p) for n, p in zip(sizes, pads[1:3], strict=True))
     if (len(rows), len(columns)) != (height, width):
         raise FileError("MIRROR_PAD: output shape does not follow from the input's.")

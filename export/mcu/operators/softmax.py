@@ -9,13 +9,12 @@ from ec2t_tf.export.integer.fixedpoint import log_softmax_tables, softmax_table
 
 from .. import walks
 from ..code import Code, Names, array
+from ..limits import MOST_CHANNELS, beyond
 from ..plan import Layout
 from ..step import Step
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
-
-MOST_CHANNELS = 4095  # their sum, 2^19 each at most, stays below 2^31
 
 
 def _ends(net: Lowering, op: Operator, scale: float, zero: int) -> tuple[int, int]:
@@ -28,10 +27,7 @@ def _ends(net: Lowering, op: Operator, scale: float, zero: int) -> tuple[int, in
         or shape[-1] > MOST_CHANNELS
         or (float(scale_out), zero_out) != (scale, zero)
     ):
-        raise FileError(
-            f"{op.kind} needs at most {MOST_CHANNELS} channels, output scale 1/{1 / scale:.0f} and "
-            f"zero point {zero}. Received: shape {shape}, {scale_out}, {zero_out}."
-        )
+        raise beyond(op.kind, f"shape {shape}, scale {scale_out}, zero point {zero_out}")
     return source, target
 
 
