@@ -181,6 +181,7 @@ class Net:
         assert p.kernel is not None
         kernel, s_in = p.kernel, float(self.tensor(inputs[0]).scale[0])
         kernel = _in_reach(kernel, s_in, s_out)
+        _check_that_weights_are_kept(p.name, p.kernel, kernel, s_in, s_out)
         per = kernel.scale
         if p.kind == "FULLY_CONNECTED" and np.all(per == per[0]):
             per = per[:1]
@@ -324,6 +325,31 @@ def _in_reach(kernel: Kernel, s_in: float, s_out: float) -> Kernel:
     return dataclasses.replace(
         kernel, codes=np.rint(kernel.codes * ratio).astype(np.int8), scale=scale
     )
+
+
+def _check_that_weights_are_kept(
+    name: str, given: Kernel, kernel: Kernel, s_in: float, s_out: float
+) -> None:
+    """One large bias makes the one scale of a kernel coarser for every channel: the outputs of
+    those whose bias would fit must stay within about a step (root mean square, inputs of half
+    their range)."""
+    if kernel is given:
+        return
+    reach = given.scale * s_in * LARGEST_BIAS
+    change = np.abs(
+        given.codes * along(given.scale, given.codes.ndim, given.axis)
+        - kernel.codes * along(kernel.scale, kernel.codes.ndim, kernel.axis)
+    )
+    axes = tuple(i for i in range(change.ndim) if i != given.axis % change.ndim)
+    steps = np.sqrt(np.square(change).sum(axes)) * s_in * CODES[1] / s_out
+    bias = np.abs(given.bias)
+    if np.any(steps[bias <= reach] > 1):
+        raise ValueError(
+            f"The bias of '{name}' does not fit: required at most {reach.min():.3g} in every "
+            f"channel, received {bias.max():.3g} in channel {int(bias.argmax())}. A larger one "
+            "leaves nothing of the other channels' weights, which share its scale. Train with a "
+            "smaller learning rate, or set the layer to 'float' by a Policy rule."
+        )
 
 
 _FUSED: dict[tuple[float | None, float | None], str] = {
