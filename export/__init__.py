@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ec2t_tf import lazy
 
 if TYPE_CHECKING:
+    from .c_verification import verify_c
     from .convert import to_c, to_tflite
     from .file_formats import rewrite, unpack
     from .graph import FileError
@@ -31,6 +32,7 @@ __all__ = [
     "unpack",
     "unwritable",
     "verify",
+    "verify_c",
 ]
 
 lazy.names(
@@ -50,5 +52,6 @@ lazy.names(
         "unpack": "ec2t_tf.export.file_formats",
         "unwritable": "ec2t_tf.export.lower",
         "verify": "ec2t_tf.export.verification",
+        "verify_c": "ec2t_tf.export.c_verification",
     },
 )
