@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .interface import Interface
+from .machines import MACHINES
 
 if TYPE_CHECKING:
     from .lowering import Lowering
@@ -215,6 +216,9 @@ def write_readme(folder: Path, interface: Interface, core: str, report: Report) 
     meaning = f"real / {macro}_SCALE + {macro}_ZERO_POINT,\n * rows-columns-channels"
     if first.words:
         meaning = f"whole numbers below {macro}_WORDS"
+    flags = "your compiler's flags for it"
+    if core in MACHINES:
+        flags = f"the flags of your core\n  (`{' '.join(MACHINES[core].all_flags)}`)"
     (folder / "README.md").write_text(
         f"""# {name}: a net as C
 
@@ -231,8 +235,7 @@ if ({calls.run}({interface.arguments}, arena) != 0) {{ /* the weights in flash a
 
 Ways to build it:
 
-* Any build: compile every .c file of this folder as C11, `-O2`, with the flags of your core
-  (`-mcpu=cortex-m4 -mthumb` and so on).
+* Any build: compile every .c file of this folder as C11, `-O2`, with {flags}.
 * CMake, Pico SDK: `add_subdirectory` this folder and link `{name}`.
 * ESP-IDF: copy this folder into `components`; your component `REQUIRES` it.
 * Zephyr: add this folder to `ZEPHYR_EXTRA_MODULES` (`west build -- -DZEPHYR_EXTRA_MODULES=...`).

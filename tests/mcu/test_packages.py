@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -90,6 +91,35 @@ static int8_t input[DIGITS_INPUT_SIZE], output[DIGITS_OUTPUT_SIZE];
 static uint8_t arena[DIGITS_ARENA_SIZE] __attribute__((aligned(4)));
 int main(void) { return digits_invoke(input, output, arena); }
 """
+# The same SDK, as far as the documentation's program uses it.
+_PICO_SDK = """macro(pico_sdk_init)
+  add_library(pico_stdlib INTERFACE)
+  target_sources(pico_stdlib INTERFACE ${CMAKE_SOURCE_DIR}/sdk/sdk.c ${SDK}/memory_functions.c)
+  target_include_directories(pico_stdlib INTERFACE ${CMAKE_SOURCE_DIR}/sdk)
+  target_link_options(pico_stdlib INTERFACE -nostdlib -Wl,--entry=main)
+  target_link_libraries(pico_stdlib INTERFACE gcc)
+endmacro()
+function(pico_enable_stdio_usb target on)
+endfunction()
+function(pico_add_extra_outputs target)
+endfunction()
+"""
+_PICO_HEADERS = {
+    "pico/stdlib.h": """#pragma once
+#include <stdint.h>
+void stdio_init_all(void);
+uint64_t time_us_64(void);
+void sleep_ms(uint32_t milliseconds);
+""",
+    "stdio.h": "#pragma once\nint printf(const char *format, ...);\n",
+}
+_PICO_FUNCTIONS = """#include "pico/stdlib.h"
+#include <stdio.h>
+void stdio_init_all(void) {}
+uint64_t time_us_64(void) { return 0; }
+void sleep_ms(uint32_t milliseconds) { (void)milliseconds; }
+int printf(const char *format, ...) { return format[0]; }
+"""
 
 # Arduino's own names, as far as the sketch uses them.
 _ARDUINO = """#pragma once
@@ -124,7 +154,7 @@ def _cmake(source: Path, build: Path, core: str, *options: str) -> str:
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert list(build.rglob("libdigits.a"))
+    assert list(build.rglob("lib*.a"))
     return (build / "compile_commands.json").read_text()
 
 
@@ -168,6 +198,33 @@ def test_a_program_of_the_pico_sdk(tmp_path: Path, core: str) -> None:
     (tmp_path / "main.c").write_text(_PICO_MAIN)
     _cmake(tmp_path, tmp_path / "build", core, f"-DNET={folder}", f"-DSDK={SOURCES}")
     assert (tmp_path / "build" / "application").is_file()
+
+
+@needs_cmake
+def test_the_pico_program_of_the_documentation(tmp_path: Path) -> None:
+    """docs/start_tflite.md's CMakeLists.txt and main.c, against stand-ins of the Pico SDK."""
+    if qemu.missing_tools():
+        pytest.skip(qemu.missing_tools())
+    page = (Path(__file__).parents[2] / "docs" / "start_tflite.md").read_text()
+    (build,) = re.findall(r"```cmake\n(.*?)```", page, re.DOTALL)
+    (program,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    to_c(nets.mobilenet(), tmp_path / "model_c", board="pico")
+    (tmp_path / "CMakeLists.txt").write_text(build)
+    (tmp_path / "main.c").write_text(program)
+    (tmp_path / "pico_sdk_import.cmake").write_text(_PICO_SDK)
+    for name, text in _PICO_HEADERS.items():
+        (tmp_path / "sdk" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sdk" / name).write_text(text)
+    (tmp_path / "sdk" / "sdk.c").write_text(_PICO_FUNCTIONS)
+    _cmake(tmp_path, tmp_path / "build", "m0", f"-DSDK={SOURCES}")
+    assert (tmp_path / "build" / "app").is_file()
+
+
+def test_the_flags_of_the_readme_are_those_of_the_core(tmp_path: Path) -> None:
+    to_c(nets.mobilenet(), tmp_path / "pico", board="pico")
+    assert "`-mcpu=cortex-m0 -mthumb`" in (tmp_path / "pico" / "README.md").read_text()
+    to_c(nets.mobilenet(), tmp_path / "any", core="generic")
+    assert "-mcpu" not in (tmp_path / "any" / "README.md").read_text()
 
 
 def test_a_library_of_platformio(tmp_path: Path) -> None:
