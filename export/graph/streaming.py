@@ -311,7 +311,8 @@ def _time_of_input(graph: Graph) -> Time:
     if not 3 <= len(shape) <= 4 or shape[0] != 1 or shape[axis] < 2:
         raise CannotStream(
             "the input of a net that streams must be (1, frames, features) or (1, frames, rows, "
-            f"features), at least two frames. Received: {tensor.name!r} of shape {shape}. Give the net "
-            "its frames as they are, without a Reshape or Flatten in front, or export without stream."
+            f"features), at least two frames. Received: {tensor.name!r} of shape {shape}. "
+            "Give the net its frames as they are, without a Reshape or Flatten in front, or "
+            "export without stream."
         )
     return Time(axis, shape[axis], 1)

@@ -155,3 +155,62 @@ def test_java_class(tmp_path):
     assert "Received: colour=blue" in lines[2]
     assert "pairs of a name and a value" in lines[3]
     assert "null" in lines[4]
+
+
+# Android's and TensorFlow Lite's own classes, as far as docs/android.md uses them.
+STAND_INS = {
+    "org/tensorflow/lite/Tensor": """package org.tensorflow.lite;
+public interface Tensor {
+  int numElements();
+}""",
+    "org/tensorflow/lite/Interpreter": """package org.tensorflow.lite;
+public final class Interpreter implements AutoCloseable {
+  public static class Options { public Options addDelegate(Delegate delegate) { return this; } }
+  public Interpreter(java.nio.ByteBuffer model, Options options) {}
+  public Tensor getInputTensor(int index) { return null; }
+  public Tensor getOutputTensor(int index) { return null; }
+  public void run(Object input, Object output) {}
+  @Override public void close() {}
+}""",
+    "android/content/res/AssetManager": """package android.content.res;
+public final class AssetManager {
+  public AssetFileDescriptor openFd(String name) throws java.io.IOException { return null; }
+}""",
+    "android/content/res/AssetFileDescriptor": """package android.content.res;
+public class AssetFileDescriptor implements java.io.Closeable {
+  public java.io.FileDescriptor getFileDescriptor() { return null; }
+  public long getStartOffset() { return 0; }
+  public long getDeclaredLength() { return 0; }
+  @Override public void close() throws java.io.IOException {}
+}""",
+    "android/content/Context": """package android.content;
+public abstract class Context {
+  public abstract android.content.res.AssetManager getAssets();
+}""",
+}
+# The interface before and since TensorFlow Lite 2.10 or so: Ec2tDelegate compiles with both.
+CLOSEABLE_DELEGATE = """package org.tensorflow.lite;
+public interface Delegate extends java.io.Closeable {
+  long getNativeHandle();
+  @Override default void close() {}
+}"""
+
+
+@pytest.mark.parametrize("interface", [DELEGATE, CLOSEABLE_DELEGATE])
+def test_java_of_the_documentation_compiles(tmp_path, interface):
+    """docs/android.md's class, in Java 8 as export/android/build.gradle has it."""
+    tool("javac")
+    page = (ANDROID.parents[1] / "docs" / "android.md").read_text()
+    (block,) = re.findall(r"```java\n(.*?)```", page, re.DOTALL)
+    texts = {**STAND_INS, "org/tensorflow/lite/Delegate": interface, "Classifier": block}
+    files = [tmp_path / f"{name}.java" for name in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    files.append(ANDROID / "src/main/java/org/ec2t/litert/Ec2tDelegate.java")
+    options = ["--release", "8", "-Xlint:all,-options", "-Werror", "-d", str(tmp_path)]
+    done = subprocess.run(
+        ["javac", *options, *map(str, files)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "Classifier.class").is_file()
