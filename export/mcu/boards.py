@@ -74,8 +74,8 @@ BOARDS = {
         "rv32",
         160 * MEGA,
         4 * MEBI,
-        400 * KIBI,
-        "serial flash, cache of 16 KiB in the RAM",
+        384 * KIBI,  # of 400: the flash's cache takes 16
+        "serial flash, cache of 16 KiB",
     ),
     "nano33ble": Board(
         "Arduino Nano 33 BLE (nRF52840)",

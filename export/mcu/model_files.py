@@ -218,7 +218,7 @@ def write_readme(folder: Path, interface: Interface, core: str, report: Report) 
         meaning = f"whole numbers below {macro}_WORDS"
     flags = "your compiler's flags for it"
     if core in MACHINES:
-        flags = f"the flags of your core\n  (`{' '.join(MACHINES[core].all_flags)}`)"
+        flags = f"your core's flags,\n  for example `{' '.join(MACHINES[core].all_flags)}`"
     (folder / "README.md").write_text(
         f"""# {name}: a net as C
 
