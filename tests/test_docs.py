@@ -148,7 +148,7 @@ def test_commands_of_a_file_run(tmp_path: Path) -> None:
     packed = trained.path("watch_sensor_cnn_80").read_bytes()
     (tmp_path / "model.tflite").write_bytes(file_formats.plain(packed))
     lines = commands(ROOT / "docs" / "start_tflite.md")
-    assert len(lines) == 4
+    assert len(lines) == 5
     for _, *words in lines:
         done = subprocess.run(
             [sys.executable, "-m", "ec2t_tf", *words], cwd=tmp_path, capture_output=True, text=True
