@@ -1,4 +1,4 @@
-"""TensorFlow's start-up lines, kept off the screen of the command line."""
+"""TensorFlow's and LiteRT's start-up lines, kept off the screen of the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_keras() -> str:
     heard = "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules
     if not heard:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with contextlib.nullcontext() if heard else _silence():
+    with contextlib.nullcontext() if heard else silence():
         import keras
 
         backend = keras.backend.backend()
@@ -32,8 +32,18 @@ def load_keras() -> str:
     return str(backend)
 
 
+def starting() -> contextlib.AbstractContextManager[None]:
+    """Around the start of an interpreter of LiteRT, which announces its delegates.
+
+    Whoever sets TF_CPP_MIN_LOG_LEVEL sees them.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
+        return contextlib.nullcontext()
+    return silence()
+
+
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """What is written to the screen's error stream inside is seen only if something is raised."""
     sys.stderr.flush()
     screen = os.dup(2)

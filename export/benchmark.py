@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
-from ec2t_tf import progress
+from ec2t_tf import progress, quiet
 from ec2t_tf.tables import Table
 
 from .file_formats.layers import find_layers
@@ -171,10 +171,12 @@ def benchmark(
     """
 
     def stock(content: bytes) -> Callable[[], None]:
-        return _ready(litert.Interpreter(model_content=content, num_threads=num_threads))
+        with quiet.starting():
+            return _ready(litert.Interpreter(model_content=content, num_threads=num_threads))
 
     def ours(content: bytes, **options: Any) -> Callable[[], None]:
-        return _ready(Interpreter(model_content=content, num_threads=num_threads, **options))
+        with quiet.starting():
+            return _ready(Interpreter(model_content=content, num_threads=num_threads, **options))
 
     content = Path(int8).read_bytes()
     graph = read(content)

@@ -206,7 +206,7 @@ def _row(account: _Account, kernel: StoredKernel) -> KernelReport:
         bits = entropy(np.sign(rows) if ternary else rows)
     of_bias = (kernel.bias,) if kernel.bias >= 0 else ()
     tables = ("scales", "zero points")
-    name = layer_name(kernel.tensor.name) or f"tensor {kernel.stored[0]}"
+    name = layer_name(kernel.tensor.name) or f"operator {kernel.number} {kernel.operator}"
     return KernelReport(
         name=f"{name} {kernel.part}".rstrip(),
         operator=kernel.operator,

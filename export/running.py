@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ec2t_tf import progress
+from ec2t_tf import progress, quiet
 
 from . import integer
 from .file_formats import plain
@@ -130,8 +130,9 @@ def _interpreter(content: bytes, runtime: str) -> Any:
 
     make = litert.Interpreter if runtime == "LiteRT" else Interpreter
     try:
-        interpreter = make(model_content=content)
-        interpreter.allocate_tensors()
+        with quiet.starting():
+            interpreter = make(model_content=content)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"the file cannot be loaded by {runtime}: {error}") from error
     return interpreter

@@ -25,7 +25,9 @@ class StoredKernel:
     """One kernel.
 
     Attributes:
-      tensor: names the kernel: the stored one; where an operator has several, its output.
+      tensor: names the kernel: the stored one; where an operator has several, or where the file has
+        dropped that name, the output of the operator.
+      number: of the first operator that uses it.
       part: which of an operator's kernels, "" where it has one.
       operator: TensorFlow Lite's name of the first that uses it, or a packed layer's.
       weights: codes or floats [output channels, weights of one channel].
@@ -39,6 +41,7 @@ class StoredKernel:
 
     tensor: Tensor
     part: str
+    number: int
     operator: str
     weights: npt.NDArray[Any]
     shape: tuple[int, ...]
@@ -57,8 +60,12 @@ def stored_kernels(graph: Graph) -> list[StoredKernel]:
     """
     makers = {index: n for n, one in enumerate(graph.operators) for index in one.outputs}
     found: dict[tuple[int, ...], StoredKernel] = {}
-    for operator in graph.operators:
+    for number, operator in enumerate(graph.operators):
         for kernel in _kernels_of(graph, operator, makers):
+            kernel.number = number
+            output = graph.tensors[operator.outputs[0]]
+            if not kernel.tensor.name and output.name:
+                kernel.tensor = output
             known = found.setdefault(kernel.stored, kernel)
             if known is not kernel:  # the steps of an unrolled GRU share theirs
                 known.macs += kernel.macs
@@ -142,6 +149,7 @@ def _stored(
     yield StoredKernel(
         tensor=named,
         part=part,
+        number=-1,  # `stored_kernels` says it
         operator=operator.kind,
         weights=rows,
         shape=tensor.shape,
@@ -165,6 +173,7 @@ def _packed(graph: Graph, operator: Operator) -> Iterator[StoredKernel]:
     yield StoredKernel(
         tensor=graph.tensors[index],
         part="",
+        number=-1,
         operator=operator.kind,
         weights=rows,
         shape=weights.shape,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ec2t_tf import __main__ as ec2t
-from ec2t_tf.export import commands
+from ec2t_tf.export import commands, reports
 
 SMALL = Path(__file__).parent / "fixtures" / "v0_1_0" / "small_int8.tflite"
 HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "matplotlib")
@@ -121,6 +121,40 @@ def test_supported_is_the_code_s_own() -> None:
     assert {row[0] for row in rows if row[-2] == "yes"} == set(mcu.supported())
     packed = {row[0] for row in rows if row[-1] == "yes"}
     assert packed == {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+
+
+def test_verify_says_nothing_but_its_verdict() -> None:
+    """Not that LiteRT made a delegate; whoever asks for logs has it."""
+    line = ["verify", str(SMALL), str(SMALL)]
+    assert run(*line).stderr == ""
+    program = [sys.executable, "-m", "ec2t_tf", *line]
+    heard = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
+    done = subprocess.run(program, capture_output=True, text=True, check=True, env=heard)
+    assert "delegate" in done.stderr
+
+
+def test_a_packed_file_s_layers_have_names(tmp_path: Path) -> None:
+    """Those that the file has; else the operator's number and kind."""
+    packed = tmp_path / "packed.tflite"
+    run("rewrite", str(SMALL), "--format=packed", f"--output={packed}")
+    names = [one.name for one in reports.report(packed).kernels]
+    assert names[:2] == ["operator 0 CONV_2D", "operator 1 EC2T.DepthwiseConv2D"]
+    assert names[-1] == "t19"  # the net's output
+
+
+@pytest.mark.parametrize("content", ["another", None])
+def test_a_repeat_with_another_file_is_refused(content: str | None, tmp_path: Path) -> None:
+    weights, metrics = tmp_path / "float.weights.h5", tmp_path / "metrics.json"
+    flags = {"float_weights": str(weights)}
+    was = {"flags": flags, "policy": None, "sha256": {"float_weights": "0" * 64}}
+    metrics.write_text(json.dumps({"repeat": was}))
+    if content is not None:
+        weights.write_text(content)
+    done = run("train", f"--repeat={metrics}", f"--output_dir={tmp_path / 'x'}", code=2)
+    (only,) = done.stderr.splitlines()
+    assert "--repeat requires the file of --float_weights that the run had" in only
+    assert ("no file there" if content is None else "another content") in only
+    assert not (tmp_path / "x").exists()
 
 
 def test_there_are_twenty_mistakes() -> None:

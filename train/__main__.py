@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from absl import app
 
 from ec2t_tf import files, quiet
-from ec2t_tf.train import command_line
+from ec2t_tf.train import command_line, record
 from ec2t_tf.train.options import FLAGS, IDENTITY, METHOD_FLAGS, SECTIONS
 
 if TYPE_CHECKING:
@@ -155,11 +155,21 @@ def read_repeat() -> str | None:
         for name, value in wanted["flags"].items():
             if not FLAGS[name].present:
                 FLAGS[name].value = None if value is None else FLAGS[name].parser.parse(value)
+        before = dict(wanted.get("sha256", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise app.UsageError(
             "--repeat must be the metrics.json of a run of this version or a later one. "
             f"Received: '{FLAGS.repeat}' ({type(error).__name__}: {error})."
         ) from error
+    now = record.hashes({name: FLAGS[name].value for name in record.FILES})
+    for name, value in before.items():
+        if name in record.FILES and not FLAGS[name].present and now.get(name) != value:
+            found = "another content" if name in now else "no file there"
+            raise app.UsageError(
+                f"--repeat requires the file of --{name} that the run had, "
+                f"'{FLAGS[name].value}' with the SHA-256 {value[:16]}. Received: {found}. Put it "
+                f"back, or name one with --{name}."
+            )
     return None if FLAGS["policy"].present else wanted.get("policy")
 
 
@@ -229,13 +239,15 @@ def main(argv: list[str]) -> None:
         prepare_output(folder)
     except ValueError as error:
         raise app.UsageError(f"--resume: {error}") from error
+    flags = given_flags()
     settings = run.Settings(
         **{name: FLAGS[name].value for name in run.SETTINGS},
         door=door(),
         image_size=size,
         method=method,
         policy=policy,
-        flags=given_flags(),
+        flags=flags,
+        hashes=record.hashes(flags),
         output_dir=folder,
     )
     try:

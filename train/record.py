@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 from ec2t_tf import __version__
 
 PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch", "tf_keras", "ai-edge-litert")
+# Flags that name a file. That of --policy is kept whole.
+FILES = ("float_weights", "ternary_start")
 
 
 def record() -> dict[str, Any]:
@@ -35,6 +39,18 @@ def record() -> dict[str, Any]:
         "machine": platform.machine(),
         "threads": len(affinity(0)) if affinity else os.cpu_count(),
     }
+
+
+def hashes(flags: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the files that these flags name, by flag; a file that is missing has none."""
+    found = {}
+    for name in FILES:
+        if flags.get(name):
+            path = Path(flags[name])
+            path = path / "model.keras" if path.is_dir() else path
+            if path.is_file():
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def revision() -> str:

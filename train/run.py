@@ -61,9 +61,10 @@ class Settings:
     policy: ec2t_tf.Policy | None = None
     tensorboard: bool = False
     flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of files that flags name
 
 
-BUILT = ("door", "flags", "image_size", "method", "output_dir", "policy")  # made of flags
+BUILT = ("door", "flags", "hashes", "image_size", "method", "output_dir", "policy")  # made of flags
 SETTINGS = [f.name for f in dataclasses.fields(Settings) if f.name not in BUILT]
 
 
@@ -91,6 +92,7 @@ def run(settings: Settings) -> dict:
     metrics["repeat"] = {
         "flags": dict(settings.flags),
         "policy": settings.policy.to_json() if settings.policy else None,
+        "sha256": dict(settings.hashes),
     }
     metrics["made_by"] = record()
     return finish(model, data, metrics, title=title(settings), folder=settings.output_dir)

@@ -14,7 +14,7 @@ from .convert import C_OPTIONS, c_arguments, check_c_options, read_data, trust_a
 
 
 def report(arguments: argparse.Namespace) -> None:
-    from ..page.comparison import side_by_side
+    from ..page.comparison import notes, side_by_side
     from ..page.microcontrollers import table
     from ..page.subjects import labels
     from ..page.write import subjects_of, write_subjects
@@ -37,6 +37,8 @@ def report(arguments: argparse.Namespace) -> None:
             print(f"\n{table(rows).text()}")
     else:
         print(side_by_side(subjects, names).text())
+        if said := notes(subjects, names):
+            print(f"\n{said}")
     for path in write_subjects(subjects, arguments.html) if arguments.html else ():
         print(path)
 
@@ -168,7 +170,12 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CORE,...",
         help=f"flash and RAM as C for these cores: {', '.join(CORES)}",
     )
-    add("--measure", action="store_true", help="of --cores: run each in QEMU, count instructions")
+    add(
+        "--measure",
+        action="store_true",
+        help="of --cores: run each in QEMU, count instructions; "
+        "without QEMU: run the C on this machine beside the file, estimate instructions",
+    )
 
 
 def _names(text: str) -> list[str]:

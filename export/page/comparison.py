@@ -59,9 +59,14 @@ def side_by_side(subjects: Sequence[Subject], names: Sequence[str]) -> Table:
     if measured:
         head[1:1], formats[1:1] = ["top-1"], ["{:.2%}"]
     cores = list(dict.fromkeys(found.core for one in subjects for found in one.cores))
+    # In one column either all is measured or all is estimated.
+    counted = {
+        core: all(f.instructions is not None or f.flash is None for f in _of_core(subjects, core))
+        for core in cores
+    }
     for core in cores:
-        head += [f"{core}: flash", "RAM", "instructions"]
-        formats += ["{:,}"] * 3
+        head += [f"{core}: flash", "RAM", f"instructions{'' if counted[core] else ', estimated'}"]
+        formats += ["{:,}", "{:,}", "{:,.0f}"]
     rows = []
     for one, name in zip(subjects, names, strict=True):
         kernels = one.report.kernels
@@ -80,9 +85,24 @@ def side_by_side(subjects: Sequence[Subject], names: Sequence[str]) -> Table:
             row[1:1] = [one.accuracy]
         for core in cores:
             found = next((found for found in one.cores if found.core == core), OnCore(core))
-            row += [found.flash, found.arena, found.instructions]
+            instructions = found.instructions if counted[core] else found.estimate
+            row += [found.flash, found.arena, instructions]
         rows.append(row)
     return Table(head, rows, formats, "Zeros: of the ternary layers. A click on a head sorts.")
+
+
+def notes(subjects: Sequence[Subject], names: Sequence[str]) -> str:
+    """What is to say of the C of each file, a line each; "" if nothing is."""
+    return "\n".join(
+        f"{name}, {core.core}: {core.note}"
+        for one, name in zip(subjects, names, strict=True)
+        for core in one.cores
+        if core.note
+    )
+
+
+def _of_core(subjects: Sequence[Subject], core: str) -> list[OnCore]:
+    return [found for one in subjects for found in one.cores if found.core == core]
 
 
 def _bytes(subjects: Sequence[Subject], names: Sequence[str]) -> Figure:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ec2t_tf import progress
 from ec2t_tf.tables import Cell, Table
 
+from .. import running_c
 from ..file_formats import plain
 from ..mcu import BOARDS, Report, to_c
 from ..mcu.machines import MACHINES
@@ -27,7 +28,7 @@ class OnCore:
       estimate: instructions of one call by the table of costs; None where it does not know them.
       cycles: the same without wait states.
       instructions: of one call in QEMU; None where that was not measured.
-      note: why there is no figure.
+      note: why there is no figure, and what was run instead.
     """
 
     core: str
@@ -43,10 +44,12 @@ def on_cores(path: Path, cores: Sequence[str], *, measure: bool = False) -> list
     """A file of any format on some cores.
 
     Args:
-      measure: run it in QEMU, on the cores that have a machine and where compiler and QEMU are.
+      measure: run it in QEMU, on the cores that have a machine and where compiler and QEMU are;
+        elsewhere its C runs on this machine, beside the file, and the instructions are estimates.
     """
     found = []
     content = plain(path)
+    on_host = ""
     for core in progress.bar(cores, f"C of {path.name}"):
         machine = MACHINES.get(core)
         able = machine and shutil.which(machine.compiler) and shutil.which(machine.emulator)
@@ -56,7 +59,10 @@ def on_cores(path: Path, cores: Sequence[str], *, measure: bool = False) -> list
             except ValueError as error:
                 found.append(OnCore(core, note=str(error)))
                 continue
-        note = "" if able or not measure else "no compiler, or no QEMU, of this core here"
+        note = ""
+        if measure and not able:
+            on_host = on_host or host(content)
+            note = f"no compiler, or no QEMU, of this core here; {on_host}"
         cost = done.estimate
         found.append(
             OnCore(
@@ -70,6 +76,24 @@ def on_cores(path: Path, cores: Sequence[str], *, measure: bool = False) -> list
             )
         )
     return found
+
+
+def host(content: bytes) -> str:
+    """What comes of running the C of a plain int8 file on this machine, in words.
+
+    Raises:
+      ValueError: it gives other outputs than the file.
+    """
+    try:
+        wrong = running_c.differing(content)
+    except ValueError as error:
+        return f"not run on this machine either: {error}"
+    if wrong:
+        raise ValueError(
+            "C with the outputs of its file is required. Received: others for "
+            f"{wrong} of {running_c.INPUTS} inputs on this machine. Report it, with the file."
+        )
+    return f"as generic C on this machine: {running_c.INPUTS} inputs equal bit for bit"
 
 
 def table(rows: Sequence[tuple[str, OnCore]]) -> Table:

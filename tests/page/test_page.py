@@ -94,6 +94,25 @@ def test_files_in_a_browser(tmp_path: Path, browser: Any) -> None:
     assert column(1) == names[::-1]
 
 
+def test_what_has_no_figure_sorts_last(tmp_path: Path, browser: Any) -> None:
+    rows = [["a", "no estimate"], ["b", 2.5], ["", 3], ["d", None], ["e", 11]]
+    output = tmp_path / "table.html"
+    table = page.Table(["name", "ms"], rows)
+    output.write_text(page.html("A table", [page.Section("One", [table])]))
+    browser.get(output.as_uri())
+
+    def click(column: int) -> list[str]:
+        button = browser.find_element("css selector", f"th:nth-child({column}) button")
+        browser.execute_script("arguments[0].click()", button)
+        cells = browser.find_elements("css selector", "tbody td:first-child")
+        return [cell.get_property("textContent") for cell in cells]
+
+    assert click(2) == ["e", "", "b", "a", "d"]
+    assert click(2) == ["b", "", "e", "a", "d"]
+    assert click(1) == ["e", "d", "b", "a", ""]
+    assert click(1) == ["a", "b", "d", "e", ""]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_run_in_a_browser(tmp_path: Path, browser: Any, scheme: str) -> None:
     """Everything that the script shows, in both colour schemes, as wide as a telephone."""
@@ -237,12 +256,19 @@ def test_files_beside_a_run_have_its_accuracies(tmp_path: Path) -> None:
     table = side_by_side(found, names)
     assert table.head[1] == "top-1"
     assert [*table.head[-6:]] == [
-        *("m0: flash", "RAM", "instructions", "m55: flash", "RAM", "instructions"),
+        *(
+            "m0: flash",
+            "RAM",
+            "instructions, estimated",
+            "m55: flash",
+            "RAM",
+            "instructions, estimated",
+        ),
     ]
     one, same, *_ = table.rows
     assert one[-6:] == same[-6:]
     assert all(isinstance(one[place], int) for place in (-6, -5, -3, -2))
-    assert one[-1] is None
+    assert one[-1] == found[0].cores[-1].estimate > 0  # nothing was measured
     assert found[0].as_dict()["cores"][0]["core"] == "m0"
 
 
