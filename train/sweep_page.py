@@ -137,12 +137,13 @@ def draw(canvas: Canvas, palette: Palette, groups: Sequence[Cells], column: str)
         bars = [[y - min(accuracies)], [max(accuracies) - y]]
         axis.errorbar([x], [y], yerr=bars, fmt="o", color=colour, markersize=5, capsize=2)
         if best:
-            axis.annotate(  # beside the front, not on it
+            last = x == max(place for place, _ in points.values())
+            axis.annotate(  # beside the front and the bar, not on them
                 one.name,
                 (x, y),
-                (6, 5) if larger else (6, -11),
+                (-6 if last else 6, 5 if larger is not last else -11),
                 textcoords="offset points",
-                ha="right" if x == max(place for place, _ in points.values()) else "left",
+                ha="right" if last else "left",
                 fontsize=7,
                 color=palette.text,
             )
