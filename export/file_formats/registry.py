@@ -33,6 +33,8 @@ class FileFormat:
       exact: whether its files compute what the int8 file computes, bit for bit.
       write: an int8 .tflite file -> the format's file and notes for people; keyword options.
       suffix: of the file's name.
+      recognise: of a format that is no .tflite file: whether bytes are a file of it.
+      unpack: of such a format: its file -> the .tflite file that it was given.
     """
 
     name: str
@@ -41,6 +43,8 @@ class FileFormat:
     exact: bool
     write: Callable[..., tuple[bytes, list[str]]]
     suffix: str = ".tflite"
+    recognise: Callable[[bytes], bool] | None = None
+    unpack: Callable[[bytes], bytes] | None = None
 
     def read(self, file: bytes) -> bytes:
         """The format's file as plain int8, see `plain`."""
@@ -126,6 +130,8 @@ FORMATS: dict[str, FileFormat] = {
             True,
             _download,
             ".ec2d",
+            is_download,
+            from_download,
         ),
         FileFormat(
             "tflm",
@@ -151,7 +157,21 @@ def plain(file: bytes | str | os.PathLike) -> bytes:
         file = Path(file).read_bytes()
     if is_plain(file):
         return file
-    return from_download(file) if is_download(file) else write(to_plain(read(file)))
+    form = _container(file)
+    return write(to_plain(read(file))) if form is None else _unpacked(form, file)
+
+
+def _container(file: bytes) -> FileFormat | None:
+    """The format of a file that is no .tflite file."""
+    for form in FORMATS.values():
+        if form.recognise is not None and form.recognise(file):
+            return form
+    return None
+
+
+def _unpacked(form: FileFormat, file: bytes) -> bytes:
+    assert form.unpack is not None, f"{form.name} recognises files that it cannot unpack"
+    return form.unpack(file)
 
 
 def is_plain(file: bytes) -> bool:
@@ -160,7 +180,7 @@ def is_plain(file: bytes) -> bool:
     Raises:
       FileError: the file is damaged.
     """
-    if is_download(file):
+    if _container(file) is not None:
         return False
     graph = read(file)
     stored = {tensor.storage for tensor in graph.tensors}
@@ -178,8 +198,9 @@ def runtimes_of(content: bytes) -> tuple[str, ...]:
     Raises:
       FileError: the file is damaged.
     """
-    if is_download(content):
-        return FORMATS["download"].runtimes
+    form = _container(content)
+    if form is not None:
+        return form.runtimes
     kinds = {operator.kind for operator in read(content).operators if operator.custom is not None}
     if kinds & {*CUSTOM_CODES.values()}:
         return FORMATS["packed"].runtimes

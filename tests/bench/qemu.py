@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ec2t_tf.export.mcu.cores import CORES as ALL_CORES
 from ec2t_tf.export.mcu.machines import MACHINES, SOURCES
 
 COMPILER = "arm-none-eabi-gcc"
@@ -27,7 +28,9 @@ int memcmp(const void *, const void *, size_t);
 void *memmove(void *, const void *, size_t);
 """
 
-CORES = ("m0", "m3", "m4", "m7", "m33", "m55")
+CORES = tuple(
+    core for core in ALL_CORES if core in MACHINES and MACHINES[core].compiler == COMPILER
+)
 # Whose published timings the plugin counts by. M0 is an M0+, which every board of today has; M33's
 # are not published: those of M4, whose instructions it has.
 TIMINGS = {"m0": "m0plus", "microbit": "m0plus", "m3": "m3", "m4": "m4", "m33": "m4"}
