@@ -28,8 +28,11 @@ int memcmp(const void *, const void *, size_t);
 void *memmove(void *, const void *, size_t);
 """
 
+# The Arm cores with kernels, costs or timings of their own.
 CORES = tuple(
-    core for core in ALL_CORES if core in MACHINES and MACHINES[core].compiler == COMPILER
+    core
+    for core, one in ALL_CORES.items()
+    if core in MACHINES and MACHINES[core].compiler == COMPILER and not one.like
 )
 # Whose published timings the plugin counts by. M0 is an M0+, which every board of today has; M33's
 # are not published: those of M4, whose instructions it has.
