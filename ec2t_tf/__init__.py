@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ec2t_tf import former, keras_hook, lazy
 
 if TYPE_CHECKING:
-    from ec2t_tf import callbacks, export, methods, train
+    from ec2t_tf import callbacks, export, methods, tfmot, train  # noqa: F401
     from ec2t_tf.apply import UnsupportedLayerError, apply
     from ec2t_tf.export.lower import exact
     from ec2t_tf.policy import ApplyReport, Policy, Rule, Treatment
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ec2t_tf.summary import LayerSummary, Summary, summary
 
 __version__ = "0.2.0.dev0"
+
+# Without tfmot, which loads tf_keras: `from ec2t_tf import *` must not.
 
 __all__ = [
     "ApplyReport",
@@ -69,7 +71,7 @@ lazy.names(
         "strip": "ec2t_tf.strip",
         "summary": "ec2t_tf.summary",
     },
-    rooms=("callbacks", "export", "methods", "train"),
+    rooms=("callbacks", "export", "methods", "tfmot", "train"),
     afterwards=keras_hook.settle,
 )
 keras_hook.install()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,16 @@ TRAINING = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. Returns the exit code: 2 after one line for a mistake of the user."""
+    try:
+        code = _main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has enough: `ec2t train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor an error at exit
+        return 0
+    return code
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     from ec2t_tf.export import commands
     from ec2t_tf.export.commands.parser import did_you_mean, say_error, table

@@ -25,6 +25,26 @@ _OF_DAMAGED_ARRAYS = (
 )
 
 
+def content(file: bytes | str | os.PathLike, *, needed_by: str) -> bytes:
+    """The bytes of a file of which a user gave the path, or the bytes themselves.
+
+    Args:
+      needed_by: the function that he called.
+
+    Raises:
+      TypeError: something else was given, such as the model itself.
+      OSError: the file cannot be read.
+    """
+    if isinstance(file, bytes | bytearray):
+        return bytes(file)
+    if not isinstance(file, str | os.PathLike):
+        raise TypeError(
+            f"{needed_by} requires a file, its path or its bytes. Received: "
+            f"{type(file).__name__}. Write a model with export.to_tflite(model, path) first."
+        )
+    return Path(file).read_bytes()
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A name in the same folder to write to; what was written there becomes `path` at the end.

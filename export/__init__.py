@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .litert import Interpreter, load_delegate
     from .lower import ConversionError, exact, unwritable
     from .reports import Report, report
-    from .verification import Verification, verify
+    from .verification import Verification, verify, verify_files
 
 __all__ = [
     "ConversionError",
@@ -33,6 +33,7 @@ __all__ = [
     "unwritable",
     "verify",
     "verify_c",
+    "verify_files",
 ]
 
 lazy.names(
@@ -53,5 +54,6 @@ lazy.names(
         "unwritable": "ec2t_tf.export.lower",
         "verify": "ec2t_tf.export.verification",
         "verify_c": "ec2t_tf.export.c_verification",
+        "verify_files": "ec2t_tf.export.verification",
     },
 )

@@ -67,6 +67,11 @@ def to_tflite(
         raise ValueError(f"format must be one of {tuple(FORMATS)}. Received: format='{format}'.")
     if io_dtype not in IO_DTYPES:
         raise ValueError(f"io_dtype must be one of {IO_DTYPES}. Received: '{io_dtype}'.")
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "to_tflite(model, path) requires the path of the file to write. "
+            f"Received: path of type {type(path).__name__}."
+        )
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(
@@ -129,7 +134,7 @@ def to_c(
             to_tflite(model, file, representative_data=representative_data, io_dtype="int8")
             content = file.read_bytes()
     else:
-        content = plain(model if isinstance(model, bytes) else Path(model).read_bytes())
+        content = plain(files.content(model, needed_by="to_c"))
     return mcu.to_c(
         content,
         folder,

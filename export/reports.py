@@ -6,11 +6,11 @@ import dataclasses
 import math
 import os
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ec2t_tf import files
 from ec2t_tf.tables import Table
 
 from .graph.checking import check_structure
@@ -158,7 +158,7 @@ def report(path: str | os.PathLike) -> Report:
       OSError: the file cannot be read.
       ec2t_tf.export.FileError: it is no TensorFlow Lite file, or a damaged one.
     """
-    content = Path(path).read_bytes()
+    content = files.content(path, needed_by="report")
     places = layout(content)
     graph = places.graph
     check_structure(graph)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ec2t_tf import progress
+from ec2t_tf import files, progress
 
 from . import formats, running
 from .file_formats import plain, runtimes_of, unpack
@@ -180,8 +180,16 @@ def verify(
 
     Raises:
       ValueError: no data, or of another shape than the file's inputs.
+      TypeError: `model` is no model; files are compared by `verify_files`.
     """
-    content = _runnable(Path(path).read_bytes())
+    if not hasattr(model, "predict"):
+        is_file = isinstance(model, bytes | str | os.PathLike)
+        raise TypeError(
+            "verify(model, path) requires a Keras model. "
+            f"Received: {'a file' if is_file else type(model).__name__}. "
+            "Compare files with export.verify_files(reference, [path, ...])."
+        )
+    content = _runnable(files.content(path, needed_by="verify"))
     graph = read(content)
     drawn = _inputs(graph, data, inputs)
     running.check_inputs(graph, drawn)
@@ -193,7 +201,7 @@ def verify(
 
 def verify_files(
     reference: tf_keras.Model | str | os.PathLike,
-    paths: Sequence[str | os.PathLike],
+    paths: Sequence[str | os.PathLike] | str | os.PathLike,
     data: Any = None,
     *,
     inputs: int = 64,
@@ -202,7 +210,7 @@ def verify_files(
 
     Args:
       reference: a Keras model, or a file.
-      paths: files of any format; of "tflm" what their streams decode to is run.
+      paths: one file or several, of any format; of "tflm" what their streams decode to is run.
       data: see `verify`; None for random inputs that reach every code of the first file's inputs,
         which tell whether the arithmetic agrees but nothing about accuracy.
       inputs: how many random ones.
@@ -213,10 +221,20 @@ def verify_files(
 
     Raises:
       ValueError: a file cannot be loaded, or the data does not fit.
+      TypeError: something else than a model or files was given.
     """
     is_file = isinstance(reference, str | os.PathLike)
+    if not (is_file or hasattr(reference, "predict")):
+        raise TypeError(
+            "verify_files requires a Keras model or the path of a file to compare with. "
+            f"Received: {type(reference).__name__}."
+        )
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    if not paths:
+        raise ValueError("verify_files requires at least one file. Received: no paths.")
     sources = [reference, *paths] if is_file else list(paths)
-    contents = [_runnable(Path(path).read_bytes()) for path in sources]
+    contents = [_runnable(files.content(path, needed_by="verify_files")) for path in sources]
     graphs = [read(content) for content in contents]
     drawn = _inputs(graphs[0], data, inputs)
     running.check_inputs(graphs[0], drawn)

@@ -53,6 +53,21 @@ def test_help_is_light(command: str) -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["zoo"]])
+def test_who_reads_may_stop(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "ec2t_tf", *words],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_every_flag_of_training_has_a_heading() -> None:
     code = (
         "from ec2t_tf.train.options import FLAGS, SECTIONS\n"

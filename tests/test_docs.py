@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
-RUN_HERE = {"boards.md", "integer.md", "start_pytorch.md", "training.md"}
+RUN_HERE = {"boards.md", "integer.md", "start_pytorch.md", "start_tfmot.md"}
 ELSEWHERE = {
     "README.md": "test_readme.py",
     "what_apply_does.md": "test_readme.py",
@@ -102,20 +102,26 @@ def test_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path("model_c/model.c").is_file()
 
 
-def test_tfmots_own_functions() -> None:
+def test_tfmots_own_functions(tmp_path: Path) -> None:
     tf_keras = pytest.importorskip("tf_keras")
-    import ec2t_tf
+    from ec2t_tf import export
     from ec2t_tf.tfmot.quantize_config import ternary_layers
 
-    imports, _, rest = blocks(ROOT / "docs" / "training.md", "python")[0].partition("\n\n")
-    layer, model, finish = rest.strip().split("\n")
-    names = {"layers": tf_keras.layers, "ec2t_tf": ec2t_tf}
-    exec(f"{imports}\n{layer}", names)
-    names["model_of_such_layers"] = tf_keras.Sequential(
-        [tf_keras.layers.Input((4,)), names["layer"]]
-    )
-    exec(f"{model}\n{finish}", names)
-    assert len(ternary_layers(names["model"])) == 1
+    (block,) = blocks(ROOT / "docs" / "start_tfmot.md", "python")
+    names: dict = {}
+    exec(block, names)
+    model = names["model"]
+    assert len(ternary_layers(model)) == 2
+    images = np.random.default_rng(0).random((64, 8, 8, 1), np.float32)
+    model(images, training=True)
+    path = export.to_tflite(model, tmp_path / "model.tflite")
+    assert export.verify(model, path, images).largest_difference <= 2
+    layers, annotate = names["layers"], names["annotate"]
+    ternary = names["ec2t_tf"].tfmot.TernaryQuantizeConfig("twn")
+    first = annotate(layers.Conv2D(4, 3, input_shape=(8, 8, 1)), ternary)
+    refused = tf_keras.Sequential([first, annotate(layers.BatchNormalization())])
+    with pytest.raises(RuntimeError, match=r"Layer batch_normalization.* is not supported"):
+        names["quantize_apply"](refused)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -90,9 +90,10 @@ def test_python_functions_on_files_are_light(tmp_path: Path) -> None:
 @pytest.mark.parametrize("package", [ec2t_tf, export], ids=lambda package: package.__name__)
 class TestNames:
     def test_all_are_there(self, package: types.ModuleType) -> None:
-        assert set(package.__all__) == {*package._homes, *package._rooms}
+        # tfmot loads tf_keras, which `from ec2t_tf import *` must not need
+        assert set(package.__all__) == {*package._homes, *package._rooms} - {"tfmot"}
         assert set(package.__all__) <= set(dir(package))
-        for name in package.__all__:
+        for name in {*package.__all__, *package._rooms}:
             assert getattr(package, name) is not None
 
     def test_type_checker_sees_the_same(self, package: types.ModuleType) -> None:
@@ -101,9 +102,9 @@ class TestNames:
         seen = {
             name.strip()
             for line in block.splitlines()
-            for name in line.partition(" import ")[2].split(",")
+            for name in line.partition("#")[0].partition(" import ")[2].split(",")
         }
-        assert seen == set(package.__all__)
+        assert seen == {*package._homes, *package._rooms}
 
     def test_a_function_is_not_hidden_by_the_module_that_holds_it(
         self, package: types.ModuleType

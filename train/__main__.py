@@ -49,7 +49,7 @@ def prepare_output(folder: Path) -> None:
         ) from error
     path = folder / "settings.json"
     if not FLAGS.resume:
-        if any((folder / name).exists() for name in ("checkpoints", "supernet.csv")):
+        if _holds(folder, "checkpoints", "supernet.csv"):
             raise app.UsageError(
                 f"--output_dir must not hold another run. Received: '{folder}', which does. "
                 "Pass --resume to continue it, or name another folder."
@@ -64,11 +64,19 @@ def prepare_output(folder: Path) -> None:
     defaults = {**{name: FLAGS[name].default for name in identity}, "door": "tfmot"}
     before = defaults | before
     changed = [name for name in settings if before[name] != settings[name]]
-    if changed:
+    left = ("checkpoints", "supernet.csv", "float.weights.h5", "metrics.json")
+    if changed and not _holds(folder, *left):  # it failed at once, by its flags perhaps
+        files.write_text(path, json.dumps(settings, indent=2) + "\n")
+    elif changed:
         raise app.UsageError(
             "--resume requires the settings of the run that it continues. Received others for "
             + ", ".join(f"--{n}={settings[n]} (was {before[n]})" for n in changed)
+            + ". Name another --output_dir for these."
         )
+
+
+def _holds(folder: Path, *names: str) -> bool:
+    return any((folder / name).exists() for name in names)
 
 
 def check_folders() -> None:

@@ -113,10 +113,12 @@ def sweep(runs: Iterable[Run], folder: Path, passed_on: list[str]) -> RunTable:
 
     Raises:
       RuntimeError: a run failed; what it printed is on the screen. The rows before it are kept.
+      ValueError: the folder has rows of runs with other flags.
     """
     runs = list(runs)
     names = list(dict.fromkeys([*KEY, *(name for run in runs for name, _ in run.knobs)]))
     table = RunTable(folder / "results.csv", key=names, columns=RESULT)
+    _keep_flags(folder / "flags.json", passed_on, rows=len(table))
     for run in progress.bar(runs, "runs"):
         key = run.key
         if table.find(**key):
@@ -135,6 +137,19 @@ def sweep(runs: Iterable[Run], folder: Path, passed_on: list[str]) -> RunTable:
         metrics = files.read_json(folder / run.folder / "metrics.json")
         table.add(**key, **{name: metrics.get(name, ABSENT) for name in RESULT})
     return table
+
+
+def _keep_flags(note: Path, passed_on: list[str], *, rows: int) -> None:
+    """Rows of one table are runs with the same flags, those that tell no run apart left out."""
+    told = sorted(x for x in passed_on if not x.startswith(("--verbose", "--tfds_dir")))
+    before = files.read_json(note) if note.exists() and rows else told
+    if before != told:
+        raise ValueError(
+            f"The sweep in '{note.parent}' has {rows} finished runs with {before} behind --. "
+            f"Received: {told}. Name another --output_dir for these."
+        )
+    note.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(note, json.dumps(told))
 
 
 def _float_net(folder: Path, run: Run) -> list[str]:

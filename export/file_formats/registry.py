@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ec2t_tf import files
+
 from ..graph import FileError, Graph, Operator
 from ..tflite.reader import read
 from ..tflite.writer import write
@@ -207,11 +209,11 @@ def runtimes_of(content: bytes) -> tuple[str, ...]:
     return FORMATS["tflm"].runtimes if "TFLM_DECODE" in kinds else FORMATS["sparse"].runtimes
 
 
-def unpacked(file: bytes, *, to: str = "packed") -> bytes:
+def unpacked(file: bytes | str | os.PathLike, *, to: str = "packed") -> bytes:
     """A download file as a .tflite file.
 
     Args:
-      file: what `to_download` returned.
+      file: what `to_download` returned, or the path of such a file.
       to: "int8" for the file that it was given, bit for bit; "packed" for that file packed.
 
     Raises:
@@ -220,6 +222,7 @@ def unpacked(file: bytes, *, to: str = "packed") -> bytes:
     """
     if to not in ("packed", "int8"):
         raise ValueError(f'to must be "packed" or "int8". Received: to={to!r}')
+    file = files.content(file, needed_by="unpack")
     content = from_download(file)
     if to == "int8":
         return content

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
 from typing import Any
 
 from ec2t_tf import files
@@ -57,7 +56,7 @@ def rewrite(
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}. Received: {format!r}.")
-    content = file if isinstance(file, bytes) else Path(file).read_bytes()
+    content = files.content(file, needed_by="rewrite")
     source = plain(content)
     written, notes = FORMATS[format].write(source, **options)
     if format != "int8" and len(written) >= len(source):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Literal
 
 from ai_edge_litert import interpreter as litert
+
+from ec2t_tf import files
 
 from ..tflite.reader import read
 from . import library
@@ -96,8 +97,9 @@ class Interpreter(litert.Interpreter):
                 f"Received: model_path={model_path!r}, model_content of "
                 f"{'no' if model_content is None else len(model_content)} bytes"
             )
-        content = Path(model_path).read_bytes() if model_path is not None else model_content
-        assert content is not None
+        given = model_path if model_path is not None else model_content
+        assert given is not None
+        content = files.content(given, needed_by="Interpreter")
         graph = read(content)  # checks it: the runtime itself trusts the file
         self._has_resources = any(tensor.dtype == "resource" for tensor in graph.tensors)
         # A file is mapped by the runtime rather than kept in memory.

@@ -220,7 +220,8 @@ class Net:
             raise NoRuleError(
                 f"every layer that is ternary or int8 needs the range of its output. Received: "
                 f"'{p.name}' without one, before a layer that rounds nothing. Please report the "
-                "model; a rule Rule('float', name=...) for the layer works around it."
+                "model; a rule Rule('float', name=...) for the layer works around it. Where you "
+                "annotated layers yourself, annotate those around it too."
             )
         inputs = tuple(self.real(x) if _is_data(self, x) else x for x in p.inputs)
         if p.kernel is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ec2t_tf import doors
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.fake_quant import FakeQuant
@@ -83,6 +84,10 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
 def _native(model: Any) -> keras.Model:
     if isinstance(model, keras.Model):
         return model
+    if doors.of(model) is None:
+        raise TypeError(
+            f"A model of Keras 3 or tf_keras is required. Received: {type(model).__name__}."
+        )
     from ec2t_tf.tfmot.native import native
 
     return native(model)

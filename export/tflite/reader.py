@@ -6,13 +6,13 @@ import dataclasses
 import math
 import os
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from ec2t_tf import files
 from ec2t_tf.export.graph import (
     FileError,
     Graph,
@@ -68,7 +68,7 @@ def read(model: bytes | str | os.PathLike) -> Graph:
       FileError: the file is damaged, hostile, or holds more than one net.
       OSError: the path cannot be read.
     """
-    content = bytes(model) if isinstance(model, bytes | bytearray) else Path(model).read_bytes()
+    content = files.content(model, needed_by="read")
     parsed, dynamic = _parse(content)
     if dynamic:
         check_structure(parsed.graph)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ec2t_tf import export
 from ec2t_tf.export import running, verification
 from ec2t_tf.export.file_formats import rewrite
 from ec2t_tf.export.tflite import read, write
 from tests import nets
 from tests.graph.test_round_trip import several_ends
+
+
+class Net:
+    """Stands for a model: it predicts."""
+
+    def predict(self) -> None: ...
+
+
+NET: Any = Net()
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +39,41 @@ def verified(folder: Path, *names: str, **options: object) -> dict[str, verifica
     files = [folder / f"{name}.tflite" for name in names]
     results = verification.verify_files(folder / "net.tflite", files, **options)
     return {key.removeprefix(f"{folder}/"): one for key, one in results.items()}
+
+
+def test_one_file_need_not_stand_in_a_list(folder: Path) -> None:
+    (name,) = export.verify_files(folder / "net.tflite", folder / "packed.tflite", inputs=4)
+    assert name.endswith("packed.tflite in ec2t_tf")
+    with pytest.raises(ValueError, match="at least one file"):
+        export.verify_files(folder / "net.tflite", [])
+
+
+@pytest.mark.parametrize(
+    ("called", "message"),
+    [
+        (lambda path: export.verify(path, path), r"Received: a file.*verify_files\(reference"),
+        (lambda path: export.verify(str(path), path), r"Received: a file.*verify_files\(reference"),
+        (lambda path: export.verify(3, path), r"Received: int"),
+        (lambda path: export.verify_files(3, [path]), "model or the path.* Received: int"),
+        (lambda path: export.verify_files(path, [NET]), r"verify_files requires a file.*to_tflite"),
+        (lambda path: export.verify(NET, NET), "verify requires a file.* Received: Net"),
+        (lambda path: export.rewrite(NET, format="packed"), "rewrite requires a file.*to_tflite"),
+        (lambda path: export.report(NET), "report requires a file.* Received: Net"),
+        (lambda path: export.Interpreter(NET), "Interpreter requires a file.* Received: Net"),
+        (lambda path: export.unpack(NET), "unpack requires a file.* Received: Net"),
+        (lambda path: export.to_tflite(path, NET), r"to_tflite\(model, path\).* Received: path of"),
+        (lambda path: export.exact(path), "model of Keras 3 or tf_keras.*Received: PosixPath"),
+        (lambda path: export.unwritable(path), "model of Keras 3 or tf_keras.*Received: PosixPath"),
+    ],
+)
+def test_a_model_and_a_file_confused(folder: Path, called: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        called(folder / "net.tflite")
+
+
+def test_unpack_takes_a_path(folder: Path) -> None:
+    path = folder / "download.tflite"
+    assert export.unpack(path, to="int8") == export.unpack(path.read_bytes(), to="int8")
 
 
 def test_files_of_one_net_promise_the_same_bits(folder: Path) -> None:

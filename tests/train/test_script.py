@@ -335,6 +335,31 @@ def test_multiworker_needs_its_machines(tmp_path: Path) -> None:
     assert "TF_CONFIG" in done.stdout + done.stderr
 
 
+def test_a_run_that_its_flags_stopped_is_resumed_with_others(tmp_path: Path) -> None:
+    """As a sweep does when it is started again: nothing was trained that the flags would belie."""
+    folder, lines = tmp_path / "run", []
+    for words in (["--model=lenet5"], ["--model=lenet5", "--resume", "--batch_size=64"]):
+        flags = [*words, f"--output_dir={folder}", "--dataset=digits"]
+        done = subprocess.run(
+            [sys.executable, "-m", "ec2t_tf.train", *flags],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        lines.append(done.stderr)
+    assert all("at least 12x12 pixels" in text for text in lines)
+    assert json.loads((folder / "settings.json").read_text())["batch_size"] == 64
+    (folder / "checkpoints").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "ec2t_tf.train", *flags[1:], "--resume"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "--model=resnet8 (was lenet5)" in done.stderr + done.stdout
+
+
 def test_a_run_from_before_a_flag_resumes(uninterrupted: Path, tmp_path: Path) -> None:
     """v0.1.0 knew no --split: its runs had the default."""
     folder = tmp_path / "older"

@@ -108,6 +108,22 @@ def test_a_run_that_was_killed_is_resumed(tmp_path, monkeypatch):
     assert "--resume" in script.commands[0]
 
 
+def test_rows_of_other_flags_are_not_taken_for_these(tmp_path, monkeypatch):
+    runs = small_grid()
+    monkeypatch.setattr(subprocess, "run", Script(lives=0))
+    with pytest.raises(RuntimeError, match="failed"):
+        sweep.sweep(runs, tmp_path, ["--float_epochs=2"])
+    script = Script(lives=2)  # no run was finished: other flags may be tried
+    monkeypatch.setattr(subprocess, "run", script)
+    with pytest.raises(RuntimeError, match="failed"):
+        sweep.sweep(runs, tmp_path, PASSED_ON)
+    with pytest.raises(ValueError, match="2 finished runs with .*epochs=3.*another --output_dir"):
+        sweep.sweep(runs, tmp_path, ["--float_epochs=9"])
+    assert len(script.commands) == 2
+    script.lives = 100
+    assert len(sweep.sweep(runs, tmp_path, [*PASSED_ON, "--verbose=2"])) == 8
+
+
 def test_pareto():
     points = [(1.0, 5.0), (2.0, 4.0), (2.0, 3.0), (3.0, 4.5), (0.5, 4.0)]
     assert sweep_page.pareto(points, larger=True) == [(3.0, 4.5), (1.0, 5.0)]
