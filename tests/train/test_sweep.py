@@ -117,7 +117,7 @@ def test_rows_of_other_flags_are_not_taken_for_these(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", script)
     with pytest.raises(RuntimeError, match="failed"):
         sweep.sweep(runs, tmp_path, PASSED_ON)
-    with pytest.raises(ValueError, match="2 finished runs with .*epochs=3.*another --output_dir"):
+    with pytest.raises(ValueError, match=r"2 finished runs with .*epochs=3.*another --output_dir"):
         sweep.sweep(runs, tmp_path, ["--float_epochs=9"])
     assert len(script.commands) == 2
     script.lives = 100
