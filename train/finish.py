@@ -49,8 +49,9 @@ def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Pat
     files.write_text(folder / "report.txt", text + "\n")
     history = recipe.read_history(folder / "history.csv")
     plots.history(history, metrics, title, folder / "history.png")
-    plots.layers(ternary_layers(model), title, folder / "layers.png")
-    plots.sparsity(summary(model), title, folder / "sparsity.png")
+    if ternary_layers(model):  # else an int8 net: there is nothing to draw
+        plots.layers(ternary_layers(model), title, folder / "layers.png")
+        plots.sparsity(summary(model), title, folder / "sparsity.png")
     page.write(
         folder,
         title=title,

@@ -141,8 +141,10 @@ def _square(x: float, y: float, side: float, colour: str) -> Any:
     return Rectangle((x - side / 2, y - side / 2), side, side, color=colour, alpha=0.45)
 
 
-def histograms(ternary: Sequence[Any]) -> Figure:
+def histograms(ternary: Sequence[Any]) -> Figure | Text:
     """Latent weights of each layer, thresholds and levels."""
+    if not ternary:
+        return Text("No layer is ternary: the policy leaves none.")
     with plots.drawing(*pictures.histograms_size(len(ternary))) as figure:
         pictures.histograms(figure, plots.PAGE, ternary)
         picture = plots.svg(figure)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,33 @@ def test_metrics_are_enough_to_repeat_a_run(uninterrupted: Path, tmp_path: Path)
     assert "--repeat" in other["made_by"]["command"]
     logs = [path.parent.name for path in tmp_path.glob("again/tensorboard/*/events.out.tfevents.*")]
     assert sorted(logs) == ["float", "ternary"]
+
+
+@pytest.mark.slow
+def test_a_repeat_has_the_policy_and_the_files(uninterrupted: Path, tmp_path: Path) -> None:
+    """The policy is in metrics.json, whatever became of its file; the weights must be the same."""
+    weights, policy = tmp_path / "float.weights.h5", tmp_path / "policy.json"
+    weights.write_bytes((uninterrupted / "float.weights.h5").read_bytes())
+    policy.write_text('{"rules": [{"treatment": "int8"}]}')
+    flags = (f"--float_weights={weights}", f"--policy={policy}", "--float_epochs=0", "--epochs=1")
+    done = subprocess.run(
+        command(tmp_path / "a", *flags), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    policy.unlink()
+    for before, after in (("a", "b"), ("b", "c")):  # a repeat can be repeated
+        program = [sys.executable, "-m", "ec2t_tf.train", "--verbose=0"]
+        program += [
+            f"--repeat={tmp_path / before}/metrics.json",
+            f"--output_dir={tmp_path / after}",
+        ]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ac")
+    assert one["repeat"] == other["repeat"]
+    assert one["repeat"]["sha256"] == {"float_weights": sha256(weights.read_bytes()).hexdigest()}
+    assert {row["treatment"] for row in other["layers"]} == {"int8"}
+    assert one["layers"] == other["layers"]
 
 
 def test_ternary_start(uninterrupted: Path, tmp_path: Path) -> None:
