@@ -66,8 +66,12 @@ class TestInt8File:
         images, _ = models.examples(200, seed=1)
         check = export.verify(ternary, path, images)
         assert check.inputs == 200
-        assert check.largest_difference <= 1
+        # tf_keras computes in floats, and a step of this output is 0.002.
+        assert check.largest_difference <= 4
+        assert sum(n for step, n in check.steps.items() if step > 1) <= 0.02 * 200 * 4
         assert check.agreement >= 0.98
+        exactly = export.exact(ternary, rounding="xnnpack")
+        assert export.verify(exactly, path, images).largest_difference == 0
         assert "200 inputs: at most" in str(check)
 
     def test_verification_sees_a_difference(
@@ -88,7 +92,10 @@ class TestInt8File:
         graph = read(path)
         ends = (*graph.inputs, *graph.outputs)
         assert [graph.tensors[i].dtype for i in ends] == ["int8", "int8"]
-        assert export.verify(ternary, path, models.examples()[0]).largest_difference <= 1
+        images, _ = models.examples()
+        assert export.verify(ternary, path, images).largest_difference <= 4
+        exactly = export.exact(ternary, rounding="xnnpack")
+        assert export.verify(exactly, path, images).largest_difference == 0
 
     def test_plain_model_with_representative_data(
         self, ternary: tf_keras.Model, tmp_path: Path

@@ -114,6 +114,7 @@ def two_inputs_and_outputs() -> keras.Model:
     source, x = start()
     other = keras.Input((12, 12, 2), name="aux")
     y = layers.Add(name="add")([x, conv(8, "j", "relu")(other)])
+    y = conv(8, "inner", "relu")(y)
     pooled = layers.GlobalAveragePooling2D(name="g")(y)
     return keras.Model([source, other], [layers.Dense(3, name="zz")(pooled), conv(2, "box")(y)])
 
