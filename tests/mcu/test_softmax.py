@@ -75,5 +75,5 @@ def test_many_classes(tmp_path: Path) -> None:
     got = many_nets.on_host(models, values, tmp_path, sanitize=True)
     for model, v, g in zip(models, values, got, strict=True):
         np.testing.assert_array_equal(g, nets.reference(model, v))
-    with pytest.raises(ModelError, match="at most 4095 channels"):
+    with pytest.raises(ModelError, match="dimensions of at most 4,095"):
         to_c(_model((1, 4096), 0.05, 1.0), tmp_path)
