@@ -24,7 +24,6 @@ ALLOWED = {
     "ec2t_tf/run_table.py _append": "one row, synced; reading drops a row that was cut",
     "export/commands/files.py summary": "`Summary.save`, which writes with ec2t_tf.files",
     "export/c_verification.py verify_c": "into a temporary folder",
-    "export/running_c.py _run": "into a temporary folder",
     "export/mcu/emit.py write": "inside files.folder",
     "train/tensorboard.py _write": "appends whole records; readers drop one that was cut",
     "export/mcu/model_files.py copy_kernel": "inside files.folder",

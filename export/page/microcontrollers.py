@@ -11,7 +11,7 @@ from pathlib import Path
 from ec2t_tf import progress
 from ec2t_tf.tables import Cell, Table
 
-from .. import running_c
+from ..c_verification import verify_c
 from ..file_formats import plain
 from ..mcu import BOARDS, Report, to_c
 from ..mcu.machines import MACHINES
@@ -85,15 +85,15 @@ def host(content: bytes) -> str:
       ValueError: it gives other outputs than the file.
     """
     try:
-        wrong = running_c.differing(content)
+        check = verify_c(content)
     except ValueError as error:
         return f"not run on this machine either: {error}"
-    if wrong:
+    if not check.passes():
         raise ValueError(
-            "C with the outputs of its file is required. Received: others for "
-            f"{wrong} of {running_c.INPUTS} inputs on this machine. Report it, with the file."
+            "C with the outputs of its file is required. Received on this machine: "
+            f"{check} Report it, with the file."
         )
-    return f"as generic C on this machine: {running_c.INPUTS} inputs equal bit for bit"
+    return f"as generic C on this machine: {check.inputs} inputs equal bit for bit"
 
 
 def table(rows: Sequence[tuple[str, OnCore]]) -> Table:
