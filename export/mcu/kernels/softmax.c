@@ -19,18 +19,24 @@ static int32_t reciprocal(int32_t a) {
     return x > 0x3fffffff ? 0x7fffffff : x * 2;
 }
 
+/* Of all channels at one place. */
+static int32_t greatest_of(const ec2t_mcu_planar *in, const uint8_t *from) {
+    int32_t greatest = -128;
+    for (uint32_t c = 0; c < in->channels; ++c) {
+        const int32_t value = ec2t_mcu_value(from[c * in->plane]);
+        if (value > greatest)
+            greatest = value;
+    }
+    return greatest;
+}
+
 void ec2t_mcu_softmax_run(const ec2t_mcu_softmax *layer, const uint8_t *input, uint8_t *output) {
     const ec2t_mcu_planar *in = &layer->in, *out = &layer->out;
     for (uint32_t y = 0; y < in->height; ++y) {
         for (uint32_t x = 0; x < in->width; ++x) {
             const uint8_t *from = input + y * in->pitch + x;
             uint8_t *to = output + y * out->pitch + x;
-            int32_t greatest = -128;
-            for (uint32_t c = 0; c < in->channels; ++c) {
-                const int32_t value = ec2t_mcu_value(from[c * in->plane]);
-                if (value > greatest)
-                    greatest = value;
-            }
+            const int32_t greatest = greatest_of(in, from);
             uint32_t sum = 0; /* in 2^-19; at most 4095 channels */
             for (uint32_t c = 0; c < in->channels; ++c)
                 sum +=
@@ -92,12 +98,7 @@ void ec2t_mcu_log_softmax_run(const ec2t_mcu_log_softmax *layer, const uint8_t *
         for (uint32_t x = 0; x < in->width; ++x) {
             const uint8_t *from = input + y * in->pitch + x;
             uint8_t *to = output + y * out->pitch + x;
-            int32_t greatest = -128;
-            for (uint32_t c = 0; c < in->channels; ++c) {
-                const int32_t value = ec2t_mcu_value(from[c * in->plane]);
-                if (value > greatest)
-                    greatest = value;
-            }
+            const int32_t greatest = greatest_of(in, from);
             uint32_t sum = 0; /* at most 4095 channels */
             for (uint32_t c = 0; c < in->channels; ++c)
                 sum += layer->powers[greatest - ec2t_mcu_value(from[c * in->plane])];
