@@ -14,7 +14,7 @@ from ec2t_tf.callbacks import ternary_layers
 from ec2t_tf.export.integer import NotExactError
 from ec2t_tf.export.verification import run as run_file
 from ec2t_tf.summary import summary
-from ec2t_tf.train import page, plots, recipe
+from ec2t_tf.train import page, paired, plots, recipe
 from ec2t_tf.train.doors import Keras3
 from ec2t_tf.train.tasks import TaskData
 
@@ -33,6 +33,7 @@ def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Pat
     images = np.concatenate([x for x, _ in data.evaluation(data.test)])
     check = export.verify(model, path, images)
     outputs, _ = run_file(path, images)
+    paired.save(folder, data.test, {"ternary": outputs.argmax(axis=1)})
     file = export.report(path)
     metrics = {
         **metrics,
@@ -71,10 +72,15 @@ def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Pat
     return metrics
 
 
-def int8_of_float(model: Any, data: TaskData, folder: Path) -> dict[str, float]:
+def int8_of_float(
+    model: Any, data: TaskData, folder: Path, predicted: dict[str, np.ndarray]
+) -> dict[str, float]:
     """The float net as an int8 file, `folder`/float_int8.tflite: what a ternary net stands beside.
 
     Its ranges are measured on the first 200 training examples, which are drawn at random already.
+
+    Args:
+      predicted: takes its class of each test example, as "int8".
 
     Returns:
       `int8_accuracy` on the test examples and `int8_bytes`; nothing where there is no such file.
@@ -88,6 +94,7 @@ def int8_of_float(model: Any, data: TaskData, folder: Path) -> dict[str, float]:
         return {}
     images = np.concatenate([x for x, _ in data.evaluation(data.test)])
     outputs, _ = run_file(path, images)
+    predicted["int8"] = outputs.argmax(axis=1)
     return {
         "int8_accuracy": float((outputs.argmax(axis=1) == data.test.labels).mean()),
         "int8_bytes": path.stat().st_size,

@@ -23,6 +23,12 @@ flags.DEFINE_enum(
     ["random", "speaker"],
     "sounds: tested clips are drawn at random, or of speakers that training has never heard",
 )
+flags.DEFINE_string(
+    "apart",
+    None,
+    "who is tested and never trained on, joined by +: subjects of --dataset=watch (9+10), speakers "
+    "of --split=speaker (theo+yweweler). One run for each group of them is a cross-validation",
+)
 flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
 flags.DEFINE_enum(
     "model",
@@ -213,6 +219,7 @@ IDENTITY = (
     "data_dir",
     "image_size",
     "split",
+    "apart",
     "model",
     "depth",
     "width",
@@ -251,6 +258,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "data_dir",
         "image_size",
         "split",
+        "apart",
         "validation_fraction",
     ),
     "net": ("model", "depth", "width", "phi", "float_weights", "ternary_start"),

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ec2t_tf import files
 from ec2t_tf.callbacks import OfEpochs, ternary_layers
 from ec2t_tf.train import distillation
@@ -185,6 +187,11 @@ def accuracy(door: Keras3, model: Any, batches: Evaluation) -> float:
     compile_for_others(door, model)
     found = model.evaluate(door.evaluation(batches), verbose=0, return_dict=True)
     return float(found["accuracy"])
+
+
+def predictions(door: Keras3, model: Any, batches: Evaluation) -> np.ndarray:
+    """The class of each example, int64 (count,), by a model whose output is logits."""
+    return np.argmax(model.predict(door.evaluation(batches), verbose=0), axis=-1)
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -15,7 +15,7 @@ from ec2t_tf import files
 from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.supernet import compound_scale
-from ec2t_tf.train import recipe, tasks, zoo
+from ec2t_tf.train import paired, recipe, tasks, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.doors import Keras3, open_door
 from ec2t_tf.train.finish import finish, int8_of_float
@@ -33,6 +33,7 @@ class Settings:
     data_dir: str | None
     image_size: tuple[int, int] | None
     split: str
+    apart: str | None
     model: str
     depth: float
     width: float
@@ -118,6 +119,7 @@ def load_data(settings: Settings) -> tasks.TaskData:
         data_dir=settings.data_dir,
         image_size=settings.image_size,
         split=settings.split,
+        apart=settings.apart,
         validation_fraction=settings.validation_fraction,
     )
 
@@ -133,7 +135,9 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
         float_model.save_weights(str(fresh))
     # The one place where the test images are used, and finish.
     float_accuracy = recipe.accuracy(door, float_model, data.evaluation(data.test))
-    int8 = int8_of_float(float_model, data, settings.output_dir)
+    predicted = {"float": recipe.predictions(door, float_model, data.evaluation(data.test))}
+    int8 = int8_of_float(float_model, data, settings.output_dir, predicted)
+    paired.save(settings.output_dir, data.test, predicted)
 
     model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
     if settings.ternary_start:

@@ -19,6 +19,7 @@ def load(
     data_dir: str | None = None,
     image_size: tuple[int, int] | None = None,
     split: str = "random",
+    apart: str | None = None,
     validation_fraction: float = 0.1,
 ) -> TaskData:
     """Load a data set into memory; on a terminal, say so where it takes long.
@@ -31,6 +32,7 @@ def load(
       data_dir: of "folder" and "recordings".
       image_size: of "folder": (height, width) to resize to.
       split: of sounds: "random", or "speaker" for test speakers that training has never heard.
+      apart: who is tested: subjects of "watch" or, with `split="speaker"`, speakers, joined by "+".
       validation_fraction: share of the training examples, chosen with a fixed seed, held out.
 
     Raises:
@@ -46,10 +48,15 @@ def load(
             f"--split=speaker belongs to sounds ({', '.join(speech.RATES)}). "
             f"Received: --dataset={name}."
         )
+    if apart is not None and name != "watch" and split != "speaker":
+        raise DataError(
+            "--apart belongs to --dataset=watch and to sounds with --split=speaker. "
+            f"Received: --dataset={name}, --split={split}, --apart={apart}."
+        )
     if image_size is not None and name != "folder":
         raise DataError(f"--image_size belongs to --dataset=folder. Received: --dataset={name}.")
     with progress.working(f"preparing {name}"):
-        return _load(name, tfds_dir, data_dir, image_size, split, validation_fraction)
+        return _load(name, tfds_dir, data_dir, image_size, split, apart, validation_fraction)
 
 
 def _load(
@@ -58,6 +65,7 @@ def _load(
     data_dir: str | None,
     image_size: tuple[int, int] | None,
     split: str,
+    apart: str | None,
     validation_fraction: float,
 ) -> TaskData:
     if name == "folder":
@@ -67,9 +75,13 @@ def _load(
     if name == "recordings":
         return sensors.load_folder(str(data_dir), validation_fraction=validation_fraction)
     if name == "watch":
-        return sensors.load_watch()
+        return sensors.load_watch(**sensors.subjects(apart))
     if name in speech.RATES:
         return speech.load(
-            name, tfds_dir=tfds_dir, split=split, validation_fraction=validation_fraction
+            name,
+            tfds_dir=tfds_dir,
+            split=split,
+            validation_fraction=validation_fraction,
+            speakers_apart=tuple(apart.split("+")) if apart else speech.SPEAKERS_APART,
         )
     return images.load(name, tfds_dir=tfds_dir, validation_fraction=validation_fraction)

@@ -16,6 +16,7 @@ from ec2t_tf.train.tasks.base import MEMORY_LIMIT_BYTES, Augmentation, DataError
 WINDOW, STEP = 100, 50  # samples: 2 s at 50 Hz, half of it new
 TEST_SUBJECTS = (9, 10)  # of the watch data
 VALIDATION_SUBJECTS = (8,)
+SUBJECTS = 10
 NOISE, LOUDNESS = 0.05, 0.1  # of a standard deviation; of 1
 
 
@@ -51,6 +52,31 @@ def load_watch(
         is_test,
         is_validation,
     )
+
+
+def subjects(apart: str | None) -> dict[str, tuple[int, ...]]:
+    """Arguments of `load_watch` for the tested subjects, joined by "+"; the one before the first of
+    them is validated (before 1 comes 10).
+
+    Raises:
+      DataError: these are no numbers of subjects.
+    """
+    if apart is None:
+        return {}
+    words = apart.split("+")
+    if not all(word.isdecimal() and 1 <= int(word) <= SUBJECTS for word in words):
+        raise DataError(
+            f"--apart must be subjects of 1 to {SUBJECTS}, joined by +, such as 9+10. "
+            f"Received: --apart={apart}."
+        )
+    tested = tuple(map(int, words))
+    others = [(tested[0] - 1 - back) % SUBJECTS + 1 for back in range(1, SUBJECTS)]
+    validated = next((one for one in others if one not in tested), None)
+    if validated is None:
+        raise DataError(
+            f"--apart must leave subjects to train on. Received: --apart={apart}, which is all."
+        )
+    return {"test_subjects": tested, "validation_subjects": (validated,)}
 
 
 def load_folder(folder: str | Path, *, validation_fraction: float = 0.1) -> TaskData:
