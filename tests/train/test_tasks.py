@@ -160,6 +160,25 @@ def test_people_are_in_one_split_only() -> None:
         sensors.load_watch(test_subjects=(8,))
 
 
+def test_people_are_named_by_a_flag() -> None:
+    recordings = sensors._watch()
+    people = np.asarray(recordings["subject"])
+    data = tasks.load("watch", apart="2+1")
+    for split, subjects in ((data.test, (1, 2)), (data.validation, (10,))):
+        chosen = [x for x, one in zip(recordings["X"], people, strict=True) if one in subjects]
+        expected = np.concatenate([sensors.windows(x) for x in chosen]).astype(np.float32)
+        np.testing.assert_array_equal(split.inputs, expected)
+    np.testing.assert_array_equal(
+        tasks.load("watch", apart="9+10").train.inputs, tasks.load("watch").train.inputs
+    )
+    for wrong in ("0", "11", "a", "1+", "+".join(map(str, range(1, 11)))):
+        with pytest.raises(tasks.DataError, match="--apart must"):
+            tasks.load("watch", apart=wrong)
+    with pytest.raises(tasks.DataError, match="--apart belongs to"):
+        tasks.load("digits", apart="1")
+
+
+
 def test_a_pickle_that_calls_something_is_refused(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple:
