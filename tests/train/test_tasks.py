@@ -178,7 +178,6 @@ def test_people_are_named_by_a_flag() -> None:
         tasks.load("digits", apart="1")
 
 
-
 def test_a_pickle_that_calls_something_is_refused(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple:
