@@ -17,6 +17,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,8 @@ def save(folder: Path, test: Split, predicted: Mapping[str, np.ndarray]) -> None
     digest = hashlib.sha256(np.ascontiguousarray(test.inputs).tobytes()).digest()
     kept |= {"examples": np.frombuffer(digest, np.uint8), "labels": test.labels, **predicted}
     with files.replacing(path) as fresh, fresh.open("wb") as stream:
-        np.savez_compressed(stream, **{k: np.asarray(v, np.int16) for k, v in kept.items()})
+        whole: dict[str, Any] = {name: np.asarray(v, np.int16) for name, v in kept.items()}
+        np.savez_compressed(stream, **whole)
 
 
 def right(folder: Path, net: str) -> tuple[bytes, np.ndarray]:
