@@ -122,6 +122,11 @@ MISTAKES = [
     ("train --dataset=mnist --tfds_dir={tmp}/none --output_dir={tmp}/none", "--tfds_dir"),
     ("train --repeat={text} --output_dir={tmp}/x", "--repeat must be the metrics.json"),
     ("sweep --grid=width --output_dir={tmp}/x", "--grid must be NAME=V1,V2"),
+    ("sweep --methods=ec2t,ttt --output_dir={tmp}/x", "--methods must be among abs_mean, ec2t"),
+    (
+        "sweep --methods=ec2t,twn --output_dir={tmp}/x -- --target_sparsity=0.8",
+        "Use --targets=VALUE",
+    ),
     ("sweep --targest=0.5", "did you mean '--targets'"),
 ]
 

@@ -13,7 +13,8 @@ from absl import app
 
 from ec2t_tf import files, quiet
 from ec2t_tf.train import command_line, record
-from ec2t_tf.train.options import FLAGS, IDENTITY, METHOD_FLAGS, SECTIONS
+from ec2t_tf.train.method_flags import METHOD_FLAGS, flags_of
+from ec2t_tf.train.options import FLAGS, IDENTITY, SECTIONS
 
 if TYPE_CHECKING:
     from ec2t_tf import Policy, methods
@@ -93,21 +94,17 @@ def check_folders() -> None:
         )
 
 
-def check_knobs(method: str) -> None:
+def checkflags_of(method: str) -> None:
     """Raise app.UsageError for a flag that was given and belongs to another method."""
-    own = _knobs(method)
+    own = flags_of(method)
     for other in METHOD_FLAGS:
-        for flag in sorted(_knobs(other) - own):
+        for flag in sorted(flags_of(other) - own):
             if FLAGS[flag].present:
                 raise app.UsageError(
                     f"--{flag} belongs to --method={other}. Received: --method={method}, which "
                     f"takes {', '.join(f'--{name}' for name in sorted(own)) or 'no flags'} of its "
                     f"own. Leave --{flag} out, or choose --method={other}."
                 )
-
-
-def _knobs(method: str) -> set[str]:
-    return {*METHOD_FLAGS[method].values(), *({"sparsity_ramp"} if method == "ec2t" else ())}
 
 
 def door() -> str:
@@ -134,7 +131,7 @@ def build_method() -> methods.TernaryMethod:
         raise app.UsageError(
             f"--method must be one of {sorted(METHOD_FLAGS)}. Received: '{FLAGS.method}'."
         )
-    check_knobs(FLAGS.method)
+    checkflags_of(FLAGS.method)
     load_backend()
     from ec2t_tf import methods
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
+from ec2t_tf.train.method_flags import ALSO, METHOD_FLAGS
 from ec2t_tf.train.zoo import MODELS
 
 FLAGS = flags.FLAGS
@@ -171,48 +172,6 @@ flags.DEFINE_float("gtc_level_penalty", 2e-3, "GTC: cost of levels; larger leave
 flags.DEFINE_float("gtc_warm_up", 0.1, "GTC: share of the epochs, or step, with all levels")
 flags.DEFINE_float("gtc_frozen_from", 0.8, "GTC: share of the epochs, or step, of fixed levels")
 
-# Option of the method -> flag.
-METHOD_FLAGS: dict[str, dict[str, str]] = {
-    "ec2t": {
-        name: name
-        for name in (
-            "centroid_scale",
-            "entropy_gain",
-            "target_sparsity",
-            "frozen_from",
-            "prune_int8_from",
-            "centroid_learning_rate",
-            "reference_sign",
-        )
-    },
-    "ttq": {"threshold": "ttq_threshold", "initial_scales": "ttq_initial_scales"},
-    "twn": {
-        "threshold": "twn_threshold",
-        "factor": "twn_factor",
-        "per_channel": "twn_per_channel",
-    },
-    "abs_mean": {},
-    "tga": {
-        "initial_threshold": "tga_initial_threshold",
-        "threshold_learning_rate": "tga_threshold_learning_rate",
-        "update": "tga_update",
-    },
-    "sparsity_regularized": {
-        "mode": "sr_mode",
-        "threshold": "sr_threshold",
-        "ramp_until": "sr_ramp_until",
-        "l2": "sr_l2",
-        "prune_from": "sr_prune_from",
-        "survivors": "sr_survivors",
-    },
-    "generalized_ternary_connect": {
-        "largest_bits": "gtc_largest_bits",
-        "distortion": "gtc_distortion",
-        "level_penalty": "gtc_level_penalty",
-        "warm_up": "gtc_warm_up",
-        "frozen_from": "gtc_frozen_from",
-    },
-}
 # What must not change between a run and its resumption.
 IDENTITY = (
     "dataset",
@@ -279,11 +238,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "distribute",
     ),
     "run": ("output_dir", "resume", "repeat", "seed", "tensorboard", "verbose"),
-    "--method=ec2t": (*METHOD_FLAGS["ec2t"].values(), "sparsity_ramp"),
     **{
-        f"--method={method}": tuple(knobs.values())
+        f"--method={method}": (*knobs.values(), *ALSO.get(method, ()))
         for method, knobs in METHOD_FLAGS.items()
-        if knobs and method != "ec2t"
+        if knobs
     },
     "super-networks": ("supernet", "target_accuracy", "phis"),
 }

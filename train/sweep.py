@@ -26,20 +26,24 @@ from absl import app, flags
 from ec2t_tf import files, progress
 from ec2t_tf.run_table import RunTable
 from ec2t_tf.train import command_line, sweep_page
+from ec2t_tf.train.method_flags import METHOD_FLAGS, OF_A_METHOD, flags_of
 
 FLAGS = flags.FLAGS
-KEY = ("method", "target_sparsity", "centroid_scale", "entropy_gain", "seed")
+# Flags of the script with a list of their own here.
+OWN_LISTS = {
+    "method": "--methods",
+    "target_sparsity": "--targets",
+    "centroid_scale": "--centroid_scales",
+    "entropy_gain": "--entropy_gains",
+    "seed": "--seeds",
+}
+KEY = tuple(OWN_LISTS)
 RESULT = ("float_accuracy", "ternary_accuracy", "zeros", "entropy_bytes", "tflite_bytes")
 ABSENT = "-"
-# Other flags of the script make another float net.
-OF_THE_TERNARY_PHASE = (
-    *("epochs", "learning_rate", "distill", "distill_temperature", "sparsity_ramp", "policy"),
-    *("frozen_from", "prune_int8_from", "centroid_learning_rate", "reference_sign"),
-    *("ttq_threshold", "ttq_initial_scales", "twn_threshold", "twn_factor", "twn_per_channel"),
-    *("tga_initial_threshold", "tga_threshold_learning_rate", "tga_update", "sr_mode"),
-    *("sr_threshold", "sr_ramp_until", "sr_l2", "sr_prune_from", "sr_survivors"),
-    *("gtc_largest_bits", "gtc_distortion", "gtc_level_penalty", "gtc_warm_up", "gtc_frozen_from"),
-)
+# Flags that do not change the float net; all others do.
+OF_THE_TERNARY_PHASE = OF_A_METHOD | {
+    *("epochs", "learning_rate", "distill", "distill_temperature", "policy"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,15 +101,29 @@ def grid(
     others: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Run]:
     """Every target, and every (centroid_scale, entropy_gain), for each method, seed, and cell of
-    `others` (flag of the script -> values)."""
+    `others` (flag of the script -> values).
+
+    A knob that belongs to other methods is left out of a method's runs: TTQ has no target."""
     knobs = [(target, ABSENT, ABSENT) for target in targets]
     knobs += [(ABSENT, s, gamma) for s, gamma in itertools.product(centroid_scales, entropy_gains)]
     if not knobs:
         knobs = [(ABSENT, ABSENT, ABSENT)]
     others = others or {}
     cells = [tuple(zip(others, cell, strict=True)) for cell in itertools.product(*others.values())]
-    for method, seed, cell, (target, s, gamma) in itertools.product(methods, seeds, cells, knobs):
-        yield Run(method, target, s, gamma, seed, cell)
+    every = (
+        _run(method, knob, seed, cell)
+        for method, seed, cell, knob in itertools.product(methods, seeds, cells, knobs)
+    )
+    yield from dict.fromkeys(every)  # what differed in such a knob alone is one run
+
+
+def _run(method: str, knobs: Sequence[str], seed: int, cell: Sequence[tuple[str, str]]) -> Run:
+    foreign = OF_A_METHOD - flags_of(method)
+    target, scale, gain = (
+        ABSENT if name in foreign else value for name, value in zip(KEY[1:4], knobs, strict=True)
+    )
+    left = tuple((name, ABSENT if name in foreign else value) for name, value in cell)
+    return Run(method, target, scale, gain, seed, left)
 
 
 def sweep(runs: Iterable[Run], folder: Path, passed_on: list[str]) -> RunTable:
@@ -166,8 +184,10 @@ def _float_net(folder: Path, run: Run) -> list[str]:
 
 def _define_flags() -> None:
     flags.DEFINE_string("output_dir", "runs/sweep", "folder of the table, the plots and the runs")
-    flags.DEFINE_list("targets", [], "target sparsities, e.g. 0.6,0.8,0.9")
-    flags.DEFINE_list("methods", ["ec2t"], "ternary methods")
+    flags.DEFINE_list("targets", [], "EC2T: target sparsities, e.g. 0.6,0.8,0.9")
+    flags.DEFINE_list(
+        "methods", ["ec2t"], "ternary methods; a knob of another method is left out of its runs"
+    )
     flags.DEFINE_list("seeds", ["1"], "seeds")
     flags.DEFINE_list("centroid_scales", [], "EC2T's s; with --entropy_gains a grid of its own")
     flags.DEFINE_list("entropy_gains", [], "EC2T's gamma")
@@ -200,11 +220,30 @@ def _others() -> dict[str, list[str]]:
     return found
 
 
+def _check_passed_on(passed_on: Sequence[str], method: str) -> None:
+    """A flag of another method would stop the run, perhaps after hours of others."""
+    given = {text.lstrip("-").partition("=")[0] for text in passed_on}
+    for name in sorted(given & (OF_A_METHOD - flags_of(method))):
+        raise app.UsageError(
+            f"What stands behind -- goes to every run, and --{name} does not belong to {method}. "
+            f"Received: --methods={','.join(FLAGS.methods)}. Use "
+            f"{OWN_LISTS.get(name, f'--grid={name}')}=VALUE: it goes to the methods that take it."
+        )
+
+
 def main(argv: list[str]) -> None:
     if bool(FLAGS.centroid_scales) != bool(FLAGS.entropy_gains):
         raise app.UsageError(
             "--centroid_scales and --entropy_gains span a grid together. Received only one of them."
         )
+    unknown = [name for name in FLAGS.methods if name not in METHOD_FLAGS]
+    if unknown or not FLAGS.methods:
+        raise app.UsageError(
+            f"--methods must be among {', '.join(sorted(METHOD_FLAGS))}. "
+            f"Received: {','.join(FLAGS.methods)}."
+        )
+    for method in FLAGS.methods:
+        _check_passed_on(argv[1:], method)
     _numbers("targets", float), _numbers("centroid_scales", float), _numbers("entropy_gains", float)
     runs = grid(
         methods=FLAGS.methods,

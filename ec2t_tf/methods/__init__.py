@@ -1,46 +1,30 @@
-"""Ternary methods, one file a method, under the interface of `base.py`."""
+"""Ternary methods, one file a method, under the interface of `base.py`.
+
+A new one is its line of import here, and in its file everything else (docs/methods.md). `as` makes
+a name public.
+"""
 
 from __future__ import annotations
 
-from ec2t_tf.methods.abs_mean import AbsMean
-from ec2t_tf.methods.base import Assignment, TernaryMethod
-from ec2t_tf.methods.ec2t import EC2T
-from ec2t_tf.methods.ecp import ECP
-from ec2t_tf.methods.generalized_ternary_connect import GeneralizedTernaryConnect
-from ec2t_tf.methods.sparsity_regularized import SparsityRegularized
-from ec2t_tf.methods.tga import TGA
-from ec2t_tf.methods.ttq import TTQ
-from ec2t_tf.methods.twn import TWN
+from ec2t_tf.methods.abs_mean import AbsMean as AbsMean
+from ec2t_tf.methods.base import Assignment as Assignment
+from ec2t_tf.methods.base import TernaryMethod as TernaryMethod
+from ec2t_tf.methods.ec2t import EC2T as EC2T
+from ec2t_tf.methods.ecp import ECP as ECP
+from ec2t_tf.methods.generalized_ternary_connect import (
+    GeneralizedTernaryConnect as GeneralizedTernaryConnect,
+)
+from ec2t_tf.methods.sparsity_regularized import SparsityRegularized as SparsityRegularized
+from ec2t_tf.methods.tga import TGA as TGA
+from ec2t_tf.methods.ttq import TTQ as TTQ
+from ec2t_tf.methods.twn import TWN as TWN
 
-# A new method: its class here, and in its file everything else (docs/methods.md).
+# By their names on the command line and in saved models.
 METHODS: dict[str, type[TernaryMethod]] = {
     kind.name: kind
-    for kind in (
-        EC2T,
-        ECP,
-        TTQ,
-        TWN,
-        AbsMean,
-        TGA,
-        SparsityRegularized,
-        GeneralizedTernaryConnect,
-    )
+    for kind in list(globals().values())
+    if isinstance(kind, type) and issubclass(kind, TernaryMethod) and kind is not TernaryMethod
 }
-
-__all__ = [
-    "EC2T",
-    "ECP",
-    "METHODS",
-    "TGA",
-    "TTQ",
-    "TWN",
-    "AbsMean",
-    "Assignment",
-    "GeneralizedTernaryConnect",
-    "SparsityRegularized",
-    "TernaryMethod",
-    "get",
-]
 
 
 def get(method: str | TernaryMethod) -> TernaryMethod:

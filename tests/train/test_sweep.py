@@ -142,6 +142,23 @@ def test_any_knob_is_a_column():
     ]
 
 
+def test_a_knob_goes_to_the_methods_that_take_it():
+    runs = small_grid(
+        methods=["ec2t", "ttq", "twn"],
+        targets=["0.6", "0.8"],
+        centroid_scales=[],
+        entropy_gains=[],
+        others={"ttq_threshold": ["0.05", "0.1"]},
+    )
+    assert [run.folder for run in runs if run.seed == 1] == [
+        *("ec2t_zeros0.6_seed1", "ec2t_zeros0.8_seed1"),
+        *("ttq_ttq_threshold0.05_seed1", "ttq_ttq_threshold0.1_seed1", "twn_seed1"),
+    ]
+    assert {run.float_net for run in runs} == {"seed1", "seed2"}
+    knobs = [flag for run in runs for flag in run.flags() if "target" in flag or "ttq_" in flag]
+    assert len(knobs) == 2 * 2 + 2 * 2
+
+
 def test_mean_and_spread_over_seeds():
     key = ("method", "target_sparsity", "seed")
     shared = {"float_accuracy": "0.95", "entropy_bytes": "1000", "tflite_bytes": "5000"}
