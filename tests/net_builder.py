@@ -46,8 +46,7 @@ class NetBuilder:
         t.shape = list(shape)
         t.type = schema.TensorType.INT8
         if data is not None:
-            types = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
-            t.type = types[str(data.dtype)]
+            t.type = getattr(schema.TensorType, str(data.dtype).upper())
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(data.tobytes(), np.uint8)
             self.model.buffers.append(buffer)
@@ -87,6 +86,18 @@ class NetBuilder:
             op.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__[:-1])
         self.graph.operators.append(op)
         return output
+
+    def without_output(self, kind: str, inputs: list[int], options: object) -> None:
+        self.operator(kind, inputs, -1, options)
+        self.graph.operators[-1].outputs = []
+
+    def variable(self, name: str) -> int:
+        """The handle of memory that is kept from call to call."""
+        handle = self.tensor((), None)
+        self.graph.tensors[handle].type = schema.TensorType.RESOURCE
+        options = schema.VarHandleOptionsT()
+        options.sharedName, options.container = name, ""
+        return self.operator("VAR_HANDLE", [], handle, options)
 
     def constant(self, values: npt.ArrayLike) -> int:
         """An int32 constant."""

@@ -176,6 +176,13 @@ def broadcast_to(node: Node) -> Step:
 # -- borders -----------------------------------------------------------------------------------
 
 
+@rule("FILL", types=ANY, micro=("int8", "int32", "float32"))
+def fill(node: Node) -> Step:
+    value = np.broadcast_to(node.constant(1).reshape(-1)[0], node.output.shape)
+    whole = node.xp.constant(np.ascontiguousarray(value)[None])
+    return lambda *_: node.xp.broadcast_to(whole, (node.state.samples, *node.output.shape))
+
+
 @rule("PAD", "PADV2", types=ANY, micro=MICRO)
 def pad(node: Node) -> Step:
     xp = node.xp

@@ -33,7 +33,7 @@ from .model_files import (
     write_model,
     write_readme,
 )
-from .operators.embedding import without_negative_places
+from .operators.embedding import MOST_WORDS, without_negative_places
 from .operators.window import with_windows
 from .packages import write_packages
 from .plan import ALIGNMENT, Block, Layout, place
@@ -241,6 +241,10 @@ def _text(net: Lowering, name: str) -> _Text:
     for what, indices in (("input", net.inputs), ("output", net.outputs)):
         for index in indices:
             if index in net.words:
+                if net.words[index].below == MOST_WORDS:
+                    text.body.append(
+                        f"  (void){net.words[index].parameter}; /* nothing reads it */"
+                    )
                 continue
             work = borders(what, net.layouts[index])
             estimate = cost_of(net.core_name, work)

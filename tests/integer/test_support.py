@@ -24,7 +24,7 @@ def test_every_rule_is_tried_on_random_operators() -> None:
     tried = {make(np.random.default_rng(0)).operators[0].kind for make in CASES.values()}
     # Tried by the public files (variables) and by random graphs.
     elsewhere = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "SHAPE", "BROADCAST_TO"}
-    elsewhere |= {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
+    elsewhere |= {"FILL", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
     assert set(RULES) - tried == elsewhere
 
 

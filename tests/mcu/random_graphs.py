@@ -6,20 +6,36 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from tests.mcu.random_movements import LARGEST, Movements
+from tests.mcu.random_memory import Memory
+from tests.mcu.random_movements import LARGEST
 from tests.nets import NetBuilder
 
+Real = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+# Functions that are a table in C: what they are, and from where to where they are drawn.
+FUNCTIONS: dict[str, tuple[Real, float, float]] = {
+    "ABS": (np.abs, -3, 2),
+    "NEG": (np.negative, -3, 2),
+    "EXP": (np.exp, -4, 1),
+    "LOG": (lambda x: np.log(np.maximum(x, 0.01)), 0, 4),
+    "SQRT": (lambda x: np.sqrt(np.maximum(x, 0)), 0, 4),
+    "RSQRT": (lambda x: 1 / np.sqrt(np.maximum(x, 0.05)), 0, 4),
+    "ELU": (lambda x: np.where(x > 0, x, np.expm1(x)), -3, 3),
+    "GELU": (lambda x: x / (1 + np.exp(-1.702 * x)), -3, 3),
+    "RELU_0_TO_1": (lambda x: np.clip(x, 0, 1), -1, 2),
+}
 
-class Draw(Movements):
+
+class Draw(Memory):
     """One graph; every method appends an operator to `x` or returns None where it does not fit."""
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
         size = self.random.integers(1, 10, 2)
         self.net = NetBuilder((1, int(size[0]), int(size[1]), self.number(1, 8)), seed=seed)
-        self.pool = [self.net.input]
+        self.pool, self.more_inputs, self.first_values = [self.net.input], [], []
         kinds: list[Callable[[int], int | None]] = [
             *(self.convolution, self.convolution, self.depthwise, self.whole, self.dense),
             *(self.grouped, self.transposed, self.to_uint8, self.dense_rows, self.matmul),
@@ -29,6 +45,8 @@ class Draw(Movements):
             *(self.transpose, self.strided_slice, self.slice, self.split, self.unpack, self.pack),
             *(self.gather, self.blocks, self.repeat, self.reverse, self.mirror, self.resize),
             *(self.reduction, self.any_shape, self.map_again, self.map_again, self.map_again),
+            *(self.function, self.ones, self.constant, self.embedding, self.variable),
+            *(self.svdf, self.lstm),
         ]
         steps = self.number(2, 7)
         for _ in range(50):
@@ -40,10 +58,10 @@ class Draw(Movements):
                 steps -= 1
             if not steps:
                 break
-        self.model = self.net.finish(self.pool[-1])
-        more = [x for x in self.pool[1:-1] if self.flip(0.3)]
-        if more:  # several outputs
-            self.model = self.net.finish(self.pool[-1], *dict.fromkeys(more))
+        self.begin()
+        more = [x for x in self.pool[1:-1] if self.flip(0.3)]  # several outputs
+        outputs = dict.fromkeys([self.pool[-1], *more])
+        self.model = self.net.finish(*outputs, inputs=self.more_inputs)
 
     def zeros(self) -> float | None:
         return [None, 0.05, 0.4, 0.8, 0.97][self.number(0, 4)]
@@ -76,8 +94,7 @@ class Draw(Movements):
         if len(shape) > 4:
             return None
         axes = self.random.choice(len(shape), self.number(1, len(shape)), replace=False).tolist()
-        # LiteRT's reference SUM wraps around: tests/mcu/test_sum.py has Micro's.
-        kind = ["MEAN", "REDUCE_MAX", "REDUCE_MIN"][self.number(0, 2)]
+        kind = ["MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"][self.number(0, 3)]
         options = schema.ReducerOptionsT()
         options.keepDims = self.flip()
         sizes = [
@@ -86,8 +103,9 @@ class Draw(Movements):
         out = self.net.like(x, sizes or [1])
         if not sizes:
             return None
-        if kind == "MEAN":
+        if kind in ("MEAN", "SUM"):
             scale = self.net.quantisation(x)[0] * float(self.random.uniform(0.4, 1.5))
+            scale *= (np.prod(shape) / np.prod(sizes)) ** 0.5 if kind == "SUM" else 1
             out = self.net.tensor(tuple(sizes), scale, self.number(-128, 127))
         return self.net.operator(kind, [x, self.net.constant(axes)], out, options)
 
@@ -330,3 +348,49 @@ class Draw(Movements):
         fixed = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
         scale, zero_point = fixed.get(kind, (scale, zero_point))
         return self.net.elementwise(kind, x, scale, zero_point)
+
+    def function(self, x: int) -> int:
+        """A function of real numbers where it has values, to the range of its values."""
+        kind, (of, low, high) = list(FUNCTIONS.items())[self.number(0, len(FUNCTIONS) - 1)]
+        scale = (high - low) / 255
+        zero_point = int(np.clip(np.rint(-128 - low / scale), -128, 127))
+        x = self.net.elementwise("QUANTIZE", x, scale, zero_point)
+        if kind == "RSQRT":  # not of 0
+            one = self.net.tensor((1,), scale, zero_point, np.array([zero_point + 1], np.int8))
+            x = self.net.operator(
+                "MAXIMUM",
+                [x, one],
+                self.net.like(x, self.net.shape(x)),
+                schema.MaximumMinimumOptionsT(),
+            )
+        values = of(np.arange(-127 - zero_point, 128 - zero_point) * scale)
+        least, most = float(values.min()), float(values.max())
+        scale_out = (most - least) / 255
+        zero_out = int(np.clip(np.rint(-128 - least / scale_out), -128, 127))
+        if kind in ("NEG", "RELU_0_TO_1"):
+            scale_out, zero_out = scale, zero_point
+        return self.net.elementwise(kind, x, scale_out, zero_out)
+
+    def ones(self, x: int) -> int | None:
+        """A dimension of 1, more or less."""
+        shape = self.net.shape(x)
+        if 1 in shape and len(shape) > 1 and self.flip():
+            axis = int(self.random.choice([i for i, n in enumerate(shape) if n == 1]))
+            less = schema.SqueezeOptionsT()
+            less.squeezeDims = [axis]
+            out = self.net.like(x, shape[:axis] + shape[axis + 1 :])
+            return self.net.operator("SQUEEZE", [x], out, less)
+        if len(shape) > 4:
+            return None
+        axis = self.number(0, len(shape))
+        out = self.net.like(x, [*shape[:axis], 1, *shape[axis:]])
+        given = [x, self.net.constant([axis])]
+        return self.net.operator("EXPAND_DIMS", given, out, schema.ExpandDimsOptionsT())
+
+    def constant(self, x: int) -> int:
+        """One code everywhere."""
+        shape = self.net.shape(x)
+        code = np.array(self.number(-128, 127), np.int8)
+        value = self.net.tensor((), *self.net.quantisation(x), code)
+        given = [self.net.constant(shape), value]
+        return self.net.operator("FILL", given, self.net.like(x, shape), schema.FillOptionsT())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ec2t_tf.export import tflite
+from ec2t_tf.export.mcu import supported
 from tests.mcu import many_nets, random_graphs
 
 # Of a slow run; 10,000 graphs: EC2T_GRAPHS=10000 pytest -m slow tests/mcu/test_random_graphs.py
@@ -28,6 +30,14 @@ def _differences(seeds: range, folder: Path, *, sanitize: bool) -> list[str]:
 @pytest.mark.parametrize(("first", "sanitize"), [(0, True), (150, False)])
 def test_equal_the_reference(tmp_path: Path, first: int, sanitize: bool) -> None:
     assert not _differences(range(first, first + 150), tmp_path, sanitize=sanitize)
+
+
+def test_every_operator_is_drawn() -> None:
+    drawn: set[str] = set()
+    for seed in range(2000):
+        graph = tflite.read(random_graphs.Draw(seed).model)
+        drawn |= {op.kind for op in graph.operators}
+    assert drawn == set(supported())
 
 
 @pytest.mark.slow

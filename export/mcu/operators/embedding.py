@@ -17,6 +17,8 @@ from ..step import Step
 if TYPE_CHECKING:
     from ..lowering import Lowering
 
+MOST_WORDS = 0x7FFFFFFF
+
 
 def without_negative_places(graph: Graph) -> Graph:
     """The net without what Keras puts before an embedding to count negative places from the end: in
@@ -48,12 +50,12 @@ def without_negative_places(graph: Graph) -> Graph:
 
 def embedding_rows(graph: Graph, operators: Sequence[Operator], index: int) -> int:
     """What the whole numbers of an input must be below, by the embeddings that read it; 0 of any
-    other input."""
+    other input. Where nothing reads them they may be all that there are."""
     users = [op for op in operators if index in op.inputs]
     embeddings = [op for op in users if op.kind == "GATHER" and op.inputs[1] == index]
-    if graph.tensors[index].dtype != "int32" or not users or len(embeddings) != len(users):
+    if graph.tensors[index].dtype != "int32" or len(embeddings) != len(users):
         return 0
-    return min(graph.tensors[op.inputs[0]].shape[0] for op in embeddings)
+    return min((graph.tensors[op.inputs[0]].shape[0] for op in embeddings), default=MOST_WORDS)
 
 
 def embed(net: Lowering, op: Operator) -> None:
