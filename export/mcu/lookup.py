@@ -61,7 +61,9 @@ def _run(graph: Graph, op: Operator, values: dict[int, npt.NDArray[Any]]) -> npt
     """Output [256] of one operator from the `values` of those inputs that are no constants."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    tensors, places, entered = [], [], {}
+    tensors: list[Tensor] = []
+    places: list[int] = []
+    entered: dict[int, int] = {}
     for index in (*op.inputs, op.outputs[0]):
         tensor = graph.tensors[index]
         constant = tensor.data is not None and index != op.outputs[0]
