@@ -1,11 +1,7 @@
 """Knowledge distillation: the ternary net also learns what the float net thinks of an image.
 
-Hinton, Vinyals, Dean, Distilling the knowledge in a neural network (2015): the loss is
-
-    share * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - share) * cross entropy.
-
-The teacher's logits travel beside the labels, so that any Keras model learns from them without a
-training step of its own.
+Hinton, Vinyals, Dean, Distilling the knowledge in a neural network (2015). The loss is
+`targets.loss`; the teacher's logits travel beside the labels.
 """
 
 from __future__ import annotations
@@ -14,10 +10,10 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
+from ec2t_tf.train import targets
 from ec2t_tf.train.tasks.base import Batch
 
 Tensor = Any
@@ -30,12 +26,16 @@ class Distillation:
     Attributes:
       teacher: model whose output is logits.
       share: weight of the teacher's word against the labels', above 0 and at most 1.
-      temperature: T above; larger ones tell more about the wrong classes.
+      temperature: larger ones tell more about the wrong classes.
+      last_share: to which `share` changes evenly over `steps` steps; None leaves it as it is.
+      steps: of the whole training.
     """
 
     teacher: Any
     share: float = 0.7
     temperature: float = 2.0
+    last_share: float | None = None
+    steps: int = 1
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:
@@ -47,39 +47,27 @@ class Distillation:
             raise ValueError(
                 f"temperature must be above 0. Received: temperature={self.temperature}."
             )
+        if self.last_share is not None and not 0.0 <= self.last_share <= 1.0:
+            raise ValueError(f"last_share must be 0 to 1. Received: last_share={self.last_share}.")
 
-    def attach(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """(images, labels) to (images, targets): label and the teacher's logits side by side."""
-        for images, labels in batches:
+    def share_at(self, step: int) -> float:
+        """The teacher's share in a step, counted from 0."""
+        if self.last_share is None:
+            return self.share
+        done = min(1.0, step / max(1, self.steps - 1))
+        return self.share + done * (self.last_share - self.share)
+
+    def attach(self, batches: Iterator[Batch], *, first_step: int = 0) -> Iterator[Batch]:
+        """(images, labels or targets) to (images, targets with the teacher's logits)."""
+        for step, (images, labels) in enumerate(batches, first_step):
             logits = np.asarray(self.teacher.predict_on_batch(images), np.float32)
-            column = np.reshape(labels, (-1, 1)).astype(np.float32)
-            yield images, np.concatenate([column, logits], axis=1)
+            rows = targets.rows(labels).copy()
+            rows[:, targets.COLUMNS - 1] = self.share_at(step)
+            yield images, np.concatenate([rows, logits], axis=1)
 
-    def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """What `attach` gives for a batch of tensors, in a graph."""
+    def targets(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What `attach` gives in the first step for `targets.rows`, in a graph."""
         logits = ops.cast(self.teacher(images, training=False), "float32")
-        column = ops.cast(ops.reshape(labels, (-1, 1)), "float32")
-        return images, ops.concatenate([column, logits], axis=1)
-
-    def loss(self, targets: Tensor, logits: Tensor) -> Tensor:
-        """Loss of each image; plain cross entropy where `targets` are labels only (validation)."""
-        labels, taught = split(targets)
-        hard = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        if taught is None:
-            return hard
-        soft = keras.losses.kl_divergence(
-            ops.softmax(taught / self.temperature), ops.softmax(logits / self.temperature)
-        )
-        return self.share * self.temperature**2 * soft + (1.0 - self.share) * hard
-
-
-def accuracy(targets: Tensor, logits: Tensor) -> Tensor:
-    """Whether each image is classified as its label says, teacher or not."""
-    return keras.metrics.sparse_categorical_accuracy(split(targets)[0], logits)
-
-
-def split(targets: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Labels int32 (batch,) and the teacher's logits, None where there are none."""
-    if len(targets.shape) == 1 or targets.shape[-1] == 1:
-        return ops.cast(ops.reshape(targets, (-1,)), "int32"), None
-    return ops.cast(targets[:, 0], "int32"), targets[:, 1:]
+        head = ops.cast(rows[:, : targets.COLUMNS - 1], "float32")
+        share = ops.full_like(head[:, :1], self.share)
+        return images, ops.concatenate([head, share, logits], axis=1)

@@ -13,6 +13,7 @@ METHOD_FLAGS: dict[str, dict[str, str]] = {
             "frozen_from",
             "prune_int8_from",
             "centroid_learning_rate",
+            "start",
             "reference_sign",
         )
     },

@@ -85,6 +85,26 @@ flags.DEFINE_float(
     "distill", 0.0, "share of the loss in which the float net teaches; 0: labels only", 0.0, 1.0
 )
 flags.DEFINE_float("distill_temperature", 2.0, "softens the teacher's word", lower_bound=1e-3)
+flags.DEFINE_float(
+    "distill_end",
+    None,
+    "share to which --distill changes evenly until the last step; default: it stays",
+    0.0,
+    1.0,
+)
+flags.DEFINE_integer(
+    "cycles", 1, "ternary phase: the learning rate falls to 0 this many times", lower_bound=1
+)
+flags.DEFINE_float(
+    "ema", 0.0, "ternary phase: ends at the moving average of the weights, 0.99 say", 0.0, 0.99999
+)
+flags.DEFINE_bool("recalibrate", True, "averages of batch normalisation anew after the last epoch")
+flags.DEFINE_integer("cutout", 0, "both phases: side in pixels of a square that is blanked", 0)
+flags.DEFINE_float("mixup", 0.0, "both phases: alpha of mixing examples and labels, 0.2 say", 0.0)
+flags.DEFINE_bool(
+    "augment", True, "the data set's own augmentation: mirrored, shifted; SpecAugment; noise"
+)
+flags.DEFINE_bool("copies", True, "sounds: also placed anew, louder, softer, noisy")
 flags.DEFINE_float("validation_fraction", 0.1, "training images held out for validation")
 flags.DEFINE_bool("jit_compile", False, "compile training steps with XLA, as JAX always does")
 flags.DEFINE_enum(
@@ -145,6 +165,9 @@ flags.DEFINE_float(
     "EC2T: share of the epochs after which layers that stay int8 are pruned, or the optimiser step",
     lower_bound=0.0,
 )
+flags.DEFINE_enum(
+    "start", "robust", ["robust", "published"], "EC2T: whether outliers decide the first centroids"
+)
 flags.DEFINE_float("centroid_learning_rate", 0.1, "EC2T: relative to --learning_rate")
 flags.DEFINE_bool("reference_sign", False, "EC2T: the published code's sign of w_n's gradient")
 # Knobs of the other methods: docs/methods.md
@@ -197,6 +220,14 @@ IDENTITY = (
     "learning_rate",
     "distill",
     "distill_temperature",
+    "distill_end",
+    "cycles",
+    "ema",
+    "recalibrate",
+    "cutout",
+    "mixup",
+    "augment",
+    "copies",
     "precision",
     "validation_fraction",
     "centroid_scale",
@@ -206,6 +237,7 @@ IDENTITY = (
     "frozen_from",
     "prune_int8_from",
     "centroid_learning_rate",
+    "start",
     "reference_sign",
 )
 
@@ -219,6 +251,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "split",
         "apart",
         "validation_fraction",
+        "augment",
+        "copies",
+        "cutout",
+        "mixup",
     ),
     "net": ("model", "depth", "width", "phi", "float_weights", "ternary_start"),
     "ternary method": ("method", "policy"),
@@ -232,6 +268,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "learning_rate",
         "distill",
         "distill_temperature",
+        "distill_end",
+        "cycles",
+        "ema",
+        "recalibrate",
         "precision",
         "jit_compile",
         "door",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 
 from ec2t_tf import files
 from ec2t_tf.callbacks import OfEpochs, ternary_layers
-from ec2t_tf.train import distillation
+from ec2t_tf.train import mixing, targets
 from ec2t_tf.train.checkpoints import Checkpoints
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.doors import Keras3
@@ -33,6 +34,8 @@ class Phase:
       epochs: number of epochs.
       learning_rate: peak; it rises over the first epoch and falls to zero as a cosine.
       optimiser: "sgd" (Nesterov momentum 0.9, weight decay) or "adam" (no weight decay).
+      cycles: how many times the rate rises and falls, in equal parts of the epochs.
+      ema: momentum of the weights' moving average, which the phase ends with; 0 for none.
     """
 
     name: str
@@ -40,23 +43,43 @@ class Phase:
     learning_rate: float
     optimiser: str
     weight_decay: float = 0.0
+    cycles: int = 1
+    ema: float = 0.0
 
 
 def optimiser(door: Keras3, phase: Phase, steps_per_epoch: int) -> Any:
     """The optimiser of a phase, of the door's Keras."""
     optimizers = door.keras.optimizers
-    warm_up = steps_per_epoch if phase.epochs > 1 else 0
+    epochs = phase.epochs // phase.cycles
+    warm_up = steps_per_epoch if epochs > 1 else 0
     rate = optimizers.schedules.CosineDecay(
         0.0 if warm_up else phase.learning_rate,
-        phase.epochs * steps_per_epoch - warm_up,
+        epochs * steps_per_epoch - warm_up,
         warmup_target=phase.learning_rate if warm_up else None,
         warmup_steps=warm_up,
     )
+    if phase.cycles > 1:
+        rate = _again_and_again(door, rate, epochs * steps_per_epoch)
     if phase.optimiser == "sgd":
         return optimizers.SGD(
             rate, momentum=0.9, nesterov=True, weight_decay=phase.weight_decay or None
         )
-    return optimizers.Adam(rate, epsilon=1e-8)
+    averaged = {"use_ema": True, "ema_momentum": phase.ema} if phase.ema else {}
+    return optimizers.Adam(rate, epsilon=1e-8, **averaged)
+
+
+def _again_and_again(door: Keras3, once: Any, steps: int) -> Any:
+    """A schedule of the door's Keras that begins anew every `steps` steps."""
+    schedule: Any = door.keras.optimizers.schedules.LearningRateSchedule
+
+    class Cycles(schedule):
+        def __call__(self, step: Any) -> Any:
+            return once(step % steps)
+
+        def get_config(self) -> dict:
+            return {"once": once.get_config(), "steps": steps}
+
+    return Cycles()
 
 
 class History(OfEpochs):
@@ -118,6 +141,7 @@ def train(
     ternary: bool,
     jit_compile: bool,
     distil: Distillation | None = None,
+    mixup: float = 0.0,
     verbose: int = 1,
     tensorboard: bool = False,
 ) -> None:
@@ -126,10 +150,14 @@ def train(
     door.compile(
         model,
         optimiser(door, phase, steps_per_epoch),
-        distil.loss if distil else keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         (
-            keras.metrics.MeanMetricWrapper(distillation.accuracy, name="accuracy")
-            if distil
+            functools.partial(targets.loss, temperature=distil.temperature if distil else 1.0)
+            if distil or mixup
+            else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        ),
+        (
+            keras.metrics.MeanMetricWrapper(targets.accuracy, name="accuracy")
+            if distil or mixup
             else "accuracy"
         ),
         jit_compile=jit_compile,
@@ -138,6 +166,8 @@ def train(
     checkpoints = Checkpoints(output_dir / "checkpoints" / phase.name, model)
     done = checkpoints.restore()
     if done >= phase.epochs:
+        if phase.ema:  # fit takes the average after the last checkpoint
+            model.optimizer.finalize_variable_values(model.trainable_variables)
         return
     if done:
         print(f"{phase.name}: resuming after epoch {done} of {phase.epochs}")
@@ -148,8 +178,11 @@ def train(
         first_epoch=done,
         last_epoch=phase.epochs,
     )
+    first_step = done * steps_per_epoch
+    if mixup:
+        batches = mixing.mixup(batches, mixup, seed=seed, first_step=first_step)
     model.fit(
-        door.training(batches, distil),
+        door.training(batches, distil, first_step=first_step),
         shuffle=False,  # they are shuffled
         steps_per_epoch=steps_per_epoch,
         initial_epoch=done,

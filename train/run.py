@@ -15,7 +15,7 @@ from ec2t_tf import files
 from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.supernet import compound_scale
-from ec2t_tf.train import paired, recipe, tasks, zoo
+from ec2t_tf.train import mixing, paired, recipe, tasks, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.doors import Keras3, open_door
 from ec2t_tf.train.finish import finish, int8_of_float
@@ -61,6 +61,14 @@ class Settings:
     precision: str = "float32"
     policy: ec2t_tf.Policy | None = None
     tensorboard: bool = False
+    distill_end: float | None = None
+    cycles: int = 1
+    ema: float = 0.0
+    recalibrate: bool = True
+    cutout: int = 0
+    mixup: float = 0.0
+    augment: bool = True
+    copies: bool = True
     flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of files that flags name
 
@@ -79,6 +87,7 @@ def run(settings: Settings) -> dict:
       ValueError: a setting or the data set cannot be used.
       FileNotFoundError: --float_weights or --ternary_start names no file.
     """
+    ternary_phase(settings)  # what cannot be is refused before the float net is trained
     door = open_door(settings.door, distribute=settings.distribute)
     print(f"seed {settings.seed}, {door.describe()}")
     door.keras.utils.set_random_seed(settings.seed)
@@ -88,7 +97,8 @@ def run(settings: Settings) -> dict:
     # A model of its own: the weights of a distributed one live on several devices.
     door.keras.utils.set_random_seed(settings.seed)  # files do not hold those of random layers
     model = ec2t_tf.load_model(settings.output_dir / "model.keras")
-    recalibrate(settings, data, model)
+    if settings.recalibrate:
+        recalibrate(settings, data, model)
     metrics["trained_accuracy"] = recipe.accuracy(door, model, data.evaluation(data.test))
     metrics["repeat"] = {
         "flags": dict(settings.flags),
@@ -113,7 +123,7 @@ def title(settings: Settings) -> str:
 
 def load_data(settings: Settings) -> tasks.TaskData:
     """The data set of --dataset and of the flags that belong to it."""
-    return tasks.load(
+    data = tasks.load(
         settings.dataset,
         tfds_dir=settings.tfds_dir,
         data_dir=settings.data_dir,
@@ -121,6 +131,17 @@ def load_data(settings: Settings) -> tasks.TaskData:
         split=settings.split,
         apart=settings.apart,
         validation_fraction=settings.validation_fraction,
+    )
+    augment = data.augment if settings.augment else tasks.unchanged
+    if settings.cutout:
+        if len(data.input_shape) != 3:
+            raise tasks.DataError(
+                "--cutout requires images (height, width, channels). "
+                f"Received: {data.name} with inputs {data.input_shape}."
+            )
+        augment = mixing.then(augment, mixing.cutout(settings.cutout, data.mean * data.full_scale))
+    return dataclasses.replace(
+        data, augment=augment, variants=data.variants if settings.copies else ()
     )
 
 
@@ -145,7 +166,13 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
     zeros_at_start = summary(model).zeros
     distil = None
     if settings.distill:
-        distil = Distillation(float_model, settings.distill, settings.distill_temperature)
+        distil = Distillation(
+            float_model,
+            settings.distill,
+            settings.distill_temperature,
+            settings.distill_end,
+            settings.epochs * steps_per_epoch(settings, data),
+        )
     phase = ternary_phase(settings)
     train(door, model, data, phase, settings, ternary=True, distil=distil)
     metrics = {
@@ -237,7 +264,19 @@ def float_phase(settings: Settings) -> recipe.Phase:
 
 
 def ternary_phase(settings: Settings) -> recipe.Phase:
-    return recipe.Phase("ternary", settings.epochs, settings.learning_rate, "adam")
+    if settings.epochs % settings.cycles:
+        raise ValueError(
+            "--epochs must be a multiple of --cycles. "
+            f"Received: --epochs={settings.epochs}, --cycles={settings.cycles}."
+        )
+    return recipe.Phase(
+        "ternary",
+        settings.epochs,
+        settings.learning_rate,
+        "adam",
+        cycles=settings.cycles,
+        ema=settings.ema,
+    )
 
 
 def train(
@@ -262,6 +301,7 @@ def train(
         ternary=ternary,
         jit_compile=settings.jit_compile,
         distil=distil,
+        mixup=settings.mixup,
         verbose=settings.verbose,
         tensorboard=settings.tensorboard,
     )

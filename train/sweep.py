@@ -43,6 +43,7 @@ ABSENT = "-"
 # Flags that do not change the float net; all others do.
 OF_THE_TERNARY_PHASE = OF_A_METHOD | {
     *("epochs", "learning_rate", "distill", "distill_temperature", "policy"),
+    *("distill_end", "cycles", "ema", "recalibrate"),
 }
 
 

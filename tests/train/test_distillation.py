@@ -6,13 +6,17 @@ import keras
 import numpy as np
 import pytest
 
-from ec2t_tf.train import distillation
+from ec2t_tf.train import targets
 from ec2t_tf.train.distillation import Distillation
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.integers(0, 5, size=7)
 TEACHER, STUDENT = RANDOM.normal(size=(2, 7, 5)).astype(np.float32) * 3
-TARGETS = np.concatenate([LABELS[:, None].astype(np.float32), TEACHER], axis=1)
+
+
+def targets_of(share: float, *, other=LABELS, mixed: float = 0.0) -> np.ndarray:
+    columns = [LABELS, other, np.full(7, mixed), np.full(7, share), *TEACHER.T]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def softmax(logits):
@@ -26,8 +30,10 @@ def teacher_of():
 
 @pytest.mark.parametrize(("share", "temperature"), [(0.7, 2.0), (1.0, 4.0), (0.1, 1.0)])
 def test_loss_is_hintons(share, temperature):
-    loss = Distillation(teacher_of(), share, temperature).loss(
-        keras.ops.convert_to_tensor(TARGETS), keras.ops.convert_to_tensor(STUDENT)
+    loss = targets.loss(
+        keras.ops.convert_to_tensor(targets_of(share)),
+        keras.ops.convert_to_tensor(STUDENT),
+        temperature=temperature,
     )
     p, q = softmax(TEACHER / temperature), softmax(STUDENT / temperature)
     soft = (p * np.log(p / q)).sum(axis=1)
@@ -39,7 +45,7 @@ def test_loss_is_hintons(share, temperature):
 def test_labels_alone_give_cross_entropy():
     hard = -np.log(softmax(STUDENT)[np.arange(7), LABELS])
     for labels in (LABELS, LABELS[:, None]):
-        loss = Distillation(teacher_of()).loss(
+        loss = targets.loss(
             keras.ops.convert_to_tensor(labels), keras.ops.convert_to_tensor(STUDENT)
         )
         loss = keras.ops.convert_to_numpy(loss)
@@ -48,7 +54,7 @@ def test_labels_alone_give_cross_entropy():
 
 def test_accuracy_looks_at_the_label_only():
     expected = (STUDENT.argmax(axis=1) == LABELS).astype(np.float32)
-    found = distillation.accuracy(keras.ops.convert_to_tensor(TARGETS), STUDENT)
+    found = targets.accuracy(keras.ops.convert_to_tensor(targets_of(0.7)), STUDENT)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), expected)
 
 
@@ -56,14 +62,27 @@ def test_targets_carry_the_teachers_logits():
     # The model passes its input on: the images are the teacher's logits.
     teacher = Distillation(teacher_of())
     batches = [(TEACHER[:4], LABELS[:4]), (TEACHER[4:], LABELS[4:])]
-    targets = np.concatenate([y for _, y in teacher.attach(iter(batches))])
-    np.testing.assert_array_equal(targets, TARGETS)
-    images, in_a_graph = teacher.targets(*map(keras.ops.convert_to_tensor, (TEACHER, LABELS)))
+    found = np.concatenate([y for _, y in teacher.attach(iter(batches))])
+    np.testing.assert_array_equal(found, targets_of(0.7))
+    images, in_a_graph = teacher.targets(
+        *map(keras.ops.convert_to_tensor, (TEACHER, targets.rows(LABELS)))
+    )
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(images), TEACHER)
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(in_a_graph), TARGETS)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(in_a_graph), targets_of(0.7))
 
 
-@pytest.mark.parametrize("options", [{"share": 0.0}, {"share": 1.5}, {"temperature": 0.0}])
+def test_the_teachers_share_falls_evenly_and_resumes():
+    teacher = Distillation(teacher_of(), 0.8, last_share=0.2, steps=4)
+    batches = [(TEACHER, LABELS)] * 4
+    shares = [y[0, 3] for _, y in teacher.attach(iter(batches))]
+    np.testing.assert_allclose(shares, [0.8, 0.6, 0.4, 0.2], rtol=1e-6)
+    later = [y[0, 3] for _, y in teacher.attach(iter(batches[:2]), first_step=2)]
+    assert later == shares[2:]
+
+
+@pytest.mark.parametrize(
+    "options", [{"share": 0.0}, {"share": 1.5}, {"temperature": 0.0}, {"last_share": -0.1}]
+)
 def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Distillation(teacher_of(), **options)

@@ -34,9 +34,15 @@ class Keras3:
         """A net of the zoo as a model of this library."""
         return net
 
-    def training(self, batches: Iterator[Batch], teacher: Distillation | None = None) -> Any:
+    def training(
+        self,
+        batches: Iterator[Batch],
+        teacher: Distillation | None = None,
+        *,
+        first_step: int = 0,
+    ) -> Any:
         """What `fit` takes; with a teacher its word beside the labels."""
-        return batches if teacher is None else teacher.attach(batches)
+        return batches if teacher is None else teacher.attach(batches, first_step=first_step)
 
     def evaluation(self, batches: Evaluation) -> Any:
         """What `evaluate` takes, and `fit` for validation."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from ec2t_tf import tfmot
-from ec2t_tf.train import distribute
+from ec2t_tf.train import distribute, targets
 from ec2t_tf.train.doors.keras_3 import Keras3
 
 if TYPE_CHECKING:
@@ -45,7 +45,17 @@ class TfKeras(Keras3):
     def own(self, net: keras.Model) -> Any:
         return tfmot.to_tf_keras(net)
 
-    def training(self, batches: Iterator[Batch], teacher: Distillation | None = None) -> Any:
+    def training(
+        self,
+        batches: Iterator[Batch],
+        teacher: Distillation | None = None,
+        *,
+        first_step: int = 0,
+    ) -> Any:
+        if teacher is not None:
+            if teacher.last_share is not None:
+                raise ValueError("--distill_end needs --door=keras. Received: --door=tfmot.")
+            batches = ((images, targets.rows(labels)) for images, labels in batches)
         first = next(batches)
 
         def all_batches() -> Iterator[Batch]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ec2t_tf import progress
 from ec2t_tf.train.tasks import images, sensors, speech
-from ec2t_tf.train.tasks.base import DataError, Split, TaskData
+from ec2t_tf.train.tasks.base import DataError, Split, TaskData, unchanged
 
-__all__ = ["DataError", "Split", "TaskData", "load"]
+__all__ = ["DataError", "Split", "TaskData", "load", "unchanged"]
 
 OWN = ("digits", "folder", "recordings", "watch")
 """Names that are no data set of TFDS."""
