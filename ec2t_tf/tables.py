@@ -42,6 +42,25 @@ class Table:
             for column in range(len(self.head))
         ]
 
+    def without_empty_columns(self) -> Table:
+        """Without columns that have no figure in any row; a table without rows as it is."""
+        kept = [
+            column
+            for column in range(len(self.head))
+            if any(row[column] not in (None, "") for row in self.rows) or not self.rows
+        ]
+
+        def only(cells: Sequence[Any]) -> list[Any]:
+            return [cells[column] for column in kept if column < len(cells)]
+
+        return dataclasses.replace(
+            self,
+            head=only(self.head),
+            rows=[only(row) for row in self.rows],
+            formats=only([*self.formats, *[""] * (len(self.head) - len(self.formats))]),
+            total=only(self.total),
+        )
+
     def text(self, *, rule: bool = False) -> str:
         """Aligned columns, two spaces between; `rule` draws lines under the head and the rows."""
         body = [*self.rows, *([self.total] if self.total else [])]

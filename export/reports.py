@@ -158,7 +158,15 @@ def report(path: str | os.PathLike) -> Report:
       OSError: the file cannot be read.
       ec2t_tf.export.FileError: it is no TensorFlow Lite file, or a damaged one.
     """
-    content = files.content(path, needed_by="report")
+    return report_of(files.content(path, needed_by="report"), str(path))
+
+
+def report_of(content: bytes, name: str) -> Report:
+    """`report` of the bytes of a file, and what to call it.
+
+    Raises:
+      ec2t_tf.export.FileError: it is no TensorFlow Lite file, or a damaged one.
+    """
     places = layout(content)
     graph = places.graph
     check_structure(graph)
@@ -167,7 +175,7 @@ def report(path: str | os.PathLike) -> Report:
     other = sum(account.take("data", index) for index in places.data)
     known = sum(r.weights_bytes + r.bias_bytes + r.table_bytes for r in rows) + other
     return Report(
-        file=str(path),
+        file=name,
         kernels=tuple(rows),
         other_bytes=other,
         structure_bytes=len(content) - known,

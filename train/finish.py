@@ -46,19 +46,21 @@ def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Pat
         "top1_agreement": check.agreement,
     }
     recipe.write_json(folder / "metrics.json", metrics)
-    text = report_text(title, metrics, str(summary(model)), str(file), str(check))
+    layers = summary(model)
+    text = report_text(title, metrics, str(layers), str(file), str(check))
     files.write_text(folder / "report.txt", text + "\n")
     history = recipe.read_history(folder / "history.csv")
     plots.history(history, metrics, title, folder / "history.png")
     if ternary_layers(model):  # else an int8 net: there is nothing to draw
         plots.layers(ternary_layers(model), title, folder / "layers.png")
-        plots.sparsity(summary(model), title, folder / "sparsity.png")
+        plots.sparsity(layers, title, folder / "sparsity.png")
     page.write(
         folder,
         title=title,
         accuracy=accuracies(metrics),
         metrics=metrics,
         history=history,
+        layers=layers.table(),
         ternary=ternary_layers(model),
         confusion=confusion_matrix(
             data.test.labels, outputs.argmax(axis=1), labels=range(data.classes)

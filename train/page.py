@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ from ec2t_tf.export.reports import Report
 from ec2t_tf.train import pictures, record
 
 CORES = ("m0", "m4", "m55", "rv32")
+LAYERS = (
+    "As trained; entropy in bits a weight, levels -w_n, 0, +w_p, multiply-accumulates (zeros "
+    "counted too), bytes as int8."
+)
 LARGEST_CONFUSION = 30  # classes: more would be a grey square
 
 
@@ -29,6 +34,7 @@ def write(
     accuracy: Sequence[tuple[str, float]],
     metrics: dict,
     history: Sequence[dict[str, str]],
+    layers: Table,
     ternary: Sequence[Any],
     confusion: np.ndarray,
     labels: Sequence[str],
@@ -42,6 +48,7 @@ def write(
       accuracy: top-1 on the test examples, by net.
       metrics: what metrics.json holds.
       history: the rows of history.csv.
+      layers: of the trained net, as `ec2t_tf.summary` has them.
       confusion: int (classes, classes): test examples by class and by what the file says.
       labels: names of the classes.
       verdict: what `export.verify` found.
@@ -64,6 +71,7 @@ def write(
                 confusions(confusion, labels),
             ],
         ),
+        Section("Layers of the net", [dataclasses.replace(layers, caption=LAYERS)]),
         Section("Latent weights", [histograms(ternary)]),
         *file_sections(file),
         Section(

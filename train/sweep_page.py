@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 Row = Mapping[str, str]
-SIZE = (plots.WIDTH * 1.3, 4.6)  # inches
+SIZE = (plots.WIDTH * 1.3, 4.0)  # inches; each is as wide as the page
+MOST_NAMED = 12  # cells: of more only those of the front have their names
 # Column -> what a plot calls it, its factor, whether more of it is better.
 AXES = {
     "zeros": ("zeros in ternary layers, %", 100.0, True),
@@ -90,6 +91,20 @@ def pareto(points: Iterable[tuple[float, float]], *, larger: bool) -> list[tuple
     return best
 
 
+def together(points: Mapping[str, tuple[float, float]]) -> dict[tuple[float, float], list[str]]:
+    """Names by point; of points so near that their names would cover each other by the first."""
+    spans = [(max(values) - min(values)) or 1.0 for values in zip(*points.values(), strict=True)]
+    found: dict[tuple[float, float], list[str]] = {}
+    for name, (x, y) in points.items():
+        near = (
+            place
+            for place in found
+            if abs(place[0] - x) < 0.12 * spans[0] and abs(place[1] - y) < 0.04 * spans[1]
+        )
+        found.setdefault(next(near, (x, y)), []).append(name)
+    return found
+
+
 def tables(rows: Iterable[Row], key: Sequence[str]) -> list[Table]:
     """Every run; before it the mean and the spread of each cell where there are several seeds."""
     rows = list(rows)
@@ -104,7 +119,8 @@ def tables(rows: Iterable[Row], key: Sequence[str]) -> list[Table]:
     found = [Table(head, runs, formats, "Every run.")]
     groups = cells(rows, key)
     if len(groups) < len(rows):
-        head = [*knobs, "seeds", "float", "ternary", "+-", "zeros", "+-", "bytes at entropy"]
+        head = [*knobs, "seeds", "float", "ternary", "ternary +-", "zeros", "zeros +-"]
+        head.append("bytes at entropy")
         formats = [*[""] * (len(knobs) + 1), *["{:.2%}"] * 5, "{:,.0f}"]
         means: list[list[Cell]] = [
             [
@@ -116,7 +132,7 @@ def tables(rows: Iterable[Row], key: Sequence[str]) -> list[Table]:
             ]
             for one in groups
         ]
-        caption = "Mean over seeds; +- is the sample standard deviation of the column before it."
+        caption = "Mean over seeds; +- is the sample standard deviation over them."
         found.insert(0, Table(head, means, formats, caption))
     return found
 
@@ -136,18 +152,27 @@ def draw(canvas: Canvas, palette: Palette, groups: Sequence[Cells], column: str)
         accuracies = [100 * value for value in one.values("ternary_accuracy")]
         bars = [[y - min(accuracies)], [max(accuracies) - y]]
         axis.errorbar([x], [y], yerr=bars, fmt="o", color=colour, markersize=5, capsize=2)
-        if best:
-            last = x == max(place for place, _ in points.values())
-            axis.annotate(  # beside the front and the bar, not on them
-                one.name,
-                (x, y),
-                (-6 if last else 6, 5 if larger is not last else -11),
-                textcoords="offset points",
-                ha="right" if last else "left",
-                fontsize=7,
-                color=palette.text,
-            )
-    axis.plot(*zip(*front, strict=True), "-", color=palette.blue, linewidth=1, label="Pareto front")
+    shown = points if len(groups) <= MOST_NAMED else {n: p for n, p in points.items() if p in front}
+    middle = statistics.fmean(x for x, _ in points.values())
+    for (x, y), names in together(shown).items():
+        right = x > middle
+        axis.annotate(  # beside the bar, away from the edge of the picture
+            ", ".join(names),
+            (x, y),
+            (-6 if right else 6, 5 if right is larger else -11),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize=8,
+            color=palette.text,
+        )
+    axis.plot(
+        *zip(*front, strict=True),
+        "o-",
+        markersize=5,
+        color=palette.blue,
+        linewidth=1,
+        label="Pareto front",
+    )
     floats = [100 * value for one in groups for value in one.values("float_accuracy")]
     mean = statistics.fmean(floats)
     axis.axhline(mean, color=palette.green, linestyle="--", label=f"float net: {mean:.2f} %")
@@ -179,7 +204,7 @@ def write(rows: Iterable[Row], key: Sequence[str], folder: Path) -> list[Path]:
             better = "right" if larger else "left"
             caption = f"Accuracy against {label.rpartition(', ')[0]}: up and to the {better} is "
             caption += f"better. A point is the mean of up to {seeds} seeds, its bar their range."
-            figures.append(Figure(plots.svg(canvas), caption))
+            figures.append(Figure(plots.svg(canvas), caption, wide=True))
     found = tables(rows, key)
     if len(found) > 1:
         written.append(folder / "mean_and_spread.csv")

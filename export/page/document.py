@@ -11,6 +11,8 @@ from typing import Any
 
 from ec2t_tf.tables import Cell, Table
 
+LONG = 48  # characters of a cell that wraps
+
 
 @dataclasses.dataclass(frozen=True)
 class Text:
@@ -117,7 +119,7 @@ def _part(part: Text | Figure | Table) -> str:
     if isinstance(part, Figure):
         wide = " class=wide" if part.wide else ""
         caption = f"<figcaption>{_text(part.caption)}</figcaption>"
-        return f"<figure{wide}>{part.svg}{caption}</figure>"
+        return f"<figure{wide}><div>{part.svg}</div>{caption}</figure>"
     return _table(part)
 
 
@@ -128,9 +130,11 @@ def _table(table: Table) -> str:
     )
     body = "".join(_row(table, row) for row in table.rows)
     foot = f"<tfoot>{_row(table, table.total)}</tfoot>" if table.total else ""
-    caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
+    # Not a <caption>: that is as wide as the table, and scrolls with it.
+    caption = f"<p class=caption>{_text(table.caption)}</p>" if table.caption else ""
+    label = f' role=region aria-label="{_text(table.caption)}"' if table.caption else ""
     return (
-        f"<div class=scroll tabindex=0><table>{caption}<thead><tr>{head}</tr></thead>"
+        f"{caption}<div class=scroll tabindex=0{label}><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody>{foot}</table></div>"
     )
 
@@ -140,7 +144,6 @@ def _row(table: Table, row: Sequence[Cell]) -> str:
     for column, value in enumerate(row):
         shown = _text(table.form(column, value))
         number = isinstance(value, int | float)
-        cells.append(
-            f'<td class=n data-v="{value!r}">{shown}</td>' if number else f"<td>{shown}</td>"
-        )
+        words = f"<td{' class=long' * (len(shown) > LONG)}>{shown}</td>"
+        cells.append(f'<td class=n data-v="{value!r}">{shown}</td>' if number else words)
     return f"<tr>{''.join(cells)}</tr>"

@@ -22,5 +22,13 @@ def made_by() -> Section:
             rows.append((package, metadata.version(package)))
         except metadata.PackageNotFoundError:
             continue
-    command = Text(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), preformatted=True)
+    command = Text(shlex.join([*program(), *sys.argv[1:]]), preformatted=True)
     return Section("How this page was made", [command, Table(("package", "version"), rows)])
+
+
+def program() -> list[str]:
+    """The first words of the command that runs: "ec2t", or "python -m" and a module."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None or spec.name == "__main__":
+        return [Path(sys.argv[0]).name]
+    return ["python", "-m", spec.name.removesuffix(".__main__")]

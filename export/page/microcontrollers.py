@@ -16,6 +16,7 @@ from ..file_formats import plain
 from ..mcu import BOARDS, Report, to_c
 from ..mcu.machines import MACHINES
 from .document import Figure, Text
+from .layers import c_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,7 @@ def table(rows: Sequence[tuple[str, OnCore]]) -> Table:
     head = ("file", "core", "flash", "RAM", "instructions, about", "cycles, about", "in QEMU", "")
     caption = "Bytes of constants and of the arena; instructions and cycles of one call."
     formats = ("", "", "{:,}", "{:,}", "{:,.0f}", "{:,.0f}", "{:,}", "")
-    return Table(head, cells, formats, caption)
+    return Table(head, cells, formats, caption).without_empty_columns()
 
 
 def boards(content: bytes, optimize: str = "balanced") -> Table:
@@ -154,8 +155,7 @@ def layers(content: bytes, core: str) -> Table:
     Raises:
       ValueError: C cannot be written.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        report = to_c(content, folder, core=core)
+    report = c_of(content, core)
     rows = [
         (
             *(one.name, one.work.macs or None),

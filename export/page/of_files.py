@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,18 @@ from ec2t_tf.tables import Table
 from ..reports import Report
 from . import plots
 from .document import Figure, Headline, Section, Text
+from .layers import formats_of, layers_of
 
 
 def file_sections(one: Report, label: str = "") -> list[Section]:
     """Its layers, where its bytes are, its zeros, and C for microcontrollers."""
     name = label or Path(one.file).name
-    parts: list[Text | Figure | Table] = [_kernels(one)]
+    parts: list[Text | Figure | Table] = [layers_of(one)]
     if one.kernels:
         parts.append(_bytes(one))
     if one.ternary:
         parts.append(_zeros(one))
+    parts.append(formats_of(one))
     return [Section(f"Layers of {name}", parts)]
 
 
@@ -47,10 +48,6 @@ def headlines(one: Report, metrics: Mapping[str, Any] | None = None) -> list[Hea
             Headline(f"{bound:,}", "bytes at first-order entropy, ternary weights"),
         ]
     return [*found, Headline(f"{sum(k.macs for k in one.kernels):,}", "multiply-accumulates")]
-
-
-def _kernels(one: Report) -> Table:
-    return dataclasses.replace(one.table(), caption="Bytes as stored; a click on a head sorts.")
 
 
 def _bytes(one: Report) -> Figure:

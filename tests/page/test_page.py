@@ -15,15 +15,18 @@ import numpy as np
 import pytest
 
 from ec2t_tf.export import page, reports
+from ec2t_tf.export.file_formats import rewrite
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.mcu import BOARDS
 from ec2t_tf.export.page import plots
 from ec2t_tf.export.page.comparison import side_by_side
 from ec2t_tf.export.page.document import Headline
+from ec2t_tf.export.page.layers import formats_of, layers_of
 from ec2t_tf.export.page.microcontrollers import boards, layers, on_cores, parts
 from ec2t_tf.export.page.write import subjects_of
 from ec2t_tf.export.tflite import write
 from ec2t_tf.methods.base import Assignment
+from ec2t_tf.tables import Table
 from ec2t_tf.train import page as run_page
 from tests import nets
 
@@ -137,6 +140,7 @@ def test_a_run_in_a_browser(tmp_path: Path, browser: Any, scheme: str) -> None:
         accuracy=[("float", 0.92), ("ternary", 0.9)],
         metrics=metrics,
         history=history,
+        layers=Table(["layer", "w_n"], [["stage1", 1.2]]),
         ternary=[layer],
         confusion=np.array([[5, 1], [0, 4]]),
         labels=["yes", "no"],
@@ -161,12 +165,12 @@ def test_a_run_in_a_browser(tmp_path: Path, browser: Any, scheme: str) -> None:
     assert browser.execute_script(wide) == 0
     titles = [one.text for one in browser.find_elements("css selector", "h2")]
     assert titles == [
-        *("Accuracy", "Latent weights", "Layers of model.tflite", "On microcontrollers"),
-        *("Settings", "How this page was made"),
+        *("Accuracy", "Layers of the net", "Latent weights", "Layers of model.tflite"),
+        *("On microcontrollers", "Settings", "How this page was made"),
     ]
     assert len(browser.find_elements("css selector", "figure svg")) == 5
     browser.find_element("css selector", "nav a:last-child").click()
-    assert browser.current_url.endswith("#part5")
+    assert browser.current_url.endswith("#part6")
 
 
 def test_names_cannot_run(tmp_path: Path, browser: Any) -> None:
@@ -196,7 +200,8 @@ def test_figures_beside_the_page(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "a.json").read_text())
     (figures,) = written["files"]
     sections = [table["section"] for table in written["tables"]]
-    assert sections == [f"Layers of {SMALL.name}", *2 * [f"{SMALL.name} on microcontrollers"]]
+    name = SMALL.name
+    assert sections == [*2 * [f"Layers of {name}"], *2 * [f"{name} on microcontrollers"]]
     one = reports.report(SMALL)
     assert figures["file_bytes"] == SMALL.stat().st_size == one.file_bytes
     text = (tmp_path / "a.html").read_text()
@@ -284,6 +289,30 @@ def test_boards_and_kernel_calls() -> None:
     assert calls.total[2] == pytest.approx(sum(x for x in estimates if isinstance(x, float)))
     (m4,) = {row[5] for row in found.rows if row[1] == "m4"}
     assert m4 == calls.total[2]
+
+
+def test_each_layer_in_every_format(tmp_path: Path) -> None:
+    """The columns are those of the files that are written, and of the C."""
+    one = reports.report(SMALL)
+    table = layers_of(one)
+    columns = dict(zip(table.head, zip(*table.rows, strict=True), strict=True))
+    for name in ("sparse", "packed"):
+        file = tmp_path / name
+        file.write_bytes(rewrite(SMALL.read_bytes(), format=name).content)
+        stored = reports.report(file).kernels
+        assert columns[f"as {name}"] == tuple(
+            k.weights_bytes + k.bias_bytes + k.table_bytes for k in stored
+        )
+    calls = [row for row in layers(SMALL.read_bytes(), "m4").rows if row[1]]
+    assert columns["instructions, m4"] == tuple(row[2] for row in calls)
+    assert columns["MACs"] == tuple(row[1] for row in calls)
+    total = dict(zip(table.head, table.total, strict=True))
+    assert total["as packed"] == sum(columns["as packed"])
+    by_name = {row[0]: row[1] for row in formats_of(one).rows}
+    assert by_name["int8"] == SMALL.stat().st_size
+    assert by_name["packed"] == (tmp_path / "packed").stat().st_size
+    # A packed file's page has the same C and the same formats.
+    assert layers_of(reports.report(tmp_path / "packed")).head[-2:] == table.head[-2:]
 
 
 def test_c_that_cannot_be_written_says_why(tmp_path: Path) -> None:

@@ -130,6 +130,16 @@ def test_pareto():
     assert sweep_page.pareto(points, larger=False) == [(0.5, 4.0), (1.0, 5.0)]
 
 
+def test_names_of_near_points_stand_together():
+    points = {"a": (0.0, 0.0), "b": (100.0, 1.0), "c": (99.0, 1.001), "d": (99.0, 0.5)}
+    assert sweep_page.together(points) == {
+        (0.0, 0.0): ["a"],
+        (100.0, 1.0): ["b", "c"],
+        (99.0, 0.5): ["d"],
+    }
+    assert sweep_page.together({"a": (1.0, 1.0)}) == {(1.0, 1.0): ["a"]}
+
+
 def test_any_knob_is_a_column():
     """Only knobs of the ternary phase share a float net."""
     others = {"width": ["0.5", "1"], "distill": ["0", "0.5"]}
