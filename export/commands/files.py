@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ec2t_tf import files
 
@@ -11,6 +12,9 @@ from .. import file_formats
 from ..file_formats import FORMATS
 from ..mcu import CORES, to_c
 from .convert import C_OPTIONS, c_arguments, check_c_options, read_data, trust_argument
+
+if TYPE_CHECKING:
+    from ..verification import Verification
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -97,14 +101,20 @@ def verify(arguments: argparse.Namespace) -> None:
     from ..verification import verify_files
 
     reference = arguments.reference
-    if reference.suffix != ".tflite":
+    if not arguments.files and not arguments.cores:
+        raise ValueError("files to compare, or --cores for their C, are required. Received none.")
+    results: dict[str, Verification] = {}
+    if arguments.cores:
+        results = _verify_c([reference, *arguments.files], arguments.cores, arguments.inputs)
+    if arguments.files and reference.suffix != ".tflite":
         import ec2t_tf
         from ec2t_tf import quiet
 
         quiet.load_keras()
         reference = ec2t_tf.load_model(reference, safe_mode=not arguments.no_safe_mode)
     data = None if arguments.data is None else read_data(arguments.data)
-    results = verify_files(reference, arguments.files, data, inputs=arguments.inputs)
+    if arguments.files:
+        results |= verify_files(reference, arguments.files, data, inputs=arguments.inputs)
     for name, result in results.items():
         print(f"{name}: {result}")
     failed = [
@@ -118,6 +128,24 @@ def verify(arguments: argparse.Namespace) -> None:
             f"inputs' top-1 and of the values, those at most {arguments.most_steps} steps off "
             f"(--most_steps). Received: other outputs from {', '.join(failed)}."
         )
+
+
+def _verify_c(paths: list[Path], cores: list[str], calls: int) -> dict[str, Verification]:
+    """The C of every .tflite file beside its exact integers."""
+    from ..c_verification import verify_c
+
+    unknown = [core for core in cores if core not in CORES]
+    if unknown:
+        raise ValueError(f"--cores must be among {', '.join(CORES)}. Received: {unknown[0]}.")
+    found = [path for path in paths if path.suffix == ".tflite"]
+    if not found:
+        raise ValueError(f"--cores requires a .tflite file. Received: {paths[0]}.")
+    plain = {path: file_formats.plain(path.read_bytes()) for path in found}
+    return {
+        f"{path}, C for {core}": verify_c(plain[path], core=core, calls=calls)
+        for path in found
+        for core in cores
+    }
 
 
 def rewrite(arguments: argparse.Namespace) -> None:
@@ -209,7 +237,7 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
         help="the trained model (.keras, .h5, SavedModel), or a .tflite file",
     )
     parser.add_argument(
-        "files", nargs="+", type=Path, help=".tflite files and download files of the same net"
+        "files", nargs="*", type=Path, help=".tflite files and download files of the same net"
     )
     parser.add_argument(
         "--data",
@@ -219,7 +247,18 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
     )
     trust_argument(parser)
     parser.add_argument(
-        "--inputs", type=int, default=64, help="number of random inputs (default 64)"
+        "--inputs",
+        type=int,
+        default=64,
+        help="number of random inputs, and of calls of the C (default 64)",
+    )
+    parser.add_argument(
+        "--cores",
+        type=_names,
+        default=[],
+        metavar="CORE,...",
+        help="also every .tflite file as C for these cores, built and run: "
+        "generic on this machine, others in QEMU",
     )
     parser.add_argument(
         "--most_steps",

@@ -26,8 +26,8 @@ from .interface import Calls, Ends, Interface
 from .lowering import Lowering
 from .machines import MACHINES
 from .model_files import (
+    HEADERS,
     KERNELS,
-    TILES,
     copy_kernel,
     is_reserved,
     write_model,
@@ -140,7 +140,7 @@ def to_c(
         write_readme(written, interface, core, report)
         (written / "report.json").write_text(report.as_json())
 
-    headers = [h for h, macro in TILES.items() if any(t.startswith(macro) for t in text.tiles)]
+    headers = [h for h, macro in HEADERS.items() if any(t.startswith(macro) for t in text.tiles)]
     sources = sorted(text.sources)
     with files.folder(Path(folder)) as written:
         write(written, report)

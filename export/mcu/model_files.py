@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from .report import Report
 
 KERNELS = Path(__file__).parent / "kernels"
-TILES = {
-    "list_tile.h": "EC2T_MCU_TILE",
-    "dense_tile.h": "EC2T_MCU_DENSE_TILE",
-    "dot_conv.h": "EC2T_MCU_DOT_TILE",
+# Headers beside planar.h, and what of a net needs them.
+HEADERS = {
+    "list_tile.h": "EC2T_MCU_TILE(",
+    "dense_tile.h": "EC2T_MCU_DENSE_TILE(",
+    "dot_conv.h": "EC2T_MCU_DOT_TILE(",
+    "fours_helium.h": "const ec2t_mcu_four ",
 }
 _C_HEADERS = (
     *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits"),
@@ -86,9 +88,9 @@ def write_model(
     name, upper = calls.name, calls.name.upper()
     (folder / f"{name}.h").write_text(_header(interface, net, report))
     text = "\n".join(declarations)
-    includes = [
-        f'#include "{header}"' for header, macro in TILES.items() if f"{macro}(" in text
-    ] or ['#include "planar.h"']
+    includes = [f'#include "{header}"' for header, word in HEADERS.items() if word in text] or [
+        '#include "planar.h"'
+    ]
     lists = any("status = " in line for line in body)
     layouts = [
         f"static const ec2t_mcu_planar {end.name}_layout = {end.layout.c()};" for end in ends.moved

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .code import Code, Names, array, initialiser
+from . import fours
+from .code import Code, Names, array, initialiser, struct
 from .cores import FLIP, Core
 from .int8_conv import Int8Conv, fits_fast
 from .weights import stored_biases
 
-SOURCES = ("whole_depthwise.c", "layout.c")
+SOURCES = ("whole_depthwise.c", "layout.c", *fours.SOURCES)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class WholeDepthwise:
         """The kernel call."""
         n, conv = names.index, self.conv
         weights = self._weights()
+        if self.core.family == "helium":
+            return self._fours(weights, names)
         flip = FLIP if self.core.family == "swar" else 0
         rows = []
         for bias, m in zip(
@@ -66,6 +69,29 @@ class WholeDepthwise:
             ],
             [f"ec2t_mcu_whole_depthwise_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
             weights.size + 16 * len(weights),
+            "int8",
+        )
+
+    def _fours(self, weights: npt.NDArray[np.int8], names: Names) -> Code:
+        """On Helium: four channels at a time."""
+        n, conv = names.index, self.conv
+        members = {
+            "fours": f"fours_{n}",
+            "weights": f"weights_{n}",
+            "plane": f"{conv.source.plane}u",
+            "count": len(weights),
+            "taps": self.taps,
+            "depth_multiplier": conv.depth_multiplier,
+            "clamp": conv.clamp,
+        }
+        return Code(
+            [
+                array("int8_t", f"weights_{n}", weights),
+                fours.table(n, conv.biases, conv.multipliers, once=False),
+                struct("whole_fours", f"layer_{n}", members),
+            ],
+            [f"ec2t_mcu_whole_fours_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+            fours.flash(weights),
             "int8",
         )
 

@@ -189,6 +189,13 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
         }
     if kernel == "whole_depthwise":
         return kernel, pixels | {"taps": count * taps, "chunks": count * -(-taps // 4)}
+    if kernel == "whole_fours":
+        slow = conv.depth_multiplier > 1 or taps > 16
+        return kernel, {
+            "fours": 0 if slow else count // 4,
+            "apart": count if slow else count % 4,
+            "chunks": count * -(-taps // 16) if slow else 0,
+        }
     if kernel == "dot_conv":
         return _dot(conv, code, pixels)
     return _tiled(core, kernel, conv, code, pixels)

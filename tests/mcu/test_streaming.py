@@ -22,6 +22,7 @@ from tests.nets import NetBuilder
 
 Codes = npt.NDArray[np.int8]
 WAKE_WORD = "mlperf_tiny_str_ww_ref_model.tflite"
+SLOW_CORES = ("m0", "m3", "m33", "rv32")
 
 
 def _windows(graph: Graph, frames: int, steps: int, seed: int) -> tuple[Codes, Codes]:
@@ -73,9 +74,9 @@ def test_the_streaming_graph_gives_the_windows_bits(first: int) -> None:
     assert np.mean(numbers) > 5  # nets whose outputs do not vary would prove nothing
 
 
-@pytest.mark.parametrize("core", ["host", "m4", "m0"])
+@pytest.mark.parametrize("core", ["host", "m4", "m0", "m55"])
 def test_c_gives_the_windows_bits(tmp_path: Path, core: str) -> None:
-    first, count = {"host": (1000, 30), "m4": (2000, 20), "m0": (3000, 20)}[core]
+    first, count = {"host": (1000, 30), "m4": (2000, 20), "m0": (3000, 20), "m55": (4000, 20)}[core]
     _compare([Draw(seed).model for seed in range(first, first + count)], tmp_path, core)
 
 
@@ -91,10 +92,15 @@ def test_the_wake_word_net(shared: Path, tmp_path: Path, core: str) -> None:
     _compare([model], tmp_path, core, steps=100)
 
 
-def test_a_step_of_the_wake_word_net_is_a_tenth_of_its_window(shared: Path, tmp_path: Path) -> None:
-    if qemu.missing_tools("m4"):
-        pytest.skip(qemu.missing_tools("m4"))
-    report = to_c(shared / "models" / WAKE_WORD, tmp_path, core="m4", stream=True, measure=True)
+@pytest.mark.parametrize(
+    "core", ["m4", "m55", *(pytest.param(c, marks=pytest.mark.slow) for c in SLOW_CORES)]
+)
+def test_a_step_of_the_wake_word_net_is_a_tenth_of_its_window(
+    shared: Path, tmp_path: Path, core: str
+) -> None:
+    if qemu.missing_tools(core):
+        pytest.skip(qemu.missing_tools(core))
+    report = to_c(shared / "models" / WAKE_WORD, tmp_path, core=core, stream=True, measure=True)
     of = report.stream
     assert of is not None
     assert report.instructions is not None

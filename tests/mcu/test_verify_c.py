@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2t_tf.export import c_verification, verify_c
+from ec2t_tf.export import c_verification, commands, verify_c
 from ec2t_tf.export.mcu import to_c
 from tests import nets
 from tests.bench import qemu
@@ -50,6 +50,13 @@ def test_state_that_is_lost_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(c_verification, "to_c", forgetful)
     assert not verify_c(_models()[2], calls=6, seed=1).passes()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "net.tflite"
+    file.write_bytes(nets.lenet5())
+    assert commands.main(["verify", str(file), "--cores=generic", "--inputs=3"]) == 0
+    assert f"{file}, C for generic: 3 inputs" in capsys.readouterr().out
 
 
 def test_names_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,23 @@
 #include "planar.h"
 
+#if defined(EC2T_MCU_HELIUM)
+#include <arm_mve.h>
+#endif
+
 /* Towards lower addresses; the two may overlap. */
 static void forward(uint8_t *to, const uint8_t *from, uint32_t count) {
-#if !defined(EC2T_MCU_ALIGNED)
+#if defined(EC2T_MCU_HELIUM)
+    for (uint32_t n = count / 64u; n; --n, to += 64, from += 64) {
+        const uint8x16_t a = vldrbq_u8(from), b = vldrbq_u8(from + 16);
+        const uint8x16_t c = vldrbq_u8(from + 32), d = vldrbq_u8(from + 48);
+        vstrbq_u8(to, a), vstrbq_u8(to + 16, b), vstrbq_u8(to + 32, c), vstrbq_u8(to + 48, d);
+    }
+    for (uint32_t n = count % 64u / 16u; n; --n, to += 16, from += 16)
+        vstrbq_u8(to, vldrbq_u8(from));
+    const mve_pred16_t rest = vctp8q(count % 16u);
+    vstrbq_p_u8(to, vldrbq_z_u8(from, rest), rest);
+    count = 0;
+#elif !defined(EC2T_MCU_ALIGNED)
     for (; count >= 16u; count -= 16u, to += 16, from += 16) {
         uint32_t words[4]; /* all are read before one is written */
         __builtin_memcpy(words, from, 16);
@@ -35,6 +50,17 @@ void ec2t_mcu_slide_run(const ec2t_mcu_slide *layer, const uint8_t *input, uint8
         }
     }
     if (in->height == 1u && in->width == 1u && in->plane == 1u) {
+#if defined(EC2T_MCU_HELIUM)
+        if (7u * plane <= 0xffffu) {
+            const uint16x8_t places = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)plane);
+            uint32_t left = channels;
+            for (; left >= 8u; left -= 8u, input += 8, to += 8u * plane)
+                vstrbq_scatter_offset_u16(to, places, vldrbq_u16(input));
+            const mve_pred16_t rest = vctp16q(left);
+            vstrbq_scatter_offset_p_u16(to, places, vldrbq_z_u16(input, rest), rest);
+            return;
+        }
+#endif
         for (const uint8_t *const end = input + channels; input != end; to += plane)
             *to = *input++;
         return;

@@ -1,18 +1,13 @@
 /* Depthwise convolutions whose kernel covers the map: one output a channel, a dot product of two
- * short runs of bytes. */
+ * short runs of bytes. On Helium see fours_helium.c. */
 #include "dsp.h"
+
+#if !defined(EC2T_MCU_HELIUM)
 
 /* The products of a plane and a channel's weights, `taps` of them, a multiple of 4 on cores with
  * DSP instructions. */
 static inline int32_t products(const uint8_t *x, const int8_t *w, uint32_t taps, int32_t sum) {
-#if defined(EC2T_MCU_HELIUM)
-    for (; taps; x += 16, w += 16) {
-        const mve_pred16_t inside = vctp8q(taps);
-        const int8x16_t values = vldrbq_z_s8((const int8_t *)x, inside);
-        sum = vmladavaq_s8(sum, values, vldrbq_z_s8(w, inside));
-        taps = taps > 16u ? taps - 16u : 0;
-    }
-#elif defined(EC2T_MCU_DSP)
+#if defined(EC2T_MCU_DSP)
     for (const int8_t *const end = w + taps; w != end; x += 4, w += 4) {
         const uint32_t inputs = ec2t_mcu_word_at(x);
         const uint32_t weights = ec2t_mcu_word_at((const uint8_t *)w);
@@ -44,3 +39,5 @@ void ec2t_mcu_whole_depthwise_run(const ec2t_mcu_whole_depthwise *layer, const u
     const ec2t_mcu_planar row = {1, 1, layer->count, layer->count, layer->count, 0, 0};
     ec2t_mcu_limit(&row, output, &layer->clamp);
 }
+
+#endif

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ec2t_tf.export.graph import FileError, Operator
 
-from .. import paired_rows
+from .. import fours, paired_rows
 from ..arithmetic import Multiplier
 from ..code import Code, Names, array, channel_table, int8_channel_table, struct
 from ..limits import MOST_SIZE, beyond
@@ -83,6 +83,8 @@ def whole_input(
     if ternary is not None and not _lists_pay(net, ternary):
         ternary = None
     paired = ternary is None and net.core.family == "dsp" and paired_rows.fits(weights)
+    vectors = ternary is None and net.core.family == "helium"
+    vectors = vectors and fours.fits(weights, biases, multipliers, once=once)
     read = size + -size % paired_rows.INPUTS if paired else size
 
     def emit(names: Names) -> Code:
@@ -108,6 +110,10 @@ def whole_input(
             code += paired_rows.rows_code(
                 weights, biases, multipliers, names, entry, once=once, clamp=clamp
             )
+        elif vectors:
+            code += fours.dense_code(
+                weights, biases, multipliers, names, entry, once=once, clamp=clamp
+            )
         else:
             code += _rows(net, weights, ternary, numbers, names, entry, once=once, clamp=clamp)
         if rows > 1:
@@ -121,7 +127,7 @@ def whole_input(
     net.steps.append(
         Step(
             name,
-            ("fully_connected.c", "paired_rows.c", "rows_helium.c", "layout.c"),
+            ("fully_connected.c", "paired_rows.c", "rows_helium.c", "fours_helium.c", "layout.c"),
             (source,),
             target,
             emit,

@@ -72,9 +72,9 @@ _KERNELS: dict[str, tuple[str, Callable[[float, float, float], Pairs]]] = {
 def pair(net: Lowering, op: Operator) -> None:
     tensors, target = net.graph.tensors, op.outputs[0]
     constants = [tensors[i].data for i in op.inputs]
+    if all(values is not None for values in constants):
+        constants[0] = None  # copied from flash
     constant = [c is not None for c in constants]
-    if all(constant):
-        raise FileError(f"{op.kind} of two constants: convert the model again.")
     for i, values in enumerate(constants):
         if values is not None and values.size == 1 and _broadcasts(net, op, 1 - i):
             _table(net, op, 1 - i)
@@ -107,8 +107,9 @@ def pair(net: Lowering, op: Operator) -> None:
     def emit(names: Names) -> Code:
         n, code = names.index, Code()
         pointers, steps, given = [], [], iter(names.inputs)
-        for which, (index, shape) in enumerate(zip(operands, shapes, strict=True)):
-            values = tensors[index].data
+        for which, (index, values, shape) in enumerate(
+            zip(operands, constants, shapes, strict=True)
+        ):
             if values is None:
                 own = walks.steps(net.layouts[index], tensors[index].shape)
                 pointers.append(next(given))
