@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup system system-packages demo test test-slow lint docs format bench bench-mcu test-tflm clean
+.PHONY: help setup system system-packages demo test coverage test-slow lint docs format bench bench-mcu bench-boards test-tflm clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -58,6 +58,9 @@ system-packages: # for workflows
 test: setup system ## all tests but the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+coverage: setup system ## the same tests; fails below the floor of pyproject.toml
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=html:build/coverage
+
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
@@ -68,6 +71,7 @@ lint: setup ## ruff, mypy, clang-format
 	git ls-files '*.c' '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
 docs: setup ## the documentation site, into build/site; strict, without network
+	$(BIN)/python -m tests.generated_pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 format: setup ## rewrite the sources in the house style

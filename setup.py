@@ -114,6 +114,7 @@ setup(
             "mypy",
             "nbclient",
             "pytest",
+            "pytest-cov",
             "pytest-xdist",
             "ruff",
             "selenium",  # the HTML report in a browser

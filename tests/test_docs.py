@@ -1,7 +1,8 @@
 """What the documentation shows: its Python runs, its commands and messages are those of the code.
 
 Every Python block of a page runs here, or in the test that `ELSEWHERE` names; examples in
-tests/test_examples.py. Long trainings are not run: their flags are looked up.
+tests/test_examples.py. Commands of start_tflite.md run; of all others, in blocks and in the text,
+programs, flags, files, tests and targets are looked up: docs/promises.md says why.
 """
 
 from __future__ import annotations
@@ -35,10 +36,33 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Words of each command: lines in blocks, continued ones joined."""
+    """Words of each command of Python or `ec2t`: see `every_command`."""
+    return [words for words in every_command(page) if words[0] in ("ec2t", "python")]
+
+
+def every_command(page: Path) -> list[list[str]]:
+    """Words of each command: in blocks, continued lines joined, and between `` in the text."""
     text = re.sub(r"\\\n\s*", "", page.read_text())
-    lines = re.findall(r"^(?:    )?((?:ec2t|python -m) .*)$", text, re.MULTILINE)
-    return [shlex.split(line.replace("$(", "(").split(" | ")[0], comments=True) for line in lines]
+    fenced = re.findall(r"^```(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
+    shell = [block for language, block in fenced if language in ("", "sh", "bash")]
+    lines = [line.strip() for block in shell for line in without_strings(block).splitlines()]
+    prose = re.sub(r"^```.*\n(?:.*\n)*?```$", "", text, flags=re.MULTILINE)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+    lines += [span for span in spans if re.match(r"(ec2t|python -m|make|pytest) ", span)]
+    found = []
+    for line in lines:
+        line = re.sub(r"\$\([^)]*\)", "FILES", line).split(" | ")[0]
+        words = shlex.split(line, comments=True)
+        while words and re.fullmatch(r"[A-Z][A-Z_0-9]*=.*|time|nice", words[0]):
+            words = words[1:]
+        if words:
+            found.append(words)
+    return found
+
+
+def without_strings(block: str) -> str:
+    """A program of several lines behind `python -c` is no command."""
+    return re.sub(r'python -c "\n.*?"', "", block, flags=re.DOTALL)
 
 
 @functools.cache
@@ -126,24 +150,88 @@ def test_tfmots_own_functions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist_and_know_their_flags(page: Path) -> None:
-    for words in commands(page):
-        module = "" if words[0] == "ec2t" else words[2]
-        arguments = words[1:] if words[0] == "ec2t" else words[3:]
-        if module == "pytest" or (module and module not in COMMANDS):
-            assert module == "pytest" or importlib.util.find_spec(module), words
-            continue
-        name = COMMANDS.get(module) if module else None
-        if name is None:
-            name, *arguments = arguments
-        if name.startswith("--"):  # `ec2t --help`
-            continue
-        known = help_of(name)
-        for argument in arguments:
-            if argument == "--":  # what follows goes to `ec2t train`
-                known = help_of("train")
-            elif argument.startswith("--"):
-                flag = argument.partition("=")[0].removeprefix("--")
-                assert re.search(rf"--(\[no\])?{flag}\b", known) or flag == "help", (name, argument)
+    for words in every_command(page):
+        check = CHECKS.get(words[0])
+        assert check is not None, f"nobody checks {words}"
+        check([word for word in words[1:] if word not in ("...", "…")])
+
+
+def check_ec2t(arguments: list[str]) -> None:
+    name, *rest = arguments or ["--help"]
+    if name in ("--help", "--version", "COMMAND"):
+        return
+    known = help_of(name)
+    for argument in rest:
+        if argument == "--":  # what follows goes to `ec2t train`
+            known = help_of("train")
+        elif argument.startswith("--"):
+            flag = argument.partition("=")[0].removeprefix("--")
+            assert re.search(rf"--(\[no\])?{flag}\b", known) or flag == "help", (name, argument)
+
+
+def check_python(arguments: list[str]) -> None:
+    assert arguments[0] == "-m", arguments
+    module, *rest = arguments[1:]
+    if module == "pytest":
+        return check_pytest(rest)
+    if module in COMMANDS:
+        name = COMMANDS[module]
+        return check_ec2t(rest if name is None else [name, *rest])
+    if module == "pip":
+        return check_pip(rest)
+    found = importlib.util.find_spec(module)
+    assert found is not None, module
+    if found.submodule_search_locations is not None:
+        found = importlib.util.find_spec(f"{module}.__main__")
+    assert found is not None, module
+    source = Path(str(found.origin)).read_text()
+    for argument in rest:
+        if argument.startswith("--"):
+            flag = argument.partition("=")[0].removeprefix("--")
+            assert re.search(rf'"(--)?{flag}"', source) or flag == "help", (module, argument)
+    return None
+
+
+def check_pytest(arguments: list[str]) -> None:
+    places = [word for word in arguments if word.startswith("tests")]
+    text = ""
+    for place in places:
+        path, _, test = place.partition("::")
+        assert (ROOT / path).exists(), place
+        files = [ROOT / path] if (ROOT / path).is_file() else [*(ROOT / path).rglob("*.py")]
+        text += "".join(file.read_text() for file in files)
+        assert not test or f"def {test.partition('[')[0]}" in text, place
+    if "-k" in arguments:
+        for word in re.findall(r"\w+", arguments[arguments.index("-k") + 1]):
+            assert word in ("and", "or", "not") or word in text, arguments
+
+
+def check_make(arguments: list[str]) -> None:
+    if "-C" in arguments:  # a folder that `ec2t rewrite --example` writes
+        return
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for word in arguments:
+        assert "=" in word or word in (*targets, "run"), word  # `run` of such a folder
+
+
+def check_pip(arguments: list[str]) -> None:
+    known = (ROOT / "setup.py").read_text()
+    for extras in re.findall(r"\[([\w,]+)\]", " ".join(arguments)):
+        assert all(f'"{extra}":' in known for extra in extras.split(",")), arguments
+
+
+def nothing_to_check(arguments: list[str]) -> None:
+    """Programs that are not ours."""
+
+
+CHECKS = {
+    "ec2t": check_ec2t,
+    "python": check_python,
+    "pytest": check_pytest,
+    "make": check_make,
+    "pip": check_pip,
+    **dict.fromkeys(("git", "for", "done", "cmake", "cd", "apt-get", "ls"), nothing_to_check),
+}
 
 
 def test_commands_of_a_file_run(tmp_path: Path) -> None:

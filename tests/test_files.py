@@ -67,7 +67,7 @@ def _writes(call: ast.Call) -> bool:
         modes = [*call.args, *(k.value for k in call.keywords if k.arg == "mode")]
         texts = [str(a.value) for a in modes if isinstance(a, ast.Constant)]
         return any(text.strip("bt+") in ("w", "a", "x") for text in texts)
-    return name in WRITES and owner not in ("files", "flatbuffer")
+    return name in WRITES and owner not in ("files", "flatbuffer", "paired")
 
 
 def test_nothing_else_writes() -> None:

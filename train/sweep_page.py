@@ -99,7 +99,7 @@ def together(points: Mapping[str, tuple[float, float]]) -> dict[tuple[float, flo
         near = (
             place
             for place in found
-            if abs(place[0] - x) < 0.12 * spans[0] and abs(place[1] - y) < 0.04 * spans[1]
+            if abs(place[0] - x) < 0.06 * spans[0] and abs(place[1] - y) < 0.04 * spans[1]
         )
         found.setdefault(next(near, (x, y)), []).append(name)
     return found

@@ -57,7 +57,3 @@ def as_text() -> str:
         ]
         lines.append(f"| {how} | {names[0]} | {names[1]} |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(as_text())

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ec2t_tf import files
 from ec2t_tf.tables import Cell, Table
 
 from ..file_formats import plain, rewrite
@@ -62,7 +63,7 @@ def formats_of(one: Report) -> Table:
     """The net in every format: bytes of the files, and why a format refuses it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.tflite"
-        path.write_bytes(plain(Path(one.file)))
+        files.write_bytes(path, plain(Path(one.file)))
         found = sizes(path)
     rows = [
         (name, size.file_bytes, size.gzip_bytes, size.stream_bytes, size.note)

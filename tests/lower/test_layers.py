@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +12,6 @@ from keras import layers, ops
 
 import ec2t_tf
 from ec2t_tf.export.lower import lower
-from ec2t_tf.export.lower.table import as_text
 from ec2t_tf.export.tflite import write
 
 from .models import trained
@@ -257,9 +255,3 @@ def test_equal_on_the_backend_that_computes_it() -> None:
     real = (table.data.astype(np.float32) - table.zero_point) * table.scale
     assert real.max() <= 0.5 + float(table.scale[0]) / 2
     assert real.min() == 0
-
-
-def test_the_table_of_layers_is_that_of_the_rules() -> None:
-    """`python -m ec2t_tf.export.lower.table` prints what docs/layers.md holds."""
-    page = Path(__file__).parents[2] / "docs" / "layers.md"
-    assert as_text() in page.read_text()
