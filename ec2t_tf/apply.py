@@ -46,7 +46,9 @@ def apply(
 
     Returns:
       A new uncompiled model: of Keras 3 (`TernaryModel`) for a model of Keras 3, of tf_keras with
-      tfmot's wrappers for one of tf_keras. `model.ec2t_report` is the `ApplyReport`.
+      tfmot's wrappers for one of tf_keras. `model.ec2t_report` is the `ApplyReport`. It makes its
+      own zeros: do not give it to tfmot's `prune_low_magnitude`, which answers a `TernaryModel`
+      with "can only prune an object of the following types"; say `EC2T(target_sparsity=...)`.
 
     Raises:
       TypeError: not a Sequential or functional model.

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from ec2t_tf.policy import ApplyReport
-from ec2t_tf.quantisation import two_pass
+from ec2t_tf.quantisation import two_pass, variables_first
 from ec2t_tf.quantisation.quantised import connect
 from ec2t_tf.quantisation.registered import registered
 
@@ -26,6 +26,13 @@ class TernaryModel(keras.Model):
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **options: Any) -> None:
         super().__init__(inputs, outputs, name=name, **options)
         connect(self)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        variables_first.make_optimizers(self)
+        before = self.train_function
+        super().make_train_function(force)
+        if keras.backend.backend() == "tensorflow" and self.train_function is not before:
+            self.train_function = variables_first.with_metrics(self, self.train_function)
 
     def train_step(self, *arguments: Any) -> Any:
         """One batch of `fit`; in two passes where a method wants its own variables to go first."""

@@ -206,3 +206,40 @@ def test_policies_as_people_write_them(tmp_path: Path) -> None:
         ec2t_tf.apply(model, policy="absent.json")
     with pytest.raises(TypeError, match=r'\{"layer name": "ternary"\}'):
         ec2t_tf.apply(model, policy=3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="what TensorFlow traces")
+def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with metrics and several losses, whose variables Keras makes in the first step."""
+    from tensorflow.python.framework import func_graph
+
+    traced: list[str] = []
+    make = func_graph.FuncGraph.__init__
+
+    def counted(graph: Any, name: str, *args: Any, **options: Any) -> None:
+        traced.append(name)
+        make(graph, name, *args, **options)
+
+    monkeypatch.setattr(func_graph.FuncGraph, "__init__", counted)
+    inputs = keras.Input((4, 4, 2))
+    hidden = layers.Conv2D(4, 3, name="hidden")(layers.Conv2D(4, 2, name="first")(inputs))
+    flat = layers.Flatten()(hidden)
+    outputs = {
+        "kind": layers.Dense(3, name="kind")(flat),
+        "size": layers.Dense(1, name="size")(flat),
+    }
+    model = ec2t_tf.apply(keras.Model(inputs, outputs), verbose=0)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics = {"kind": ["accuracy"], "size": ["mae", keras.metrics.R2Score()]}
+    model.compile("adam", {"kind": cross_entropy, "size": "mse"}, metrics=metrics)
+    random = np.random.default_rng(0)
+    labels = {"kind": random.integers(0, 3, 8), "size": random.normal(size=(8, 1))}
+    images = random.normal(size=(8, 4, 4, 2)).astype(np.float32)
+    found = model.fit(images, labels, batch_size=4, shuffle=False, verbose=0).history
+    assert traced.count("one_step_on_data") == 1
+    assert set(found) == {
+        *("loss", "kind_loss", "size_loss", "kind_accuracy", "size_mae", "size_r2_score")
+    }
+    # Nothing of the zeros by which the variables were made is counted.
+    assert found["size_mae"][0] > 0.1
+    assert found["loss"][0] == pytest.approx(found["kind_loss"][0] + found["size_loss"][0])
