@@ -22,6 +22,7 @@ class TernaryModel(keras.Model):
     """
 
     ec2t_report: ApplyReport | None = None
+    train_function: Any
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **options: Any) -> None:
         super().__init__(inputs, outputs, name=name, **options)
