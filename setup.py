@@ -72,6 +72,7 @@ setup(
     package_data={
         "ec2t_tf": ["py.typed"],
         "ec2t_tf.export.mcu": ["board/*", "kernels/*", "costs.json"],
+        "ec2t_tf.export.features": ["*.c", "*.h"],
         "ec2t_tf.export.formats": ["FORMAT.md"],
         "ec2t_tf.export.kernels": ["*/*.c", "*/*.h", "flags.txt"],
         "ec2t_tf.export.page": ["page.css", "page.js"],

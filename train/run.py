@@ -180,6 +180,7 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
         "float_accuracy": float_accuracy,
         **int8,
         "float_bytes": 4 * float_model.count_params(),
+        "normalised_by": {"mean": data.mean.tolist(), "std": data.std.tolist()},
         "zeros_at_start": zeros_at_start,
         **measures(summary(model)),
     }

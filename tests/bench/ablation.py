@@ -28,8 +28,8 @@ NETS = {
         "--target_sparsity=0.9",
     ],
     "digits": [
-        *("--dataset=digits", "--model=resnet8", "--float_epochs=20", "--epochs=12"),
-        *("--batch_size=64", "--target_sparsity=0.95"),
+        *("--dataset=digits", "--model=ds_cnn", "--depth=0.5", "--float_epochs=15"),
+        *("--epochs=12", "--batch_size=64", "--target_sparsity=0.9"),
     ],
     "spoken_digit": [
         *("--dataset=spoken_digit", "--split=speaker", "--model=ds_cnn", "--float_epochs=15"),
@@ -131,6 +131,7 @@ class Bench:
             )
         phase = run.ternary_phase(settings)
         run.train(door, ternary, data, phase, settings, ternary=True, distil=distil)
+        recipe.compile_for_others(door, ternary)  # recalibrate saves it
         if settings.recalibrate:
             run.recalibrate(settings, data, ternary)
         after = recipe.accuracy(door, ternary, data.evaluation(data.test))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ec2t_tf.export.features import log_mel
 from ec2t_tf.train import tasks
-from ec2t_tf.train.tasks import images, log_mel, sensors, speech
+from ec2t_tf.train.tasks import images, sensors, speech
 
 
 @pytest.fixture(scope="module")

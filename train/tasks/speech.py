@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ec2t_tf.export.features import LogMel
+from ec2t_tf.export.features.fixed_point import PEAK
 from ec2t_tf.train.tasks.base import Augmentation, DataError, Split, TaskData, held_out
-from ec2t_tf.train.tasks.log_mel import LogMel
 from ec2t_tf.train.tasks.tfds_data import builder_of
 
 RATES = {"spoken_digit": 8000, "speech_commands": 16000}
@@ -15,7 +16,6 @@ SPLITS = ("random", "speaker")
 # Speakers of spoken_digit that are tested in the split by speaker.
 SPEAKERS_APART = ("theo", "yweweler")
 TEST_SHARE = 0.1  # of the split at random
-PEAK = 0.5  # of every clip: the speakers were recorded up to 20 dB apart
 COPIES = 10  # differently placed, loud and noisy versions of the training clips
 LARGEST_MASK = (5, 8)  # bands, frames that SpecAugment blanks
 _CHUNK = 512  # clips that are padded at a time

@@ -49,10 +49,15 @@ class LogMel:
         """Length of the sound that fills all frames."""
         return (self.frames - 1) * self.hop + self.window
 
+    @property
+    def shape(self) -> np.ndarray:
+        """Hann's window, float32 (window,)."""
+        return np.hanning(self.window + 1)[:-1].astype(np.float32)
+
     def __call__(self, sound: np.ndarray) -> np.ndarray:
         """float32 (count, samples) of -1 to 1 -> float32 (count, bands, frames)."""
         at = np.arange(self.frames)[:, None] * self.hop + np.arange(self.window)
-        window = np.hanning(self.window + 1)[:-1].astype(np.float32)
+        window = self.shape
         matrix = mel_matrix(self)
         features = np.empty((len(sound), self.bands, self.frames), np.float32)
         for start in range(0, len(sound), 64):  # a minute of sound would fill the memory
@@ -64,7 +69,11 @@ class LogMel:
 
 @functools.cache
 def mel_matrix(of: LogMel) -> np.ndarray:
-    """float32 (fft / 2 + 1, bands): triangles, evenly spaced in mel, each of sum 1."""
+    """float32 (fft / 2 + 1, bands): triangles, evenly spaced in mel, each of sum 1.
+
+    Raises:
+      ValueError: a band is narrower than a bin.
+    """
 
     def mel(hertz: float) -> float:
         return 2595.0 * float(np.log10(1.0 + hertz / 700.0))
@@ -76,4 +85,9 @@ def mel_matrix(of: LogMel) -> np.ndarray:
     rising = (hertz[:, None] - low) / (middle - low)
     falling = (high - hertz[:, None]) / (high - middle)
     triangles = np.maximum(0.0, np.minimum(rising, falling))
+    if not triangles.any(axis=0).all():
+        raise ValueError(
+            "Every mel band must hold a bin of the transform. Received: "
+            f"{of.bands} bands of {of.fft} points. Take fewer bands or longer frames."
+        )
     return (triangles / triangles.sum(0)).astype(np.float32)
