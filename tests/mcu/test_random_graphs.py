@@ -47,5 +47,6 @@ def test_equal_the_reference_many(tmp_path: Path) -> None:
     for first in range(1000, 1000 + COUNT, 500):
         seeds = range(first, min(first + 500, 1000 + COUNT))
         found += _differences(seeds, tmp_path / "nets", sanitize=first % 1000 == 0)
+        print(f"{len(found)} differ up to {seeds.stop}: {found}", flush=True)
         shutil.rmtree(tmp_path / "nets")
     assert not found
