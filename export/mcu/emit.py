@@ -67,7 +67,8 @@ def to_c(
         folder: Where to write; made if missing. Files of the same name are replaced.
         core: One of `ec2t_tf.export.mcu.CORES`: "generic" (any C11 compiler, the host), "m0" (M0+
             too), "m3", "m4", "m7", "m23", "m33", "m33_nodsp" (one made without DSP instructions),
-            "m55", "m85", "rv32" (32-bit RISC-V).
+            "m55", "m55_nomve" (without its vectors, which -mfloat-abi=soft turns off), "m85",
+            "rv32" (32-bit RISC-V).
         name: Prefix of the public C names, a C identifier.
         optimize: How ternary convolutions keep their weights. "speed": 16-bit distances, nothing to
             decode. "size": a Rice stream, close to the entropy, decoded at every call. "balanced":

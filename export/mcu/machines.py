@@ -59,6 +59,7 @@ MACHINES = {
     "m23": Machine("mps2-an505", ("-mcpu=cortex-m23",), **_AN505),
     "m33_nodsp": Machine("mps2-an505", ("-mcpu=cortex-m33+nodsp", "-mfloat-abi=soft"), **_AN505),
     "m55": Machine("mps3-an547", _M55, **_AN547),
+    "m55_nomve": Machine("mps3-an547", ("-mcpu=cortex-m55", "-mfloat-abi=soft"), **_AN547),
     # QEMU has no M85, nor does GCC 12 know the name: an M55 build, whose instructions it has.
     "m85": Machine("mps3-an547", _M55, **_AN547),
     # ESP32-C3 and C6, RP2350, CH32; and the cores of that family that cannot multiply.

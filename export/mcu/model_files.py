@@ -95,6 +95,7 @@ def write_model(
     layouts = [
         f"static const ec2t_mcu_planar {end.name}_layout = {end.layout.c()};" for end in ends.moved
     ]
+    hint = " (-mfloat-abi=soft turns vectors off: softfp, or export for m55_nomve)"
     source = [
         f'#include "{name}.h"',
         "",
@@ -102,7 +103,7 @@ def write_model(
         "",
         f"#if !defined(EC2T_MCU_{net.core.family.upper()})",
         f"#error this net was exported for {net.core_name}: compile it for that core, or export "
-        "again",
+        f"again{hint if net.core.family == 'helium' else ''}",
         "#endif",
         "",
         f"#ifndef {upper}_LAP",

@@ -15,7 +15,7 @@ from tests.dense_cases import DENSE
 from tests.mcu import many_nets, random_graphs
 
 ALL = {**nets.NETS, "odds_and_ends": nets.odds_and_ends}
-LIKE_OTHERS = [core for core, one in CORES.items() if one.like]  # m23, m33_nodsp, m85
+LIKE_OTHERS = [core for core, one in CORES.items() if one.like]  # m23, m33_nodsp, m55_nomve, m85
 pytestmark = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
 
 

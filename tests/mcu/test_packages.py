@@ -307,6 +307,7 @@ def test_a_net_for_another_core_does_not_compile(tmp_path: Path, core: str, flag
         ("m55", "-mcpu=cortex-m55 -mfloat-abi=softfp"),
         ("m55", "-mcpu=cortex-m55+nofp -mfloat-abi=hard"),
         ("m33", "-mcpu=cortex-m55 -mfloat-abi=soft"),
+        ("m55_nomve", "-mcpu=cortex-m55 -mfloat-abi=soft"),
         ("m33", "-mcpu=cortex-m55 -mfloat-abi=hard"),
         ("m4", "-mcpu=cortex-m33 -mfloat-abi=soft"),
     ],
