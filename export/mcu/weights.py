@@ -44,7 +44,7 @@ def channels(
             raise FileError(f"bias of {op.kind} needs {count} values, got {constant.size}.")
         bias = constant.reshape(-1).astype(np.int64)
     folded = bias - zero_in * weights.astype(np.int64).sum(axis=1)
-    if np.abs(folded).max(initial=0) > 0x7FFFFFFF:
+    if not _fit(folded):
         raise FileError(f"the bias of {op.kind} {out.name!r} does not fit 32 bits.")
     real = np.float64(scale_in) * scales / np.float64(scale_out)
     biases = [int(v) for v in folded]
@@ -87,6 +87,12 @@ def stored_biases(core: Core, biases: list[int], weights: npt.NDArray[np.int8]) 
     if core.family != "swar":
         return biases
     stored = np.array(biases) - FLIP * weights.astype(np.int64).sum(axis=1)
-    if np.abs(stored).max(initial=0) > 0x7FFFFFFF:
+    if not _fit(stored):
         raise FileError("a bias does not fit 32 bits.")
     return [int(v) for v in stored]
+
+
+def _fit(biases: npt.NDArray[np.int64]) -> bool:
+    """Whether all have 32 bits. Converters give dead channels the least there is."""
+    limits = np.iinfo(np.int32)
+    return bool((biases >= limits.min).all() and (biases <= limits.max).all())

@@ -14,6 +14,7 @@ from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.mcu.arithmetic import Multiplier, requantised
 from ec2t_tf.export.mcu.dead_channels import constant_outputs, without_dead_channels
 from tests import nets
+from tests.bench import qemu
 from tests.mcu import many_nets, random_graphs
 
 
@@ -138,3 +139,30 @@ def test_constant_outputs_against_every_input(seed: int) -> None:
             channel not in found and len(outputs) > 1
         )
     assert 0 < len(found) < 40
+
+
+@pytest.mark.parametrize("core", ["host", "m4", "m55"])
+def test_the_least_bias_there_is(tmp_path: Path, core: str) -> None:
+    """What some converters give channels without weights: inside a net, and at its end."""
+    if core != "host" and qemu.missing_tools(core):
+        pytest.skip(qemu.missing_tools(core))
+    net = nets.NetBuilder((1, 5, 4, 3), seed=1)
+    x = net.conv(net.input, 8, activation="RELU")
+    graph = tflite.read(net.finish(net.conv(x, 6, (1, 1), zeros=None, activation="NONE")))
+    for op in graph.operators:
+        weights, bias = (graph.tensors[i] for i in op.inputs[1:])
+        assert weights.data is not None
+        assert bias.data is not None
+        weights.data, bias.data = weights.data.copy(), bias.data.copy()
+        weights.scale, bias.scale = weights.scale.copy(), bias.scale.copy()
+        weights.data[1:4], bias.data[1:4] = 0, np.iinfo(np.int32).min
+        weights.scale[1:4] *= np.float32(1e-5)
+        bias.scale[1:4] *= np.float32(1e-5)
+    model = tflite.write(graph)
+    values = many_nets.inputs(model, 4, seed=1)
+    want = many_nets.reference(model, values)
+    if core == "host":
+        (got,) = many_nets.on_host([model], [values], tmp_path, sanitize=True)
+    else:
+        (got,) = many_nets.on_core(core, [model], [values], tmp_path)
+    np.testing.assert_array_equal(got, want)
