@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -102,12 +103,24 @@ def test_own_images(example, tmp_path) -> None:
     assert Path("runs/own_images/model.tflite").exists()
 
 
-@pytest.mark.slow
-def test_notebook(tmp_path) -> None:
+# What a notebook prints, and leaves.
+NOTEBOOKS = {
+    "from_a_file.ipynb": (r"multiply-accumulates in one inference", "model_c/model.c"),
+    "gestures.ipynb": (r"ternary accuracy 0\.[6-9]", "gestures_c/model.c"),
+}
+
+
+def test_every_notebook_is_run() -> None:
+    assert sorted(NOTEBOOKS) == sorted(path.name for path in FOLDER.glob("*.ipynb"))
+    assert all(f"({name})" in (FOLDER / "README.md").read_text() for name in NOTEBOOKS)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook(name: str, tmp_path: Path) -> None:
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     place = tmp_path / "notebook.ipynb"
-    place.write_text((FOLDER / "from_a_file.ipynb").read_text())
+    place.write_text((FOLDER / name).read_text())
     done = subprocess.run(
         [sys.executable, "-c", EXECUTE],
         cwd=tmp_path,
@@ -115,5 +128,9 @@ def test_notebook(tmp_path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "model_c" / "model.c").is_file()
-    assert "output_type" in place.read_text()
+    printed, left = NOTEBOOKS[name]
+    assert (tmp_path / left).is_file()
+    cells = json.loads(place.read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert not [one for one in outputs if one.get("name") == "stderr"], outputs
+    assert re.search(printed, "".join("".join(one.get("text", "")) for one in outputs))
