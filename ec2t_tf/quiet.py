@@ -8,6 +8,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from ec2t_tf import lazy
+
 
 def load_keras() -> str:
     """Imports Keras and its backend, if that is TensorFlow without its lines about oneDNN and CUDA.
@@ -17,11 +19,14 @@ def load_keras() -> str:
 
     Returns:
       The name of the backend.
+
+    Raises:
+      ImportError: Keras or its backend is missing; the message says how to get it.
     """
     heard = "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules
     if not heard:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with contextlib.nullcontext() if heard else silence():
+    with lazy.needed_by("a Keras model"), contextlib.nullcontext() if heard else silence():
         import keras
 
         backend = keras.backend.backend()

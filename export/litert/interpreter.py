@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from typing import Any, Literal
 
 from ai_edge_litert import interpreter as litert
 
-from ec2t_tf import files
+from ec2t_tf import files, quiet
 
 from ..tflite.reader import read
 from . import library
@@ -115,6 +117,7 @@ class Interpreter(litert.Interpreter):
         }
         options |= {"verbose": verbose, "profile": profile}
         self._is_allocated = False
+        self._is_heard = verbose or profile
 
         def start() -> None:
             # Kept here: the base class lets go of its list before the runtime lets go of the
@@ -132,7 +135,10 @@ class Interpreter(litert.Interpreter):
         Raises:
             RuntimeError: the file has an operator that nobody can run, or shapes that do not fit.
         """
-        super().allocate_tensors()
+        # XNNPACK announces itself on the error stream of the process, which other threads may use.
+        heard = self._is_heard or threading.active_count() > 1
+        with contextlib.nullcontext() if heard else quiet.starting():
+            super().allocate_tensors()
         self._is_allocated = True
 
     def reset_all_variables(self) -> None:

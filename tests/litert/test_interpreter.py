@@ -1,6 +1,9 @@
 """`Interpreter` and the delegate's options, wrong use and damaged files."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -52,6 +55,21 @@ def test_unknown_options_are_refused(native_library, options):
 def test_plain_layers_can_be_left(int8_nets, capfd):
     Interpreter(model_content=int8_nets["lenet5"], claim_int8=False, verbose=True)
     assert "0 of 8 nodes claimed" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("level", [None, "0"])
+def test_it_says_nothing_unless_asked(level, tmp_path, int8_nets):
+    """LiteRT's line about XNNPACK, of which a process has one, is for those who want its lines."""
+    (tmp_path / "net.tflite").write_bytes(int8_nets["lenet5"])
+    code = "from ec2t_tf.export import Interpreter; Interpreter('net.tflite').allocate_tensors()"
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {} if level is None else {"TF_CPP_MIN_LOG_LEVEL": level}
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(
+        line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert ("delegate" in done.stderr) == (level is not None)
+    assert done.stderr == "" or level
 
 
 def with_blob(file, blob):
