@@ -111,7 +111,10 @@ def _uses_masks(layer: Any) -> bool:
         return _uses_masks(layer.layer)
     if isinstance(layer, keras.Model):
         return False  # opened
-    names = inspect.signature(layer.call).parameters
+    if isinstance(layer, keras.layers.Multiply):
+        return True  # what a mask marks is 1 in a product
+    function = layer.function if isinstance(layer, keras.layers.Lambda) else layer.call
+    names = inspect.signature(function).parameters
     return any(name == "mask" or name.endswith("_mask") for name in names)
 
 

@@ -164,9 +164,8 @@ class _Conversion:
         changes: dict[str, Any] = {}
         if method is not None:
             # Latent weights train without weight decay (docs/specification.md).
-            given = layer.get_config()
             keys = ("depthwise_regularizer", "kernel_regularizer", "embeddings_regularizer")
-            changes[next(key for key in keys if key in given)] = None
+            changes[next(key for key in keys if hasattr(layer, key))] = None
         return Quantised(
             copy_layer(layer, layer.name, **changes),
             method,

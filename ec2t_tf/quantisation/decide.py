@@ -68,7 +68,7 @@ class _Deciding:
 
     def report(self) -> ApplyReport:
         decisions: dict[str, Decision] = {}
-        for call in self._graph.calls:
+        for call in self._graph.at_inference():
             if call.name in decisions:
                 continue
             kind = kind_of(call.operation)

@@ -80,6 +80,17 @@ class Graph:
         """Its outputs, one after the other."""
         return list(_values(self.outputs))
 
+    def at_inference(self) -> tuple[Call, ...]:
+        """The calls without masks, which only training has (see `require_no_masked_inference`)."""
+        wanted, kept = set(self.results), []
+        for call in reversed(self.calls):
+            if wanted.isdisjoint(call.results):
+                continue
+            options = {k: v for k, v in call.kwargs.items() if not (call.is_layer and k == "mask")}
+            kept.append(dataclasses.replace(call, kwargs=options))
+            wanted.update(kept[-1].inputs)
+        return tuple(reversed(kept))
+
     def consumers(self) -> dict[Value, list[Call | None]]:
         """Who uses each value, one entry a use; None stands for the model's output."""
         found: dict[Value, list[Call | None]] = {}

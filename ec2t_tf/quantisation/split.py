@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-import functools
-import types
 import warnings
 from typing import Any
 
@@ -123,7 +121,7 @@ class _Splitting:
     def _separable(self, call: Call) -> list[Any]:
         layer: Any = call.operation
         one = kind_of(layer) == "SeparableConv1D"
-        config = _config_of(layer)
+        config = config_of(layer, keras.activations.linear)
         shared = {"dtype": layer.dtype_policy, "data_format": layer.data_format}
         depthwise = (keras.layers.DepthwiseConv1D if one else keras.layers.DepthwiseConv2D)(
             layer.kernel_size,
@@ -187,11 +185,7 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a lambda, which no file sees here
-        config = {**_config_of(layer), "name": name, **changes}
-    for key in config:
-        own = getattr(layer, key, None)
-        if key not in changes and isinstance(own, types.FunctionType | functools.partial):
-            config[key] = own  # the function itself: a config only has its name, or bytes
+        config = {**config_of(layer, keras.activations.linear), "name": name, **changes}
     if type(layer) is keras.layers.Lambda:
         names = ("name", "dtype", "trainable")
         shared = {key: config[key] for key in names if key in config}
@@ -207,14 +201,30 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
         ) from error
 
 
-def _config_of(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Its config, even where Keras has no name for a function of it."""
-    partials = [key for key, v in vars(layer).items() if isinstance(v, functools.partial)]
-    if partials:
+def config_of(layer: Any, known: Any) -> dict[str, Any]:
+    """A layer's config with its functions themselves, of which a config has names, or bytes.
+
+    Args:
+      layer: of Keras 3 or tf_keras.
+      known: a function that Keras has a name for.
+    """
+    functions = {key: value for key, value in vars(layer).items() if _is_function(value)}
+    twin = layer
+    if functions:
         twin = object.__new__(type(layer))  # the user's layer stays as it is
-        vars(twin).update(vars(layer), **dict.fromkeys(partials, keras.activations.linear))
-        layer = twin
-    return layer.get_config()
+        vars(twin).update(vars(layer))
+        for key in functions:
+            if key.endswith("activation"):
+                vars(twin)[key] = known
+            elif key.endswith(("_initializer", "_regularizer", "_constraint")):
+                vars(twin)[key] = None
+    config = twin.get_config()
+    return {**config, **{key: functions[key] for key in config if key in functions}}
+
+
+def _is_function(value: Any) -> bool:
+    """Whether it is called as a function, with no config of its own."""
+    return callable(value) and not isinstance(value, type) and not hasattr(value, "get_config")
 
 
 def copy_operation(operation: keras.Operation) -> keras.Operation:

@@ -8,6 +8,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 from tf_keras import layers
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
+
+from ec2t_tf.quantisation.split import config_of
 
 # What a layer is called with in the new graph -> what it gives there.
 Call = Callable[[layers.Layer, Any, dict[str, Any]], Any]
@@ -86,7 +89,11 @@ def rebuild_chain(
 
 def copy_layer(layer: layers.Layer, name: str, **changes: Any) -> layers.Layer:
     """A new layer with the same settings but for `changes`; it has no weights yet."""
-    config = {**layer.get_config(), **changes}
+    if isinstance(layer, layers.Lambda | TFOpLambda | SlicingOpLambda):
+        config = layer.get_config()  # from which it makes its function
+    else:
+        config = config_of(layer, tf_keras.activations.linear)
+    config.update(changes)
     if getattr(layer, "synchronized", False):
         config["synchronized"] = True  # which BatchNormalization leaves out of its config
     if "name" in config:

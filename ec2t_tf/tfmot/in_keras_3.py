@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from ec2t_tf.quantisation.split import config_of
 from ec2t_tf.tfmot import activations, graph
 from ec2t_tf.tfmot.functions import in_keras_ops
 
@@ -92,6 +93,7 @@ _RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 _IRRELEVANT = {
     *("trainable", "dtype", "seed", "rng_type", "build_config", "batch_input_shape", "batch_shape"),
     *("input_length", "implementation", "time_major", "ragged", "sparse", "synchronized", "fused"),
+    *("query_shape", "key_shape", "value_shape"),
 }
 
 
@@ -405,6 +407,9 @@ class ToKeras3:
         twin_class = getattr(keras.layers, kind, None)
         if twin_class is None:
             return self._without(layer, "Keras 3 has no layer of this name")
+        if kind == "Lambda":
+            options = {"name": name_of(layer), "arguments": layer.arguments}
+            return keras.layers.Lambda(layer.function, **options)
         renamed = {there: here for here, there in _RENAMED.get(kind, {}).items()}
         config = {**self._config(layer, twin_class, renamed), **changes}
         config["name"] = name_of(layer)
@@ -417,8 +422,6 @@ class ToKeras3:
             config["layer"] = self._make(layer.forward_layer)
             config["backward_layer"] = self._make(layer.backward_layer)
             return twin_class(**config)
-        if kind == "Lambda":
-            return twin_class(layer.function, name=name_of(layer), arguments=layer.arguments)
         if kind == "RNN":
             config["cell"] = self._make(layer.cell)
             return twin_class(**config)
@@ -430,8 +433,9 @@ class ToKeras3:
         return _from_config(layer, twin_class, config)
 
     def _config(self, layer: Any, twin_class: type, renamed: Mapping[str, str]) -> dict[str, Any]:
-        config = fitting_config(layer, layer.get_config(), twin_class, renamed)
-        policy = _policy_name(layer.get_config().get("dtype"))
+        given = config_of(layer, tf_keras.activations.linear)
+        config = fitting_config(layer, given, twin_class, renamed)
+        policy = _policy_name(given.get("dtype"))
         return config if policy in (None, "float32") else {**config, "dtype": policy}
 
     def _activation(self, layer: Any, key: str) -> Any:

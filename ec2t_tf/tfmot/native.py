@@ -24,6 +24,7 @@ from ec2t_tf.quantisation import graph as native_graph
 from ec2t_tf.quantisation import kinds
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.quantised import LARGEST_CODE, SMALLEST_WEIGHT, Quantised
+from ec2t_tf.quantisation.split import config_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.in_keras_3 import ToKeras3, fitting_config, name_of, require_graph
 from ec2t_tf.tfmot.quantizers import KnownRange, TernaryQuantizer, unwrapped
@@ -232,7 +233,8 @@ class _Native(ToKeras3):
 
     def _config(self, layer: Any, twin_class: type, renamed: Mapping[str, str]) -> dict[str, Any]:
         """In float32, without what only training needs."""
-        config = fitting_config(layer, layer.get_config(), twin_class, renamed)
+        given = config_of(layer, tf_keras.activations.linear)
+        config = fitting_config(layer, given, twin_class, renamed)
         training = ("_regularizer", "_constraint")
         return {key: value for key, value in config.items() if not key.endswith(training)}
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
+from ec2t_tf.quantisation.split import config_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
 from ec2t_tf.tfmot.in_keras_3 import HALF_PRECISION_TOLERANCE, largest_difference, random_input
@@ -187,7 +188,7 @@ class _Rewriting:
         """Depthwise, then pointwise with the bias; TensorFlow computes it so too."""
         self._note(layer, "split into a depthwise and a 1x1 convolution")
         one = isinstance(layer, layers.SeparableConv1D)
-        config, parts = layer.get_config(), []
+        config, parts = config_of(layer, tf_keras.activations.linear), []
         shared = {key: config[key] for key in ("data_format", "trainable")}
         fused = layer.activation in FUSED
         padding = layer.padding

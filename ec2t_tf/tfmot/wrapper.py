@@ -46,8 +46,14 @@ class QuantizeInput(_NotPrunable, quantize_layer.QuantizeLayer):
 
     # Nothing in it needs AutoGraph, which takes most of the time that building a model takes.
     @tf.autograph.experimental.do_not_convert
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(
+        self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
         return super().call(inputs, False if _infers_shapes() else training)
+
+    def compute_mask(self, inputs: tf.Tensor, mask: Any = None) -> Any:
+        """It goes on as it comes."""
+        return mask
 
     def get_config(self) -> dict:
         quantizer = self.quantizer
@@ -108,6 +114,8 @@ class QuantizeWrapper(_NotPrunable, quantize_wrapper.QuantizeWrapperV2):
         """
         if _infers_shapes():
             training = False
+        if not self.layer._expects_mask_arg:
+            options.pop("mask", None)
         if layer_training is None:
             return self._call(inputs, training, options, self.layer.trainable)
         given = self.layer.call
@@ -131,6 +139,12 @@ class QuantizeWrapper(_NotPrunable, quantize_wrapper.QuantizeWrapperV2):
             with normalisation.following(self.layer, self.optimizer_step):
                 return super().call(inputs, training, **options)
         return super().call(inputs, training, **options)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """That of the layer inside; None where it loses it, as plain Keras does."""
+        if isinstance(self.layer, layers.Masking) or getattr(self.layer, "mask_zero", False):
+            return self.layer.compute_mask(inputs)
+        return self.layer.compute_mask(inputs, mask) if self.layer.supports_masking else None
 
     @property
     def _is_normalisation(self) -> bool:

@@ -60,7 +60,7 @@ def calls_of(network: graph.Graph) -> list[Call]:
     """The calls of a graph, with names of their own."""
     times: Counter[str] = Counter()
     calls = []
-    for call in network.calls:
+    for call in network.at_inference():
         number = times[call.name]
         times[call.name] += 1
         key = f"{call.name}:{number}" if number else call.name

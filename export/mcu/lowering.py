@@ -120,8 +120,7 @@ class Lowering:
         if tensor.dtype not in ("int8", "uint8") or len(tensor.scale) != 1:
             raise FileError(
                 f"activation {tensor.name!r} must be int8 with one scale and one zero point. "
-                f"Received: {tensor.dtype}, {len(tensor.scale)} scales. Convert the model to full "
-                "int8 (representative dataset, int8 operators only)."
+                f"Received: {tensor.dtype}, {len(tensor.scale)} scales. {_advice(tensor)}"
             )
         zero_point = int(tensor.zero_point[0]) - (128 if tensor.dtype == "uint8" else 0)
         if not -128 <= zero_point <= 127 or not tensor.scale[0] > 0:
@@ -293,3 +292,16 @@ class Lowering:
         groups = -(-b.width // g)
         plain = b.height * -(-groups // 4) if groups > 2 else -(-b.height // (4 // groups))
         return -(-((b.height - 1) * pitch + b.width) // (4 * g)) < plain
+
+
+def _advice(tensor: Tensor) -> str:
+    """What to do about an activation that is no int8."""
+    if tensor.dtype != "int16":
+        return "Convert the model to full int8 (representative dataset, int8 operators only)."
+    layer = tensor.name.split("/")[0]
+    return (
+        "C has no int16 activations. Layer, group, RMS and unit normalisations compute in them: "
+        f"if '{layer}' is one, train with a BatchNormalization (folded, faster) in its place, or "
+        "run the file with LiteRT or tflite-micro. A file that was converted for 16x8 is to be "
+        "converted for int8 activations."
+    )

@@ -141,7 +141,7 @@ NETS: dict[str, Callable[[], keras.Model]] = {
 def wilder(model: keras.Model, random: np.random.Generator) -> None:
     """Normalisations as after a training: gains of both signs, one of 0, averages of their own."""
     for layer in model._flatten_layers():
-        if isinstance(layer, layers.BatchNormalization):
+        if type(layer).__name__ == "BatchNormalization":
             n = layer.moving_mean.shape[0]
             gamma = random.normal(1, 0.3, n) * np.where(random.random(n) < 0.2, -1, 1)
             gamma[0] = 0
@@ -152,8 +152,10 @@ def wilder(model: keras.Model, random: np.random.Generator) -> None:
 
 def data_for(model: keras.Model, random: np.random.Generator, count: int) -> list[np.ndarray]:
     return [
-        random.integers(0, 8, (count, *x.shape[1:])).astype(x.dtype)
-        if x.dtype.startswith("int")
+        random.integers(0, 8, (count, *x.shape[1:])).astype(
+            keras.backend.standardize_dtype(x.dtype)
+        )
+        if "int" in str(x.dtype)
         else random.normal(size=(count, *x.shape[1:])).astype(np.float32)
         for x in model.inputs
     ]

@@ -12,11 +12,12 @@ import numpy as np
 import ec2t_tf
 from ec2t_tf.export.graph import check as check_graph
 from ec2t_tf.export.integer import Interpreter, NotExactError
-from ec2t_tf.export.lower import lower
+from ec2t_tf.export.lower import graph_of
 from ec2t_tf.export.tflite import write
 
 from .models import trained
 from .nets import ROUNDINGS, in_litert
+from .random_doors import Door
 from .random_models import RandomModel
 
 EXAMPLES = 4
@@ -41,36 +42,47 @@ class Outcome:
     spread: float = 0.0
 
 
-def outcome(seed: int) -> Outcome:
+def outcome(seed: int, door: Door) -> Outcome:
     """Make, train, write, run: never raises."""
     keras.utils.set_random_seed(seed)
     found = Outcome()
     try:
-        _follow(seed, found)
+        _follow(seed, door, found)
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         found.fault = f"{type(error).__name__} in {place.name}: {str(error)[:300]}"
     return found
 
 
-def _follow(seed: int, found: Outcome) -> None:
-    model = RandomModel(seed).make()
+def _follow(seed: int, door: Door, found: Outcome) -> None:
+    model = RandomModel(seed, door).make()
     # Every layer that can be ternary, or one beside the defaults.
     policy = ec2t_tf.Policy([ec2t_tf.Rule("ternary", name=None if seed % 2 else "middle")])
     try:
-        made, inputs = trained(model, steps=1, policy=policy, optimizer=keras.optimizers.SGD(1e-3))
+        made, inputs = trained(
+            model, steps=1, policy=policy, optimizer=door.keras.optimizers.SGD(1e-3)
+        )
     except ec2t_tf.UnsupportedLayerError as refused:
         found.refused = str(refused)
         found.fault = "" if "Received: '" in found.refused else f"no name in: {refused}"
         return
     found.floats = tuple(made.ec2t_report.of("float"))
-    graph = lower(made)
+    compare(made, inputs, found)
+
+
+def compare(made: Any, inputs: list[np.ndarray], found: Outcome) -> None:
+    """The file of a trained model of either door beside the exact integers and the model.
+
+    Raises:
+      AssertionError: it does not compute what the integers say.
+    """
+    graph = graph_of(made)
     check_graph(graph)
     content = write(graph)
     given = {x.name: v[:EXAMPLES] for x, v in zip(made.inputs, inputs, strict=True)}
     ordered = [given[graph.tensors[index].name] for index in graph.inputs]
     expected = made(keras.tree.pack_sequence_as(made.input, list(given.values())), training=False)
-    flat = [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(expected)]
+    flat = [np.asarray(x) for x in keras.tree.flatten(expected)]
     steps = [_step(graph, index, x) for index, x in zip(graph.outputs, flat, strict=True)]
     for rounding in ROUNDINGS:
         file = in_litert(content, given, rounding)

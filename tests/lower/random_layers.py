@@ -6,27 +6,11 @@ import functools
 from typing import Any
 
 import numpy as np
-from keras import layers, ops
 
-ACTIVATIONS = (
-    *("relu", "relu6", "silu", "gelu", "tanh", "sigmoid", "elu", "hard_silu", "leaky_relu"),
-    *("softplus", "hard_sigmoid", "selu", "mish", "softsign", "celu", "exponential", "hard_tanh"),
-    *("hard_shrink", "soft_shrink", "tanh_shrink", "log_sigmoid", "squareplus", "sparse_plus"),
-    "sparse_sigmoid",
-)
+from .random_doors import Door
+
 FREQUENT = ("relu", "relu", "relu", "relu6", "silu", "gelu", "tanh", "sigmoid")
-
-
-def limited_relu(x: Any, most: float = 1.0) -> Any:
-    return ops.minimum(ops.relu(x), most)
-
-
-def kernel_of_rank(rank: int, channels: int, activation: Any) -> Any:
-    """A layer that keeps the shape of a value of this rank."""
-    if rank == 2:
-        return layers.Dense(channels, activation=activation)
-    kind: Any = layers.Conv1D if rank == 3 else layers.Conv2D
-    return kind(channels, 3, padding="same", activation=activation)
+_CHANGES = ("Brightness", "Hue", "Saturation", "Sharpness", "ColorDegeneration")
 
 
 class RandomLayers:
@@ -34,10 +18,23 @@ class RandomLayers:
 
     Args:
       seed: of all that is drawn.
+      door: the Keras that they are of.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, door: Door) -> None:
         self.random = np.random.default_rng(seed)
+        self.door = door
+        self.keras, self.layers, self.ops = door.keras, door.layers, door.ops
+
+    def limited_relu(self, x: Any, most: float = 1.0) -> Any:
+        return self.ops.minimum(self.ops.relu(x), most)
+
+    def kernel_of_rank(self, rank: int, channels: int, activation: Any) -> Any:
+        """A layer that keeps the shape of a value of this rank."""
+        if rank == 2:
+            return self.layers.Dense(channels, activation=activation)
+        kind: Any = self.layers.Conv1D if rank == 3 else self.layers.Conv2D
+        return kind(channels, 3, padding="same", activation=activation)
 
     def draw(self, *choices: Any) -> Any:
         return choices[int(self.random.integers(len(choices)))]
@@ -53,22 +50,26 @@ class RandomLayers:
             return None
         if self.chance(0.1):
             return self.draw(
-                *(limited_relu, functools.partial(limited_relu, most=0.7)),
-                *(layers.ReLU(6.0), layers.LeakyReLU(0.2), lambda x: ops.minimum(x * 2, 1.0)),
+                *(self.limited_relu, functools.partial(self.limited_relu, most=0.7)),
+                *(
+                    self.layers.ReLU(6.0),
+                    self.layers.LeakyReLU(0.2),
+                    lambda x: self.ops.minimum(x * 2, 1.0),
+                ),
             )
-        return self.draw(*FREQUENT) if self.chance(0.5) else self.draw(*ACTIVATIONS)
+        return self.draw(*FREQUENT) if self.chance(0.5) else self.draw(*self.door.activations)
 
     def activation_layer(self) -> Any:
         return self.draw(
-            layers.Activation(self.activation() or "relu"),
-            layers.Activation(self.activation() or "sigmoid"),
-            layers.LeakyReLU(self.draw(0.1, 0.3)),
-            layers.ReLU(self.draw(None, 0.5, 1.0, 4.0, 6.0)),
-            layers.ReLU(self.draw(None, 2.0), self.draw(0.0, 0.1), self.draw(0.0, 0.3)),
-            layers.PReLU("uniform"),
-            layers.ELU(self.draw(0.5, 1.0)),
-            layers.Softmax(axis=self.draw(-1, -1, 1)),
-            layers.Lambda(lambda x: x * 0.5 + 0.1),
+            self.layers.Activation(self.activation() or "relu"),
+            self.layers.Activation(self.activation() or "sigmoid"),
+            self.layers.LeakyReLU(self.draw(0.1, 0.3)),
+            self.layers.ReLU(self.draw(None, 0.5, 1.0, 4.0, 6.0)),
+            self.layers.ReLU(self.draw(None, 2.0), self.draw(0.0, 0.1), self.draw(0.0, 0.3)),
+            self.layers.PReLU("uniform"),
+            self.layers.ELU(self.draw(0.5, 1.0)),
+            self.layers.Softmax(axis=self.draw(-1, -1, 1)),
+            self.layers.Lambda(lambda x: x * 0.5 + 0.1),
         )
 
     def kernel(self, x: Any, name: str | None = None) -> Any:
@@ -77,17 +78,22 @@ class RandomLayers:
         options: dict[str, Any] = {"activation": activation, "name": name}
         options["use_bias"] = self.chance(0.6)
         if rank == 2 or self.chance(0.2):
-            made = layers.Dense(self.size(), **options)(x)
+            made = self.layers.Dense(self.size(), **options)(x)
         elif rank == 3 and self.chance(0.1):
             made = self._einsum(x, options)
         else:
             made = self._convolution(x, padding, options)
         if activation is None and self.chance(0.5):
-            made = layers.BatchNormalization(
+            made = self.layers.BatchNormalization(
                 scale=self.chance(0.8), center=self.chance(0.8), epsilon=self.draw(1e-3, 1e-2)
             )(made)
             made = self.draw(
-                *(layers.ReLU(), layers.ReLU(6.0), layers.Identity(), layers.Activation("silu"))
+                *(
+                    self.layers.ReLU(),
+                    self.layers.ReLU(6.0),
+                    self.layers.Identity(),
+                    self.layers.Activation("silu"),
+                )
             )(made)
         return made
 
@@ -99,7 +105,7 @@ class RandomLayers:
             ("abc,cde->abde", (steps, 2, self.size()), "de"),
         )
         axes = axes if use else None
-        return layers.EinsumDense(equation, shape, bias_axes=axes, **options)(x)
+        return self.layers.EinsumDense(equation, shape, bias_axes=axes, **options)(x)
 
     def _convolution(self, x: Any, padding: str, options: dict[str, Any]) -> Any:
         rank, channels = len(x.shape), x.shape[-1]
@@ -107,10 +113,10 @@ class RandomLayers:
         size = min(self.draw(1, 2, 3, 3), least)
         stride = self.draw(1, 1, 2)
         dilation = self.draw(1, 1, 2) if stride == 1 and (padding == "same" or least > 5) else 1
-        convolution: Any = {3: layers.Conv1D, 4: layers.Conv2D}[rank]
-        depthwise: Any = {3: layers.DepthwiseConv1D, 4: layers.DepthwiseConv2D}[rank]
-        separable: Any = {3: layers.SeparableConv1D, 4: layers.SeparableConv2D}[rank]
-        transposed: Any = {3: layers.Conv1DTranspose, 4: layers.Conv2DTranspose}[rank]
+        convolution: Any = {3: self.layers.Conv1D, 4: self.layers.Conv2D}[rank]
+        depthwise: Any = {3: self.layers.DepthwiseConv1D, 4: self.layers.DepthwiseConv2D}[rank]
+        separable: Any = {3: self.layers.SeparableConv1D, 4: self.layers.SeparableConv2D}[rank]
+        transposed: Any = {3: self.layers.Conv1DTranspose, 4: self.layers.Conv2DTranspose}[rank]
         kind = self.draw("plain", "plain", "plain", "depthwise", "separable", "transposed")
         if kind == "plain":
             groups = self.draw(channels, 2) if channels % 2 == 0 and self.chance(0.3) else 1
@@ -137,20 +143,24 @@ class RandomLayers:
     def normalisation(self, x: Any) -> Any:
         kind = self.draw("batch", "batch", "axis", "layer", "group", "rms")
         if kind == "batch":
-            return layers.BatchNormalization()(x)
+            return self.layers.BatchNormalization()(x)
         if kind == "axis":
-            return layers.BatchNormalization(axis=1)(x)
+            return self.layers.BatchNormalization(axis=1)(x)
         if kind == "layer":
-            return layers.LayerNormalization(center=self.chance(0.7), scale=self.chance(0.7))(x)
+            return self.layers.LayerNormalization(center=self.chance(0.7), scale=self.chance(0.7))(
+                x
+            )
         if kind == "rms":
-            return layers.RMSNormalization()(x)
+            return self.draw(*self.door.has("RMSNormalization", "UnitNormalization"))()(x)
         groups = self.draw(-1, 1, 2 if x.shape[-1] % 2 == 0 else 1)
-        return layers.GroupNormalization(groups)(x)
+        return self.layers.GroupNormalization(groups)(x)
 
     def pooled(self, x: Any, keep: bool | None = None) -> Any:
         one = len(x.shape) == 3
-        average: Any = layers.GlobalAveragePooling1D if one else layers.GlobalAveragePooling2D
-        largest: Any = layers.GlobalMaxPooling1D if one else layers.GlobalMaxPooling2D
+        average: Any = (
+            self.layers.GlobalAveragePooling1D if one else self.layers.GlobalAveragePooling2D
+        )
+        largest: Any = self.layers.GlobalMaxPooling1D if one else self.layers.GlobalMaxPooling2D
         keep = self.chance(0.5) if keep is None else keep
         return self.draw(average, largest)(keepdims=keep)(x)
 
@@ -161,14 +171,14 @@ class RandomLayers:
         if kind == "permute" and rank > 2:
             order = [int(i) + 1 for i in self.random.permutation(rank - 1)]
             if self.chance(0.5):
-                return layers.Permute(order)(x)
+                return self.layers.Permute(order)(x)
             return self.draw(
-                lambda: ops.transpose(x, (0, *order)),
-                lambda: ops.swapaxes(x, 1, rank - 1),
-                lambda: ops.moveaxis(x, 1, rank - 1),
+                lambda: self.ops.transpose(x, (0, *order)),
+                lambda: self.ops.swapaxes(x, 1, rank - 1),
+                lambda: self.ops.moveaxis(x, 1, rank - 1),
             )()
         if kind == "flip":
-            return ops.flip(x, axis)
+            return self.ops.flip(x, axis)
         if kind == "slice":
             begin, end = self.draw((0, 1), (1, 0)), max(1, x.shape[axis] - 1)
             cut = slice(None, end) if begin[1] else slice(min(1, end - 1), None)
@@ -176,18 +186,49 @@ class RandomLayers:
             key[axis] = slice(None, None, self.draw(2, -1)) if self.chance(0.3) else cut
             return x[tuple(key)]
         if kind == "split" and x.shape[axis] % 2 == 0:
-            first, second = ops.split(x, 2, axis=axis)
-            return self.draw(ops.multiply, ops.add, ops.maximum)(first, second)
+            first, second = self.ops.split(x, 2, axis=axis)
+            return self.draw(self.ops.multiply, self.ops.add, self.ops.maximum)(first, second)
         if kind == "repeat":
-            return ops.repeat(x, 2, axis=axis)
+            return self.ops.repeat(x, 2, axis=axis)
         if kind == "pad":
             mode = self.draw("constant", "reflect") if x.shape[axis] > 2 else "constant"
             widths = [(0, 0)] * rank
             widths[axis] = (1, 2)
-            return ops.pad(x, widths, mode=mode)
+            return self.ops.pad(x, widths, mode=mode)
         if kind == "stack" and rank == 3:
-            return ops.stack([x, ops.flip(x, 1)], axis=self.draw(1, 2, 3))
-        return self.draw(layers.Dropout(0.1), layers.GaussianNoise(0.1), layers.Identity())(x)
+            return self.ops.stack([x, self.ops.flip(x, 1)], axis=self.draw(1, 2, 3))
+        if kind == "repeat" and rank == 3 and self.chance(0.5):
+            return self.layers.UpSampling1D(2)(x)
+        return self.only_in_training(x)
+
+    def only_in_training(self, x: Any) -> Any:
+        """A layer that does nothing at inference."""
+        made = [
+            *(self.layers.Dropout(0.1), self.layers.GaussianNoise(0.1), self.layers.Identity()),
+            *(self.layers.GaussianDropout(0.1), self.layers.AlphaDropout(0.1)),
+            self.layers.ActivityRegularization(l2=1e-4),
+        ]
+        if len(x.shape) in (3, 4):
+            kind = "SpatialDropout1D" if len(x.shape) == 3 else "SpatialDropout2D"
+            made += [getattr(self.layers, kind)(0.1)] * 2
+        return self.draw(*made)(x)
+
+    def augmentation(self, x: Any) -> Any:
+        """Random changes of an image of three channels."""
+        limits: dict[str, Any] = {"value_range": (-4.0, 4.0)}
+        options: dict[str, dict[str, Any]] = {
+            **{kind: {} for kind in ("RandomFlip", "RandomGrayscale", "RandomPerspective")},
+            **{kind: {"factor": 0.2} for kind in ("RandomRotation", "RandomContrast")},
+            "RandomZoom": {"height_factor": 0.2},
+            "RandomTranslation": {"height_factor": 0.2, "width_factor": 0.2},
+            "RandomShear": {"x_factor": 0.2},
+            "RandomGaussianBlur": {},
+            **dict.fromkeys(("RandomInvert", "RandomErasing", "RandomColorJitter"), limits),
+            "RandomPosterization": {"factor": 4, **limits},
+            **{f"Random{change}": {"factor": 0.2, **limits} for change in _CHANGES},
+        }
+        kind = self.draw(*self.door.has(*options))
+        return kind(**options[kind.__name__])(x)
 
     def operation(self, x: Any) -> Any:
         """Of keras.ops; values stay of a size that int8 can hold."""
@@ -199,32 +240,32 @@ class RandomLayers:
             lambda: x * constants,
             lambda: x / 3.0,
             lambda: x - constants,
-            lambda: ops.maximum(x, 0.1),
-            lambda: ops.abs(x),
-            lambda: -x,
-            lambda: ops.clip(x, -0.5, 0.7),
-            lambda: ops.square(ops.tanh(x)),
-            lambda: ops.sin(x),
-            lambda: ops.cos(x),
-            lambda: ops.exp(ops.tanh(x)),
-            lambda: ops.sqrt(ops.relu(x) + 0.1),  # whose gradient is finite
-            lambda: ops.log1p(ops.relu(x)),
-            lambda: ops.erf(x),
-            lambda: ops.relu6(x),
-            lambda: ops.leaky_relu(x, 0.2),
-            lambda: ops.elu(x),
-            lambda: ops.sigmoid(x) * x,
-            lambda: ops.softplus(x),
-            lambda: ops.threshold(x, 0.1, 0.0),
-            lambda: ops.gelu(x),
-            lambda: ops.softmax(x, axis=-1),
-            lambda: ops.concatenate([x, x], axis=-1),
+            lambda: self.ops.maximum(x, 0.1),
+            lambda: self.ops.clip(x, -0.5, 0.7),
+            lambda: self.ops.square(self.ops.tanh(x)),
+            lambda: self.ops.exp(self.ops.tanh(x)),
+            lambda: self.ops.sqrt(self.ops.relu(x) + 0.1),  # whose gradient is finite
+            lambda: self.ops.log1p(self.ops.relu(x)),
+            lambda: self.ops.log(self.ops.relu(x) + 0.3),
+            lambda: self.ops.rsqrt(self.ops.relu(x) + 0.3),
+            lambda: self.ops.reciprocal(self.ops.relu(x) + 0.5),
+            lambda: self.ops.divide(x, 3.0),
+            lambda: self.ops.leaky_relu(x, 0.2),
+            lambda: self.ops.sigmoid(x) * x,
+            lambda: self.ops.softmax(x, axis=-1),
+            lambda: self.ops.concatenate([x, x], axis=-1),
+            lambda: self.ops.cast(x, "float32"),
         ]
+        one = getattr(self.ops, self.draw(*self.door.elementwise()))
+        made += [lambda: one(x)] * len(made)
+        if hasattr(self.ops, "threshold"):
+            made.append(lambda: self.ops.threshold(x, 0.1, 0.0))
+            made.append(lambda: self.ops.array_split(x, 2, axis=-1)[0])
         if rank == 3:
             made += [
-                lambda: ops.matmul(x, ops.transpose(ops.tanh(x), (0, 2, 1))),
-                lambda: ops.einsum("abc,adc->abd", x, ops.tanh(x)),
-                lambda: ops.squeeze(ops.expand_dims(x, 2), 2),
-                lambda: ops.stack(ops.unstack(x, axis=1)[:3], axis=1),
+                lambda: self.ops.matmul(x, self.ops.transpose(self.ops.tanh(x), (0, 2, 1))),
+                lambda: self.ops.einsum("abc,adc->abd", x, self.ops.tanh(x)),
+                lambda: self.ops.squeeze(self.ops.expand_dims(x, 2), 2),
+                lambda: self.ops.stack(self.ops.unstack(x, axis=1)[:3], axis=1),
             ]
         return self.draw(*made)()

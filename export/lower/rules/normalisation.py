@@ -69,8 +69,11 @@ def _alone(net: Net, name: str, index: int, factor: np.ndarray, offset: np.ndarr
     shape, channels = net.tensor(index).shape, len(factor)
     image = shape if len(shape) == 4 else (1, 1, math.prod(shape[:-1]), channels)
     options = {**CONVOLUTION, "depth_multiplier": 1}
-    codes = np.full((1, 1, 1, channels), 127, np.int8)
-    kernel = Kernel(codes, np.full(channels, 1 / 127), np.zeros(channels, np.float32), 3)
+    ones = np.ones((1, 1, 1, channels), np.float32)  # behind a layer that stays float
+    kernel = Kernel(ones, np.ones(channels), np.zeros(channels, np.float32), 3)
+    if not net.is_float(index):
+        codes = np.full((1, 1, 1, channels), 127, np.int8)
+        kernel = dataclasses.replace(kernel, codes=codes, scale=np.full(channels, 1 / 127))
     return Pending(
         name,
         "DEPTHWISE_CONV_2D",

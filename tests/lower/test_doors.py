@@ -1,0 +1,185 @@
+"""What users write their layers with, in Keras 3 and in tf_keras: functions, masks, Lambdas."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ec2t_tf
+
+from .models import trained
+from .random_check import Outcome, compare
+from .random_doors import DOORS, Door
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*includes a `lambda`"),
+    pytest.mark.filterwarnings("ignore:.*does not support masking"),
+]
+INT8, TERNARY = (ec2t_tf.Policy([ec2t_tf.Rule(kind)]) for kind in ("int8", "ternary"))
+Middle = Callable[[Any], Any]
+
+
+class Limits:
+    """With a method and an object as activations."""
+
+    def __init__(self, ops: Any, most: float) -> None:
+        self.ops, self.most = ops, most
+
+    def limited(self, x: Any) -> Any:
+        return self.ops.minimum(self.ops.relu(x), self.most)
+
+    __call__ = limited
+
+
+def limited(x: Any, ops: Any, most: float) -> Any:
+    return ops.minimum(ops.relu(x), most)
+
+
+def followed(door: Door, source: Any, middle: Middle, policy: Any = TERNARY) -> tuple[Any, Outcome]:
+    """`apply`, steps, the file beside its integers and beside the model."""
+    door.keras.utils.set_random_seed(1)
+    x = middle(source)
+    x = door.layers.Flatten()(x) if len(x.shape) > 2 else x
+    model = door.keras.Model(source, door.layers.Dense(3, name="last")(x))
+    made, inputs = trained(model, steps=2, policy=policy, optimizer=door.keras.optimizers.SGD(1e-2))
+    found = Outcome(floats=tuple(made.ec2t_report.of("float")))
+    compare(made, inputs, found)
+    assert found.steps < 2
+    return made, found
+
+
+@pytest.mark.parametrize("door", DOORS)
+class TestFunctions:
+    """As they are: a config has only their names, or nothing of them."""
+
+    def function(self, kind: str, ops: Any) -> Any:
+        if kind == "lambda with a closure":
+            held = Limits(ops, 0.5)
+            return lambda x: held.limited(x)
+        if kind == "partial":
+            return functools.partial(limited, ops=ops, most=0.5)
+        return Limits(ops, 0.5).limited if kind == "method" else Limits(ops, 0.5)
+
+    @pytest.mark.parametrize("kind", ["lambda with a closure", "partial", "method", "object"])
+    def test_as_activations(self, door: str, kind: str) -> None:
+        one = DOORS[door]
+        function = self.function(kind, one.ops)
+
+        def middle(x: Any) -> Any:
+            x = one.layers.Conv1D(4, 3, activation=function, name="first")(x)
+            x = one.layers.Dense(5, activation=function, name="inner")(x)
+            return one.layers.Activation(function)(x * 2.0 if door == "keras_3" else x)
+
+        source = one.keras.Input((7, 5), name="x")
+        _, found = followed(one, source, middle)
+        assert not found.floats
+
+    @pytest.mark.parametrize("kind", ["lambda with a closure", "partial", "object"])
+    def test_as_initialisers_regularisers_and_constraints(self, door: str, kind: str) -> None:
+        one = DOORS[door]
+        made: Any = {
+            "lambda with a closure": lambda shape, dtype=None: np.full(shape, 0.1, np.float32),
+            "partial": functools.partial(_full, value=0.1),
+            "object": one.keras.initializers.RandomNormal(seed=1),
+        }[kind]
+
+        def middle(x: Any) -> Any:
+            return one.layers.Conv1D(
+                4, 3, kernel_initializer=made, bias_regularizer=lambda w: 0.0 * w[0], name="first"
+            )(x)
+
+        followed(one, one.keras.Input((7, 5), name="x"), middle)
+
+    def test_in_a_lambda(self, door: str) -> None:
+        one = DOORS[door]
+
+        def middle(x: Any) -> Any:
+            return one.layers.Lambda(lambda x: x * 0.5 + 0.1)(one.layers.Dense(4)(x))
+
+        _, found = followed(one, one.keras.Input((7, 5), name="x"), middle)
+        assert not found.floats
+
+
+def _full(shape: Any, dtype: Any = None, value: float = 0.0) -> Any:
+    return np.full(shape, value, np.float32)
+
+
+MASKED: dict[str, Callable[[Any, Any], Any]] = {
+    "Conv1D": lambda layers, x: layers.Conv1D(4, 3)(x),
+    "DepthwiseConv1D": lambda layers, x: layers.DepthwiseConv1D(3)(x),
+    "Dense": lambda layers, x: layers.Dense(4, activation="relu")(x),
+    "Flatten": lambda layers, x: layers.Flatten()(x),
+    "Add": lambda layers, x: layers.Add()([x, layers.Dense(5)(x)]),
+    "BatchNormalization": lambda layers, x: layers.BatchNormalization()(x),
+    "GlobalMaxPooling1D": lambda layers, x: layers.GlobalMaxPooling1D()(x),
+    "Lambda": lambda layers, x: layers.Lambda(lambda x: x * 2.0)(x),
+}
+REFUSED: dict[str, Callable[[Any, Any], Any]] = {
+    "average": lambda layers, x: layers.GlobalAveragePooling1D(name="it")(x),
+    "average, later": lambda layers, x: layers.GlobalAveragePooling1D(name="it")(
+        layers.Dropout(0.1)(layers.Dense(4, activation="relu")(x))
+    ),
+    "product": lambda layers, x: layers.Multiply(name="it")([x, x]),
+    "LSTM": lambda layers, x: layers.LSTM(3, name="it")(x),
+    "attention": lambda layers, x: layers.MultiHeadAttention(2, 3, name="it")(x, x),
+}
+
+
+def masked(one: Door, source: str) -> tuple[Any, Any]:
+    if source == "Masking":
+        x = one.keras.Input((7, 5), name="x")
+        return x, one.layers.Masking()(x)
+    x = one.keras.Input((7,), dtype="int32", name="x")
+    return x, one.layers.Embedding(9, 5, mask_zero=True)(x)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("source", ["Masking", "Embedding"])
+class TestMasks:
+    """What computes otherwise by one is refused by name; all else trains with it."""
+
+    @pytest.mark.parametrize("case", MASKED)
+    def test_trains_with_it(self, door: str, source: str, case: str) -> None:
+        one = DOORS[door]
+        x, y = masked(one, source)
+        followed(one, x, lambda _: MASKED[case](one.layers, y), INT8)
+
+    @pytest.mark.parametrize("case", REFUSED)
+    def test_refused_by_name(self, door: str, source: str, case: str) -> None:
+        one = DOORS[door]
+        x, y = masked(one, source)
+        y = REFUSED[case](one.layers, y)
+        y = one.layers.Flatten()(y) if len(y.shape) > 2 else y
+        model = one.keras.Model(x, one.layers.Dense(3)(y))
+        with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'it'.*a mask marks"):
+            ec2t_tf.apply(model, policy=INT8, verbose=0)
+
+
+def test_attention_of_tf_keras_is_refused_by_name() -> None:
+    one = DOORS["tf_keras"]
+
+    def middle(x: Any) -> Any:
+        x = one.layers.Dense(6, name="first")(x)
+        return one.layers.MultiHeadAttention(2, 3, name="heads")(x, x)
+
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'heads'.*to_keras_3"):
+        followed(one, one.keras.Input((7, 5), name="x"), middle)
+
+
+@pytest.mark.parametrize("masks", ["causal", "given"])
+def test_attention_that_looks_at_some_is_refused_or_exact(masks: str) -> None:
+    one = DOORS["keras_3"]
+
+    def middle(x: Any) -> Any:
+        x = one.layers.Dense(6, name="first")(x)
+        heads = one.layers.MultiHeadAttention(2, 3, name="heads")
+        if masks == "causal":
+            return heads(x, x, use_causal_mask=True)
+        return heads(x, x, attention_mask=np.tri(7, dtype=bool)[None])
+
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match="'heads'"):
+        followed(one, one.keras.Input((7, 5), name="x"), middle)
