@@ -34,15 +34,15 @@ def resnet8(*, zeros: float = 0.8, seed: int = 2) -> bytes:
     return net.finish(net.dense(net.reshape(x, (1, 64)), 10, zeros=None))
 
 
-def ds_cnn(*, zeros: float = 0.8, seed: int = 3) -> bytes:
+def ds_cnn(*, zeros: float = 0.8, seed: int = 3, width: int = 64) -> bytes:
     """Keyword spotting: 49x10 input, 10x4 stride 2 convolution, 4 separable blocks, 64 channels."""
     net = NetBuilder((1, 49, 10, 1), seed=seed)
-    x = net.conv(net.input, 64, (10, 4), (2, 2), zeros=None)
+    x = net.conv(net.input, width, (10, 4), (2, 2), zeros=None)
     for block in range(4):
-        x = net.conv(x, 64, zeros=None if block % 2 else zeros, depthwise=True)
-        x = net.conv(x, 64, (1, 1), zeros=zeros)
+        x = net.conv(x, width, zeros=None if block % 2 else zeros, depthwise=True)
+        x = net.conv(x, width, (1, 1), zeros=zeros)
     x = net.pool(x, (25, 5), (25, 5), maximum=False)
-    return net.finish(net.dense(net.reshape(x, (1, 64)), 12, zeros=zeros))
+    return net.finish(net.dense(net.reshape(x, (1, width)), 12, zeros=zeros))
 
 
 def mobilenet(*, zeros: float = 0.8, seed: int = 4, fill_relu6: bool = True) -> bytes:

@@ -1,14 +1,12 @@
-"""C text of one kernel call: arrays, tables of channels."""
+"""C text of one kernel call: arrays, structures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-
-from .arithmetic import Multiplier
 
 
 @dataclass
@@ -68,41 +66,3 @@ def initialiser(members: Mapping[str, object]) -> str:
 def clamp(zero_point: int, minimum: int = -128, maximum: int = 127) -> str:
     """A C initialiser of ec2t_mcu_clamp."""
     return initialiser({"zero_point": zero_point, "minimum": minimum, "maximum": maximum})
-
-
-def channel_table(
-    n: int,
-    biases: Sequence[int],
-    multipliers: Sequence[Multiplier],
-    minus_count: npt.NDArray,
-    plus_count: npt.NDArray,
-    minus: npt.NDArray,
-    plus: npt.NDArray,
-) -> str:
-    """The ec2t_mcu_channel table of step `n`; what is 0 is left out."""
-    columns = ("bias", "multiplier", "shift", "multiplier_low")
-    lists = ("minus_count", "plus_count", "minus", "plus")
-    rows = [
-        _channel((*columns, *lists), (b, m.multiplier, m.shift, m.low, mc, pc, mv, pv))
-        for b, m, mc, pc, mv, pv in zip(
-            biases,
-            multipliers,
-            minus_count.tolist(),
-            plus_count.tolist(),
-            minus.tolist(),
-            plus.tolist(),
-            strict=True,
-        )
-    ]
-    return f"static const ec2t_mcu_channel channels_{n}[] = {{\n" + "\n".join(rows) + "\n};"
-
-
-def _channel(names: Sequence[str], values: Sequence[int]) -> str:
-    members = {name: value for name, value in zip(names, values, strict=True) if value}
-    return f"    {initialiser(members or {names[0]: 0})},"
-
-
-def int8_channel_table(n: int, biases: Sequence[int], multipliers: Sequence[Multiplier]) -> str:
-    """The same of a layer without lists."""
-    none = np.zeros(len(biases), np.int64)
-    return channel_table(n, biases, multipliers, none, none, none, none)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .code import Code, Names, array, initialiser, int8_channel_table, struct
+from .channels import ChannelTable, channel_table
+from .code import Code, Names, array, struct
 from .int8_conv import Int8Conv, fits_any, fits_fast
 from .panels import panel_code, taps_of
 
@@ -47,12 +48,13 @@ def code(conv: Int8Conv, names: Names, entry: str) -> Code | None:
     return _planes(conv, names, entry) if by_planes(conv) else _four_pixels(conv, names, entry)
 
 
-def _members(conv: Int8Conv, n: int) -> dict[str, object]:
+def _members(conv: Int8Conv, n: int, table: ChannelTable) -> dict[str, object]:
     """What both kinds of kernels ask for."""
     return {
         "in": conv.source.c(),
         "out": conv.out.c(),
-        "channel": f"channels_{n}",
+        "channels": table.member,
+        "weights": f"weights_{n}",
         "stride_y": conv.strides[0],
         "stride_x": conv.strides[1],
         "depth_multiplier": conv.depth_multiplier,
@@ -64,22 +66,16 @@ def _planes(conv: Int8Conv, names: Names, entry: str) -> Code:
     n = names.index
     bounds = conv.bounds().tolist()
     fast = all(fits_fast(b, m) for b, m in zip(bounds, conv.multipliers, strict=True))
-    table = []
-    for bias, m, w in zip(conv.biases, conv.multipliers, conv.weights, strict=True):
-        rows = w.reshape(3, 3).tolist()
-        rest = (m.shift, 0, 0)
-        taps = ", ".join(str(v) for row, r in zip(rows, rest, strict=True) for v in (*row, r))
-        members = {"bias": bias, "multiplier": m.multiplier, "weights": f"{{{taps}}}"}
-        table.append(f"    {initialiser(members)},")
+    table = channel_table(n, conv.biases, conv.multipliers)
+    weights = np.append(conv.weights.reshape(-1), 0)  # the kernel reads words
     declarations = [
-        f"static const ec2t_mcu_depthwise_channel channels_{n}[] = {{",
-        *table,
-        "};",
-        struct("depthwise_conv", f"layer_{n}", _members(conv, n)),
+        table.declaration,
+        array("int8_t", f"weights_{n}", weights),
+        struct("depthwise_conv", f"layer_{n}", _members(conv, n, table)),
     ]
     function = f"ec2t_mcu_depthwise_conv_run{'' if fast else '_any'}"
     call = f"{function}(&layer_{n}, {entry}, {names.output});"
-    return Code(declarations, [call], 20 * len(conv.biases), "int8")
+    return Code(declarations, [call], table.flash + weights.size, "int8")
 
 
 def _four_pixels(conv: Int8Conv, names: Names, entry: str) -> Code | None:
@@ -101,21 +97,21 @@ def _four_pixels(conv: Int8Conv, names: Names, entry: str) -> Code | None:
         weights[:, : rows * columns] = conv.weights.reshape(count, -1)
     if max(where) > 0xFFFF:
         return None
+    table = channel_table(n, conv.biases, conv.multipliers)
     declarations = [
         array("uint16_t", f"taps_{n}", where),
-        int8_channel_table(n, conv.biases, conv.multipliers),
+        table.declaration,
         array("int8_t", f"weights_{n}", weights),
         struct(
             "dense_conv",
             f"layer_{n}",
             {
-                **_members(conv, n),
-                "weights": f"weights_{n}",
+                **_members(conv, n, table),
                 "taps": f"taps_{n}",
                 "tap_count": weights.shape[1],
             },
         ),
     ]
     call = f"{function}(&layer_{n}, {entry}, {names.output});"
-    flash = 2 * len(where) + weights.size + 16 * count
+    flash = 2 * len(where) + weights.size + table.flash
     return Code(declarations, [call], flash, "int8")

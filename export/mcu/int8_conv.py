@@ -85,10 +85,12 @@ class Int8Conv:
             return self
         weights, biases = self.weights.copy(), list(self.biases)
         multipliers = list(self.multipliers)
+        shifts = [m.shift for at, m in enumerate(multipliers) if at not in constants]
+        shift = min(max([-LARGEST_SHIFT, *shifts]), -1) if shifts else -1  # as in other channels
         for channel, value in constants.items():
             weights[channel] = 0
-            biases[channel] = 4 * (value - self.zero_point)
-            multipliers[channel] = Multiplier(1 << 30, -1)  # a quarter
+            biases[channel] = (value - self.zero_point) * (1 << 1 - shift)
+            multipliers[channel] = Multiplier(1 << 30, shift)
         return Int8Conv(
             weights,
             biases,

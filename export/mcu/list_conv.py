@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .code import Code, Names, array, channel_table, struct
+from .channels import channel_table
+from .code import Code, Names, array, struct
 from .cores import Core
 from .int8_conv import Int8Conv
 from .lists import Ternary, best_rice_parameter, distances, rice
@@ -87,19 +88,13 @@ def list_code(
     tile = "tile_" + "_".join(map(str, numbers))
     groups = ", ".join(map(str, t.out_group))
     zeros = float((ternary.symbols == 0).mean())
+    zero_point = conv.source.zero_point
+    table = channel_table(n, conv.biases, conv.multipliers, ternary=ternary, zero_point=zero_point)
     decoder = "ec2t_mcu_gap_list" if lists.encoding == _GAPS else "0"
     return Code(
         [
             array("uint16_t", f"taps_{n}", taps),
-            channel_table(
-                n,
-                conv.biases,
-                conv.multipliers,
-                minus_count,
-                plus_count,
-                ternary.minus,
-                ternary.plus,
-            ),
+            table.declaration,
             array(lists.type_name, f"weights_{n}", lists.values),
             struct(
                 "list_conv",
@@ -107,7 +102,7 @@ def list_code(
                 {
                     "in": conv.source.c(),
                     "out": conv.out.c(),
-                    "channel": f"channels_{n}",
+                    "channels": table.member,
                     "weights": f"weights_{n}",
                     "taps": f"taps_{n}",
                     "tap_count": len(taps),
@@ -135,7 +130,7 @@ def list_code(
             f"{names.scratch});",
             "if (status != EC2T_MCU_OK) return status;",
         ],
-        2 * len(taps) + 16 * len(conv.biases) + lists.values.nbytes,
+        2 * len(taps) + table.flash + lists.values.nbytes,
         f"ternary, {100 * zeros:.0f} % zeros, {lists.note}",
         f"EC2T_MCU_TILE({tile}, {', '.join(map(str, numbers))})",
     )

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .arithmetic import Multiplier
-from .code import Code, Names, array, int8_channel_table, struct
+from .channels import whole_table
+from .code import Code, Names, array, struct
 from .panels import LARGEST_HALF, LARGEST_SECOND, SMALLEST_HALF
 
 INPUTS = 8  # at once
@@ -60,7 +61,7 @@ def rows_code(
     words = words_of(weights)
     declarations = [
         array("uint32_t", f"weights_{n}", words),
-        int8_channel_table(n, biases, multipliers),
+        whole_table(n, biases, multipliers),
         struct(
             "paired_rows",
             f"layer_{n}",

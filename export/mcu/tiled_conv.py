@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .code import Code, Names, array, int8_channel_table, struct
+from .channels import channel_table
+from .code import Code, Names, array, struct
 from .cores import Core
 from .int8_conv import Int8Conv
 from .plan import Layout
@@ -27,10 +28,11 @@ def tiled_code(core: Core, conv: Int8Conv, names: Names, entry: str) -> Code | N
     if max(where) > 0xFFFF:
         return None
     stored = stored_biases(core, conv.biases, conv.weights.reshape(count, -1))
+    table = channel_table(n, stored, conv.multipliers)
     return Code(
         [
             array("uint16_t", f"taps_{n}", where),
-            int8_channel_table(n, stored, conv.multipliers),
+            table.declaration,
             array("int8_t", f"weights_{n}", rows),
             struct(
                 "tiled_conv",
@@ -38,7 +40,7 @@ def tiled_code(core: Core, conv: Int8Conv, names: Names, entry: str) -> Code | N
                 {
                     "in": conv.source.c(),
                     "out": conv.out.c(),
-                    "channel": f"channels_{n}",
+                    "channels": table.member,
                     "weights": f"weights_{n}",
                     "taps": f"taps_{n}",
                     "tap_count": rows.shape[1],
@@ -50,7 +52,7 @@ def tiled_code(core: Core, conv: Int8Conv, names: Names, entry: str) -> Code | N
             ),
         ],
         [f"ec2t_mcu_tiled_conv_run(&layer_{n}, {entry}, {names.output});"],
-        2 * len(where) + rows.size + 16 * count,
+        2 * len(where) + rows.size + table.flash,
         "int8",
         tile,
     )

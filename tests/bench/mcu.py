@@ -1,6 +1,7 @@
 """Instructions, flash and RAM on Cortex-M cores in QEMU, next to CMSIS-NN.
 
     make bench-mcu            # measures everything and rewrites docs/mcu.md and docs/mcu.json
+    python -m tests.bench.mcu --ours --write    # our figures alone; what others take stays
     python -m tests.bench.mcu --model=model.tflite --cores=m4      # one file of your own
 
 Counts are executed instructions of the emulated core: exact, repeatable, and neither cycles nor
@@ -180,8 +181,9 @@ def smallest_arena(model: bytes) -> int | None:
     return high
 
 
-def tasks(cores: list[str]) -> Iterator[tuple[list[str], Callable[[Path], Any]]]:
-    """Every measurement: its path in the table and what measures it."""
+def tasks(cores: list[str], *, ours: bool) -> Iterator[tuple[list[str], Callable[[Path], Any]]]:
+    """Every measurement (or our kernels' alone): its path in the table and what measures it."""
+    peer_is_here = cmsis_nn.root() is not None and not ours
     for core in cores:
         for name, make in SHAPES.items():
             for zeros in SPARSITIES:
@@ -199,7 +201,7 @@ def tasks(cores: list[str]) -> Iterator[tuple[list[str], Callable[[Path], Any]]]
                 ["layers", name, core, "int8"],
                 lambda f, b=build, c=core: layer(b(), c, f, optimize="speed"),
             )
-        if cmsis_nn.root() is not None:
+        if peer_is_here:
             peers = {**{n: (lambda m=m: m(0.5)) for n, m in SHAPES.items()}, **INT8_SHAPES}
             for name, build in peers.items():
                 yield (
@@ -208,12 +210,12 @@ def tasks(cores: list[str]) -> Iterator[tuple[list[str], Callable[[Path], Any]]]
                 )
         for name, make_net in {**nets.NETS, **INT8_NETS}.items():
             yield ["nets", name, core, "ours"], lambda f, m=make_net, c=core: whole(m(), c, f)
-            if cmsis_nn.root() is not None:
+            if peer_is_here:
                 yield (
                     ["nets", name, core, "CMSIS-NN layers"],
                     lambda _, m=make_net, c=core: peer(m(), c),
                 )
-    for name, make_net in nets.NETS.items():
+    for name, make_net in ({} if ours else nets.NETS).items():
         yield ["tflm", name], lambda _, m=make_net: tflm_sizes(m())
 
 
@@ -269,10 +271,10 @@ def tflm_sizes(model: bytes) -> dict[str, dict[str, float | None]]:
     return {**sizes, **table}
 
 
-def measure(cores: list[str]) -> dict[str, Any]:
+def measure(cores: list[str], *, ours: bool) -> dict[str, Any]:
     """Runs every task, showing progress."""
     table: dict[str, Any] = {}
-    todo = list(tasks(cores))
+    todo = list(tasks(cores, ours=ours))
     for number, (path, run) in enumerate(todo, 1):
         print(f"\r{number}/{len(todo)} {' '.join(path):70.70}", end="", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:
@@ -285,15 +287,18 @@ def measure(cores: list[str]) -> dict[str, Any]:
     return table
 
 
-def keep_recorded(table: dict[str, Any], before: dict[str, Any]) -> None:
-    """Puts the figures that are not measured here into a table."""
+def keep_recorded(table: dict[str, Any], before: dict[str, Any], *, ours: bool) -> None:
+    """Puts the figures that are not measured here into a table: in any case those of CMSIS-NN's
+    newest sources, and with `ours` whatever is not in it."""
     table["peers"] = before["peers"]
     for kind in ("layers", "nets"):
         for name, cores in table[kind].items():
             for core, row in cores.items():
-                value = before[kind].get(name, {}).get(core, {}).get(RECORDED)
-                if value is not None:
-                    row[RECORDED] = value
+                old = before[kind].get(name, {}).get(core, {})
+                kept = {k: v for k, v in old.items() if (ours or k == RECORDED) and k not in row}
+                row |= kept
+    if ours:
+        table.setdefault("tflm", before["tflm"])
 
 
 def markdown(table: dict[str, Any]) -> str:
@@ -362,14 +367,15 @@ def main() -> None:
     parser.add_argument(
         "--model", type=Path, help="an int8 .tflite file: measure it alone, write nothing"
     )
+    parser.add_argument("--ours", action="store_true", help="measure no other kernels")
     flags = parser.parse_args()
     if qemu.missing_tools():
         raise SystemExit(qemu.missing_tools())
     if flags.model is not None:
         print(one_model(flags.model, flags.cores.split(",")))
         return
-    table = measure(flags.cores.split(","))
-    keep_recorded(table, json.loads((DOCS / "mcu.json").read_text()))
+    table = measure(flags.cores.split(","), ours=flags.ours)
+    keep_recorded(table, json.loads((DOCS / "mcu.json").read_text()), ours=flags.ours)
     text = markdown(table)
     if flags.write:
         document = DOCS / "mcu.md"

@@ -11,7 +11,8 @@ typedef struct {
     int32_t left; /* includes the doubling */
     int32_t away; /* -1 where a second rounding follows, else 0 */
     int32_t bias;
-    uint32_t weights[6]; /* a row: the outer two taps, the middle one in the low half */
+    uint32_t weights[6]; /* a row: the outer two taps, the middle one in the low half (in the upper
+                            one a weight of the next row, which nothing reads) */
     uint8_t *row_end;    /* of the output */
     uint32_t rows, in_gap, out_gap, out_pitch;
 } Plane;
@@ -90,19 +91,20 @@ static inline __attribute__((always_inline)) void run(const ec2t_mcu_depthwise_c
     plane.out_gap = out->pitch - length;
     plane.out_pitch = out->pitch;
     ec2t_mcu_lead(out, output);
-    const ec2t_mcu_depthwise_channel *channel = layer->channel;
+    const int8_t *weights = layer->weights;
     uint32_t of_input = layer->depth_multiplier;
-    for (uint32_t left = out->channels; left; --left, ++channel, output += out->plane) {
-        const int32_t shift = channel->weights[3], right = shift < 0 ? -shift : 0;
-        plane.multiplier = channel->multiplier;
+    for (uint32_t o = 0; o < out->channels; ++o, output += out->plane) {
+        const ec2t_mcu_channel channel = ec2t_mcu_channel_at(&layer->channels, o);
+        const int32_t shift = channel.shift, right = shift < 0 ? -shift : 0;
+        plane.multiplier = channel.multiplier;
         plane.rounding = zero_point * (1 << right) + (right ? 1 << (right - 1) : 0);
         plane.right = right;
         plane.left = 1 + (shift > 0 ? shift : 0);
         plane.away = right ? -1 : 0;
-        plane.bias = channel->bias;
+        plane.bias = channel.bias;
         plane.rows = rows;
-        for (uint32_t i = 0; i < 3u; ++i) {
-            const uint32_t word = ec2t_mcu_word_at((const uint8_t *)channel->weights + 4u * i);
+        for (uint32_t i = 0; i < 3u; ++i, weights += 3) {
+            const uint32_t word = ec2t_mcu_word_at((const uint8_t *)weights);
             plane.weights[2u * i] = ec2t_mcu_even_bytes(word);
             plane.weights[2u * i + 1u] = ec2t_mcu_odd_bytes(word);
         }

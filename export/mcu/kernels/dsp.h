@@ -48,7 +48,8 @@ static inline void ec2t_mcu_depthwise_planes(const ec2t_mcu_dense_conv *layer, c
     const uint32_t tile_step = 4u * layer->stride_x;
     ec2t_mcu_lead(out, output);
     for (uint32_t o = 0; o < out->channels; ++o, weights += taps) {
-        const ec2t_mcu_channel *channel = &layer->channel[o];
+        const ec2t_mcu_channel record = ec2t_mcu_channel_at(&layer->channels, o);
+        const ec2t_mcu_channel *const channel = &record;
         const uint8_t *row = input + o / layer->depth_multiplier * in->plane;
         uint8_t *const plane = output + o * out->plane, *to_row = plane;
         const int32_t bias = channel->bias;

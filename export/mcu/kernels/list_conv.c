@@ -103,10 +103,10 @@ static ec2t_mcu_status symbols(Decoder *d) {
 #endif
 
 /* One channel's lists; what a damaged stream does is found here at the latest. */
-static ec2t_mcu_status decode(const ec2t_mcu_list_conv *layer, const ec2t_mcu_channel *channel,
+static ec2t_mcu_status decode(const ec2t_mcu_list_conv *layer, const ec2t_mcu_fast *channel,
                               uint32_t *position, const uint16_t *where, uint32_t taps,
                               uint16_t *minus, uint16_t *plus) {
-    const uint32_t count = (uint32_t)channel->minus_count + channel->plus_count;
+    const uint32_t count = channel->minus_count + channel->plus_count;
     if (!count)
         return EC2T_MCU_OK;
     Decoder d = {
@@ -119,24 +119,27 @@ static ec2t_mcu_status decode(const ec2t_mcu_list_conv *layer, const ec2t_mcu_ch
     return EC2T_MCU_OK;
 }
 
-/* The lists of one channel of a stream, in `to`; `position` is that of the next channel. */
-static ec2t_mcu_status lists(const ec2t_mcu_list_conv *layer, const ec2t_mcu_channel *channel,
-                             uint32_t *position, const uint16_t *where, uint32_t taps, uint16_t *to,
+/* The lists of one channel of a stream, in `to`, from their lengths; `position` is that of the next
+ * channel. */
+static ec2t_mcu_status lists(const ec2t_mcu_list_conv *layer, uint32_t *position,
+                             const uint16_t *where, uint32_t taps, uint16_t *to,
                              ec2t_mcu_fast *fast) {
     fast->minus_list = to;
+    if (fast->minus_count + fast->plus_count > layer->most)
+        return EC2T_MCU_CORRUPT;
     if (layer->encoding == EC2T_MCU_ENCODING_GAPS) {
         const uint8_t *gaps = (const uint8_t *)layer->weights + *position;
-        uint16_t *const plus = to + (channel->minus_count + 7u) / 8u * 8u;
+        uint16_t *const plus = to + (fast->minus_count + 7u) / 8u * 8u;
         fast->plus_list = plus;
-        *position += (uint32_t)channel->minus_count + channel->plus_count;
-        return layer->gap_list(gaps, channel->minus_count, where, taps, to) &&
-                       layer->gap_list(gaps + channel->minus_count, channel->plus_count, where,
-                                       taps, plus)
+        *position += fast->minus_count + fast->plus_count;
+        return layer->gap_list(gaps, fast->minus_count, where, taps, to) &&
+                       layer->gap_list(gaps + fast->minus_count, fast->plus_count, where, taps,
+                                       plus)
                    ? EC2T_MCU_OK
                    : EC2T_MCU_CORRUPT;
     }
     fast->plus_list = to + layer->most;
-    return decode(layer, channel, position, where, taps, to, to + layer->most);
+    return decode(layer, fast, position, where, taps, to, to + layer->most);
 }
 
 /* A list of any length: lanes are emptied into the sums before they overflow. */
@@ -153,30 +156,9 @@ static void long_list(const ec2t_mcu_list_conv *layer, const uint8_t *input, con
     }
 }
 
-/* The fast tiles compute, with sum = bias + plus * P - minus * M and |sum| <= bound,
- *   high = round((sum << (1 + left)) * multiplier / 2^32)
- *   ((high + rounding) - (sum < 0)) >> right,  rounding = 2^(right-1) + (zero_point << right)
- * in 32 bits, and pack after a 16-bit saturation: TensorFlow Lite's two roundings, exactly.
- * Returns 0 where something would not fit. */
-static int prepare(const ec2t_mcu_channel *channel, int32_t zero_point, ec2t_mcu_fast *fast) {
-    const uint32_t left = channel->shift > 0 ? (uint32_t)channel->shift : 0u;
-    const uint32_t right = channel->shift < 0 ? (uint32_t)-channel->shift : 0u;
-    const uint32_t magnitude =
-        channel->bias < 0 ? 0u - (uint32_t)channel->bias : (uint32_t)channel->bias;
-    const uint32_t bound = magnitude + 128u * ((uint32_t)channel->minus * channel->minus_count +
-                                               (uint32_t)channel->plus * channel->plus_count);
-    if (channel->minus_count > EC2T_MCU_LANE_TAPS || channel->plus_count > EC2T_MCU_LANE_TAPS)
-        return 0;
-    if (right < 1 || right > 20 || left > 6)
-        return 0;
-    if (channel->minus > 127 || channel->plus > 127)
-        return 0;
-    if (magnitude > 0x3fffffffu || bound > (0x3fffffffu >> left))
-        return 0;
-    if (((bound << left) >> right) > 32000u)
-        return 0;
-    fast->minus_count = channel->minus_count;
-    fast->plus_count = channel->plus_count;
+/* What the fast tiles need of a channel but its lists. */
+static inline void constants(const ec2t_mcu_channel *channel, uint32_t left, uint32_t right,
+                             int32_t zero_point, ec2t_mcu_fast *fast) {
 #if defined(EC2T_MCU_HELIUM)
     fast->bias = channel->bias * (1 << left);
     fast->minus_scale = -(int32_t)((uint32_t)channel->minus << left);
@@ -203,13 +185,39 @@ static int prepare(const ec2t_mcu_channel *channel, int32_t zero_point, ec2t_mcu
 #else
     fast->rounding = (1 << (right - 1u)) + (zero_point + (int32_t)EC2T_MCU_FLIP) * (1 << right);
 #endif
+}
+
+/* The fast tiles compute, with sum = bias + plus * P - minus * M and |sum| <= bound,
+ *   high = round((sum << (1 + left)) * multiplier / 2^32)
+ *   ((high + rounding) - (sum < 0)) >> right,  rounding = 2^(right-1) + (zero_point << right)
+ * in 32 bits, and pack after a 16-bit saturation: TensorFlow Lite's two roundings, exactly.
+ * Returns 0 where something would not fit. */
+static int prepare(const ec2t_mcu_channel *channel, int32_t zero_point, ec2t_mcu_fast *fast) {
+    const uint32_t left = channel->shift > 0 ? (uint32_t)channel->shift : 0u;
+    const uint32_t right = channel->shift < 0 ? (uint32_t)-channel->shift : 0u;
+    const uint32_t magnitude =
+        channel->bias < 0 ? 0u - (uint32_t)channel->bias : (uint32_t)channel->bias;
+    const uint32_t bound = magnitude + 128u * ((uint32_t)channel->minus * channel->minus_count +
+                                               (uint32_t)channel->plus * channel->plus_count);
+    if (channel->minus_count > EC2T_MCU_LANE_TAPS || channel->plus_count > EC2T_MCU_LANE_TAPS)
+        return 0;
+    if (right < 1 || right > 20 || left > 6)
+        return 0;
+    if (channel->minus > 127 || channel->plus > 127)
+        return 0;
+    if (magnitude > 0x3fffffffu || bound > (0x3fffffffu >> left))
+        return 0;
+    if (((bound << left) >> right) > 32000u)
+        return 0;
+    constants(channel, left, right, zero_point, fast);
     return 1;
 }
 
 /* The tile in any case: wide sums, exact requantisation of each. */
-static void slow_tile(const ec2t_mcu_list_conv *layer, const ec2t_mcu_channel *channel,
-                      const uint8_t *input, const uint16_t *minus, const uint16_t *plus,
-                      uint8_t *output) {
+static __attribute__((noinline)) void slow_tile(const ec2t_mcu_list_conv *layer,
+                                                const ec2t_mcu_channel *channel,
+                                                const uint8_t *input, const uint16_t *minus,
+                                                const uint16_t *plus, uint8_t *output) {
     int32_t sums[EC2T_MCU_TILE_PIXELS];
     for (uint32_t i = 0; i < EC2T_MCU_TILE_PIXELS; ++i)
         sums[i] = channel->bias;
@@ -242,21 +250,30 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
     uint16_t *const decoded = scratch + taps;
     ec2t_mcu_lead(&layer->out, output);
     for (uint32_t o = 0; o < layer->out.channels; ++o) {
-        const ec2t_mcu_channel *channel = &layer->channel[o];
+        const ec2t_mcu_channel *channel = NULL; /* where a fast tile may not do */
         ec2t_mcu_fast fast;
+        int is_fast = 1;
+        if (layer->channels.form == EC2T_MCU_CHANNELS_WHOLE) {
+            channel = (const ec2t_mcu_channel *)layer->channels.table + o;
+            fast.minus_count = channel->minus_count;
+            fast.plus_count = channel->plus_count;
+            is_fast = prepare(channel, layer->clamp.zero_point, &fast);
+        } else {
+            const ec2t_mcu_channel record =
+                ec2t_mcu_short_channel(&layer->channels, o, layer->in.zero_point);
+            fast.minus_count = record.minus_count;
+            fast.plus_count = record.plus_count;
+            constants(&record, 0, (uint32_t)-record.shift, layer->clamp.zero_point, &fast);
+        }
         if (layer->encoding == EC2T_MCU_ENCODING_DISTANCES) {
             fast.minus_list = stored;
-            fast.plus_list = stored + channel->minus_count;
-            stored = fast.plus_list + channel->plus_count;
-        } else if ((uint32_t)channel->minus_count + channel->plus_count > layer->most) {
-            return EC2T_MCU_CORRUPT;
+            fast.plus_list = stored + fast.minus_count;
+            stored = fast.plus_list + fast.plus_count;
         } else {
-            const ec2t_mcu_status status =
-                lists(layer, channel, &position, scratch, taps, decoded, &fast);
+            const ec2t_mcu_status status = lists(layer, &position, scratch, taps, decoded, &fast);
             if (status != EC2T_MCU_OK)
                 return status;
         }
-        const int is_fast = tile && prepare(channel, layer->clamp.zero_point, &fast);
         const uint8_t *in =
             layer->depthwise ? input + o / layer->depthwise * layer->in.plane : input;
         uint8_t *out = output + o * layer->out.plane;

@@ -60,6 +60,27 @@ typedef struct {
     uint8_t multiplier_low; /* layers that round once: eight more bits below the multiplier's */
 } ec2t_mcu_channel;
 
+/* The output channels of a layer. Whole: a table of ec2t_mcu_channel. Otherwise the table has a few
+ * halfwords a channel, of 32-bit numbers the lower half first:
+ *   4 * (multiplier - 2^30) + what the shift is above `shift`,
+ *   the bias, in 16 bits or 32,
+ *   with lists minus_count + 256 * plus_count; the bias lacks the input's zero point then. Where
+ * some channels have the magnitudes the other way round (`flips`) these add 0x8000. The fast tiles
+ * compute every channel of a short table with lists: see `prepare` in list_conv.c. */
+enum {
+    EC2T_MCU_CHANNELS_WHOLE = 0,
+    EC2T_MCU_CHANNELS_SHORT = 1,     /* 6 bytes */
+    EC2T_MCU_CHANNELS_LISTS = 2,     /* or-ed: 2 more */
+    EC2T_MCU_CHANNELS_WIDE_BIAS = 4, /* or-ed: 2 more */
+};
+typedef struct {
+    const void *table;
+    uint8_t form;
+    int8_t shift;
+    uint8_t minus, plus; /* with lists: magnitudes of the two values, of all channels */
+    uint8_t flips;
+} ec2t_mcu_channels;
+
 typedef struct {
     int32_t zero_point, minimum, maximum; /* of the output */
 } ec2t_mcu_clamp;
@@ -110,7 +131,7 @@ int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where
  * as one long row; `taps` are the byte offsets of one channel's kernel positions. */
 typedef struct {
     ec2t_mcu_planar in, out;
-    const ec2t_mcu_channel *channel;
+    ec2t_mcu_channels channels;
     const void *weights; /* uint16_t distances, the bytes of a Rice stream and 4 more, or gaps */
     const uint16_t *taps;
     uint16_t tap_count;
@@ -125,7 +146,7 @@ typedef struct {
     ec2t_mcu_clamp clamp;
     uint16_t out_group[4]; /* bytes from a tile's first pixel to each group, in the output */
     ec2t_mcu_tile_sums sums;
-    ec2t_mcu_tile_fast fast; /* or none */
+    ec2t_mcu_tile_fast fast;
     int (*gap_list)(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
                     uint16_t *list); /* ec2t_mcu_gap_list for gaps */
 } ec2t_mcu_list_conv;
@@ -165,14 +186,11 @@ void ec2t_mcu_panel_conv_run(const ec2t_mcu_panel_conv *layer, const uint8_t *in
 
 /* Depthwise 3x3 convolutions of int8 weights on cores with DSP instructions, horizontal stride 1 or
  * 2, sums within 30 bits after a left shift. `_run`: every shift from -20 to -1. `_run_any`: -20 to
- * 29. */
-typedef struct {
-    int32_t bias, multiplier;
-    int8_t weights[12]; /* a row: three weights and a byte; the first such byte is the shift */
-} ec2t_mcu_depthwise_channel;
+ * 29. Nine weights a channel, and a byte behind the last. */
 typedef struct {
     ec2t_mcu_planar in, out;
-    const ec2t_mcu_depthwise_channel *channel;
+    ec2t_mcu_channels channels;
+    const int8_t *weights;
     uint8_t stride_y, stride_x, depth_multiplier;
     ec2t_mcu_clamp clamp;
 } ec2t_mcu_depthwise_conv;
@@ -187,7 +205,7 @@ void ec2t_mcu_depthwise_conv_run_any(const ec2t_mcu_depthwise_conv *layer, const
  * is the byte offset of each tap. */
 typedef struct {
     ec2t_mcu_planar in, out;
-    const ec2t_mcu_channel *channel;
+    ec2t_mcu_channels channels;
     const int8_t *weights;
     const uint16_t *taps;
     uint16_t tap_count;
@@ -232,7 +250,7 @@ typedef void (*ec2t_mcu_dense_sums)(const uint8_t *input, const uint16_t *taps, 
                                     const int8_t *weights, int32_t *sums);
 typedef struct {
     ec2t_mcu_planar in, out;
-    const ec2t_mcu_channel *channel;
+    ec2t_mcu_channels channels;
     const int8_t *weights;
     const uint16_t *taps;
     uint16_t tap_count;

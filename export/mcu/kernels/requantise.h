@@ -7,6 +7,43 @@
 #include <arm_mve.h>
 #endif
 
+/* Output channel `o` of a short table; of one with lists the input has this zero point. */
+static inline ec2t_mcu_channel ec2t_mcu_short_channel(const ec2t_mcu_channels *channels, uint32_t o,
+                                                      int32_t zero_point) {
+    const uint32_t form = channels->form, halves = 3u + (form >> 1 & 1u) + (form >> 2);
+    const uint16_t *from = (const uint16_t *)channels->table + o * halves;
+    const uint32_t factor = (uint32_t)from[1] << 16 | from[0];
+    ec2t_mcu_channel channel = {0};
+    channel.multiplier = (int32_t)(0x40000000u | factor >> 2);
+    channel.shift = (int8_t)(channels->shift + (int32_t)(factor & 3u));
+    channel.bias = (int16_t)from[2];
+    from += 3;
+    if (form & EC2T_MCU_CHANNELS_WIDE_BIAS)
+        channel.bias = (int32_t)((uint32_t)*from++ << 16 | (uint16_t)channel.bias);
+    if (form & EC2T_MCU_CHANNELS_LISTS) {
+        uint32_t counts = *from;
+        channel.minus = channels->minus;
+        channel.plus = channels->plus;
+        if (channels->flips && (counts & 0x8000u)) {
+            channel.minus = channels->plus;
+            channel.plus = channels->minus;
+            counts &= 0x7fffu;
+        }
+        channel.minus_count = (uint16_t)(counts & 0xffu);
+        channel.plus_count = (uint16_t)(counts >> 8);
+        channel.bias -=
+            zero_point * (channel.plus * channel.plus_count - channel.minus * channel.minus_count);
+    }
+    return channel;
+}
+
+/* Output channel `o` of a layer without lists. */
+static inline ec2t_mcu_channel ec2t_mcu_channel_at(const ec2t_mcu_channels *channels, uint32_t o) {
+    return channels->form == EC2T_MCU_CHANNELS_WHOLE
+               ? ((const ec2t_mcu_channel *)channels->table)[o]
+               : ec2t_mcu_short_channel(channels, o, 0);
+}
+
 /* round(value * multiplier / 2^32) + rounding */
 static inline int32_t ec2t_mcu_high(int32_t value, int32_t multiplier, int32_t rounding) {
 #if defined(EC2T_MCU_DSP) || defined(EC2T_MCU_HELIUM)

@@ -95,7 +95,8 @@ void ec2t_mcu_tiled_conv_run(const ec2t_mcu_tiled_conv *layer, const uint8_t *in
     for (uint32_t o = 0; o < layer->out.channels; ++o, weights += layer->tap_count) {
         const uint8_t *in =
             layer->depth_multiplier ? input + o / layer->depth_multiplier * layer->in.plane : input;
-        plane(layer, &layer->channel[o], weights, in, output + o * layer->out.plane);
+        const ec2t_mcu_channel channel = ec2t_mcu_channel_at(&layer->channels, o);
+        plane(layer, &channel, weights, in, output + o * layer->out.plane);
         ec2t_mcu_border(&layer->out, output, o);
     }
 }

@@ -336,12 +336,10 @@ def _wide_stride(net: Lowering, layer: Convolution, source: int, target: int) ->
 
 def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> None:
     core, layout, out = net.core, net.layouts[source], net.layouts[target]
-    rows = layer.grid.reshape(len(layer.grid), -1)
     (top, bottom), (left, right) = layer.pads
     layout.require(top, bottom, left, right)
-    raw = layer.int8(layout, out)
-    conv = raw.simplified()
-    ternary = as_ternary(rows)
+    conv = layer.int8(layout, out).simplified()
+    ternary = as_ternary(conv.weights.reshape(len(conv.weights), -1))
     if ternary is not None:
         counts = [int((ternary.symbols == s).sum(axis=1).max(initial=0)) for s in (-1, 1)]
         if layer.strides[1] > 2 or max(counts) > 0xFFFF:
@@ -355,7 +353,7 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
         """The lists of a ternary layer, once layouts are settled."""
         if ternary is None:
             return None
-        return list_conv.make_lists(net.optimize, raw, ternary)
+        return list_conv.make_lists(net.optimize, conv, ternary)
 
     @cache
     def in_bands() -> bands.Bands | None:
@@ -369,7 +367,7 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
         entry = f"{names.inputs[0]} - {shift}" if shift else names.inputs[0]
         found = lists()
         if found is not None and ternary is not None:
-            return list_conv.list_code(core, raw, ternary, found, names, entry)
+            return list_conv.list_code(core, conv, ternary, found, names, entry)
         code = dot_conv.dot_code(conv, dot, names, entry) if dot is not None else None
         code = code or _int8(net, conv, names, entry)
         cut = in_bands()

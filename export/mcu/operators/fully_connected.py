@@ -13,7 +13,8 @@ from ec2t_tf.export.graph import FileError, Operator
 
 from .. import fours, paired_rows
 from ..arithmetic import Multiplier
-from ..code import Code, Names, array, channel_table, int8_channel_table, struct
+from ..channels import whole_table
+from ..code import Code, Names, array, struct
 from ..limits import MOST_SIZE, beyond
 from ..lists import Ternary, as_ternary
 from ..plan import Layout
@@ -160,17 +161,14 @@ def _rows(
     biases, multipliers = numbers
     count, size = weights.shape
     if ternary is not None:
-        minus_count, plus_count = ((ternary.symbols == s).sum(axis=1) for s in (-1, 1))
         rows = [np.flatnonzero(r == s) for r in ternary.symbols for s in (-1, 1)]
         values: npt.NDArray = np.concatenate(rows).astype(np.uint16)
         constants = array("uint16_t", f"weights_{n}", values)
-        table = channel_table(
-            *(n, biases, multipliers, minus_count, plus_count, ternary.minus, ternary.plus)
-        )
+        table = whole_table(n, biases, multipliers, ternary=ternary)
     else:
         values = np.ascontiguousarray(weights.reshape(-1))
         constants = array("int8_t", f"weights_{n}", values)
-        table = int8_channel_table(n, stored_biases(net.core, biases, weights), multipliers)
+        table = whole_table(n, stored_biases(net.core, biases, weights), multipliers)
     vectors = ternary is None and net.core.family == "helium"
     function = f"ec2t_mcu_{'rows_helium' if vectors else 'fully_connected'}_run"
     return Code(
