@@ -65,7 +65,23 @@ setup(
     name="ec2t_tf",
     version=version(),
     description="Sparse ternary networks for Keras: trained, exported, run on small devices",
+    long_description=Path(__file__).with_name("README.md").read_text(),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
+    keywords="ternary quantization sparsity keras tflite microcontroller cortex-m",
+    # Of Python those that the tests were run with: BUILD.md.
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: C",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Software Development :: Embedded Systems",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10,<3.14",
     packages=[package for name, folder in ROOMS.items() for package in packages_of(name, folder)],
     package_dir=ROOMS,
@@ -108,16 +124,16 @@ setup(
         # Pinned: another version may warn, and `make docs` is strict.
         "docs": ["mkdocs-material==9.8.2", "mkdocstrings-python==2.0.11"],
         "dev": [
-            "clang-format",
+            "clang-format==23.1.5",  # the linters pinned: another version finds other things
             "hypothesis",
             "ipykernel",  # the notebook of examples/
             "jax",
-            "mypy",
+            "mypy==2.4.1",
             "nbclient",
             "pytest",
             "pytest-cov",
             "pytest-xdist",
-            "ruff",
+            "ruff==0.17.6",
             "selenium",  # the HTML report in a browser
             "tflite-micro",
         ],

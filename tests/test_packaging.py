@@ -35,7 +35,7 @@ def setup(scratch: Path, *arguments: str) -> None:
     source = scratch / "source"
     if not source.exists():
         source.mkdir()
-        for name in ("ec2t_tf", "train", "export", "setup.py", "pyproject.toml"):
+        for name in ("ec2t_tf", "train", "export", "setup.py", "pyproject.toml", "README.md"):
             source.joinpath(name).symlink_to(ROOT / name)
     done = subprocess.run(
         [sys.executable, "setup.py", "-q", *arguments],
@@ -78,6 +78,18 @@ def test_plain_installation_brings_the_file_side_only(installed: Path) -> None:
     assert found["keras"] == {"keras"}
     assert {"tensorflow", "tf-keras", "tensorflow-model-optimization"} <= found["tfmot"]
     assert found["keras"] | found["tfmot"] | found["report"] <= found["train"]
+
+
+def test_its_page_in_an_index(installed: Path) -> None:
+    """The description is README, and Linux and the Pythons tested are what is claimed."""
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    text = metadata.read_text()
+    assert "Description-Content-Type: text/markdown" in text
+    assert "Every weight of a ternary layer is one of three values" in text
+    claimed = re.findall(r"Classifier: Programming Language :: Python :: (3\.\d+)", text)
+    row = re.findall(r"^\| Python \| .* \| (.*) \|$", (ROOT / "BUILD.md").read_text(), re.MULTILINE)
+    assert claimed == re.findall(r"3\.\d+", row[0])
+    assert "Operating System :: POSIX :: Linux" in text
 
 
 def test_advice_names_extras_that_bring_the_package(installed: Path) -> None:

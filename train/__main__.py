@@ -226,6 +226,9 @@ def main(argv: list[str]) -> None:
     size = image_size()
     method = build_method()
     policy = build_policy(repeated)
+    before = files.read_json(FLAGS.repeat).get("made_by", {}) if FLAGS.repeat else {}
+    if before and (other := record.differences(before)):
+        print(f"not as in the run that is repeated, so weights may differ: {'; '.join(other)}")
     if FLAGS.supernet == "phi" and FLAGS.target_accuracy is None:
         raise app.UsageError("--supernet=phi requires --target_accuracy. Received none.")
     if FLAGS.supernet and door() == "tfmot":

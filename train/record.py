@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ec2t_tf import __version__
+from ec2t_tf.export.page.made_by import program
 
 PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch", "tf_keras", "ai-edge-litert")
 # Flags that name a file. That of --policy is kept whole.
@@ -32,13 +33,31 @@ def record() -> dict[str, Any]:
             continue
     affinity = getattr(os, "sched_getaffinity", None)
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*program(), *sys.argv[1:]]),
         "revision": revision(),
         "versions": versions,
         "backend": keras.backend.backend(),
         "machine": platform.machine(),
         "threads": len(affinity(0)) if affinity else os.cpu_count(),
     }
+
+
+def differences(before: Mapping[str, Any]) -> list[str]:
+    """What is not as it was: "threads: 1 then, 2 now". Any of it may change the weights of a run.
+
+    Args:
+      before: what `record` gave.
+    """
+    now = record()
+    found = []
+    for name in ("revision", "backend", "machine", "threads"):
+        if name in before and before[name] != now[name]:
+            found.append(f"{name}: {before[name]} then, {now[name]} now")
+    versions = before.get("versions", {})
+    for package in sorted(set(versions) & set(now["versions"])):
+        if versions[package] != now["versions"][package]:
+            found.append(f"{package}: {versions[package]} then, {now['versions'][package]} now")
+    return found
 
 
 def hashes(flags: Mapping[str, Any]) -> dict[str, str]:

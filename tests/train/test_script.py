@@ -19,6 +19,7 @@ import pytest
 import ec2t_tf
 from ec2t_tf import files
 from ec2t_tf.export.tflite import read
+from ec2t_tf.train import record
 
 # A small net with dropout, taught: all that a run remembers.
 FLAGS = ["--dataset=digits", "--model=ds_cnn", "--width=0.5", "--depth=0.5", "--distill=0.5"]
@@ -127,6 +128,15 @@ def test_metrics_are_enough_to_repeat_a_run(uninterrupted: Path, tmp_path: Path)
     assert "--repeat" in other["made_by"]["command"]
     logs = [path.parent.name for path in tmp_path.glob("again/tensorboard/*/events.out.tfevents.*")]
     assert sorted(logs) == ["float", "ternary"]
+
+
+def test_what_is_not_as_it_was_is_said() -> None:
+    before = record.record()
+    assert record.differences(before) == []
+    other = {**before, "threads": 99, "versions": {**before["versions"], "numpy": "1.0"}}
+    threads, numpy = record.differences(other)
+    assert threads == f"threads: 99 then, {before['threads']} now"
+    assert numpy.startswith("numpy: 1.0 then, ")
 
 
 @pytest.mark.slow
