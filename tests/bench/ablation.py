@@ -13,12 +13,13 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
+
+from tests.bench import in_process
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NETS = {
@@ -55,7 +56,6 @@ PIECES: dict[str, list[str]] = {
     "Cutout": ["--cutout={side}"],
     "sounds without shifted, noisy copies": ["--nocopies"],
 }
-FLOAT_TOO = ("--mixup", "--noaugment", "--cutout", "--nocopies")
 SIDE = {"digits": 3, "spoken_digit": 8}  # of the squares of Cutout: not on sensors
 ONLY = {"sounds without shifted, noisy copies": "spoken_digit"}
 
@@ -69,74 +69,13 @@ def pieces_of(net: str) -> dict[str, list[str]]:
     }
 
 
-def settings_of(words: Sequence[str], folder: Path) -> Any:
-    """What `ec2t train` makes of its flags."""
-    from ec2t_tf.train import __main__ as script
-    from ec2t_tf.train import run
+def accuracies(run: in_process.Trained) -> tuple[float, float]:
+    """Of the float net and of the ternary net, on the test examples."""
+    from ec2t_tf.train import recipe
+    from ec2t_tf.train.doors import Keras3
 
-    flags.FLAGS.unparse_flags()
-    for name in script.SECTIONS["training"]:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS(["ablation", *words, f"--output_dir={folder}", "--verbose=0"])
-    return run.Settings(
-        **{name: flags.FLAGS[name].value for name in run.SETTINGS},
-        image_size=None,
-        method=script.build_method(),
-        output_dir=folder,
-    )
-
-
-class Bench:
-    """Runs pieces one after another; keeps data and float nets."""
-
-    def __init__(self, folder: Path, tfds_dir: str | None) -> None:
-        self.folder = folder
-        self.places = [f"--tfds_dir={tfds_dir}"] if tfds_dir else []
-        self.data: dict[tuple[str, ...], Any] = {}
-        self.float_nets: dict[tuple[str, ...], Path] = {}
-
-    def accuracy(self, net: str, seed: int, words: list[str]) -> tuple[float, float]:
-        """Of the float net and of the ternary net, on the test examples."""
-        import keras
-
-        import ec2t_tf
-        from ec2t_tf.train import recipe, run
-        from ec2t_tf.train.distillation import Distillation
-        from ec2t_tf.train.doors import Keras3
-
-        of_float = tuple(word for word in words if word.startswith(FLOAT_TOO))
-        key = (net, str(seed), *of_float)
-        places = self.places if "spoken" in net else []
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        settings = settings_of([*NETS[net], *places, f"--seed={seed}", *words], folder)
-        data = self.data.get((net, *of_float)) or run.load_data(settings)
-        self.data[(net, *of_float)] = data
-        door = Keras3()
-        keras.utils.set_random_seed(seed)
-        model = run.build(settings, data)
-        if key in self.float_nets:
-            model.load_weights(self.float_nets[key])
-        else:
-            run.train(door, model, data, run.float_phase(settings), settings, ternary=False)
-            self.float_nets[key] = folder / "float.weights.h5"
-            model.save_weights(self.float_nets[key])
-        before = recipe.accuracy(door, model, data.evaluation(data.test))
-        keras.utils.set_random_seed(seed)
-        ternary = ec2t_tf.apply(model, run.method_for(settings, data))
-        distil = None
-        if settings.distill:
-            steps = settings.epochs * run.steps_per_epoch(settings, data)
-            distil = Distillation(
-                model, settings.distill, settings.distill_temperature, settings.distill_end, steps
-            )
-        phase = run.ternary_phase(settings)
-        run.train(door, ternary, data, phase, settings, ternary=True, distil=distil)
-        recipe.compile_for_others(door, ternary)  # recalibrate saves it
-        if settings.recalibrate:
-            run.recalibrate(settings, data, ternary)
-        after = recipe.accuracy(door, ternary, data.evaluation(data.test))
-        keras.backend.clear_session()
-        return before, after
+    test = run.data.evaluation(run.data.test)
+    return recipe.accuracy(Keras3(), run.float_net, test), recipe.accuracy(Keras3(), run.net, test)
 
 
 def table(rows: Mapping[str, Any]) -> str:
@@ -190,14 +129,17 @@ def main() -> None:
     given = parser.parse_args()
     rows: dict[str, Any] = json.loads(given.figures.read_text()) if given.figures.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), given.tfds_dir)
+        runs = in_process.Runs(Path(folder))
         for net in given.nets.split(","):
             for seed in given.seeds.split(","):
                 for piece, words in pieces_of(net).items():
                     place = rows.setdefault(net, {}).setdefault(piece, {})
                     if seed in place:
                         continue
-                    place[seed] = bench.accuracy(net, int(seed), words)
+                    words = [*NETS[net], *words, f"--seed={seed}"]
+                    if given.tfds_dir and "spoken" in net:
+                        words.append(f"--tfds_dir={given.tfds_dir}")
+                    place[seed] = accuracies(runs.train(words))
                     print(f"{net}, seed {seed}, {piece}: {place[seed][1]:.4f}", flush=True)
                     given.figures.write_text(json.dumps(rows, indent=1) + "\n")
     print(table(rows))
