@@ -81,6 +81,15 @@ def test_gestures(example) -> None:
     assert Path("gestures_c/model.c").exists()
 
 
+@pytest.mark.slow
+def test_anomalies(example) -> None:
+    printed = example("anomalies.py", "0", "60")
+    float_net, ternary = map(float, re.findall(r"^AUC .* ([\d.]+)$", printed, re.MULTILINE))
+    assert float_net > 0.9
+    assert ternary > 0.9
+    assert Path("anomalies_c/model.c").exists()
+
+
 def test_wake_word(example) -> None:
     float_net, ternary = accuracies(example("wake_word.py", "2"))
     assert float_net > 0.9

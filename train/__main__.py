@@ -87,7 +87,13 @@ def check_folders() -> None:
             f"--tfds_dir must be a folder of TFDS data that exists. Received: '{FLAGS.tfds_dir}'. "
             f"Create it to have '{FLAGS.dataset}' downloaded there."
         )
-    if FLAGS.data_dir is not None and not Path(FLAGS.data_dir).expanduser().is_dir():
+    is_file = FLAGS.dataset == "arrays"
+    if FLAGS.data_dir is not None and is_file and not Path(FLAGS.data_dir).expanduser().is_file():
+        raise app.UsageError(
+            "--data_dir must be a .npz file for --dataset=arrays. "
+            f"Received: '{FLAGS.data_dir}', which is none."
+        )
+    if FLAGS.data_dir is not None and not (is_file or Path(FLAGS.data_dir).expanduser().is_dir()):
         raise app.UsageError(
             "--data_dir must be a folder with a folder for each class. "
             f"Received: '{FLAGS.data_dir}', which is none."

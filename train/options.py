@@ -14,9 +14,11 @@ flags.DEFINE_string(
     "digits",
     "'digits' (inside scikit-learn), 'spoken_digit', 'speech_commands' or an image set of TFDS, "
     "'watch' (gestures, inside the pip package seglearn), or your own in --data_dir: 'folder' "
-    "(images) or 'recordings' (sensors)",
+    "(images), 'recordings' (sensors) or 'arrays' (a .npz file)",
 )
-flags.DEFINE_string("data_dir", None, "--dataset=folder, recordings: a folder with one a class")
+flags.DEFINE_string(
+    "data_dir", None, "--dataset=folder, recordings: a folder with one a class; arrays: the file"
+)
 flags.DEFINE_list("image_size", None, "--dataset=folder: height,width to resize every image to")
 flags.DEFINE_enum(
     "split",

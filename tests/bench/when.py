@@ -196,6 +196,7 @@ def load() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figures", type=Path, default=DOCS / "when.json")
+    parser.add_argument("--first", type=int, default=len(POINTS), help="so many of the points")
     parser.add_argument("--people", default=",".join(PEOPLE), help="groups that are tested")
     parser.add_argument("--write", action="store_true", help="table and plot into docs/")
     given = parser.parse_args()
@@ -203,7 +204,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = in_process.Runs(Path(folder))
         for people in given.people.split(","):
-            for point in POINTS:
+            for point in POINTS[: given.first]:
                 row = rows.setdefault(str(point), {})
                 if people in row:
                     continue

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ec2t_tf.export.features import log_mel
 from ec2t_tf.train import tasks
-from ec2t_tf.train.tasks import images, sensors, speech
+from ec2t_tf.train.tasks import arrays, images, sensors, speech
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,42 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         tasks.load("digits", data_dir=str(tmp_path))
     with pytest.raises(tasks.DataError, match="--split=speaker belongs to sounds"):
         tasks.load("digits", split="speaker")
+
+
+def test_arrays_of_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "digits.npz"
+    assert arrays.main(["digits", str(file)]) == 0
+    found, digits = tasks.load("arrays", data_dir=str(file)), tasks.load("digits")
+    assert (found.name, found.classes, found.input_shape) == ("digits", 10, (8, 8, 1))
+    np.testing.assert_array_equal(found.test.inputs, digits.test.inputs)
+    np.testing.assert_array_equal(found.test.labels, digits.test.labels)
+    assert len(found.train) + len(found.validation) == len(digits.train) + len(digits.validation)
+    random = np.random.default_rng(0)
+    floats = {
+        "train_inputs": random.normal(3.0, 2.0, (50, 7)).astype(np.float32),
+        "train_labels": np.arange(50) % 3,
+        "test_inputs": np.zeros((5, 7), np.float32),
+        "test_labels": np.arange(5) % 3,
+    }
+    np.savez(tmp_path / "floats.npz", **floats)
+    found = tasks.load("arrays", data_dir=str(tmp_path / "floats.npz"))
+    train = found.normalise(found.train.inputs)
+    np.testing.assert_allclose([train.mean(), train.std()], [0, 1], atol=1e-3)
+    wrong = {
+        "train_inputs": floats["train_inputs"].astype(np.float64),
+        "train_labels": floats["train_labels"] - 1,
+        "test_inputs": np.zeros((5, 8), np.float32),
+        "test_labels": np.zeros(4, np.int64),
+    }
+    for name, array in wrong.items():
+        np.savez(tmp_path / "wrong.npz", **{**floats, name: array})
+        with pytest.raises(tasks.DataError, match="required"):
+            tasks.load("arrays", data_dir=str(tmp_path / "wrong.npz"))
+    np.savez(tmp_path / "wrong.npz", train_inputs=floats["train_inputs"])
+    with pytest.raises(tasks.DataError, match="must hold train_inputs"):
+        tasks.load("arrays", data_dir=str(tmp_path / "wrong.npz"))
+    with pytest.raises(tasks.DataError, match=r"must be a \.npz file"):
+        tasks.load("arrays", data_dir=str(tmp_path / "none.npz"))
 
 
 def test_people_are_in_one_split_only() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ec2t_tf import progress
-from ec2t_tf.train.tasks import images, sensors, speech
+from ec2t_tf.train.tasks import arrays, images, sensors, speech
 from ec2t_tf.train.tasks.base import DataError, Split, TaskData, unchanged
 
 __all__ = ["DataError", "Split", "TaskData", "load", "unchanged"]
 
-OWN = ("digits", "folder", "recordings", "watch")
+OWN = ("arrays", "digits", "folder", "recordings", "watch")
 """Names that are no data set of TFDS."""
 
 
@@ -26,10 +26,11 @@ def load(
 
     Args:
       name: "digits" (inside scikit-learn); "folder" (images of `data_dir`, one folder a class);
-        "recordings" (.csv or .npy of `data_dir`, one folder a class); "watch" (inside seglearn);
+        "recordings" (.csv or .npy of `data_dir`, one folder a class); "arrays" (the .npz file
+        `data_dir`); "watch" (inside seglearn);
         "spoken_digit", "speech_commands" or an image classification set of TFDS.
       tfds_dir: TFDS data folder; None takes TFDS's own default.
-      data_dir: of "folder" and "recordings".
+      data_dir: of "folder" and "recordings"; of "arrays" the file.
       image_size: of "folder": (height, width) to resize to.
       split: of sounds: "random", or "speaker" for test speakers that training has never heard.
       apart: who is tested: subjects of "watch" or, with `split="speaker"`, speakers, joined by "+".
@@ -38,10 +39,11 @@ def load(
     Raises:
       DataError: the set cannot be used, or an option does not belong to it.
     """
-    if (data_dir is None) != (name not in ("folder", "recordings")):
+    if (data_dir is None) != (name not in ("arrays", "folder", "recordings")):
         raise DataError(
-            "--data_dir belongs to --dataset=folder (images) and --dataset=recordings (sensors), "
-            f"and both require it. Received: --dataset={name}, --data_dir={data_dir}."
+            "--data_dir belongs to --dataset=folder (images), --dataset=recordings (sensors) and "
+            f"--dataset=arrays (a .npz file), which require it. Received: --dataset={name}, "
+            f"--data_dir={data_dir}."
         )
     if split != "random" and name not in speech.RATES:
         raise DataError(
@@ -72,6 +74,8 @@ def _load(
         return images.load_folder(
             str(data_dir), image_size=image_size, validation_fraction=validation_fraction
         )
+    if name == "arrays":
+        return arrays.load(str(data_dir), validation_fraction=validation_fraction)
     if name == "recordings":
         return sensors.load_folder(str(data_dir), validation_fraction=validation_fraction)
     if name == "watch":
