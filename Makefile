@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup system system-packages demo test coverage test-slow lint docs format bench bench-mcu bench-boards test-tflm clean
+.PHONY: help setup system system-packages demo test coverage test-slow lint docs format bench bench-mcu bench-boards bench-ethos test-tflm clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -94,6 +94,10 @@ bench-boards: setup ## estimates beside QEMU's counts; MODELS=folder also beside
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off bakenn
 	$(BIN)/python -m tests.bench.mcu_costs --write
 	$(BIN)/python -m tests.bench.mcu_estimates --write $(if $(MODELS),--models=$(MODELS))
+
+bench-ethos: setup ## what Arm's Vela makes of the int8 files for an Ethos-U55: docs/mcu.md
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off ethos-u-vela
+	$(BIN)/python -m tests.bench.ethos_u
 
 test-tflm: ## compile the operators against a TensorFlow Lite Micro checkout: TFLM_DIR=...
 	@test -n "$(TFLM_DIR)" || { echo "TFLM_DIR is missing: make test-tflm TFLM_DIR=/path/to/tflite-micro" >&2; exit 1; }

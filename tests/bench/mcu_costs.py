@@ -335,6 +335,8 @@ def rare(core: str, known: set[str], *, graphs: int = 60) -> list[Sample]:
     models = []
     for seed in range(graphs):
         graph = read(random_graphs.Draw(seed).model)
+        if len(graph.inputs) > 1:
+            continue
         models.append(write(dataclasses.replace(graph, outputs=graph.outputs[:1])))
     return [row for row in _calls(core, models) if row[0].work.kernel not in known]
 
