@@ -230,7 +230,9 @@ CHECKS = {
     "pytest": check_pytest,
     "make": check_make,
     "pip": check_pip,
-    **dict.fromkeys(("git", "for", "done", "cmake", "cd", "apt-get", "ls"), nothing_to_check),
+    **dict.fromkeys(
+        ("git", "for", "done", "cmake", "cd", "apt-get", "ls", "vela"), nothing_to_check
+    ),
 }
 
 
