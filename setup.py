@@ -135,6 +135,7 @@ setup(
             "pytest-xdist",
             "ruff==0.17.6",
             "selenium",  # the HTML report in a browser
+            "tensorboard",  # keras.callbacks.TensorBoard
             "tflite-micro",
         ],
     },

@@ -38,7 +38,8 @@ def apply(
         changed.
       method: name of a ternary method or a `TernaryMethod` object, e.g. `methods.EC2T(...)`.
       policy: which layer gets which treatment: a `Policy`, `{"layer name": "ternary"}`, or the path
-        of a JSON file that `Policy.to_json` wrote; None for the defaults (see `Policy`).
+        of a JSON file that holds what `Policy.to_json` returns; None for the defaults (see
+        `Policy`). Names in a dictionary that decide about no layer are warned about.
       strict: raise where a layer cannot be treated as wanted, instead of leaving it out.
       verbose: 0 prints nothing; 1 the table of what happened to each layer.
       custom_layers: deprecated; `{Keras3Layer: TfKerasLayer}` rebuilds a Keras 3 model in tf_keras,
@@ -57,6 +58,7 @@ def apply(
       UnsupportedLayerError: `strict` and a layer cannot be treated.
     """
     method = methods.get(method)
+    names = dict(policy) if isinstance(policy, Mapping) else {}
     policy = Policy.of(policy)
     if custom_layers is not None:
         warnings.warn(
@@ -79,6 +81,13 @@ def apply(
         )
     trained, report = quantised(model, method, policy, strict=strict)
     trained.ec2t_report = report
+    if names and report.unused_rules:
+        warnings.warn(
+            "The names of a policy must be those of layers with weights. Received: "
+            f"{', '.join(map(repr, names))}, of which {len(report.unused_rules)} decided about no "
+            f"layer. There are {', '.join(repr(d.layer) for d in report.decisions)}.",
+            stacklevel=2,
+        )
     if verbose:
         print(report)
     return trained

@@ -299,7 +299,13 @@ def _predicted(model: Any, inputs: list[np.ndarray], batch_size: int) -> list[np
     keras = sys.modules.get("keras")
     functional = keras is not None and isinstance(model, keras.Model) and hasattr(model, "inputs")
     given: Any = inputs[0] if len(inputs) == 1 else inputs
-    if keras is not None and functional and model.inputs:  # its inputs may be a dict
+    # Inputs may be a dict; a Sequential that was never called has no `input`, and one of them.
+    if (
+        keras is not None
+        and functional
+        and model.inputs
+        and not isinstance(model, keras.Sequential)
+    ):
         given = keras.tree.pack_sequence_as(model.input, inputs)
     with progress.working("running in Keras"):
         outputs = model.predict(given, batch_size=batch_size, verbose=0)

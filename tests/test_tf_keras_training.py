@@ -86,7 +86,7 @@ def test_ranges_begin_with_the_first_batch() -> None:
 
 
 def test_averages_follow_at_once() -> None:
-    """As the momentum min(own, (1 + t) / (10 + t)) says; NaN changes nothing."""
+    """As the growing momentum says; NaN changes nothing."""
     trained = ec2t_tf.apply(net(momentum=0.9), verbose=0)
     wrapper = next(y for y in trained.layers if wrapped(y).name == "norm")
     norm, x = wrapped(wrapper), images()

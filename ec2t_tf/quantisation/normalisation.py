@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ec2t_tf.moving_average import growing_momentum
 from ec2t_tf.quantisation.fake_quant import STATE
 from ec2t_tf.quantisation.registered import registered
 
@@ -17,9 +18,9 @@ Tensor = Any
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer with averages that forget the float net at once.
 
-    The momentum of batch t = 0, 1, ... since `apply` is min(momentum, (1 + t) / (10 + t)): with a
-    momentum of 0.99 the averages otherwise stay behind the weights for hundreds of batches, and
-    validation accuracy with them. A batch with NaN or infinity does not change the averages.
+    The momentum grows from `apply` on to the user's (`moving_average`): with one of 0.99 the
+    averages otherwise stay behind the weights for hundreds of batches, and validation accuracy with
+    them. A batch with NaN or infinity does not change the averages.
 
     Args:
       frozen: computes with its averages and never changes them, as in a call with `training=False`
@@ -45,7 +46,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         batches: Tensor = self.batches.value
         own = self.momentum
         try:
-            self.momentum = ops.minimum(own, (1.0 + batches) / (10.0 + batches))
+            self.momentum = growing_momentum(own, batches, ops.shape(inputs)[0])
             outputs = super().call(inputs, training=True, mask=mask)
         finally:
             self.momentum = own

@@ -11,21 +11,26 @@ from collections.abc import Iterator
 import tensorflow as tf
 from tf_keras import layers
 
+from ec2t_tf.moving_average import growing_momentum
+
 
 @contextlib.contextmanager
-def following(layer: layers.BatchNormalization, counter: tf.Variable) -> Iterator[None]:
-    """A call of `layer` in training inside has the momentum min(its own, (1 + t) / (10 + t)).
+def following(
+    layer: layers.BatchNormalization, counter: tf.Variable, examples: tf.Tensor
+) -> Iterator[None]:
+    """A call of `layer` in training inside has a momentum that grows to its own.
 
     A batch with NaN or infinity does not change the averages.
 
     Args:
       counter: integer, t - 1; it begins at -1 and counts the batches.
+      examples: in the batch, integer scalar.
     """
     averages = (layer.moving_mean, layer.moving_variance)
     before = [average.read_value() for average in averages]
     batches = tf.cast(counter, tf.float32) + 1.0
     own = layer.momentum
-    momentum = tf.minimum(tf.cast(own, tf.float32), (1.0 + batches) / (10.0 + batches))
+    momentum = growing_momentum(own, batches, examples)
     object.__setattr__(layer, "momentum", momentum)  # past Keras, which would track it
     try:
         yield

@@ -136,7 +136,7 @@ class QuantizeWrapper(_NotPrunable, quantize_wrapper.QuantizeWrapperV2):
             training = tf_keras.backend.learning_phase()
         known = not tf.is_tensor(training)
         if known and training and layer_learns and self._is_normalisation:
-            with normalisation.following(self.layer, self.optimizer_step):
+            with normalisation.following(self.layer, self.optimizer_step, tf.shape(inputs)[0]):
                 return super().call(inputs, training, **options)
         return super().call(inputs, training, **options)
 

@@ -12,6 +12,7 @@ from ec2t_tf import doors
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.fake_quant import FakeQuant
+from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.quantisation.split import split
 
@@ -36,10 +37,17 @@ def graph_of(
         of arrays for a model with several inputs.
 
     Raises:
-      ValueError: a plain model without data.
+      ValueError: a plain model without data, or one with a treated model inside.
       NoRuleError: naming a layer that no rule can write.
     """
     model = _native(model)
+    inside = [x for x in model._flatten_layers(include_self=False) if isinstance(x, TernaryModel)]
+    if inside:
+        raise ValueError(
+            "The model that ec2t_tf.apply returned is required. Received: "
+            f"'{model.name}', which has it inside as '{inside[0].name}'. Apply to the whole float "
+            "model, or export the inner one by itself."
+        )
     if not any(isinstance(layer, FakeQuant) for layer in model.layers):
         if representative_data is None:
             raise ValueError(
@@ -127,6 +135,8 @@ def exact(
     model = _native(model)
     graph = graph_of(model, representative_data=representative_data)
     exact = keras_model(graph, rounding=rounding)
+    if isinstance(model, keras.Sequential):  # has no `input` before it was called
+        return exact
     if any(isinstance(ends, dict) for ends in (model.input, model.output)):
         return _as_called(exact, model)
     return exact

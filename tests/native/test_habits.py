@@ -379,6 +379,16 @@ class TestCallbacks:
         )
         assert len(fitted(model=model, epochs=5, callbacks=[stopping]).history.epoch) == 2
 
+    @pytest.mark.skipif(
+        not all(map(importlib.util.find_spec, ("tensorflow", "tensorboard"))),
+        reason="TensorFlow and tensorboard write the events on every backend",
+    )
+    def test_tensorboard(self, tmp_path: Path) -> None:
+        x, y = examples()
+        board = keras.callbacks.TensorBoard(tmp_path, histogram_freq=1, write_graph=False)
+        fitted(x, y, validation_data=(x, y), callbacks=[board])
+        assert {f.parent.name for f in tmp_path.rglob("events.out.*")} == {"train", "validation"}
+
     def test_terminated(self) -> None:
         x, y = examples()
         model = nets.compiled(small(), **EAGER)

@@ -184,3 +184,38 @@ def test_an_embedding_grows_out_of_its_first_range() -> None:
     values = np.abs(keras.ops.convert_to_numpy(model.get_layer("table").latent)).max()
     assert values > 6 * before
     assert float(ranges["table_range"].largest) > 2.5 * before
+
+
+def small() -> keras.Sequential:
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8, activation="relu", name="first"),
+            layers.Dense(8, activation="relu", name="middle"),
+            layers.Dense(3, name="last"),
+        ]
+    )
+
+
+def test_a_plain_sequential_that_was_never_called(tmp_path: Path) -> None:
+    model, x = small(), np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)
+    exact = ec2t_tf.exact(model, representative_data=x)
+    path = export.to_tflite(model, tmp_path / "m.tflite", representative_data=x)
+    assert "(0 off:" in str(export.verify(model, path, x))
+    difference = next(iter(export.verify(exact, path, x).outputs.values()))
+    assert max(difference.steps) <= 1  # LiteRT rounds as XNNPACK does
+
+
+def test_a_treated_model_inside_another_is_not_exported_as_a_float_one(tmp_path: Path) -> None:
+    inner = ec2t_tf.apply(small(), verbose=0)
+    inner.name = "inner"
+    whole = keras.Sequential([keras.Input((6,)), inner, layers.Softmax()])
+    x = np.ones((4, 6), np.float32)
+    for data in (None, x):
+        with pytest.raises(ValueError, match="has it inside as 'inner'"):
+            export.to_tflite(whole, tmp_path / "m.tflite", representative_data=data)
+
+
+def test_a_name_in_a_policy_that_no_layer_has() -> None:
+    with pytest.warns(UserWarning, match="'midle', of which 1 decided .* 'middle', 'last'"):
+        ec2t_tf.apply(small(), policy={"midle": "ternary"}, verbose=0)
