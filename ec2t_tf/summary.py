@@ -21,6 +21,9 @@ HEAD = ("layer", "treatment", "shape", "zeros", "bits/weight", "w_n", "w_p", "MA
 FORMATS = ("", "", "", "{:.1%}", "{:.3f}", "{:.4f}", "{:.4f}", "{:,}", "{:,}")
 
 
+KINDS = (".json", ".csv", ".html", ".txt")
+
+
 @dataclasses.dataclass(frozen=True)
 class LayerSummary:
     """One kernel.
@@ -117,21 +120,28 @@ class Summary:
         Raises:
           ValueError: the name ends otherwise.
         """
-        kinds: dict[str, Callable[[], str]] = {
+        text: dict[str, Callable[[], str]] = {
             ".json": lambda: json.dumps(self.as_dict(), indent=1) + "\n",
             ".csv": self.csv,
             ".html": lambda: self.html(os.path.basename(path)),
             ".txt": lambda: f"{self}\n",
         }
-        suffix = os.path.splitext(path)[1]
-        if suffix not in kinds:
-            raise ValueError(
-                f"A name that ends in {', '.join(kinds)} is required. Received: {path}."
-            )
-        files.write_text(path, kinds[suffix]())
+        files.write_text(path, text[kind_of(path)]())
 
     def __str__(self) -> str:
         return self.table().text(rule=True)
+
+
+def kind_of(path: str | os.PathLike) -> str:
+    """The kind of file that a name says, of those that a summary can be.
+
+    Raises:
+      ValueError: the name ends otherwise.
+    """
+    suffix = os.path.splitext(path)[1]
+    if suffix not in KINDS:
+        raise ValueError(f"A name that ends in {', '.join(KINDS)} is required. Received: {path}.")
+    return suffix
 
 
 def summary(model: Any) -> Summary:

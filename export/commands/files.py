@@ -12,6 +12,7 @@ from .. import file_formats
 from ..file_formats import FORMATS
 from ..mcu import CORES, to_c
 from .convert import C_OPTIONS, c_arguments, check_c_options, read_data, trust_argument
+from .parser import count
 
 if TYPE_CHECKING:
     from ..verification import Verification
@@ -52,8 +53,10 @@ def summary(arguments: argparse.Namespace) -> None:
     from ec2t_tf import quiet
 
     quiet.load_keras()
-    from ec2t_tf.summary import summary
+    from ec2t_tf.summary import kind_of, summary
 
+    if arguments.output:  # before the model is read
+        kind_of(arguments.output)
     try:
         found = summary(ec2t_tf.load_model(arguments.model, safe_mode=not arguments.no_safe_mode))
     except TypeError as error:
@@ -248,7 +251,7 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
     trust_argument(parser)
     parser.add_argument(
         "--inputs",
-        type=int,
+        type=count,
         default=64,
         help="number of random inputs, and of calls of the C (default 64)",
     )
@@ -289,7 +292,7 @@ def benchmark_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--packed", type=Path, help="the same net, packed")
     parser.add_argument("--float", type=Path, help="the same net, float")
     parser.add_argument(
-        "--num_threads", type=int, default=1, help="of every interpreter (default 1)"
+        "--num_threads", type=count, default=1, help="of every interpreter (default 1)"
     )
-    parser.add_argument("--rounds", type=int, default=15, help="measurements of each contestant")
+    parser.add_argument("--rounds", type=count, default=15, help="measurements of each contestant")
     parser.add_argument("--no_layers", action="store_true", help="the whole net only")

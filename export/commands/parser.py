@@ -38,6 +38,15 @@ class Parser(argparse.ArgumentParser):
         return known
 
 
+def count(text: str) -> int:
+    """Of an argument: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"a whole number of at least 1 is required. Received: '{text}'"
+        )
+    return int(text)
+
+
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """ ", did you mean '...'?", or nothing where no known word is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
