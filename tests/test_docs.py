@@ -293,6 +293,6 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
 
 def test_words_of_the_house_stay_inside() -> None:
     """A newcomer need not know how the source is divided, nor what a twin is."""
-    for page in [*PAGES, ROOT / "examples" / "README.md"]:
+    for page in [p for p in PAGES if p.name != "CHANGELOG.md"]:
         prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.DOTALL)
         assert not re.findall(r"\b(rooms?|twins?|both Kerases)\b", prose), page
