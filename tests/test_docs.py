@@ -20,7 +20,11 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(ROOT.glob("*.md")),
+    ROOT / "examples/README.md",
+]
 RUN_HERE = {"boards.md", "integer.md", "start_pytorch.md", "start_tfmot.md"}
 ELSEWHERE = {
     "README.md": "test_readme.py",
