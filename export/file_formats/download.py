@@ -1,10 +1,16 @@
 """`format="download"`: one small file that `from_download` turns back into `int8` or `packed`.
 
-The int8 .tflite file with its ternary weights taken out (zeros in their place, and the bias scales
-that follow from the other two scales) goes through LZMA; the weights go through the adaptive
-range coder of export/formats. All numbers are little-endian:
+A file that our writer wrote is stored as its graph (version 3). All numbers are little-endian:
 
-    magic "EC2D", u16 version, u8 goal of the packed file, u8 0,
+    magic "EC2D", u16 version, u8 goal of the packed file, u8 0, u32 CRC-32 of the stream,
+    the stream of `graph_code`
+
+Any other file, and one of very many int8 weights, is stored as it is (version 2): the int8 .tflite
+file with its ternary weights taken out (zeros in their place, and the bias scales
+that follow from the other two scales) goes through LZMA; the weights go through the adaptive
+range coder of export/formats:
+
+    magic, version, goal, u8 0 as above,
     u32 size and u32 CRC-32 of the int8 file, u32 0 (version 1: CRC-32 of the packed file),
     u32 size of the LZMA data, u32 number of layers, the LZMA data (raw LZMA2, preset 9),
     then for each layer: u16 0, u32 operator, u32 non-zero weights, u32 stream size,
@@ -35,15 +41,27 @@ from .. import formats
 from ..formats.choose import Goal
 from ..formats.layer import most_weights
 from ..formats.range_coder import decode_range, encode_range
-from ..graph import FileError
+from ..graph import FileError, Graph, check
 from ..graph.checking import check_structure
-from ..tflite.reader import Layout, layout
-from .layers import DEPTHWISE_CONV_2D, FULLY_CONNECTED, KINDS, TernaryLayer, find_layers
+from ..tflite.reader import Layout, layout, read
+from ..tflite.writer import write
+from .graph_code import NotCoded, from_stream, plain_elements, to_stream
+from .layers import (
+    DEPTHWISE_CONV_2D,
+    FULLY_CONNECTED,
+    KINDS,
+    TernaryLayer,
+    find_layers,
+    nameless,
+)
 
 MAGIC = b"EC2D"
-VERSION = 2
+VERSION = 3
+_AS_IT_IS = 2
 GOALS: tuple[Goal, ...] = ("size", "speed", "download")
 _HEADER = struct.Struct("<4sHBBIIIII")
+_GRAPH_HEADER = struct.Struct("<4sHBBI")
+_MOST_CODED = 1 << 17  # elements that are no ternary weights; a second for 30,000
 _LAYER = struct.Struct("<HIIIBbb")
 _SIGN_FLIPS, _CHANNEL_VALUES = 1, 2
 _FILTERS: list[dict[str, int]] = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
@@ -119,13 +137,15 @@ class _Skeleton:
                 stored ^= product.view(np.uint8)
 
 
-def to_download(int8_file: bytes, *, optimize: Goal = "size") -> bytes:
+def to_download(int8_file: bytes, *, optimize: Goal = "size", names: bool = True) -> bytes:
     """The smallest file that holds an int8 .tflite file.
 
     Args:
         int8_file: a .tflite file; its ternary int8 layers become much smaller, the rest as small as
             LZMA makes it.
         optimize: how `from_download(..., to="packed")` will encode the weights, see `to_packed`.
+        names: keep the names of tensors and signatures and what the file says about itself; without
+            them that file comes back.
 
     Returns:
         The bytes of the file.
@@ -136,6 +156,45 @@ def to_download(int8_file: bytes, *, optimize: Goal = "size") -> bytes:
     """
     if optimize not in GOALS:
         raise ValueError(f"optimize must be one of {GOALS}. Received: optimize={optimize!r}")
+    if not names:
+        int8_file = write(nameless(read(int8_file)))
+    files = [_as_it_is(int8_file, optimize), _as_graph(int8_file, optimize)]
+    return min((file for file in files if file is not None), key=len)
+
+
+def _as_graph(int8_file: bytes, optimize: Goal) -> bytes | None:
+    """Version 3, or None where the file would not come back bit for bit."""
+    graph = read(int8_file)
+    if plain_elements(graph) > _MOST_CODED or write(graph) != int8_file:
+        return None
+    try:
+        stream = to_stream(graph)
+    except NotCoded:
+        return None
+    header = _GRAPH_HEADER.pack(MAGIC, VERSION, GOALS.index(optimize), 0, zlib.crc32(stream))
+    file = header + stream
+    try:
+        return file if from_download(file) == int8_file else None
+    except FileError:  # too many weights for its length
+        return None
+
+
+def _graph_of(file: bytes) -> Graph:
+    """The graph in a file of version 3."""
+    if len(file) < _GRAPH_HEADER.size:
+        raise FileError("the download file is cut short: fetch it again")
+    _, _, _, _, checksum = _GRAPH_HEADER.unpack_from(file)
+    stream = file[_GRAPH_HEADER.size :]
+    if zlib.crc32(stream) != checksum:
+        raise FileError("the checksum of the download file is wrong: fetch it again")
+    with _damage_is_said(file):
+        graph = from_stream(stream)
+        check(graph)
+        return graph
+
+
+def _as_it_is(int8_file: bytes, optimize: Goal) -> bytes:
+    """Version 2."""
     skeleton = _Skeleton(int8_file)
     layers, _ = find_layers(skeleton.places.graph)
     records = []
@@ -147,11 +206,11 @@ def to_download(int8_file: bytes, *, optimize: Goal = "size") -> bytes:
             emptied.add(place[0])
             records.append(_layer_record(layer))
             skeleton.weights(layer.number)[:] = 0
-    skeleton.toggle_bias_scales(layers, VERSION)
+    skeleton.toggle_bias_scales(layers, _AS_IT_IS)
     compressed = _compressed(skeleton.bytes.tobytes())
     header = _Header(
         magic=MAGIC,
-        version=VERSION,
+        version=_AS_IT_IS,
         goal=GOALS.index(optimize),
         reserved=0,
         int8_size=len(int8_file),
@@ -172,9 +231,14 @@ def _compressed(content: bytes) -> bytes:
     )
 
 
+def _stream(layer: TernaryLayer) -> bytes:
+    symbols = formats.ternary_codes(layer.rows).symbols
+    return encode_range(symbols.ravel(), _weights_shape(layer.kind, layer.codes.shape))
+
+
 def _layer_record(layer: TernaryLayer) -> bytes:
     codes = formats.ternary_codes(layer.rows)
-    stream = encode_range(codes.symbols.ravel(), _weights_shape(layer.kind, layer.codes.shape))
+    stream = _stream(layer)
     flags, values, section = 0, (0, 0), b""
     if codes.layer_values is None:
         flags, section = _CHANNEL_VALUES, codes.values.tobytes()
@@ -214,11 +278,15 @@ class _Record:
 
 
 def stream_bytes(file: bytes) -> int:
-    """Bytes of the range-coded weight streams in a download file.
+    """Bytes of the range-coded weight streams in a download file; where these are part of another
+    stream what they take by themselves.
 
     Raises:
       FileError: the file is damaged.
     """
+    if _version(file) == VERSION:
+        layers, _ = find_layers(_graph_of(file))
+        return sum(len(_stream(layer)) for layer in layers)
     return sum(len(record.stream) for record in _opened(file)[2])
 
 
@@ -228,21 +296,32 @@ def header_goal(file: bytes) -> Goal:
     Raises:
       FileError: the file is no download file.
     """
-    return GOALS[_read_header(file).goal]
+    _version(file)
+    if len(file) < _GRAPH_HEADER.size or file[6] >= len(GOALS) or file[7]:
+        raise FileError("the header of the download file is not valid: fetch it again")
+    return GOALS[file[6]]
 
 
-def _read_header(file: bytes) -> _Header:
-    if len(file) < _HEADER.size or not is_download(file):
+def _version(file: bytes) -> int:
+    """Of a download file; one that this module reads."""
+    if len(file) < 6 or not is_download(file):
         raise FileError(
             f'a file written with format="download" starts with {MAGIC!r}. '
             f"Received: {len(file)} bytes starting {bytes(file[:4])!r}"
         )
-    header = _Header._make(_HEADER.unpack_from(file))
-    if not 1 <= header.version <= VERSION:
+    version = int.from_bytes(file[4:6], "little")
+    if not 1 <= version <= VERSION:
         raise FileError(
             f"this version of ec2t_tf reads download files of versions 1 to {VERSION}. "
-            f"Received: version {header.version}. Install a newer ec2t_tf"
+            f"Received: version {version}. Install a newer ec2t_tf"
         )
+    return version
+
+
+def _read_header(file: bytes) -> _Header:
+    if len(file) < _HEADER.size:
+        raise FileError("the download file is cut short: fetch it again")
+    header = _Header._make(_HEADER.unpack_from(file))
     too_large = header.int8_size > _MOST_EXPANSION * len(file)
     if header.goal >= len(GOALS) or header.reserved or too_large:
         raise FileError("the header of the download file is not valid: fetch it again")
@@ -343,11 +422,15 @@ def _layer_shape(places: Layout, number: int) -> tuple[str, tuple[int, int, int,
 
 
 def from_download(file: bytes) -> bytes:
-    """The int8 .tflite file that `to_download` was given, bit for bit.
+    """The int8 .tflite file that `to_download` was given, bit for bit (without its names where they
+    were left out).
 
     Raises:
         FileError: the file is damaged, or written by a newer version.
     """
+    header_goal(file)
+    if _version(file) == VERSION:
+        return write(_graph_of(file))
     header, skeleton, records = _opened(file)
     with _damage_is_said(file):
         for record in records:

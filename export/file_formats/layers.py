@@ -197,3 +197,12 @@ def copied(graph: Graph) -> Graph:
             for operator in graph.operators
         ],
     )
+
+
+def nameless(graph: Graph) -> Graph:
+    """The net without names of tensors, signatures and what the file says about itself."""
+    result = copied(graph)
+    for tensor in result.tensors:
+        tensor.name = ""
+    result.signatures, result.metadata, result.description = [], {}, ""
+    return result

@@ -27,6 +27,7 @@ from .layers import (
     TernaryLayer,
     copied,
     find_layers,
+    nameless,
 )
 
 CUSTOM_CODES = {
@@ -119,18 +120,19 @@ def packable_layers(
     return packable, others
 
 
-def to_packed(graph: Graph, *, optimize: Goal = "size") -> Graph:
+def to_packed(graph: Graph, *, optimize: Goal = "size", names: bool = True) -> Graph:
     """An int8 net with its ternary layers as `EC2T.*` operators.
 
     Args:
       graph: the net.
       optimize: what the encoding of each layer's weights is chosen for: the smallest file ("size"),
         the fastest start ("speed") or the smallest download ("download").
+      names: keep the names of the net's inputs and outputs, and its signatures.
 
     Raises:
       ValueError: `optimize` is another word.
     """
-    result = copied(graph)
+    result = copied(graph) if names else nameless(graph)
     blobs: dict[tuple[int, bytes], int] = {}
     for layer, contents in packable_layers(graph)[0]:
         choice = formats.choose_encoding(contents.weights, optimize=optimize)

@@ -66,9 +66,11 @@ def _smaller(content: bytes, written: bytes) -> tuple[bytes, list[str]]:
     return (written, []) if len(written) <= len(content) else (content, [])
 
 
-def _packed(content: bytes, *, optimize: Any = "size") -> tuple[bytes, list[str]]:
+def _packed(
+    content: bytes, *, optimize: Any = "size", names: bool = True
+) -> tuple[bytes, list[str]]:
     graph = read(content)
-    written = write(to_packed(graph, optimize=optimize))
+    written = write(to_packed(graph, optimize=optimize, names=names))
     packable, others = packable_layers(graph)
     if packable:
         return written, []
@@ -79,10 +81,12 @@ def _packed(content: bytes, *, optimize: Any = "size") -> tuple[bytes, list[str]
     return written, [f"nothing to pack, only names and notes went: {summary(others)}"]
 
 
-def _download(content: bytes, *, optimize: Any = "size") -> tuple[bytes, list[str]]:
+def _download(
+    content: bytes, *, optimize: Any = "size", names: bool = True
+) -> tuple[bytes, list[str]]:
     ternary, others = find_layers(read(content))
     notes = [] if ternary else [f"compressed as it is: {summary(others)}"]
-    return to_download(content, optimize=optimize), notes
+    return to_download(content, optimize=optimize, names=names), notes
 
 
 def _tflm(content: bytes, **options: Any) -> tuple[bytes, list[str]]:

@@ -46,7 +46,7 @@ def rewrite(
       file: the bytes or the path of an int8 .tflite file, or of a file of any of the formats.
       format: a name of `ec2t_tf.export.file_formats.FORMATS`.
       output: where to write it; nowhere if None.
-      options: of the format: `optimize` for "packed" and "download", `streams` and
+      options: of the format: `optimize` and `names` for "packed" and "download", `streams` and
         `negative_scales` for "tflm".
 
     Raises:

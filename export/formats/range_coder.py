@@ -18,7 +18,7 @@ _SHIFTS = [
 ]
 
 
-class _Models:
+class Models:
     """Probabilities that a bit is 1, in 1/65536: a fast and a slow average per context."""
 
     def __init__(self, contexts: int, initial: int) -> None:
@@ -44,14 +44,15 @@ class _Models:
             self._count[context] = count + 1
 
 
-class _Encoder:
-    """Keeps the interval [low, high] of 32-bit numbers; leading bytes go out once both agree."""
+class Encoder:
+    """Codes bits: the interval [low, high] of 32-bit numbers, whose leading bytes go out once both
+    agree."""
 
     def __init__(self) -> None:
         self._low, self._high = 0, 0xFFFFFFFF
         self._out = bytearray()
 
-    def bit(self, models: _Models, context: int, bit: int) -> None:
+    def bit(self, models: Models, context: int, bit: int) -> None:
         probability = models.probability(context)
         middle = self._low + (self._high - self._low >> 12) * probability
         if bit:
@@ -75,14 +76,16 @@ class _Encoder:
         return bytes(self._out).rstrip(b"\0")
 
 
-class _Decoder:
+class Decoder:
+    """Bits back from what an `Encoder` made; zeros behind the end of the stream."""
+
     def __init__(self, stream: bytes) -> None:
         self._stream = stream
         self._low, self._high = 0, 0xFFFFFFFF
         self._at = 4
         self._code = int.from_bytes(stream[:4].ljust(4, b"\0"), "big")
 
-    def bit(self, models: _Models, context: int) -> int:
+    def bit(self, models: Models, context: int) -> int:
         probability = models.probability(context)
         middle = self._low + (self._high - self._low >> 12) * probability
         bit = int(self._code <= middle)
@@ -114,18 +117,28 @@ def _scan(shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
     return taps.transpose(2, 0, 1).ravel()
 
 
-def _code(
-    coder: _Encoder | _Decoder,
+def code_symbols(
+    coder: Encoder | Decoder,
     symbols: npt.NDArray[np.int8],
     shape: tuple[int, ...],
     nonzeros: int,
+    *,
+    signs_so_far: Models | None = None,
 ) -> npt.NDArray[np.int8]:
-    """Walk over the symbols in coding order; an encoder reads them, a decoder fills them in."""
+    """Walks over the symbols in coding order; an encoder reads them, a decoder fills them in.
+
+    Args:
+      coder: goes on where it is.
+      symbols: flat, -1, 0, +1.
+      shape: of the weights: outputs, height, width, inputs.
+      nonzeros: how many symbols are not 0.
+      signs_so_far: what is known of signs from other layers, nine contexts; goes on in them.
+    """
     channels, height, width, inputs = shape
     area = height * width
-    zero_models = _Models(16, _initial_probability(symbols.size, nonzeros))
-    sign_models = _Models(9, 32768)
-    encodes = isinstance(coder, _Encoder)
+    zero_models = Models(16, _initial_probability(symbols.size, nonzeros))
+    sign_models = Models(9, 32768) if signs_so_far is None else signs_so_far
+    encodes = isinstance(coder, Encoder)
     scan = _scan(shape)
     rows = symbols.reshape(channels, -1)
     previous = [0] * (area * inputs)
@@ -142,7 +155,7 @@ def _code(
                         (left != 0) + 2 * (up != 0) + 4 * (before != 0) + 8 * (previous[k] != 0)
                     )
                     signs = 3 * (left + 1) + up + 1
-                    if isinstance(coder, _Encoder):
+                    if isinstance(coder, Encoder):
                         symbol = current[k]
                         coder.bit(zero_models, context, int(symbol != 0))
                         if symbol:
@@ -161,8 +174,8 @@ def _code(
 
 def encode_range(symbols: npt.NDArray[np.int8], shape: tuple[int, ...]) -> bytes:
     """Stream of flat symbols; `shape` of the weights: outputs, height, width, inputs."""
-    coder = _Encoder()
-    _code(coder, np.array(symbols, np.int8), shape, int(np.count_nonzero(symbols)))
+    coder = Encoder()
+    code_symbols(coder, np.array(symbols, np.int8), shape, int(np.count_nonzero(symbols)))
     return coder.finish()
 
 
@@ -170,6 +183,6 @@ def decode_range(
     stream: bytes, shape: tuple[int, ...], nonzeros: int
 ) -> tuple[npt.NDArray[np.int8], bool]:
     """Flat symbols, and whether the stream was read to its end."""
-    coder = _Decoder(stream)
-    symbols = _code(coder, np.zeros(int(np.prod(shape)), np.int8), shape, nonzeros)
+    coder = Decoder(stream)
+    symbols = code_symbols(coder, np.zeros(int(np.prod(shape)), np.int8), shape, nonzeros)
     return symbols, coder.read >= len(stream)

@@ -7,24 +7,62 @@ import pytest
 
 from ec2t_tf.export import formats
 from ec2t_tf.export.file_formats import unpack
-from ec2t_tf.export.file_formats.download import _HEADER, _LAYER, stream_bytes
+from ec2t_tf.export.file_formats.download import _HEADER, _LAYER, _as_it_is, stream_bytes
 from ec2t_tf.export.file_formats.layers import find_layers
 from ec2t_tf.export.graph import FileError
-from ec2t_tf.export.tflite import read
+from ec2t_tf.export.tflite import read, write
+from tests.fixtures.write import small_net
+from tests.nets import mobilenet, odds_and_ends
 from tests.tflite.fixtures import download, packed
 
 NETS = ("lenet5", "resnet8", "depthwise")
+OWN = {"mobilenet": mobilenet, "odds and ends": odds_and_ends, "small": small_net}
 
 
 @pytest.fixture(scope="module")
 def files(int8_nets):
-    return {net: download(int8_nets[net]) for net in NETS}
+    """Version 2, which any file can have."""
+    return {net: _as_it_is(int8_nets[net], "size") for net in NETS}
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    """Files of our writer, and what they are as version 3."""
+    own = {name: write(read(make())) for name, make in OWN.items()}
+    return {name: (file, download(file)) for name, file in own.items()}
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_comes_back_bit_for_bit(int8_nets, files, net):
     assert unpack(files[net], to="int8") == int8_nets[net]
     assert unpack(files[net]) == packed(int8_nets[net])
+
+
+@pytest.mark.parametrize("net", OWN)
+def test_files_of_our_writer_come_back_bit_for_bit(graphs, net):
+    own, file = graphs[net]
+    old = _as_it_is(own, "size")
+    assert (file[4], old[4]) == (3, 2)
+    assert len(file) < len(old)
+    assert unpack(file, to="int8") == unpack(old, to="int8") == own
+    assert unpack(file) == packed(own)
+    assert stream_bytes(file) == stream_bytes(old)
+
+
+def test_names_go_on_request(graphs):
+    own, file = graphs["small"]
+    nameless = download(own, names=False)
+    assert len(nameless) < len(file)
+    net = read(unpack(nameless, to="int8"))
+    assert not net.signatures
+    assert not any(tensor.name for tensor in net.tensors)
+    for tensor, other in zip(net.tensors, read(own).tensors, strict=True):
+        np.testing.assert_array_equal(tensor.scale, other.scale)
+        if other.data is not None:
+            np.testing.assert_array_equal(tensor.data, other.data)
+    packed_net = packed(own, names=False)
+    assert len(packed_net) <= len(packed(own))
+    assert not any(tensor.name for tensor in read(packed_net).tensors)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -58,13 +96,15 @@ def test_other_files_and_words_are_refused(int8_nets, files):
     with pytest.raises(ValueError, match="'beauty'"):
         download(int8_nets["lenet5"], optimize="beauty")
     newer = bytearray(files["lenet5"])
-    newer[4] = 3
-    with pytest.raises(ValueError, match="version 3"):
+    newer[4] = 4
+    with pytest.raises(ValueError, match="version 4"):
         unpack(bytes(newer))
 
 
-def test_damaged_files_are_refused(files):
-    file = files["lenet5"]
+@pytest.mark.parametrize("version", [2, 3])
+def test_damaged_files_are_refused(graphs, version):
+    own, newest = graphs["small"]
+    file = newest if version == 3 else _as_it_is(own, "size")
     rng = np.random.default_rng(5)
     for length in rng.integers(0, len(file), 10):
         with pytest.raises(ValueError):  # noqa: PT011 (several messages, all ValueError)

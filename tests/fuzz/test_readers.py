@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import time
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from ec2t_tf.export import formats
 from ec2t_tf.export.file_formats import FORMATS, rewrite, unpack
+from ec2t_tf.export.file_formats.graph_code import to_stream
 from ec2t_tf.export.graph import FileError, Graph, check
 from ec2t_tf.export.tflite import read, write
 from tests.litert.test_hostile_files import KINDS, net
@@ -94,10 +96,22 @@ def download_files() -> list[bytes]:
     return [rewrite(write(net("CONV_2D")), format="download").content]
 
 
+def graph_streams() -> list[bytes]:
+    """What stands in a download file behind its checksum."""
+    return [to_stream(read(write(net(kind)))) for kind in ("CONV_2D", "DEPTHWISE_CONV_2D")]
+
+
+def of_stream(stream: bytes) -> bytes:
+    """The net of a stream, whatever is wrong with it: its checksum is right."""
+    header = struct.pack("<4sHBBI", b"EC2D", 3, 0, 0, zlib.crc32(stream))
+    return unpack(header + stream, to="int8")
+
+
 CASES: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], object], int]] = {
     "tflite": (files, read_again, 1200),
     "blob": (lambda: list(blobs()), formats.unpack, 1200),
     "download": (download_files, unpack, 150),
+    "graph stream": (graph_streams, of_stream, 150),
 }
 
 

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def dense_net() -> bytes:
     return net.finish(net.conv(net.input, 8, (3, 3), zeros=None))
 
 
-def packed(int8_file: bytes, **options: str) -> bytes:
+def packed(int8_file: bytes, **options: Any) -> bytes:
     return rewrite(int8_file, format="packed", **options).content
 
 
@@ -65,7 +66,7 @@ def align_to_int4(int8_file: bytes) -> bytes:
     return rewrite(int8_file, format="int8_on_int4_levels").content
 
 
-def download(int8_file: bytes, **options: str) -> bytes:
+def download(int8_file: bytes, **options: Any) -> bytes:
     return rewrite(int8_file, format="download", **options).content
 
 
