@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup system system-packages demo test coverage test-slow lint docs format bench bench-mcu bench-boards bench-ethos test-tflm clean
+.PHONY: help setup system demo test coverage test-slow lint docs format bench bench-mcu bench-boards bench-ethos test-tflm clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -46,14 +46,13 @@ system:
 	@for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES); \
+	    apt-get update -qq; apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) || \
+	      for package in $(SYSTEM_PACKAGES); do \
+	        apt-get install -y -qq --no-install-recommends $$package; done; \
 	  fi || true; \
 	  for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || \
 	    echo "$$tool is missing: its tests will skip (apt-get install $(SYSTEM_PACKAGES))"; done; \
 	fi
-
-system-packages: # for workflows
-	@echo $(SYSTEM_PACKAGES)
 
 test: setup system ## all tests but the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile
