@@ -89,6 +89,8 @@ def work_of(core: Core, facts: Facts, code: Code, inputs: list[Layout], out: Lay
         by_rows = ".rows = 0," not in "".join(code.declarations)
         at_once = out.plane == out.height * out.pitch and (by_rows or out.height == 1)
         kernel += " at once" if at_once else " by rows" if by_rows else " by columns"
+        if at_once and core.family == "helium":
+            amounts = _slides(inputs[0], out, by_rows=by_rows)
     if "binary" in kernel or "add" in kernel:
         kernel += f" {len(inputs)}"
     return Work(kernel, amounts, macs)
@@ -121,6 +123,22 @@ def _of_maps(inputs: list[Layout], out: Layout) -> dict[str, int]:
         "border planes": 0 if out.contiguous else out.channels,
         "sixteens": out.channels * out.height * -(-out.width // 16),
         "bordered rows": out.channels * out.height if out.pitch > out.width else 0,
+    }
+
+
+def _slides(new: Layout, window: Layout, *, by_rows: bool) -> dict[str, int]:
+    """Of a window that moves in one piece, sixteen bytes a vector, and takes `new` values."""
+    by = new.height * window.pitch if by_rows else new.width
+    moved = window.channels * window.plane - by
+    pixel = (new.height, new.width, new.plane) == (1, 1, 1)
+    return {
+        "call": 1,
+        "sixty-fours": moved // 64,
+        "sixteens": moved % 64 // 16,
+        "scattered": new.channels // 8 if pixel else 0,
+        "new channels": 0 if pixel else new.channels,
+        "new rows": 0 if pixel else new.channels * new.height,
+        "new": 0 if pixel else new.channels * new.height * new.width,
     }
 
 
