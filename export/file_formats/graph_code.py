@@ -6,20 +6,18 @@ format (version 3 of the download file): what is here once does not change.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 
 from .. import formats
 from ..formats.number_coder import Reader, Writer
 from ..graph import Graph, Operator, Signature, Tensor, limits
 from ..graph.ternary import channels_of, is_ternary
-from ..tflite.options import read_options, table_of
+from ..tflite.options import usual_options
 from .layers import CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, KINDS, find_layers
 
 Pen = Writer | Reader
@@ -130,13 +128,6 @@ def _signature(pen: Pen, signature: Signature | None) -> Signature:
     return Signature(key, dict(ends[0]), dict(ends[1]))
 
 
-@functools.cache
-def _usual_options(kind: str) -> dict[str, Any]:
-    """The options of a builtin operator whose table is empty."""
-    name = table_of(kind)
-    return {} if name is None else read_options(getattr(schema, name + "T")())
-
-
 class _Coder:
     """One graph, its operators first."""
 
@@ -188,7 +179,7 @@ class _Coder:
 
     def options(self, kind: str, given: dict[str, Any]) -> dict[str, Any]:
         """Those that an empty table does not have."""
-        usual = _usual_options(kind)
+        usual = usual_options(kind)
         if not self.pen.reads and set(usual) - set(given):
             raise NotCoded(f"{kind} lacks options")
         others = [

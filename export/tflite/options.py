@@ -104,6 +104,13 @@ def read_options(table: Any) -> dict[str, Any]:
     return options
 
 
+@functools.cache
+def usual_options(kind: str) -> dict[str, Any]:
+    """The options of a builtin operator whose table is empty; not to be changed."""
+    name = table_of(kind)
+    return {} if name is None else read_options(getattr(schema, name + "T")())
+
+
 def write_options(options: dict[str, Any], table: Any) -> Any:
     """Fills a `schema.…OptionsT` from words and returns it.
 
