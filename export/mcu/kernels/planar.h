@@ -60,25 +60,18 @@ typedef struct {
     uint8_t multiplier_low; /* layers that round once: eight more bits below the multiplier's */
 } ec2t_mcu_channel;
 
-/* The output channels of a layer. Whole: a table of ec2t_mcu_channel. Otherwise the table has a few
- * halfwords a channel, of 32-bit numbers the lower half first:
- *   4 * (multiplier - 2^30) + what the shift is above `shift`,
- *   the bias, in 16 bits or 32,
- *   with lists minus_count + 256 * plus_count; the bias lacks the input's zero point then. Where
- * some channels have the magnitudes the other way round (`flips`) these add 0x8000. The fast tiles
- * compute every channel of a short table with lists: see `prepare` in list_conv.c. */
-enum {
-    EC2T_MCU_CHANNELS_WHOLE = 0,
-    EC2T_MCU_CHANNELS_SHORT = 1,     /* 6 bytes */
-    EC2T_MCU_CHANNELS_LISTS = 2,     /* or-ed: 2 more */
-    EC2T_MCU_CHANNELS_WIDE_BIAS = 4, /* or-ed: 2 more */
-};
+/* The output channels of a layer: EC2T_MCU_CHANNELS_WHOLE, an ec2t_mcu_channel each, or a short
+ * table of halfwords, of 32-bit numbers the lower half first: 4 * (multiplier - 2^30) + what the
+ * shift is above `shift`; the bias, in 16 bits or 32; with lists (whose bias lacks the zero point)
+ * minus_count + 256 * plus_count, + 0x8000 where the channel has the magnitudes the other way round
+ * (`flips`). Fast tiles compute every channel of a short table: see `prepare` in list_conv.c. */
+enum { EC2T_MCU_CHANNELS_WHOLE = 0, EC2T_MCU_CHANNELS_SHORT = 1 };
+enum { EC2T_MCU_CHANNELS_LISTS = 2, EC2T_MCU_CHANNELS_WIDE_BIAS = 4 }; /* or-ed to SHORT */
 typedef struct {
     const void *table;
     uint8_t form;
     int8_t shift;
-    uint8_t minus, plus; /* with lists: magnitudes of the two values, of all channels */
-    uint8_t flips;
+    uint8_t minus, plus, flips; /* with lists: magnitudes of all channels */
 } ec2t_mcu_channels;
 
 typedef struct {
