@@ -14,14 +14,14 @@ from typing import Any
 from keras import ops
 
 Tensor = Any
-EXAMPLES = 512
-SHARE = 1 / 39
+EXAMPLES = 256
+SHARE = 1 / 99
 
 
 def growing_momentum(own: float, batches: Tensor, examples: Tensor) -> Tensor:
     """1 - 1 / window, at most `own`, float32 scalar.
 
-    The window is max((40 + t) / 39, min((10 + t) / 9, 512 / n)) batches.
+    The window is max((100 + t) / 99, min((10 + t) / 9, 256 / n)) batches.
 
     Args:
       own: what the user wants in the end.

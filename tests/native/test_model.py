@@ -174,22 +174,21 @@ def test_averages_follow_at_once_and_ignore_nan() -> None:
 
 
 def test_how_momentum_grows() -> None:
-    """Batches since apply, then 512 examples, then a share of all batches, then the user's own."""
+    """Batches since apply, then 256 examples, then a share of all batches, then the user's own."""
     from ec2t_tf.moving_average import growing_momentum
 
     def windows(examples: int) -> list[float]:
-        times = (0, 8, 80, 400, 3700, 10**6)
-        found = [
-            growing_momentum(0.99, keras.ops.convert_to_tensor(float(t)), examples) for t in times
-        ]
-        return [1 / (1 - float(numpy(momentum))) for momentum in found]
+        found = []
+        for batches in (0, 8, 80, 800, 8000, 10**6):
+            momentum = growing_momentum(0.99, keras.ops.convert_to_tensor(float(batches)), examples)
+            found.append(1 / (1 - float(numpy(momentum))))
+        return found
 
-    # As (1 + t) / (10 + t) says, until 512 / 64 = 8 are enough, until 1 in 39 of all are more.
-    assert windows(64) == pytest.approx([10 / 9, 2, 8, 440 / 39, 3740 / 39, 100], rel=1e-3)
-    assert windows(512) == pytest.approx(
-        [40 / 39, 48 / 39, 120 / 39, 440 / 39, 3740 / 39, 100], rel=1e-3
-    )
-    assert windows(1)[:4] == pytest.approx([10 / 9, 2, 10, 410 / 9], rel=1e-3)
+    # As (1 + t) / (10 + t) says, until 256 / 64 = 4 are enough, until 1 in 99 of all are more.
+    assert windows(64) == pytest.approx([10 / 9, 2, 4, 900 / 99, 8100 / 99, 100], rel=1e-3)
+    later = [900 / 99, 8100 / 99, 100]
+    assert windows(256) == pytest.approx([100 / 99, 108 / 99, 180 / 99, *later], rel=1e-3)
+    assert windows(1)[:4] == pytest.approx([10 / 9, 2, 10, 90], rel=1e-3)
 
 
 def test_frozen_layers_and_normalisations() -> None:
