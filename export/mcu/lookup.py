@@ -66,7 +66,7 @@ def _run(graph: Graph, op: Operator, values: dict[int, npt.NDArray[Any]]) -> npt
     entered: dict[int, int] = {}
     for index in (*op.inputs, op.outputs[0]):
         tensor = graph.tensors[index]
-        constant = tensor.data is not None and index != op.outputs[0]
+        constant = index not in values and index != op.outputs[0]
         if constant or index not in entered:
             places.append(len(tensors))
             tensors.append(tensor if constant else replace(tensor, shape=_SHAPE, data=None))
@@ -89,6 +89,7 @@ def _run(graph: Graph, op: Operator, values: dict[int, npt.NDArray[Any]]) -> npt
             found: npt.NDArray[Any] = interpreter.get_tensor(
                 interpreter.get_output_details()[0]["index"]
             )
+            assert found.size == 256, f"a table of {found.size} codes"
             return found.reshape(-1)
         except (ValueError, RuntimeError) as error:
             errors.append(str(error).splitlines()[0])

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from ec2t_tf.export.graph import FileError, Graph
 from ec2t_tf.export.mcu import to_c
 from ec2t_tf.export.tflite import write
 from tests.mcu import many_nets
+from tests.net_builder import NetBuilder
 
 
 def spelled(shape: tuple[int, ...], *, offset: int = 128, seed: int = 0) -> Graph:
@@ -46,3 +48,22 @@ def test_equals_the_reference(tmp_path: Path, shape: tuple[int, ...]) -> None:
 def test_another_offset_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="CAST"):
         to_c(write(spelled((1, 9), offset=127)), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["QUANTIZE", "TANH", "RELU"])
+def test_of_a_constant(tmp_path: Path, kind: str) -> None:
+    """A FILL, and a constant that the file holds, copied to where activations are."""
+    net = NetBuilder((1, 4), seed=1)
+    numbers = 0.05, 28
+    value = net.tensor((), *numbers, np.array(-24, np.int8))
+    filled = net.tensor((1, 4), *numbers)
+    options = schema.FillOptionsT()
+    net.operator("FILL", [net.constant([1, 4]), value], filled, options)
+    held = net.tensor((1, 4), *numbers, np.array([[-128, 3, 40, 127]], np.int8))
+    scale, zero_point = (1 / 128, 0) if kind == "TANH" else (0.048, 78)
+    outs = [net.elementwise(kind, x, scale, zero_point) for x in (filled, held)]
+    model = net.finish(net.elementwise("RELU", net.input, *net.quantisation(net.input)), *outs)
+    values = many_nets.inputs(model, 3, seed=1)
+    want = many_nets.reference(model, values)
+    (got,) = many_nets.on_host([model], [values], tmp_path, sanitize=True)
+    assert not many_nets.differences([kind], [got], [want])
