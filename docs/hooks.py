@@ -31,8 +31,10 @@ def commands() -> str:
 
 
 def supported() -> str:
+    from ec2t_tf import quiet
     from ec2t_tf.export import supported as tables
 
+    quiet.load_keras()
     return (
         f"## Operators\n\n```text\n{tables.legend()}\n```\n\n{tables.operators().markdown()}\n\n"
         f"## Layers\n\n{tables.layers().markdown()}\n"

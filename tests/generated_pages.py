@@ -26,6 +26,9 @@ def formats() -> str:
 
 def layers() -> str:
     """The layers that a file can hold, by the least bits of each."""
+    from ec2t_tf import quiet
+
+    quiet.load_keras()
     from ec2t_tf.export.lower.table import as_text
 
     return as_text()
