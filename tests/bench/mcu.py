@@ -2,6 +2,7 @@
 
     make bench-mcu            # measures everything and rewrites docs/mcu.md and docs/mcu.json
     python -m tests.bench.mcu --ours --write    # our figures alone; what others take stays
+    python -m tests.bench.mcu --against=old.json    # what takes more instructions than it did
     python -m tests.bench.mcu --model=model.tflite --cores=m4      # one file of your own
 
 Counts are executed instructions of the emulated core: exact, repeatable, and neither cycles nor
@@ -358,6 +359,32 @@ def markdown(table: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def figures(table: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Our instructions, with their place in the table."""
+    for kind in ("layers", "nets"):
+        for name, cores in table[kind].items():
+            for core, row in cores.items():
+                ours = {"whole": row["ours"]["instructions"]} if kind == "nets" else row
+                for key, value in ours.items():
+                    if not key.startswith("CMSIS-NN"):
+                        yield (kind, name, core, key), value
+
+
+def slower(table: dict[str, Any], before: dict[str, Any], *, by: float = 1.02) -> str:
+    """The rows that take more instructions than before, and the worst of all."""
+    old = dict(figures(before))
+    shares = {at: value / old[at] for at, value in figures(table) if at in old}
+    worst = max(shares, key=shares.__getitem__)
+    found = [f"{' '.join(at)}: {share:.4f}" for at, share in shares.items() if share > by]
+    return "\n".join(
+        [
+            f"of {len(shares)} rows {len(found)} take more than {by:.2f} of the instructions "
+            f"before; worst {' '.join(worst)}: {shares[worst]:.4f}",
+            *found,
+        ]
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cores", default=",".join(qemu.CORES), help="comma-separated")
@@ -368,7 +395,16 @@ def main() -> None:
         "--model", type=Path, help="an int8 .tflite file: measure it alone, write nothing"
     )
     parser.add_argument("--ours", action="store_true", help="measure no other kernels")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        help="an earlier mcu.json: say what docs/mcu.json has slower, measure nothing",
+    )
     flags = parser.parse_args()
+    if flags.against is not None:
+        now, before = (json.loads(p.read_text()) for p in (DOCS / "mcu.json", flags.against))
+        print(slower(now, before))
+        return
     if qemu.missing_tools():
         raise SystemExit(qemu.missing_tools())
     if flags.model is not None:
