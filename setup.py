@@ -78,6 +78,7 @@ setup(
         "Programming Language :: C",
         "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Software Development :: Embedded Systems",
         "Typing :: Typed",
