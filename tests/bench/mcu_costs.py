@@ -193,6 +193,15 @@ def strided(seed: int) -> bytes:
     return net.finish(x)
 
 
+def covered(seed: int) -> bytes:
+    """A depthwise convolution whose kernel covers the map, as in a step of a stream."""
+    random = np.random.default_rng(seed)
+    size = (1, int(random.integers(2, 20)))
+    net = NetBuilder((1, *size, int(random.integers(4, 140))), seed=seed)
+    channels = net.shape(net.input)[3] * int(random.choice([1, 1, 2]))
+    return net.finish(net.conv(net.input, channels, size, zeros=None, same=False, depthwise=True))
+
+
 Sample = tuple[LayerReport, qemu.Count]
 
 
@@ -326,6 +335,7 @@ def more(core: str) -> list[Sample]:
     """Kernel calls that few nets have: vectors, strides, and steps of streams."""
     found = _calls(core, [vectors(seed) for seed in range(10)])
     found += _calls(core, [strided(seed) for seed in range(12)])
+    found += _calls(core, [covered(seed) for seed in range(16)])
     steps = [random_streams.Draw(seed).model for seed in range(24)]
     return found + _calls(core, steps, stream=True)
 
