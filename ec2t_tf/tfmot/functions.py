@@ -27,6 +27,27 @@ def _parts(split: Any) -> Any:
     return [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
 
 
+def _depth_to_space(ops: Any, input: Any, block_size: int, data_format: str = "NHWC") -> Any:
+    _, rows, columns, channels = _channels_last(input, data_format)
+    x = ops.reshape(input, (-1, rows, columns, block_size, block_size, channels // block_size**2))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(x, (-1, rows * block_size, columns * block_size, x.shape[-1]))
+
+
+def _space_to_depth(ops: Any, input: Any, block_size: int, data_format: str = "NHWC") -> Any:
+    _, rows, columns, channels = _channels_last(input, data_format)
+    rows, columns = rows // block_size, columns // block_size
+    x = ops.reshape(input, (-1, rows, block_size, columns, block_size, channels))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(x, (-1, rows, columns, channels * block_size**2))
+
+
+def _channels_last(x: Any, data_format: str) -> tuple[int, ...]:
+    if data_format != "NHWC":
+        raise ValueError(f"data_format must be 'NHWC'. Received: {data_format!r}.")
+    return tuple(x.shape)
+
+
 # TensorFlow functions that tf_keras records in a graph, by the end of the name it gives them.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": lambda ops, x, y: ops.add(x, y),
@@ -74,12 +95,20 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "cast": lambda ops, x, dtype: ops.cast(x, tf.as_dtype(dtype).name),
     "getitem": lambda ops, tensor, slice_spec: tensor[_key(slice_spec)],
     "leaky_relu": lambda ops, features, alpha=0.2: ops.leaky_relu(features, alpha),
+    **{
+        name: lambda ops, x, name=name: getattr(ops, name)(x)
+        for name in ("sin", "cos", "erf", "floor", "ceil", "round", "sign", "expm1", "log1p")
+    },
+    "reciprocal": lambda ops, x: ops.reciprocal(x),
+    "log_sigmoid": lambda ops, x: ops.log_sigmoid(x),
     "elu": lambda ops, features: ops.elu(features),
     "selu": lambda ops, features: ops.selu(features),
     "softplus": lambda ops, features: ops.softplus(features),
     "split": lambda ops, value, num_or_size_splits, axis=0: ops.split(
         value, _parts(num_or_size_splits), axis
     ),
+    "depth_to_space": _depth_to_space,
+    "space_to_depth": _space_to_depth,
     "unstack": lambda ops, value, num=None, axis=0: ops.unstack(value, num, axis),
     "reverse": lambda ops, tensor, axis: ops.flip(tensor, axis),
     "repeat": lambda ops, input, repeats, axis=None: ops.repeat(input, repeats, axis),

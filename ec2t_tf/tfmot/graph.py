@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 from tf_keras import layers
+from tf_keras.src.engine.base_layer import AddLoss, AddMetric
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
 from ec2t_tf.quantisation.split import config_of
@@ -33,10 +34,70 @@ class Names:
 
 def nodes(model: tf_keras.Model) -> Iterator[Any]:
     """The calls of a model's layers in the order they run, inputs left out."""
+    needed = _needed(model)
+    return (node for node in _all_nodes(model) if id(node) in needed)
+
+
+def nodes_aside(model: tf_keras.Model) -> list[Any]:
+    """Those that no output needs: of `model.add_loss` and `model.add_metric`."""
+    needed = _needed(model)
+    return [node for node in _all_nodes(model) if id(node) not in needed]
+
+
+def _all_nodes(model: tf_keras.Model) -> Iterator[Any]:
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if not node.is_input:
                 yield node
+
+
+def _needed(model: tf_keras.Model) -> set[int]:
+    """Ids of the nodes that the outputs come from."""
+    histories = [tensor._keras_history for tensor in model.outputs]
+    left = [one.layer._inbound_nodes[one.node_index] for one in histories]
+    found: set[int] = set()
+    while left:
+        node = left.pop()
+        if id(node) not in found:
+            found.add(id(node))
+            left += node.parent_nodes
+    return found
+
+
+def keep_aside(
+    model: tf_keras.Model,
+    new_model: tf_keras.Model,
+    there: Callable[[Any], Any],
+    named: Callable[[str], str] = str,
+) -> None:
+    """The losses and metrics that were added to a model, added to its copy.
+
+    Args:
+      there: a tensor of the model in the graph of the copy.
+      named: a layer's name there.
+    """
+    made: dict[int, Any] = {}
+
+    def moved(value: Any) -> Any:
+        return made[id(value)] if id(value) in made else there(value)
+
+    for node in nodes_aside(model):
+        layer = node.layer
+        arguments = tf.nest.map_structure(moved, node.call_args)
+        if isinstance(layer, AddLoss):
+            new_model.add_loss(arguments[0])
+        elif isinstance(layer, AddMetric):
+            new_model.add_metric(
+                arguments[0], name=layer.metric_name, aggregation=layer.aggregation
+            )
+        else:
+            copy = copy_layer(layer, named(layer.name))
+            results = copy(*arguments, **tf.nest.map_structure(moved, node.call_kwargs))
+            copy.set_weights(layer.get_weights())
+            for old, new in zip(
+                tf.nest.flatten(node.outputs), tf.nest.flatten(results), strict=True
+            ):
+                made[id(old)] = new
 
 
 def consumers(model: tf_keras.Model) -> dict[int, list[layers.Layer | None]]:
@@ -75,7 +136,9 @@ def rebuild(model: tf_keras.Model, call: Call) -> tf_keras.Model:
             made[id(old)] = new
     packed_inputs = tf.nest.pack_sequence_as(model._nested_inputs, inputs)
     outputs = tf.nest.map_structure(there, model._nested_outputs)
-    return tf_keras.Model(packed_inputs, outputs, name=model.name)
+    rebuilt = tf_keras.Model(packed_inputs, outputs, name=model.name)
+    keep_aside(model, rebuilt, there)
+    return rebuilt
 
 
 def rebuild_chain(

@@ -43,6 +43,8 @@ def to_keras_3(
       ValueError: it is not built, holds something without a twin, or the twin computes otherwise.
     """
     require_graph(model)
+    for node in graph.nodes_aside(model):
+        raise _no_twin(node.layer, "no output needs it, and Keras 3 has no model.add_loss")
     twin = ToKeras3(custom_layers or {}).model(model)
     feed = random_input(model.inputs, model._nested_inputs)
     _require_equal(model, twin, feed, tolerance)
@@ -417,6 +419,8 @@ class ToKeras3:
             if (key == "activation" or key.endswith("_activation")) and key not in changes:
                 config[key] = self._activation(layer, key)
         if kind == "BatchNormalization" and not isinstance(config["axis"], int):
+            if len(config["axis"]) > 1:
+                return self._without(layer, "it normalises along several axes at once")
             (config["axis"],) = config["axis"]
         if kind == "Bidirectional":
             config["layer"] = self._make(layer.forward_layer)

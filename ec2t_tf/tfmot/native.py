@@ -19,6 +19,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware
     QuantizeAwareActivation,
 )
 from tf_keras import layers
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
 from ec2t_tf.quantisation import graph as native_graph
 from ec2t_tf.quantisation import kinds
@@ -266,8 +267,36 @@ class _Foreign(keras.layers.Layer):
             not self.moves_values_only and not layer.weights and kinds.is_elementwise(layer)
         )
 
-    def call(self, *arguments: Any, **options: Any) -> Any:
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Constants among the arguments stay here: Keras only hands tensors on."""
+        given = keras.tree.flatten((arguments, options))
+        tensors = [x for x in given if keras.utils.is_keras_tensor(x)]
+        if not tensors:  # values, in the places of the tensors
+            return super().__call__(*arguments)
+        places = [i for i, x in enumerate(given) if keras.utils.is_keras_tensor(x)]
+        known = [None if i in places else x for i, x in enumerate(given)]
+        self._filled = lambda values: keras.tree.pack_sequence_as(
+            (arguments, options), _placed(known, places, values)
+        )
+        return super().__call__(*tensors)
+
+    def compute_output_spec(self, *tensors: Any) -> Any:
+        layer = self._held()
+        if not isinstance(layer, TFOpLambda | SlicingOpLambda):
+            return super().compute_output_spec(*tensors)
+        return tf.nest.map_structure(
+            lambda x: keras.KerasTensor((tensors[0].shape[0], *x.shape[1:]), x.dtype.name),
+            layer.output,
+        )
+
+    def call(self, *tensors: Any) -> Any:
+        arguments, options = self._filled(tensors)
         return self._held()(*arguments, **options)
+
+
+def _placed(known: list[Any], places: list[int], values: Any) -> list[Any]:
+    found = dict(zip(places, values, strict=True))
+    return [found.get(i, x) for i, x in enumerate(known)]
 
 
 def _foreign(layer: Any) -> _Foreign:

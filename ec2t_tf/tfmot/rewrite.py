@@ -96,6 +96,7 @@ class _Rewriting:
         self._made: dict[int, Any] = {}
         self._parts: dict[int, list[layers.Layer]] = {}
         self._weights: list[tuple[layers.Layer, list[np.ndarray]]] = []
+        self._walked: list[tf_keras.Model] = []
         self._training: bool | None = None  # what a call of a model inside says
 
     def run(self) -> tf_keras.Model:
@@ -112,12 +113,15 @@ class _Rewriting:
         model = tf_keras.Model(packed_inputs, outputs, name=self._source.name)
         for layer, weights in self._weights:
             layer.set_weights(weights)
+        for walked in self._walked:
+            graph.keep_aside(walked, model, self._there, self._names.unique)
         return model
 
     def _there(self, value: Any) -> Any:
         return self._made.get(id(value), value)
 
     def _walk(self, model: tf_keras.Model) -> None:
+        self._walked.append(model)
         for node in graph.nodes(model):
             results = self._inlined(node) if isinstance(node.layer, tf_keras.Model) else None
             results = self._called(node) if results is None else results

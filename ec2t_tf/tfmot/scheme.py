@@ -152,7 +152,7 @@ class _Quantising:
         is_chain = isinstance(self._source, tf_keras.Sequential)
         model = self._chain() if is_chain else graph.rebuild(self._source, self._call)
         for layer in self._source.layers:
-            if layer.weights:
+            if layer.weights and id(layer) in self._twins:
                 _copy_weights(layer, self._twins[id(layer)], self._values)
         return model
 

@@ -79,7 +79,7 @@ def test_trained_nets_of_others(shared: Path, name: str) -> None:
     assert not made.ec2t_report.of("float")
     random = np.random.default_rng(0)
     x = random.normal(0, 1, (INPUTS, *source.inputs[0].shape[1:])).astype(np.float32)
-    made(x, training=True)
+    made(keras.tree.pack_sequence_as(made.input, [x]), training=True)
     graph = graph_of(made)
     for rounding, (exact, from_keras) in differences(
         made, {graph.tensors[graph.inputs[0]].name: x}, graph=graph

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tf_keras
 
 import ec2t_tf
 
@@ -168,6 +170,71 @@ def test_attention_of_tf_keras_is_refused_by_name() -> None:
 
     with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'heads'.*to_keras_3"):
         followed(one, one.keras.Input((7, 5), name="x"), middle)
+
+
+def test_a_normalisation_along_several_axes_is_refused_by_name() -> None:
+    layers, keras = DOORS["tf_keras"].layers, DOORS["tf_keras"].keras
+    source = keras.Input((7, 5), name="x")
+    x = layers.BatchNormalization(axis=[1, 2], name="norm")(layers.Dense(6)(source))
+    model = keras.Model(source, layers.Dense(3)(layers.Flatten()(x)))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match="'norm'"):
+        ec2t_tf.apply(model, policy=INT8, verbose=0)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_losses_and_metrics_added_to_a_model_are_kept(inside: bool) -> None:
+    keras = tf_keras
+    keras.utils.set_random_seed(1)
+    source = keras.Input((7, 5), name="x")
+    y = keras.layers.Dense(6, activation="gelu" if inside else None, name="first")(source)
+    model = keras.Model(source, keras.layers.Dense(3)(keras.layers.Flatten()(y)))
+    model.add_loss(0.3 * tf.reduce_mean(tf.square(y)))
+    model.add_metric(tf.reduce_mean(y), name="level", aggregation="mean")
+    if inside:
+        other = keras.Input((7, 5), name="y")
+        model = keras.Model(other, model(keras.layers.Dense(5, name="before")(other)))
+    made = ec2t_tf.apply(model, policy=INT8, verbose=0)
+    x = np.random.default_rng(0).normal(size=(8, 7, 5)).astype(np.float32)
+    made(x, training=True)
+    found = []
+    for one in (model, made):
+        one.compile("sgd", "mse")
+        found.append(one.evaluate(x, one.predict(x, verbose=0), verbose=0, return_dict=True))
+    assert found[0]["loss"] > 0.01
+    assert found[1] == pytest.approx(found[0], rel=0.05)
+    made.fit(x, np.zeros((8, 3)), verbose=0)
+    compare(made, [x], Outcome())
+
+
+OF_TENSORFLOW: dict[str, Callable[[Any], Any]] = {
+    "depth_to_space": lambda x: tf.nn.depth_to_space(x, 2),
+    "space_to_depth": lambda x: tf.nn.space_to_depth(x, 2),
+    "erf": tf.math.erf,
+    "log1p": lambda x: tf.math.log1p(tf.nn.relu(x)),
+}
+REFUSED_OF_TENSORFLOW: dict[str, Callable[[Any], Any]] = {
+    "cumsum": lambda x: tf.cumsum(x, 1),
+    "greater": lambda x: tf.where(x > 0.0, x, 0.1 * x),
+    "tile": lambda x: tf.tile(x, [1, 1, 2, 1]),
+}
+
+
+def _image(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda x: function(tf_keras.layers.Conv2D(8, 3, name="first")(x))
+
+
+@pytest.mark.parametrize("name", OF_TENSORFLOW)
+def test_functions_of_tensorflow(name: str) -> None:
+    source = tf_keras.Input((8, 8, 3), name="x")
+    _, found = followed(DOORS["tf_keras"], source, _image(OF_TENSORFLOW[name]))
+    assert not found.floats
+
+
+@pytest.mark.parametrize("name", REFUSED_OF_TENSORFLOW)
+def test_functions_without_a_rule_are_refused_by_name(name: str) -> None:
+    source = tf_keras.Input((8, 8, 3), name="x")
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"'tf.*{name}"):
+        followed(DOORS["tf_keras"], source, _image(REFUSED_OF_TENSORFLOW[name]))
 
 
 @pytest.mark.parametrize("masks", ["causal", "given"])
