@@ -201,9 +201,10 @@ class _Reader:
             results = keras.tree.flatten(outputs)
             is_frozen = frozen or kwargs.get("training") is False
             if isinstance(operation, keras.Model):
+                given = (args, {key: x for key, x in kwargs.items() if key != "mask"})
                 inner = self.open(
                     functional(operation),
-                    list(_values(there((args, kwargs)))),
+                    list(_values(there(given))),
                     prefix=operation.name,
                     frozen=is_frozen,
                 )

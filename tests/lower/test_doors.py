@@ -150,6 +150,13 @@ class TestMasks:
         x, y = masked(one, source)
         followed(one, x, lambda _: MASKED[case](one.layers, y), INT8)
 
+    def test_goes_into_a_model_inside(self, door: str, source: str) -> None:
+        one = DOORS[door]
+        x, y = masked(one, source)
+        entry = one.keras.Input((7, 5))
+        block = one.keras.Model(entry, one.layers.Dense(5, activation="relu")(entry))
+        followed(one, x, lambda _: block(block(y)), INT8)
+
     @pytest.mark.parametrize("case", REFUSED)
     def test_refused_by_name(self, door: str, source: str, case: str) -> None:
         one = DOORS[door]
