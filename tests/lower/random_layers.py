@@ -221,7 +221,10 @@ class RandomLayers:
             **{kind: {"factor": 0.2} for kind in ("RandomRotation", "RandomContrast")},
             "RandomZoom": {"height_factor": 0.2},
             "RandomTranslation": {"height_factor": 0.2, "width_factor": 0.2},
-            "RandomShear": {"x_factor": 0.2},
+            "RandomShear": {
+                "x_factor": (0.0, 0.2),
+                "y_factor": (0.0, 0.1),
+            },  # Keras rebuilds no other
             "RandomGaussianBlur": {},
             **dict.fromkeys(("RandomInvert", "RandomErasing", "RandomColorJitter"), limits),
             "RandomPosterization": {"factor": 4, **limits},

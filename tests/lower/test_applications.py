@@ -71,6 +71,7 @@ SHARED = {
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")  # of old files
 @pytest.mark.parametrize("name", SHARED)
 def test_trained_nets_of_others(shared: Path, name: str) -> None:
     source = SHARED[name].models.load_model(shared / "models" / name, compile=False)
