@@ -36,6 +36,7 @@ from .model_files import (
 from .operators.embedding import MOST_WORDS, without_negative_places
 from .operators.window import with_windows
 from .packages import write_packages
+from .places import with_places
 from .plan import ALIGNMENT, Block, Layout, place
 from .report import LayerReport, Report, StreamReport, total
 from .streaming import stream_from_silence
@@ -113,7 +114,7 @@ def to_c(
     net = Lowering(with_tables(lowered), core=core, optimize=optimize)
     text = _text(net, name)
     shown = original if flow is None else with_frames(original, flow.frames)
-    ends = Ends.of(net, shown, text.pointer)
+    ends = with_places(Ends.of(net, shown, text.pointer), net, text.addresses, text.arena)
     report = Report(
         folder=Path(folder),
         core=core,
@@ -121,6 +122,9 @@ def to_c(
         flash=text.flash,
         arena=text.arena,
         ends_bytes=sum(end.bytes for end in (*ends.inputs, *ends.outputs)),
+        placed_bytes=sum(
+            end.bytes for end in (*ends.inputs, *ends.outputs) if end.place is not None
+        ),
         layers=tuple(text.layers),
         ends=tuple(text.ends),
         firmware=firmware_of(core, text.sources, text.tiles, len(text.layers)),
@@ -182,6 +186,7 @@ class _Text:
     """C of a lowered net: constants, the statements of its functions, the kernel files it calls."""
 
     arena: int
+    addresses: dict[int, int]  # of layouts, by identity
     pointer: Callable[[Layout], str]
     declarations: list[str] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
@@ -219,7 +224,7 @@ def _text(net: Lowering, name: str) -> _Text:
     def pointer(layout: Layout) -> str:
         return f"(arena + {addresses[id(layout)] + layout.lead})"
 
-    text = _Text(arena, pointer)
+    text = _Text(arena, addresses, pointer)
     for number, step in enumerate(net.steps):
         names = Names(
             number,

@@ -39,6 +39,7 @@ class End:
 
     Attributes:
         words: Of an input of whole numbers, for an embedding: what they are below; else 0.
+        place: Bytes from the arena's start to where it may lie, or None.
     """
 
     name: str  # "input", or "input_0" of several
@@ -49,6 +50,7 @@ class End:
     layout: Layout
     pointer: str
     words: int = 0
+    place: int | None = None
 
     @property
     def unsigned(self) -> str:

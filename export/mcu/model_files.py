@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .interface import Interface
+from .interface import Ends, Interface
 from .machines import MACHINES
 
 if TYPE_CHECKING:
@@ -135,6 +135,19 @@ def write_model(
     (folder / f"{name}.c").write_text("\n".join(source))
 
 
+def _places(ends: Ends, upper: str) -> list[str]:
+    """Where inputs and outputs may lie in the arena."""
+    placed = [end for end in (*ends.inputs, *ends.outputs) if end.place is not None]
+    if not placed:
+        return []
+    return [
+        "/* Inputs and outputs may lie in the arena, so many bytes behind its start: they take",
+        " * no RAM then. A call leaves nothing of such an input. */",
+        *(f"#define {end.macro(upper)}_PLACE {end.place}" for end in placed),
+        "",
+    ]
+
+
 def _header(interface: Interface, net: Lowering, report: Report) -> str:
     calls, ends = interface.calls, interface.ends
     name, upper, stateful = calls.name, calls.name.upper(), calls.stateful
@@ -176,6 +189,7 @@ def _header(interface: Interface, net: Lowering, report: Report) -> str:
         f"/* Bytes of RAM {calls.run} works in. */",
         f"#define {upper}_ARENA_SIZE {report.arena}",
         "",
+        *_places(ends, upper),
     ]
     if report.stream is not None:
         lines += [

@@ -74,6 +74,7 @@ class Report:
         firmware: Estimates of code and stack; None for a core without a table.
         instructions: Of one call (of a step), measured in QEMU, or not measured.
         stream: Of a net that streams.
+        placed_bytes: Of input and output those that may lie in the arena.
     """
 
     folder: Path
@@ -87,6 +88,7 @@ class Report:
     firmware: Firmware | None = None
     instructions: int | None = None
     stream: StreamReport | None = None
+    placed_bytes: int = 0
 
     @property
     def macs(self) -> int:
@@ -145,6 +147,8 @@ class Report:
                 f"{self.arena:,}, input and output {self.ends_bytes:,}, stack "
                 f"{self.firmware.stack:,})"
             ]
+            if self.placed_bytes:
+                lines[0] += f"; {self.placed_bytes:,} less with input and output in the arena"
         estimate = self.estimate
         if estimate is not None:
             cycles = "no estimate" if estimate.cycles is None else f"{estimate.cycles:,.0f}"
@@ -204,6 +208,7 @@ class Report:
                 "code": self.firmware.code if self.firmware else None,
                 "arena": self.arena,
                 "input and output": self.ends_bytes,
+                "of these in the arena on request": self.placed_bytes,
                 "stack": self.firmware.stack if self.firmware else None,
             },
             "layers": [
