@@ -216,6 +216,7 @@ def test_losses_and_metrics_added_to_a_model_are_kept(inside: bool) -> None:
 OF_TENSORFLOW: dict[str, Callable[[Any], Any]] = {
     "depth_to_space": lambda x: tf.nn.depth_to_space(x, 2),
     "space_to_depth": lambda x: tf.nn.space_to_depth(x, 2),
+    "squeeze": lambda x: tf.squeeze(tf.expand_dims(x, 2), 2),
     "erf": tf.math.erf,
     "log1p": lambda x: tf.math.log1p(tf.nn.relu(x)),
 }
