@@ -54,11 +54,11 @@ system:
 	    echo "$$tool is missing: its tests will skip (apt-get install $(SYSTEM_PACKAGES))"; done; \
 	fi
 
-test: setup system ## all tests but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: setup system ## all tests but the slow ones; COVERAGE=1 holds the floor of pyproject.toml
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(if $(COVERAGE),--cov --cov-report=term --cov-report=html:build/coverage)
 
-coverage: setup system ## the same tests; fails below the floor of pyproject.toml
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=html:build/coverage
+coverage: ## the same tests with COVERAGE=1
+	$(MAKE) test COVERAGE=1
 
 test-slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
