@@ -116,7 +116,7 @@ class TestOtherFormats:
     @pytest.mark.parametrize("format", ["sparse", "packed", "download", "tflm"])
     def test_is_written(self, ternary: tf_keras.Model, tmp_path: Path, format: str) -> None:
         path = export.to_tflite(ternary, tmp_path / "model.tflite", format=format)
-        assert path.stat().st_size > 500
+        assert path.stat().st_size > 400
 
     def test_int4_needs_levels_on_its_grid(self, ternary: tf_keras.Model, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="7"):

@@ -10,6 +10,7 @@ import pytest
 from ec2t_tf.export import tflite
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.integer import ROUNDINGS, Interpreter
+from ec2t_tf.export.mcu.operators.embedding import embedding_rows
 
 from .runtimes import compute, run
 
@@ -36,7 +37,7 @@ RUNTIMES = ("reference", "xnnpack", "builtin")
 
 def input_codes(graph: Graph, rng: np.random.Generator, count: int) -> list[np.ndarray]:
     """Every code of every input equally often; a float input takes the values of the codes that
-    its QUANTIZE makes of it."""
+    its QUANTIZE makes of it, whole numbers for an embedding fit its table."""
     found = []
     for index in graph.inputs:
         tensor = graph.tensors[index]
@@ -44,7 +45,9 @@ def input_codes(graph: Graph, rng: np.random.Generator, count: int) -> list[np.n
         reader = next(o for o in graph.operators if index in o.inputs)
         codes = graph.tensors[reader.outputs[0]] if tensor.dtype == "float32" else tensor
         info = np.iinfo(codes.dtype)
-        values = rng.integers(info.min, info.max + 1, shape)
+        below = embedding_rows(graph, graph.operators, index)
+        low, high = (0, below) if below else (int(info.min), int(info.max) + 1)
+        values = rng.integers(low, high, shape)
         if tensor.dtype == "float32":
             values = (values - codes.zero_point[0]) * codes.scale[0]
         found.append(values.astype(tensor.dtype))
