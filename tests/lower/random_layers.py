@@ -188,6 +188,8 @@ class RandomLayers:
         if kind == "split" and x.shape[axis] % 2 == 0:
             first, second = self.ops.split(x, 2, axis=axis)
             return self.draw(self.ops.multiply, self.ops.add, self.ops.maximum)(first, second)
+        if kind == "repeat" and rank == 3 and self.chance(0.5):
+            return self.layers.UpSampling1D(2)(x)
         if kind == "repeat":
             return self.ops.repeat(x, 2, axis=axis)
         if kind == "pad":
@@ -197,8 +199,6 @@ class RandomLayers:
             return self.ops.pad(x, widths, mode=mode)
         if kind == "stack" and rank == 3:
             return self.ops.stack([x, self.ops.flip(x, 1)], axis=self.draw(1, 2, 3))
-        if kind == "repeat" and rank == 3 and self.chance(0.5):
-            return self.layers.UpSampling1D(2)(x)
         return self.only_in_training(x)
 
     def only_in_training(self, x: Any) -> Any:
