@@ -20,7 +20,8 @@ def with_places(ends: Ends, net: Lowering, addresses: Mapping[int, int], arena: 
 
     An input is copied into its layout before the first step, an output out of its own after the
     last: only layouts of the same side and what the net remembers are in the way. No two ends get
-    the same bytes.
+    the same bytes. An input of whole numbers is read where it lies while the net runs, and gets
+    none.
 
     Args:
         addresses: Where each layout is in the arena, by identity.
@@ -37,7 +38,7 @@ def with_places(ends: Ends, net: Lowering, addresses: Mapping[int, int], arena: 
         own = spans([net.layouts[i] for i in indices if i not in net.words])
         placed = []
         for end in side:
-            at = _free(end.bytes, [*states, *own, *taken], arena)
+            at = None if end.words else _free(end.bytes, [*states, *own, *taken], arena)
             if at is not None:
                 taken.append((at, at + end.bytes))
             placed.append(replace(end, place=at))

@@ -127,6 +127,11 @@ class Net:
         return [*places, end]
 
     @property
+    def places_out(self) -> list[int]:
+        """The same of outputs, which are bytes."""
+        return [sum(size for _, size in self.outputs[:k]) for k in range(len(self.outputs))]
+
+    @property
     def size_in(self) -> int:
         """Bytes."""
         return self.places[-1]
@@ -136,18 +141,49 @@ class Net:
         return sum(size for _, size in self.outputs)
 
     def call(self, i: int) -> str:
-        """A C function that takes all inputs and gives all outputs one behind the other."""
-        arguments = [
-            f"(const {type_name} *)(const void *)(in + {place})"
-            for (type_name, _), place in zip(self.inputs, self.places, strict=False)
+        """A C function that takes all inputs and gives all outputs one behind the other. Those of
+        every other net lie in the arena meanwhile, where the header has a place for them."""
+        ends = [
+            (f"{which}{'' if len(found) == 1 else f'_{k}'}", type_name, size, place)
+            for which, found, places in (
+                ("input", self.inputs, self.places),
+                ("output", self.outputs, self.places_out),
+            )
+            for k, ((type_name, size), place) in enumerate(zip(found, places, strict=False))
         ]
-        place = 0
-        for type_name, size in self.outputs:
-            arguments.append(f"({type_name} *)(out + {place})")
-            place += size
-        return (
-            f"static int run_{i}(const int8_t *in, int8_t *out, uint8_t *arena) {{\n"
-            f"  return g{i}_{self.verb}({', '.join(arguments)}, arena);\n}}\n"
+        lines, after = [], []
+        for name, type_name, size, place in ends:
+            constant, outside = ("", "out") if name.startswith("output") else ("const ", "in")
+            at = f"G{i}_{name.upper()}_PLACE"
+            pointer = f"{constant}{type_name} *{name} = ({constant}{type_name} *)"
+            length = size * _BYTES.get(type_name, 1)
+            copy = f"  for (unsigned i = 0; i < {length}u; ++i) "
+            lines += [
+                f"#if defined({at}) && {i % 2}",
+                f"  {pointer}(arena + {at});",
+                *(
+                    []
+                    if outside == "out"
+                    else [f"{copy}arena[{at} + i] = (uint8_t)in[{place} + i];"]
+                ),
+                "#else",
+                f"  {pointer}({constant}void *)({outside} + {place});",
+                "#endif",
+            ]
+            if outside == "out":
+                copied = f"{copy}out[{place} + i] = (int8_t)arena[{at} + i];"
+                after += [f"#if defined({at}) && {i % 2}", copied, "#endif"]
+        arguments = ", ".join(name for name, *_ in ends)
+        return "\n".join(
+            [
+                f"static int run_{i}(const int8_t *in, int8_t *out, uint8_t *arena) {{",
+                *lines,
+                f"  const int status = g{i}_{self.verb}({arguments}, arena);",
+                *after,
+                "  return status;",
+                "}",
+                "",
+            ]
         )
 
 
