@@ -5,9 +5,10 @@ Between `<!-- NAME -->` and `<!-- end of NAME -->` of docs/NAME.md.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.pages import between
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -39,10 +40,7 @@ PRINTED: dict[str, Callable[[], str]] = {"formats": formats, "layers": layers}
 
 def filled(name: str, page: str) -> str:
     """The page with its printed part as it is today."""
-    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-    page, count = marks.subn(lambda found: f"{found[1]}{PRINTED[name]()}\n{found[2]}", page)
-    assert count == 1, f"docs/{name}.md must have its marks once"
-    return page
+    return between(page, name, PRINTED[name]())
 
 
 if __name__ == "__main__":

@@ -20,18 +20,23 @@ def lenet5(*, zeros: float = 0.8, seed: int = 1) -> bytes:
     return net.finish(net.dense(x, 10, zeros=None))
 
 
-def resnet8(*, zeros: float = 0.8, seed: int = 2) -> bytes:
-    """The MLPerf Tiny topology."""
+def resnet8(*, zeros: float | None = 0.8, seed: int = 2, width: float = 1) -> bytes:
+    """The MLPerf Tiny topology; the first and the last layer stay int8.
+
+    Args:
+        width: Its channels over those of the published one.
+    """
     net = NetBuilder((1, 32, 32, 3), seed=seed)
-    x = net.conv(net.input, 16, zeros=None)
-    for channels, stride in ((16, 1), (32, 2), (64, 2)):
+    first, *others = (round(width * channels) for channels in (16, 16, 32, 64))
+    x = net.conv(net.input, first, zeros=None)
+    for channels, stride in zip(others, (1, 2, 2), strict=True):
         y = net.conv(x, channels, (3, 3), (stride, stride), zeros=zeros)
         y = net.conv(y, channels, zeros=zeros, relu=False)
         if stride == 2:
             x = net.conv(x, channels, (1, 1), (2, 2), zeros=zeros, relu=False)
         x = net.add(x, y)
     x = net.pool(x, (8, 8), (8, 8), maximum=False)
-    return net.finish(net.dense(net.reshape(x, (1, 64)), 10, zeros=None))
+    return net.finish(net.dense(net.reshape(x, (1, others[-1])), 10, zeros=None))
 
 
 def ds_cnn(*, zeros: float = 0.8, seed: int = 3, width: int = 64) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 import ec2t_tf
 from ec2t_tf import lazy
 from tests import type_check
+from tests.file_side import PROGRAM
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE_SIDE = {"absl-py", "ai-edge-litert", "flatbuffers", "numpy", "tqdm"}
@@ -152,29 +153,10 @@ def test_sdist_brings_every_file_of_the_package(without_compiler: Path, installe
 
 
 def test_without_compiler_all_but_the_interpreter(without_compiler: Path, tmp_path: Path) -> None:
-    code = """
-from pathlib import Path
-from ec2t_tf import export
-from ec2t_tf.export import file_formats
-from ec2t_tf.export.verification import verify_files
-from ec2t_tf.train import trained
-packed = trained.path("watch_sensor_cnn_90")
-Path("int8.tflite").write_bytes(file_formats.plain(packed.read_bytes()))
-for name in ("sparse", "packed", "download", "tflm"):
-    export.rewrite("int8.tflite", format=name, output=name)
-assert export.report("packed").kernels
-export.to_c("packed", "model_c", core="m4")
-for place, result in verify_files("int8.tflite", ["packed"]).items():
-    assert result.passes(most_steps=0), result
-    print(place)
-try:
-    export.Interpreter("packed")
-except FileNotFoundError as error:
-    print(error)
-"""
-    printed = run(f"exec({code!r})", folder=str(without_compiler), cwd=tmp_path)
+    printed = run(f"exec({PROGRAM!r})", folder=str(without_compiler), cwd=tmp_path)
     assert "exact integers" in printed  # in place of the interpreter
     assert "install a C compiler" in printed
+    assert "file side done" in printed
     assert (tmp_path / "model_c" / "model.c").is_file()
 
 

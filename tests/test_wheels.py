@@ -15,35 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.file_side import PROGRAM
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILT_FROM = ("ec2t_tf", "train", "export", "setup.py", "pyproject.toml", "README.md")
 pytestmark = pytest.mark.slow
 
-FILE_SIDE = """
-from pathlib import Path
-import numpy as np
-import ec2t_tf
-from ec2t_tf import export
-from ec2t_tf.export import file_formats
-from ec2t_tf.export.verification import verify_files
-from ec2t_tf.train import trained
-packed = trained.path("watch_sensor_cnn_90")
-Path("int8.tflite").write_bytes(file_formats.plain(packed.read_bytes()))
-for name in ("sparse", "packed", "download", "tflm"):
-    export.rewrite("int8.tflite", format=name, output=name)
-assert export.report("packed").kernels
-assert export.to_c("packed", "model_c", board="pico").fits
-for result in verify_files("int8.tflite", ["packed", "sparse"]).values():
-    assert result.passes(most_steps=0), result
-try:
-    interpreter = export.Interpreter("packed")
-    interpreter.allocate_tensors()
-    interpreter.invoke()
-    print("Interpreter runs")
-except FileNotFoundError as error:
-    print(error)
-print("file side done", ec2t_tf.__version__)
-"""
 TRAINING = """
 import keras, numpy as np
 import ec2t_tf
@@ -121,7 +98,7 @@ def test_in_a_fresh_venv(wheel: Path, extra: str, tmp_path: Path) -> None:
         assert done.returncode == code, done.stdout + done.stderr
         return str(done.stdout + done.stderr)
 
-    printed = said(python, "-c", FILE_SIDE)
+    printed = said(python, "-c", PROGRAM)
     assert "file side done" in printed
     assert ("Interpreter runs" in printed) == compiled
     assert ("install a C compiler" in printed) != compiled

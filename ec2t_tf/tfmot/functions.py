@@ -123,7 +123,7 @@ def in_keras_ops(function: str) -> Callable[..., Any] | None:
     known = inspect.signature(found).parameters
 
     def compute(*arguments: Any, **options: Any) -> Any:
-        while arguments[-1] is None:  # a name that was not given
+        while arguments and arguments[-1] is None:  # a name that was not given
             arguments = arguments[:-1]
         unsaid = ("name", *(key for key in options if key not in known and not options[key]))
         wanted = {key: value for key, value in options.items() if key not in unsaid}

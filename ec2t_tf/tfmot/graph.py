@@ -11,7 +11,7 @@ from tf_keras import layers
 from tf_keras.src.engine.base_layer import AddLoss, AddMetric
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
-from ec2t_tf.quantisation.split import config_of
+from ec2t_tf.layer_config import config_of
 
 # What a layer is called with in the new graph -> what it gives there.
 Call = Callable[[layers.Layer, Any, dict[str, Any]], Any]

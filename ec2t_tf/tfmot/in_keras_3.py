@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from ec2t_tf.quantisation.split import config_of
+from ec2t_tf.layer_config import config_of
 from ec2t_tf.tfmot import activations, graph
 from ec2t_tf.tfmot.functions import in_keras_ops
 

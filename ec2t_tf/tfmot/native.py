@@ -21,11 +21,11 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware
 from tf_keras import layers
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
+from ec2t_tf.layer_config import config_of
 from ec2t_tf.quantisation import graph as native_graph
 from ec2t_tf.quantisation import kinds
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.quantised import LARGEST_CODE, SMALLEST_WEIGHT, Quantised
-from ec2t_tf.quantisation.split import config_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.in_keras_3 import ToKeras3, fitting_config, name_of, require_graph
 from ec2t_tf.tfmot.quantizers import KnownRange, TernaryQuantizer, unwrapped

@@ -19,7 +19,7 @@ import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf.quantisation.split import config_of
+from ec2t_tf.layer_config import config_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
 from ec2t_tf.tfmot.in_keras_3 import HALF_PRECISION_TOLERANCE, largest_difference, random_input

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ def to_c(
     made = tables(features, mean=mean, std=std, scale=scale, zero_point=zero_point)
     folder.mkdir(parents=True, exist_ok=True)
     for name in SOURCES:
-        shutil.copy(Path(__file__).with_name(name), folder / name)
+        files.write_text(folder / name, Path(__file__).with_name(name).read_text())
     files.write_text(folder / "log_mel_tables.h", header(made))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench import in_process
+from tests.pages import between
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NETS = {
@@ -109,10 +109,7 @@ def table(rows: Mapping[str, Any]) -> str:
 
 def filled(page: str, rows: Mapping[str, Any]) -> str:
     """The page with its table made anew from the figures."""
-    mark = re.compile(r"(<!-- ablation -->\n).*?(<!-- end of ablation -->)", re.S)
-    page, count = mark.subn(lambda found: f"{found[1]}{table(rows)}\n{found[2]}", page)
-    assert count == 1, "docs/results.md must have its marks once"
-    return page
+    return between(page, "ablation", table(rows))
 
 
 def load() -> dict[str, Any]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from ec2t_tf.export.graph.graph import Graph
 from ec2t_tf.export.graph.ternary import KERNELS, kernel_of
 from ec2t_tf.export.tflite import read, write
 from tests.bench import mcu
+from tests.pages import between
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CORES = ("m4", "m55", "m0")
@@ -117,10 +117,7 @@ def table(rows: Mapping[str, Any]) -> str:
 
 def filled(page: str, rows: Mapping[str, Any]) -> str:
     """The page with its table made anew from the figures."""
-    mark = re.compile(r"(<!-- measured -->\n).*?(<!-- end of measured -->)", re.S)
-    page, count = mark.subn(lambda found: f"{found[1]}{table(rows)}\n{found[2]}", page)
-    assert count == 1, "docs/mlperf_tiny.md must have its marks once"
-    return page
+    return between(page, "measured", table(rows))
 
 
 def load() -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.pages import between
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -27,10 +28,7 @@ def update(section: str, rows: Mapping[str, Any]) -> None:
 def filled(page: str, table: Mapping[str, Any]) -> str:
     """The page with its tables made anew from the figures."""
     for section, render in (("x86", x86), ("aarch64", aarch64)):
-        mark = re.compile(rf"(<!-- {section} -->\n).*?(<!-- end of {section} -->)", re.S)
-        text = render(table[section])
-        page, count = mark.subn(lambda found, text=text: found[1] + text + found[2], page)
-        assert count == 1, f"docs/runtime.md must have the marks of {section} once"
+        page = between(page, section, render(table[section]))
     return page
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from ec2t_tf.export.sizes import FormatSize, Sizes, sizes, table
 from tests import nets
 from tests.fixtures import write
+from tests.pages import between
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 OF_TESTS: dict[str, Callable[[], bytes]] = {
@@ -51,11 +51,7 @@ def to_row(net: Sizes) -> dict[str, Any]:
 
 def filled(page: str, rows: Mapping[str, Any]) -> str:
     """The page with its table made anew from the figures."""
-    mark = re.compile(r"(<!-- measured -->\n).*?(<!-- end of measured -->)", re.S)
-    text = table(from_row(row) for row in rows.values()) + "\n"
-    page, count = mark.subn(lambda found: found[1] + text + found[2], page)
-    assert count == 1, "docs/sizes.md must have its marks once"
-    return page
+    return between(page, "measured", table(from_row(row) for row in rows.values()))
 
 
 def of_tests(name: str, folder: Path) -> Sizes:

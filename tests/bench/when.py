@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench import in_process, mcu
+from tests.pages import between
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CORES = ("m4", "m0", "m55")
@@ -183,10 +183,7 @@ def plot(rows: Mapping[str, Any], path: Path) -> None:
 
 def filled(page: str, rows: Mapping[str, Any]) -> str:
     """The page with its table made anew from the figures."""
-    mark = re.compile(r"(<!-- measured -->\n).*?(<!-- end of measured -->)", re.S)
-    page, count = mark.subn(lambda found: f"{found[1]}{table(rows)}\n{found[2]}", page)
-    assert count == 1, "docs/when.md must have its marks once"
-    return page
+    return between(page, "measured", table(rows))
 
 
 def load() -> dict[str, Any]:

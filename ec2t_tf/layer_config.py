@@ -1,0 +1,31 @@
+"""The config of a layer of either Keras, with its functions themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def config_of(layer: Any, known: Any) -> dict[str, Any]:
+    """A layer's config with its functions themselves, of which a config has names, or bytes.
+
+    Args:
+      layer: of Keras 3 or tf_keras.
+      known: a function that Keras has a name for.
+    """
+    functions = {key: value for key, value in vars(layer).items() if _is_function(value)}
+    twin = layer
+    if functions:
+        twin = object.__new__(type(layer))  # the user's layer stays as it is
+        vars(twin).update(vars(layer))
+        for key in functions:
+            if key.endswith("activation"):
+                vars(twin)[key] = known
+            elif key.endswith(("_initializer", "_regularizer", "_constraint")):
+                vars(twin)[key] = None
+    config = twin.get_config()
+    return {**config, **{key: functions[key] for key in config if key in functions}}
+
+
+def _is_function(value: Any) -> bool:
+    """Whether it is called as a function, with no config of its own."""
+    return callable(value) and not isinstance(value, type) and not hasattr(value, "get_config")
