@@ -156,8 +156,27 @@ def read(model: keras.Model, *, batch: int | None = None) -> Graph:
     """The graph of a built Sequential or functional model, with nested models opened.
 
     With a `batch` given, all sizes are known.
+
+    Raises:
+      ValueError: they are not: an input has a size that is left open.
     """
+    if batch is not None:
+        require_sizes(model)
     return _Reader(model, batch).graph
+
+
+def require_sizes(model: keras.Model) -> None:
+    """Raises a ValueError if not all inputs have sizes, as the tensors of a file have."""
+    for value in keras.tree.flatten(functional(model).input):
+        shape = tuple(value.shape[1:])
+        if None in shape:
+            sized = tuple(n or 96 for n in shape)
+            raise ValueError(
+                "A model whose inputs have sizes is required, as the exported file has: only the "
+                f"batch may be open. Received: '{value.name}' with shape {(None, *shape)}. Wrap it "
+                f"first in the size that the device will see, say 96: x = Input({sized}, "
+                f"dtype='{value.dtype}'); model = Model(x, model(x))."
+            )
 
 
 class _Reader:

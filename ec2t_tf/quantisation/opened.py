@@ -3,6 +3,8 @@
 | layer                      | instead                                                          |
 |----------------------------|------------------------------------------------------------------|
 | MultiHeadAttention         | four EinsumDense, two `ops.einsum`, a Softmax                    |
+| Attention                  | two `ops.einsum`, a Softmax                                      |
+| Dot                        | an `ops.einsum`, two UnitNormalization if it normalises          |
 | Bidirectional              | its two layers, `ops.flip` and the layer that merges             |
 | TimeDistributed            | its layer, on the steps as a batch                               |
 | Add, Multiply of more than | layers of two values each                                        |
@@ -83,13 +85,23 @@ class Attention(Opened):
         self.inner: list[Any] = []
 
     def __call__(self, query: Tensor, value: Tensor, key: Tensor | None = None, **_: Any) -> Tensor:
+        shape = query.shape
+        query, value, key = (x if x is None else self._as_steps(x) for x in (query, value, key))
         if not self.inner:
             self._make_matrices(query, value)
         *inner, outer = self.inner
         pairs = zip(inner, (query, value if key is None else key, value), strict=True)
         q, k, v = (layer(x) for layer, x in pairs)
         weights = self.softmax(ops.einsum("aecd,abcd->acbe", k, q))
-        return outer(ops.einsum("acbe,aecd->abcd", self.dropout(weights), v))
+        made = outer(ops.einsum("acbe,aecd->abcd", self.dropout(weights), v))
+        return made if len(shape) == 3 else ops.reshape(made, (-1, *shape[1:-1], made.shape[-1]))
+
+    def _as_steps(self, x: Tensor) -> Tensor:
+        """(batch, steps, channels): the steps are the axes that attend, the batch those before."""
+        if len(x.shape) == 3:
+            return x
+        axes = _attending(self.config, len(x.shape))
+        return ops.reshape(x, (-1, math.prod(x.shape[axes[0] : -1]), x.shape[-1]))
 
     def _make_matrices(self, query: Tensor, value: Tensor) -> None:
         config = self.config
@@ -125,15 +137,95 @@ class Attention(Opened):
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
         config, found = layer.get_config(), []
-        if any(len(x.shape) != 3 for x in keras.tree.flatten((args, options)) if _is_value(x)):
-            found.append("inputs that are not (batch, steps, channels)")
-        if config.get("attention_axes") not in (None, [1], (1,), 1):
-            found.append("attention_axes")
+        ranks = {len(x.shape) for x in keras.tree.flatten((args, options)) if _is_value(x)}
+        rank = max(ranks)
+        if len(ranks) > 1 or rank < 3:
+            found.append("inputs that are not all (batch, steps, channels)")
+        elif _attending(config, rank) != list(range(_attending(config, rank)[0], rank - 1)):
+            found.append("attention_axes that are not the last before the channels")
         if config.get("activity_regularizer") is not None:  # of values that are scaled here
             found.append("activity_regularizer")
         asked = [k for k, v in options.items() if v is not None and v is not False]
         found += [k for k in asked if k not in ("training", "query", "value", "key")]
         return found + (["masks"] if len(args) > 3 else [])
+
+
+def _attending(config: dict[str, Any], rank: int) -> list[int]:
+    """The axes of the steps of a MultiHeadAttention, of values of a rank."""
+    axes = config.get("attention_axes")
+    if axes is None:
+        return list(range(1, rank - 1))
+    return sorted(axis % rank for axis in ([axes] if isinstance(axes, int) else axes))
+
+
+class Luong(Opened):
+    """An Attention: softmax(query key^T) value."""
+
+    def make(self) -> None:
+        shared = {"dtype": self.layer.dtype_policy}
+        self.softmax = keras.layers.Softmax(name=self.unique(f"{self.name}_softmax"), **shared)
+        self.dropout = keras.layers.Dropout(
+            self.layer.dropout, name=self.unique(f"{self.name}_dropout"), **shared
+        )
+
+    def __call__(self, values: list[Tensor], **_: Any) -> Tensor:
+        query, value, *key = values
+        scores = ops.einsum("abd,acd->abc", query, key[0] if key else value)
+        return ops.einsum("abc,acd->abd", self.dropout(self.softmax(scores)), value)
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        found = [
+            text
+            for text, is_so in (
+                ("use_scale", layer.use_scale),
+                ("score_mode other than 'dot'", layer.score_mode != "dot"),
+                (
+                    "inputs that are not all (batch, steps, channels)",
+                    any(len(x.shape) != 3 for x in args[0]),
+                ),
+            )
+            if is_so
+        ]
+        return found + [k for k, v in options.items() if v not in (None, False) and k != "training"]
+
+
+class Product(Opened):
+    """A Dot."""
+
+    def make(self) -> None:
+        self.axes = self._axes(self.layer)
+        self.unit = [
+            keras.layers.UnitNormalization(axis, name=self.unique(f"{self.name}_unit_{i}"))
+            for i, axis in enumerate(self.axes if self.layer.normalize else ())
+        ]
+
+    @staticmethod
+    def _axes(layer: Any) -> tuple[int, ...]:
+        return (layer.axes,) * 2 if isinstance(layer.axes, int) else tuple(layer.axes)
+
+    def __call__(self, values: list[Tensor], **_: Any) -> Tensor:
+        if self.unit:
+            values = [unit(x) for unit, x in zip(self.unit, values, strict=True)]
+        matrices, entries, kept = [], [], []
+        for x, axis, rest in zip(values, self.axes, "bc", strict=True):
+            if len(x.shape) == 2:
+                matrix, inner = ops.expand_dims(x, 1), 2
+            else:
+                matrix, inner = x, axis % 3
+                kept.append(x.shape[3 - inner])
+            matrices.append(matrix)
+            entries.append(f"ad{rest}" if inner == 1 else f"a{rest}d")
+        made = ops.einsum(f"{entries[0]},{entries[1]}->abc", *matrices)
+        return made if len(kept) == 2 else ops.reshape(made, (-1, *(kept or [1])))
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        ranks = [len(x.shape) for x in args[0]]
+        if any(rank not in (2, 3) for rank in ranks):
+            return ["inputs of more than three axes"]
+        axes = zip(Product._axes(layer), ranks, strict=True)
+        return ["the batch as an axis"] if any(not axis % rank for axis, rank in axes) else []
 
 
 def _is_value(x: Any) -> bool:
@@ -144,10 +236,11 @@ class BothWays(Opened):
     """A Bidirectional."""
 
     def make(self) -> None:
+        from ec2t_tf.quantisation.split import copy_layer  # which opens layers by this module
+
         for half in ("forward", "backward"):
             given = getattr(self.layer, f"{half}_layer")
-            config = {**given.get_config(), "name": self.unique(f"{self.name}_{half}")}
-            self.part(type(given).from_config(config))
+            self.part(copy_layer(given, self.unique(f"{self.name}_{half}")))
         merges: dict[str, Any] = {
             "concat": keras.layers.Concatenate,
             "sum": keras.layers.Add,
@@ -300,6 +393,8 @@ def _function_of(layer: Any) -> Callable[..., Any]:
 
 _OPENED: dict[type, type[Opened]] = {
     keras.layers.MultiHeadAttention: Attention,
+    keras.layers.Attention: Luong,
+    keras.layers.Dot: Product,
     keras.layers.Bidirectional: BothWays,
     keras.layers.TimeDistributed: EveryStep,
 }
@@ -317,3 +412,9 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
         found: tuple[type[Traced | Composed], ...] = (Traced, Composed)
         return next((kind for kind in found if kind.works(layer, args, options)), None)
     return None if kind is None or kind.missing(layer, args, options) else kind
+
+
+def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
+    """What keeps a layer of Keras from being opened; empty if nothing does, or it never is."""
+    kind = _OPENED.get(type(layer))
+    return [] if kind is None else kind.missing(layer, args, options)

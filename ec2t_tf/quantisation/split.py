@@ -178,6 +178,9 @@ def inputs_like(graph: Graph) -> Any:
     return keras.tree.pack_sequence_as(graph.inputs, inputs)
 
 
+_INSIDE: dict[type, str] = {keras.layers.TimeDistributed: "layer", keras.layers.RNN: "cell"}
+
+
 def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.layers.Layer:
     """A new layer with the same settings but for `changes`; it has no weights yet.
 
@@ -192,6 +195,10 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
         shared = {key: config[key] for key in names if key in config}
         shared["arguments"] = layer.arguments
         return keras.layers.Lambda(layer.function, output_shape=layer._output_shape, **shared)
+    if type(layer) in _INSIDE:  # whose config holds that of another layer
+        inner = getattr(layer, _INSIDE[type(layer)])
+        config |= {_INSIDE[type(layer)]: copy_layer(inner, inner.name), "dtype": layer.dtype_policy}
+        return type(layer)(**config)
     try:
         return type(layer).from_config(config)
     except Exception as error:

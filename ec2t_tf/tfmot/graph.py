@@ -150,6 +150,9 @@ def rebuild_chain(
     return tf_keras.Sequential([first, *parts], name=model.name, **options)
 
 
+INSIDE: dict[type, str] = {layers.TimeDistributed: "layer", layers.RNN: "cell"}
+
+
 def copy_layer(layer: layers.Layer, name: str, **changes: Any) -> layers.Layer:
     """A new layer with the same settings but for `changes`; it has no weights yet."""
     if isinstance(layer, layers.Lambda | TFOpLambda | SlicingOpLambda):
@@ -161,6 +164,11 @@ def copy_layer(layer: layers.Layer, name: str, **changes: Any) -> layers.Layer:
         config["synchronized"] = True  # which BatchNormalization leaves out of its config
     if "name" in config:
         config["name"] = name
-    copy = type(layer).from_config(config)
+    if type(layer) in INSIDE:  # whose config holds that of another layer
+        inner = getattr(layer, INSIDE[type(layer)])
+        config[INSIDE[type(layer)]] = copy_layer(inner, inner.name)
+        copy = type(layer)(**config)
+    else:
+        copy = type(layer).from_config(config)
     copy._name = name  # not every layer has its name in its config
     return copy

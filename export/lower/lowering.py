@@ -8,6 +8,7 @@ import keras
 
 from ec2t_tf.export.graph import Graph, Signature
 from ec2t_tf.quantisation import graph as training_graph
+from ec2t_tf.quantisation.opened import closed_by
 
 from . import rules as _rules  # noqa: F401  (fills RULES)
 from .calls import Call, calls_of, kind_of, shape_of
@@ -86,8 +87,10 @@ def _rule_of(call: Call) -> Any:
         return lambda net, call, given, *_: table(net, call.key, given, operation)
     if getattr(operation, "moves_values_only", False):
         return lambda net, call, given, *_: moved(net, call, given)
+    lacks = closed_by(operation, call.arguments, call.options)
+    because = f", as it is here with {' and '.join(lacks)}" if lacks else ""
     raise NoRuleError(
-        f"'{call.name}' ({call.kind}) has no rule that writes it. Replace it, write it in "
+        f"'{call.name}' ({call.kind}) has no rule that writes it{because}. Replace it, write it in "
         "keras.ops, give its class elementwise = True or moves_values_only = True if that is so, "
         "or register a rule for it with ec2t_tf.export.lower.rule."
     )

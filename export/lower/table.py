@@ -13,6 +13,7 @@ from .rules.kernels import KERNELS
 
 # Opened by `apply` into other layers, with kernels among them.
 _OPENED = ("MultiHeadAttention", "Bidirectional", "TimeDistributed")
+_OPENED_TO_PRODUCTS = ("Attention", "Dot")
 _ORDER = ("ternary", "int8", "float")
 
 
@@ -28,7 +29,7 @@ class Supported(NamedTuple):
 def supported() -> list[Supported]:
     """All that `to_tflite` writes of a Keras 3 model, by name."""
     found = {}
-    for name in (*RULES, *kinds.RECURRENT, *_OPENED):
+    for name in (*RULES, *kinds.RECURRENT, *_OPENED, *_OPENED_TO_PRODUCTS):
         layer = getattr(keras.layers, name, None)
         if "." in name or (layer is None and hasattr(keras.activations, name)):
             continue
@@ -43,7 +44,8 @@ def _how(name: str) -> str:
         return "ternary"
     if name in kernels and (name in KERNELS or name in kinds.SEPARABLE):
         return "ternary"
-    in_int8 = kinds.has_rule(kinds._LAYER_OF.get(name, name)) or name in ("Softmax", "Lambda")
+    others = ("Softmax", "Lambda", *_OPENED_TO_PRODUCTS)
+    in_int8 = kinds.has_rule(kinds._LAYER_OF.get(name, name)) or name in others
     return "int8" if in_int8 else "float"
 
 

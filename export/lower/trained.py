@@ -12,6 +12,7 @@ from ec2t_tf import doors
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.fake_quant import FakeQuant
+from ec2t_tf.quantisation.graph import require_sizes
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.quantisation.split import split
@@ -62,6 +63,7 @@ def graph_of(
 
 def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
     """The int8 model of a float one, its ranges those of the data. `model` is not changed."""
+    require_sizes(model)
     copy, _ = split(model)
     made = quantise(copy, {})
     ranges = [layer for layer in made.layers if isinstance(layer, FakeQuant | Recurrent)]

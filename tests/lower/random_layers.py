@@ -259,8 +259,10 @@ class RandomLayers:
             lambda: self.ops.concatenate([x, x], axis=-1),
             lambda: self.ops.cast(x, "float32"),
         ]
-        one = getattr(self.ops, self.draw(*self.door.elementwise()))
-        made += [lambda: one(x)] * len(made)
+        name = self.draw(*self.door.elementwise())
+        one = getattr(self.ops, name)
+        stepped = name in ("floor", "ceil", "round", "sign")  # which have no gradient
+        made += [(lambda: x + one(x)) if stepped else (lambda: one(x))] * len(made)
         if hasattr(self.ops, "threshold"):
             made.append(lambda: self.ops.threshold(x, 0.1, 0.0))
             made.append(lambda: self.ops.array_split(x, 2, axis=-1)[0])

@@ -140,7 +140,10 @@ class RandomModel(RandomLayers):
         return self.operation(x)
 
     def _activation(self, x: Any) -> Any:
-        return self.activation_layer()(x)
+        made = self.activation_layer()
+        if isinstance(made, self.layers.Softmax) and getattr(x, "_keras_mask", None) is not None:
+            return x  # tf_keras takes a mask of steps for one of channels
+        return made(x)
 
     def _normal(self, x: Any) -> Any:
         return self.normalisation(x)
@@ -238,7 +241,12 @@ class RandomModel(RandomLayers):
     def _attention(self, x: Any) -> Any:
         if x.shape[1] > 16:
             return self.layers.MaxPooling1D(2)(x)
-        kind = self.draw("heads", "heads", "cross", "block")
+        kind = self.draw("heads", "heads", "cross", "block", "plain", "dot")
+        if kind == "plain":
+            return self.layers.Attention()([x, self.layers.Dense(x.shape[-1])(x)])
+        if kind == "dot":
+            other = self.layers.Dense(x.shape[-1], activation=self.draw(None, "relu"))(x)
+            return self.layers.Dot(self.draw(1, 2), normalize=self.chance(0.3))([x, other])
         made = self.layers.MultiHeadAttention(
             self.draw(1, 2), self.draw(2, 4), use_bias=self.chance(0.7), dropout=self.draw(0.0, 0.1)
         )

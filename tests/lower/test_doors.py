@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 
 import ec2t_tf
+from ec2t_tf import export
 
 from .models import trained
 from .random_check import Outcome, compare
@@ -166,6 +169,64 @@ class TestMasks:
         model = one.keras.Model(x, one.layers.Dense(3)(y))
         with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'it'.*a mask marks"):
             ec2t_tf.apply(model, policy=INT8, verbose=0)
+
+
+@pytest.mark.parametrize("door", DOORS)
+class TestOpenSizes:
+    """A file's tensors have sizes: only the batch may be open."""
+
+    @staticmethod
+    def listener(one: Door, source: Any) -> Any:
+        x = one.layers.Conv1D(6, 3, padding="same")(source)
+        x = one.layers.Conv1D(6, 3, activation="relu")(x)
+        return one.keras.Model(source, one.layers.Dense(3)(one.layers.GlobalMaxPooling1D()(x)))
+
+    def test_are_refused_with_what_to_do(self, door: str, tmp_path: Path) -> None:
+        one = DOORS[door]
+        model = self.listener(one, one.keras.Input((None, 5), name="sound"))
+        wanted = r"'sound' with shape \(None, None, 5\).*x = Input\(\(96, 5\), dtype='float32'\)"
+        with pytest.raises(ValueError, match=wanted):
+            ec2t_tf.apply(model, verbose=0)
+        with pytest.raises(ValueError, match=wanted):
+            export.to_tflite(
+                model, tmp_path / "it", representative_data=np.zeros((4, 9, 5), np.float32)
+            )
+
+    def test_what_to_do_works(self, door: str) -> None:
+        one = DOORS[door]
+        model = self.listener(one, one.keras.Input((None, 5)))
+        followed(one, one.keras.Input((9, 5), dtype="float32"), model, None)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_functions_of_a_layer_inside_a_layer(door: str) -> None:
+    one = DOORS[door]
+    limits = Limits(one.ops, 0.5)
+    with (
+        contextlib.nullcontext()
+        if door == "keras_3"
+        else pytest.raises(
+            ec2t_tf.UnsupportedLayerError, match=r"'steps' \(TimeDistributed\).*to_keras_3"
+        )
+    ):
+        followed(
+            one,
+            one.keras.Input((7, 5), name="x"),
+            lambda x: one.layers.TimeDistributed(
+                one.layers.Dense(4, activation=limits.limited), name="steps"
+            )(x),
+        )
+
+
+def test_why_a_layer_of_layers_has_no_rule_is_said() -> None:
+    one = DOORS["keras_3"]
+
+    def middle(x: Any) -> Any:
+        x = one.layers.Reshape((7, 5, 1))(one.layers.Dense(5, name="first")(x))
+        return one.layers.TimeDistributed(one.layers.LSTM(3), name="steps")(x)
+
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'steps'.*a recurrent layer inside"):
+        followed(one, one.keras.Input((7, 5), name="x"), middle)
 
 
 def test_attention_of_tf_keras_is_refused_by_name() -> None:

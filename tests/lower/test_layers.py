@@ -114,6 +114,30 @@ CASES: dict[str, tuple[Middle, tuple[int, ...]]] = {
     "LSTM": (lambda x: layers.LSTM(5, go_backwards=True)(x), SEQUENCE),
     "GRU": (lambda x: layers.GRU(5, return_sequences=True)(x), (5, 4)),
     "attention": (lambda x: layers.MultiHeadAttention(2, 4)(x, x), SEQUENCE),
+    "attention of places": (
+        lambda x: layers.MultiHeadAttention(2, 4)(x, layers.MaxPooling2D(2)(x)),
+        (7, 8, 3),
+    ),
+    "attention along rows": (
+        lambda x: layers.MultiHeadAttention(2, 4, attention_axes=(2,))(x, x),
+        (7, 8, 3),
+    ),
+    "Attention": (
+        lambda x: layers.Attention()([x, layers.Dense(6)(x[:, 1:]), x[:, 1:]]),
+        SEQUENCE,
+    ),
+    "Dot of matrices": (
+        lambda x: layers.Dot((1, 2))([layers.Dense(6)(x), layers.Permute((2, 1))(x)]),
+        SEQUENCE,
+    ),
+    "Dot of a matrix and a vector": (
+        lambda x: layers.Dot((2, 1))([layers.Dense(6)(x), x[:, 0]]),
+        SEQUENCE,
+    ),
+    "Dot of unit vectors": (
+        lambda x: layers.Dot(1, normalize=True)([layers.Dense(6)(x[:, 0]), x[:, 1]]),
+        SEQUENCE,
+    ),
     "an own layer of layers": (lambda x: Block()(Block()(x)), SEQUENCE),
     "TimeDistributed": (
         lambda x: layers.TimeDistributed(layers.Conv1D(4, 3, activation="silu"))(

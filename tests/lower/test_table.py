@@ -77,6 +77,8 @@ SEQUENCE: dict[str, Make] = {
     "SeparableConv1D": lambda x: layers.SeparableConv1D(3, 3)(x),
     "EinsumDense": lambda x: layers.EinsumDense("abc,cd->abd", (None, 3))(x),
     "MultiHeadAttention": lambda x: layers.MultiHeadAttention(2, 3)(x, x),
+    "Attention": lambda x: layers.Attention()([x, x]),
+    "Dot": lambda x: layers.Dot(2)([x, x]),
     "TimeDistributed": lambda x: layers.TimeDistributed(layers.Dense(3))(x),
     "AveragePooling1D": lambda x: layers.AveragePooling1D(2)(x),
     "MaxPooling1D": lambda x: layers.MaxPooling1D(2)(x),
