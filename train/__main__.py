@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -35,8 +36,13 @@ def require_run(folder: Path) -> None:
         )
 
 
-def prepare_output(folder: Path) -> None:
-    """Create the folder and its settings.json, or check them against a run to resume."""
+def prepare_output(folder: Path) -> list[Path]:
+    """Create the folder and its settings.json, or check them against a run to resume.
+
+    Returns:
+      What it made, in the order in which `withdraw` removes it; nothing of a run to resume.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
     identity = list(dict.fromkeys([*IDENTITY, *METHOD_FLAGS[FLAGS.method].values()]))
     settings = {**{name: FLAGS[name].value for name in identity}, "door": door()}
     try:
@@ -56,7 +62,7 @@ def prepare_output(folder: Path) -> None:
                 "Pass --resume to continue it, or name another folder."
             )
         files.write_text(path, json.dumps(settings, indent=2) + "\n")
-        return
+        return [path, *missing]
     require_run(folder)  # that of this worker
     before = files.read_json(path)
     if not isinstance(before, dict):
@@ -74,6 +80,19 @@ def prepare_output(folder: Path) -> None:
             + ", ".join(f"--{n}={settings[n]} (was {before[n]})" for n in changed)
             + ". Name another --output_dir for these."
         )
+    return []
+
+
+def withdraw(made: Sequence[Path]) -> None:
+    """Remove what `prepare_output` made, if nothing has come to lie beside it: a refused run."""
+    if not made:
+        return
+    settings, *folders = made
+    if list(settings.parent.iterdir()) == [settings]:
+        settings.unlink()
+        with contextlib.suppress(OSError):  # another run has begun in a folder above
+            for folder in folders:
+                folder.rmdir()
 
 
 def _holds(folder: Path, *names: str) -> bool:
@@ -100,7 +119,7 @@ def check_folders() -> None:
         )
 
 
-def checkflags_of(method: str) -> None:
+def check_flags(method: str) -> None:
     """Raise app.UsageError for a flag that was given and belongs to another method."""
     own = flags_of(method)
     for other in METHOD_FLAGS:
@@ -137,7 +156,7 @@ def build_method() -> methods.TernaryMethod:
         raise app.UsageError(
             f"--method must be one of {sorted(METHOD_FLAGS)}. Received: '{FLAGS.method}'."
         )
-    checkflags_of(FLAGS.method)
+    check_flags(FLAGS.method)
     load_backend()
     from ec2t_tf import methods
 
@@ -250,7 +269,7 @@ def main(argv: list[str]) -> None:
     except ValueError as error:
         raise app.UsageError(str(error)) from error
     try:
-        prepare_output(folder)
+        made = prepare_output(folder)
     except ValueError as error:
         raise app.UsageError(f"--resume: {error}") from error
     flags = given_flags()
@@ -275,6 +294,7 @@ def main(argv: list[str]) -> None:
         else:
             run.run(settings)
     except (ValueError, FileNotFoundError) as error:
+        withdraw(made)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

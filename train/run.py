@@ -155,8 +155,8 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
     with files.replacing(settings.output_dir / "float.weights.h5") as fresh:
         float_model.save_weights(str(fresh))
     # The one place where the test images are used, and finish.
-    float_accuracy = recipe.accuracy(door, float_model, data.evaluation(data.test))
     predicted = {"float": recipe.predictions(door, float_model, data.evaluation(data.test))}
+    float_accuracy = float((predicted["float"] == data.test.labels).mean())
     int8 = int8_of_float(float_model, data, settings.output_dir, predicted)
     paired.save(settings.output_dir, data.test, predicted)
 
@@ -164,15 +164,7 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
     if settings.ternary_start:
         begin_from(model, settings.ternary_start)
     zeros_at_start = summary(model).zeros
-    distil = None
-    if settings.distill:
-        distil = Distillation(
-            float_model,
-            settings.distill,
-            settings.distill_temperature,
-            settings.distill_end,
-            settings.epochs * steps_per_epoch(settings, data),
-        )
+    distil = distillation_of(settings, float_model, data)
     phase = ternary_phase(settings)
     train(door, model, data, phase, settings, ternary=True, distil=distil)
     metrics = {
@@ -236,6 +228,19 @@ def method_for(settings: Settings, data: tasks.TaskData) -> TernaryMethod:
             frequency=1,
         )
     return type(settings.method)(**config)
+
+
+def distillation_of(settings: Settings, teacher: Any, data: tasks.TaskData) -> Distillation | None:
+    """How the float net teaches in the ternary phase; None where it does not."""
+    if not settings.distill:
+        return None
+    return Distillation(
+        teacher,
+        settings.distill,
+        settings.distill_temperature,
+        settings.distill_end,
+        settings.epochs * steps_per_epoch(settings, data),
+    )
 
 
 def steps_per_epoch(settings: Settings, data: tasks.TaskData) -> int:

@@ -60,7 +60,6 @@ class Runs:
 
         import ec2t_tf
         from ec2t_tf.train import recipe, run
-        from ec2t_tf.train.distillation import Distillation
         from ec2t_tf.train.doors import Keras3
 
         folder = Path(tempfile.mkdtemp(dir=self.folder))
@@ -86,15 +85,7 @@ class Runs:
         recipe.compile_for_others(door, float_net)
         keras.utils.set_random_seed(settings.seed)
         net = ec2t_tf.apply(float_net, run.method_for(settings, data), policy=settings.policy)
-        distil = None
-        if settings.distill:
-            distil = Distillation(
-                float_net,
-                settings.distill,
-                settings.distill_temperature,
-                settings.distill_end,
-                settings.epochs * run.steps_per_epoch(settings, data),
-            )
+        distil = run.distillation_of(settings, float_net, data)
         phase = run.ternary_phase(settings)
         run.train(door, net, data, phase, settings, ternary=True, distil=distil)
         recipe.compile_for_others(door, net)

@@ -354,6 +354,8 @@ def test_bad_flags(flags: list[str], message: str, tmp_path: Path) -> None:
     assert message in line
     assert "Traceback" not in failed.stderr
     assert not (tmp_path / "none").exists()
+    # Nothing is left, but where a part was trained before the refusal.
+    assert not (tmp_path / "run").exists() or (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_mirrored(tmp_path: Path) -> None:
@@ -381,9 +383,15 @@ def test_multiworker_needs_its_machines(tmp_path: Path) -> None:
 
 
 def test_a_run_that_its_flags_stopped_is_resumed_with_others(tmp_path: Path) -> None:
-    """As a sweep does when it is started again: nothing was trained that the flags would belie."""
-    folder, lines = tmp_path / "run", []
+    """As a sweep does when it is started again: nothing was trained that the flags would belie.
+
+    A run that was refused leaves nothing; one that was killed before it began, its settings."""
+    folder, lines = tmp_path / "new" / "run", []
     for words in (["--model=lenet5"], ["--model=lenet5", "--resume", "--batch_size=64"]):
+        if lines:
+            assert not folder.parent.exists()
+            folder.mkdir(parents=True)
+            (folder / "settings.json").write_text('{"model": "lenet5"}')
         flags = [*words, f"--output_dir={folder}", "--dataset=digits"]
         done = subprocess.run(
             [sys.executable, "-m", "ec2t_tf.train", *flags],

@@ -88,6 +88,13 @@ def test_unknown_network_and_small_images() -> None:
     ("name", "shape", "kernels"),
     [
         # stem, then pairs of 3x3 and 1x1, then the classes: kernels without normalisations
+        (
+            "resnet8",
+            (28, 28, 1),
+            9 * (8 + 2 * 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32)
+            + (8 * 16 + 16 * 32)
+            + 32 * 10,
+        ),
         ("ds_cnn", (32, 48, 1), 4 * 10 * 32 + 4 * (9 * 32 + 32 * 32) + 32 * 10),
         ("sensor_cnn", (100, 6), 5 * (6 * 16 + 16 * 32 + 32 * 32) + 32 * 10),
         (
