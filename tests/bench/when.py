@@ -1,12 +1,13 @@
 """Is a sparse ternary net better than a smaller int8 net? docs/when.json, and of it docs/when.md.
 
-    python -m tests.bench.when --write
+    python -m tests.bench.when --tasks=watch --write
+    python -m tests.bench.when --tasks=fashion,speech --tfds_dir=../shared/tfds --write
 
 Int8 nets of several widths, ternary nets of two widths with several shares of zeros, and an int8
 net pruned by magnitude, all with the same care: the same epochs of float training and of training
-with rounding, the same teacher. Gestures from a smartwatch, another two people tested in each of
-three trainings. Accuracy is that of the .tflite file; bytes and instructions are measured on one of
-the three. Stopped and started again, the bench repeats nothing that it has written.
+with rounding, the same teacher. A training of each is a fold: other people tested, or another seed.
+Accuracy is that of the .tflite file; bytes and instructions are measured on one of the folds.
+Stopped and started again, the bench repeats nothing that it has written.
 """
 
 from __future__ import annotations
@@ -26,18 +27,7 @@ from tests.pages import between
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CORES = ("m4", "m0", "m55")
-RECIPE = [
-    *("--dataset=watch", "--model=sensor_cnn", "--float_epochs=15", "--epochs=15"),
-    *("--batch_size=64", "--float_learning_rate=0.05", "--float_weight_decay=5e-4"),
-    "--distill=0.5",
-]
-PEOPLE = {"1+2": 1, "5+6": 2, "9+10": 3}  # tested -> seed
-MIDDLE = "conv[12]"  # the layers that are ternary by default
-RULES: dict[str, list[dict[str, str]]] = {
-    "int8": [{"treatment": "int8"}],
-    "ternary": [],
-    "int8, pruned": [{"treatment": "prune", "name": MIDDLE}],
-}
+SMALL_IMAGES = "fashion_mnist.npz"  # what --dataset=arrays makes of the name: its augmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,42 +40,133 @@ class Point:
         share = f", {self.zeros:.0%} zeros" if self.zeros else ""
         return f"{self.kind}, width {self.width:g}{share}"
 
-    def flags(self, policy: Path) -> list[str]:
-        policy.write_text(json.dumps({"rules": RULES[self.kind]}))
+    def flags(self, policy: Path, middle: str) -> list[str]:
+        rules: dict[str, list[dict[str, str]]] = {
+            "int8": [{"treatment": "int8"}],
+            "ternary": [],
+            "int8, pruned": [{"treatment": "prune", "name": middle}],
+        }
+        policy.write_text(json.dumps({"rules": rules[self.kind]}))
         words = [f"--width={self.width:g}", f"--policy={policy}"]
         return words + ([f"--target_sparsity={self.zeros}"] if self.zeros else [])
 
 
-POINTS = [
+POINTS = [  # the most wanted first: a bench that is cut short has those
     Point("int8", 1.0),
     Point("ternary", 1.0, 0.8),
     Point("int8", 0.5),
     Point("ternary", 1.0, 0.9),
     Point("int8", 0.75),
+    Point("ternary", 1.0, 0.5),
+    Point("int8, pruned", 1.0, 0.8),
     Point("ternary", 1.5, 0.9),
     Point("int8", 1.5),
     Point("ternary", 1.5, 0.8),
-    Point("int8, pruned", 1.0, 0.8),
-    Point("ternary", 1.0, 0.5),
     Point("ternary", 1.0, 0.93),
 ]
+BASE = str(POINTS[0])
 
 
-def measure(runs: in_process.Runs, point: Point, people: str, *, costs: bool) -> dict[str, Any]:
-    """What a training came to: which windows its file classifies rightly, and what it costs."""
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is trained.
+
+    Attributes:
+      words: flags of `ec2t train`, of every training.
+      folds: name -> flags of a training.
+      middle: the layers that are ternary by default, as a regular expression.
+      same_examples: whether all folds are tested on the same examples (seeds), or on others.
+    """
+
+    title: str
+    words: Sequence[str]
+    folds: Mapping[str, Sequence[str]]
+    middle: str
+    same_examples: bool = False
+
+
+CARE = ("--distill=0.5", "--float_weight_decay=5e-4", "--float_learning_rate=0.05")
+TASKS = {
+    "watch": Task(
+        "gestures of people never seen",
+        (
+            *("--dataset=watch", "--model=sensor_cnn", "--float_epochs=15", "--epochs=15"),
+            *("--batch_size=64", *CARE),
+        ),
+        {
+            # The order of importance: the more folds, the more people.
+            "1+2": ("--apart=1+2", "--seed=1"),
+            "5+6": ("--apart=5+6", "--seed=2"),
+            "9+10": ("--apart=9+10", "--seed=3"),
+            "3+4": ("--apart=3+4", "--seed=4"),
+            "7+8": ("--apart=7+8", "--seed=5"),
+        },
+        "conv[12]",
+    ),
+    "fashion": Task(
+        "4,000 images of Fashion-MNIST at 14x14",
+        (
+            *("--dataset=arrays", "--model=resnet8", "--float_epochs=10", "--epochs=12"),
+            *("--batch_size=64", *CARE),
+        ),
+        {f"seed {seed}": (f"--seed={seed}",) for seed in (1, 2, 3)},
+        "stage.*",
+        same_examples=True,
+    ),
+    "speech": Task(
+        "spoken digits of people never heard",
+        (
+            *("--dataset=spoken_digit", "--split=speaker", "--model=ds_cnn"),
+            *("--float_epochs=10", "--epochs=10", "--batch_size=64", *CARE),
+        ),
+        {
+            "theo+yweweler": ("--apart=theo+yweweler", "--seed=1"),
+            "george+jackson": ("--apart=george+jackson", "--seed=2"),
+            "lucas+nicolas": ("--apart=lucas+nicolas", "--seed=3"),
+        },
+        "pointwise.*",
+    ),
+}
+
+
+def small_images(folder: Path, tfds_dir: str | None, count: int = 4000) -> Path:
+    """The first `count` training images of Fashion-MNIST and all test images, each pixel the mean
+    of four, as the file of --dataset=arrays."""
+    from ec2t_tf.train import tasks
+    from ec2t_tf.train.tasks import arrays
+
+    def halved(split: tasks.Split) -> tasks.Split:
+        parts = split.inputs.reshape(-1, 14, 2, 14, 2, 1)
+        return tasks.Split(parts.mean(axis=(2, 4)).round().astype(np.uint8), split.labels)
+
+    data = tasks.load("fashion_mnist", tfds_dir=tfds_dir)
+    held = min(count // 10, len(data.validation))
+    whole = dataclasses.replace(
+        data,
+        train=halved(data.train[: count - held]),
+        validation=halved(data.validation[:held]),
+        test=halved(data.test),
+    )
+    arrays.save(whole, folder / SMALL_IMAGES)
+    return folder / SMALL_IMAGES
+
+
+def measure(
+    runs: in_process.Runs, task: Task, point: Point, words: Sequence[str], *, costs: bool
+) -> dict[str, Any]:
+    """What a training came to: which examples its file classifies rightly, and what it costs."""
     from ec2t_tf import export
     from ec2t_tf.export.file_formats import rewrite
     from ec2t_tf.export.verification import run as run_file
 
-    words = [*RECIPE, f"--apart={people}", f"--seed={PEOPLE[people]}"]
-    trained = runs.train([*words, *point.flags(runs.folder / "policy.json")])
+    trained = runs.train([*words, *point.flags(runs.folder / "policy.json", task.middle)])
     path = runs.folder / "net.tflite"
     export.to_tflite(trained.net, path)
     test = trained.data.test
     outputs, _ = run_file(path, np.asarray(trained.data.normalise(test.inputs)))
     right = outputs.argmax(axis=1) == test.labels
     found: dict[str, Any] = {
-        "windows": len(right),
+        "examples": len(right),
         "right": np.packbits(right).tobytes().hex(),
         "accuracy": float(right.mean()),
     }
@@ -99,91 +180,129 @@ def measure(runs: in_process.Runs, point: Point, people: str, *, costs: bool) ->
     return found
 
 
-def right_of(rows: Mapping[str, Any], name: str, folds: Sequence[str]) -> np.ndarray:
-    """Whether each window of the folds is classified rightly, one after another."""
-    parts = []
-    for fold in folds:
-        row = rows[name][fold]
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(row["right"]), np.uint8))
-        parts.append(bits[: row["windows"]])
-    return np.concatenate(parts).astype(float)
+def right_of(rows: Mapping[str, Any], name: str, fold: str) -> np.ndarray:
+    """float (examples,): 1 where the net of a fold is right."""
+    row = rows[name][fold]
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(row["right"]), np.uint8))
+    return bits[: row["examples"]].astype(float)
 
 
-def folds_of(rows: Mapping[str, Any], *names: str) -> list[str]:
-    return [fold for fold in PEOPLE if all(fold in rows.get(name, {}) for name in names)]
+def folds_of(task: Task, rows: Mapping[str, Any], *names: str) -> list[str]:
+    return [fold for fold in task.folds if all(fold in rows.get(name, {}) for name in names)]
 
 
-def table(rows: Mapping[str, Any]) -> str:
+@dataclasses.dataclass(frozen=True)
+class Gain:
+    """Of a net over int8 at width 1, in shares of 1; `interval` is half of the paired 95 % interval
+    over examples, `folds` the gain in each fold."""
+
+    mean: float
+    interval: float
+    folds: tuple[float, ...]
+
+
+def gain_of(task: Task, rows: Mapping[str, Any], name: str) -> Gain:
+    folds = folds_of(task, rows, name, BASE)
+    each = [right_of(rows, name, fold) - right_of(rows, BASE, fold) for fold in folds]
+    # The same example, tested with several seeds, is one example.
+    gain = np.mean(each, axis=0) if task.same_examples else np.concatenate(each)
+    half = 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))
+    return Gain(float(gain.mean()), float(half), tuple(float(one.mean()) for one in each))
+
+
+def accuracy_of(task: Task, rows: Mapping[str, Any], name: str, folds: Sequence[str]) -> float:
+    each = [right_of(rows, name, fold) for fold in folds]
+    return float(np.concatenate(each).mean())
+
+
+def cost_of(rows: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return next(row for row in rows[name].values() if "m4" in row)
+
+
+def table(task: Task, rows: Mapping[str, Any]) -> str:
     """Markdown: accuracy, the paired difference from int8 at width 1, bytes, instructions."""
-    base = str(POINTS[0])
     lines = [
-        "| net | trainings | accuracy, % | difference from int8, width 1 | packed or int8 file "
-        "| flash, M4 | RAM, M4 | instructions, M4 | M0 | M55 |",
-        "|---|" + "---:|" * 9,
+        "| net | trainings | accuracy, % | difference from int8, width 1 | in each training "
+        "| packed or int8 file | flash, M4 | RAM, M4 | instructions, M4 | M0 | M55 |",
+        "|---|" + "---:|" * 10,
     ]
     for point in sorted(POINTS, key=lambda one: (one.kind, one.width, one.zeros)):
         name = str(point)
-        folds = folds_of(rows, name, base)
+        folds = folds_of(task, rows, name, BASE)
         if not folds:
             continue
-        right, other = right_of(rows, name, folds), right_of(rows, base, folds)
-        gain = right - other
-        half = 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))
-        difference = "" if name == base else f"{100 * gain.mean():+.2f} ± {100 * half:.2f}"
-        cost = next(row for row in rows[name].values() if "m4" in row)
-        cells = [f"{min(cost['packed'], cost['int8']):,}", f"{cost['m4']['flash']:,}"]
+        difference = each = ""
+        if name != BASE:
+            gain = gain_of(task, rows, name)
+            difference = f"{100 * gain.mean:+.2f} ± {100 * gain.interval:.2f}"
+            each = " ".join(f"{100 * one:+.1f}" for one in gain.folds)
+        accuracy = 100 * accuracy_of(task, rows, name, folds)
+        cost = cost_of(rows, name)
+        cells = [str(len(folds)), f"{accuracy:.2f}", difference, each]
+        cells += [f"{min(cost['packed'], cost['int8']):,}", f"{cost['m4']['flash']:,}"]
         cells += [f"{cost['m4']['ram']:,}"]
         cells += [f"{cost[core]['instructions']:,}" for core in CORES]
-        start = f"| {name} | {len(folds)} | {100 * right.mean():.2f} | {difference} | "
-        lines.append(start + " | ".join(cells) + " |")
+        lines.append(f"| {name.replace('%', ' %')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def plot(rows: Mapping[str, Any], path: Path) -> None:
-    """Accuracy against bytes and against instructions on M4."""
+def plot(figures: Mapping[str, Any], path: Path) -> None:
+    """Accuracy against bytes and against instructions on M4, a row a task, as SVG."""
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "when"
+    matplotlib.rcParams.update({"svg.hashsalt": "when", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 3, figsize=(11, 3.6), sharey=True)
+    shown = [name for name in TASKS if BASE in figures.get(name, {})]
+    size = (11, 3.4 * len(shown))
+    figure, rows = pyplot.subplots(len(shown), 3, figsize=size, sharey="row", squeeze=False)
     labels = ("file (packed or int8), bytes", "flash on M4, bytes", "instructions on M4")
     kinds = {"int8": "s", "ternary": "o", "int8, pruned": "^"}
-    for kind, marker in kinds.items():
-        found = []
-        for point in POINTS:
-            name = str(point)
-            folds = folds_of(rows, name)
-            if point.kind != kind or not folds:
+    for axes, name in zip(rows, shown, strict=True):
+        for kind, marker in kinds.items():
+            found = _points(TASKS[name], figures[name], kind)
+            if not found:
                 continue
-            cost = next(row for row in rows[name].values() if "m4" in row)
-            values = (min(cost["packed"], cost["int8"]), cost["m4"]["flash"])
-            text = f"{point.width:g}" + (f", {point.zeros:.0%}" if point.zeros else "")
-            accuracy = 100 * right_of(rows, name, folds).mean()
-            found.append((*values, cost["m4"]["instructions"], accuracy, text))
-        for axis, (ax, label) in enumerate(zip(axes, labels, strict=True)):
-            ax.scatter([f[axis] for f in found], [f[3] for f in found], marker=marker, label=kind)
-            for one in found:
-                ax.annotate(
-                    one[4],
-                    (one[axis], one[3]),
-                    fontsize=7,
-                    xytext=(3, 3),
-                    textcoords="offset points",
-                )
+            for ax, xs in zip(axes, zip(*(f[0] for f in found), strict=True), strict=True):
+                ax.scatter(xs, [f[1] for f in found], marker=marker, label=kind)
+                for x, (_, y, text) in zip(xs, found, strict=True):
+                    place = {"xytext": (3, 3), "textcoords": "offset points"}
+                    ax.annotate(text, (x, y), fontsize=7, **place)
+        for ax, label in zip(axes, labels, strict=True):
             ax.set_xlabel(label)
             ax.grid(alpha=0.3)
-    axes[0].set_ylabel("accuracy on people apart, %")
-    axes[0].legend(fontsize=8)
+        axes[0].set_ylabel("accuracy, %")
+        axes[1].set_title(TASKS[name].title, fontsize=10)
+    rows[0][0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 
 
-def filled(page: str, rows: Mapping[str, Any]) -> str:
-    """The page with its table made anew from the figures."""
-    return between(page, "measured", table(rows))
+def _points(
+    task: Task, rows: Mapping[str, Any], kind: str
+) -> list[tuple[tuple[int, int, int], float, str]]:
+    """Costs (file, flash, instructions), accuracy in %, and a short name of each net."""
+    found = []
+    for point in POINTS:
+        name = str(point)
+        folds = folds_of(task, rows, name, BASE)
+        # A net of fewer folds was tested on other people: no fair point beside the others.
+        if point.kind != kind or len(folds) < len(folds_of(task, rows, BASE)):
+            continue
+        cost = cost_of(rows, name)
+        costs = min(cost["packed"], cost["int8"]), cost["m4"]["flash"], cost["m4"]["instructions"]
+        text = f"{point.width:g}" + (f", {point.zeros:.0%}" if point.zeros else "")
+        found.append((costs, 100 * accuracy_of(task, rows, name, folds), text))
+    return found
+
+
+def filled(page: str, figures: Mapping[str, Any]) -> str:
+    """The page with its tables made anew from the figures."""
+    for name, rows in figures.items():
+        page = between(page, name, table(TASKS[name], rows))
+    return page
 
 
 def load() -> dict[str, Any]:
@@ -193,23 +312,33 @@ def load() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figures", type=Path, default=DOCS / "when.json")
+    parser.add_argument("--tasks", default="watch", help=f"of {', '.join(TASKS)}; '' for none")
     parser.add_argument("--first", type=int, default=len(POINTS), help="so many of the points")
-    parser.add_argument("--people", default=",".join(PEOPLE), help="groups that are tested")
-    parser.add_argument("--write", action="store_true", help="table and plot into docs/")
+    parser.add_argument("--folds", type=int, default=9, help="so many of the folds")
+    parser.add_argument("--tfds_dir")
+    parser.add_argument("--write", action="store_true", help="tables and plot into docs/")
     given = parser.parse_args()
     rows: dict[str, Any] = json.loads(given.figures.read_text()) if given.figures.exists() else {}
-    with tempfile.TemporaryDirectory() as folder:
-        runs = in_process.Runs(Path(folder))
-        for people in given.people.split(","):
-            for point in POINTS[: given.first]:
-                row = rows.setdefault(str(point), {})
-                if people in row:
-                    continue
-                costs = not any("m4" in one for one in row.values())
-                row[people] = measure(runs, point, people, costs=costs)
-                print(f"{people}: {point}: {row[people]['accuracy']:.4f}", flush=True)
-                given.figures.write_text(json.dumps(rows, indent=1) + "\n")
-    print(table(rows))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = in_process.Runs(folder)
+        for key in filter(None, given.tasks.split(",")):
+            task = TASKS[key]
+            words = [*task.words]
+            if "--dataset=arrays" in words:
+                words.append(f"--data_dir={small_images(folder, given.tfds_dir)}")
+            elif given.tfds_dir and key != "watch":
+                words.append(f"--tfds_dir={given.tfds_dir}")
+            for fold, flags in list(task.folds.items())[: given.folds]:
+                for point in POINTS[: given.first]:
+                    row = rows.setdefault(key, {}).setdefault(str(point), {})
+                    if fold in row:
+                        continue
+                    costs = not any("m4" in one for one in row.values())
+                    row[fold] = measure(runs, task, point, [*words, *flags], costs=costs)
+                    print(f"{key}, {fold}: {point}: {row[fold]['accuracy']:.4f}", flush=True)
+                    given.figures.write_text(json.dumps(rows, indent=1) + "\n")
+            print(table(task, rows[key]))
     if given.write:
         page = DOCS / "when.md"
         page.write_text(filled(page.read_text(), rows))
