@@ -92,6 +92,7 @@ MISTAKES = [
     ("rewrite {small} --format=packed --output={tmp}/none/x", "none/"),
     ("rewrite {small} --fromat=packed --format=packed --output={tmp}/x", "did you mean '--format'"),
     ("rewrite {small} --format=packed --core=m4 --output={tmp}/x", "--core belongs to --format=c"),
+    ("rewrite {small} --format=int8 --no_names --output={tmp}/x", "--no_names requires"),
     ("rewrite {small} --format=int8 --measure --output={tmp}/x", "--measure belongs to"),
     ("convert --model={tmp} --output={tmp}/x --optimize=speed", "--optimize belongs to"),
     ("convert --model={tmp} --output={tmp}/x --format=c --io_dtype=int8", "--io_dtype is of"),

@@ -158,7 +158,17 @@ def rewrite(arguments: argparse.Namespace) -> None:
         options = {name: getattr(arguments, name) for name in C_OPTIONS}
         print(to_c(content, arguments.output, **options))
         return
-    done = file_formats.rewrite(arguments.file, format=arguments.format, output=arguments.output)
+    options = {}
+    if arguments.no_names:
+        if arguments.format not in ("packed", "download"):
+            raise ValueError(
+                "--no_names requires --format=packed or download. "
+                f"Received: --format={arguments.format}."
+            )
+        options = {"names": False}
+    done = file_formats.rewrite(
+        arguments.file, format=arguments.format, output=arguments.output, **options
+    )
     print(f"{arguments.output}: {done}")
 
 
@@ -278,6 +288,11 @@ def rewrite_arguments(parser: argparse.ArgumentParser) -> None:
     formats = [*FORMATS, "c"]
     parser.add_argument("--format", required=True, choices=formats, help="the format to write")
     parser.add_argument("--output", required=True, type=Path, help="file, or folder of C, to write")
+    parser.add_argument(
+        "--no_names",
+        action="store_true",
+        help="packed and download: without names of tensors, signatures and notes",
+    )
     c_arguments(parser)
 
 

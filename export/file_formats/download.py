@@ -1,6 +1,7 @@
 """`format="download"`: one small file that `from_download` turns back into `int8` or `packed`.
 
-A file that our writer wrote is stored as its graph (version 3). All numbers are little-endian:
+A file that our writer wrote is stored as its graph (version 4; version 3 coded it less well). All
+numbers are little-endian:
 
     magic "EC2D", u16 version, u8 goal of the packed file, u8 0, u32 CRC-32 of the stream,
     the stream of `graph_code`
@@ -40,7 +41,7 @@ import numpy as np
 from .. import formats
 from ..formats.choose import Goal
 from ..formats.layer import most_weights
-from ..formats.range_coder import decode_range, encode_range
+from ..formats.range_coder import QUICK, STEADY, Rates, decode_range, encode_range
 from ..graph import FileError, Graph, check
 from ..graph.checking import check_structure
 from ..tflite.reader import Layout, layout, read
@@ -56,8 +57,8 @@ from .layers import (
 )
 
 MAGIC = b"EC2D"
-VERSION = 3
-_AS_IT_IS = 2
+VERSION = 4
+_AS_IT_IS = 2  # and all versions below; above, a graph
 GOALS: tuple[Goal, ...] = ("size", "speed", "download")
 _HEADER = struct.Struct("<4sHBBIIIII")
 _GRAPH_HEADER = struct.Struct("<4sHBBI")
@@ -163,7 +164,7 @@ def to_download(int8_file: bytes, *, optimize: Goal = "size", names: bool = True
 
 
 def _as_graph(int8_file: bytes, optimize: Goal) -> bytes | None:
-    """Version 3, or None where the file would not come back bit for bit."""
+    """Version 4, or None where the file would not come back bit for bit."""
     graph = read(int8_file)
     if plain_elements(graph) > _MOST_CODED or write(graph) != int8_file:
         return None
@@ -180,7 +181,7 @@ def _as_graph(int8_file: bytes, optimize: Goal) -> bytes | None:
 
 
 def _graph_of(file: bytes) -> Graph:
-    """The graph in a file of version 3."""
+    """The graph in a file of version 3 or 4."""
     if len(file) < _GRAPH_HEADER.size:
         raise FileError("the download file is cut short: fetch it again")
     _, _, _, _, checksum = _GRAPH_HEADER.unpack_from(file)
@@ -188,7 +189,7 @@ def _graph_of(file: bytes) -> Graph:
     if zlib.crc32(stream) != checksum:
         raise FileError("the checksum of the download file is wrong: fetch it again")
     with _damage_is_said(file):
-        graph = from_stream(stream)
+        graph = from_stream(stream, version=_version(file))
         check(graph)
         return graph
 
@@ -231,9 +232,9 @@ def _compressed(content: bytes) -> bytes:
     )
 
 
-def _stream(layer: TernaryLayer) -> bytes:
+def _stream(layer: TernaryLayer, rates: Rates = QUICK) -> bytes:
     symbols = formats.ternary_codes(layer.rows).symbols
-    return encode_range(symbols.ravel(), _weights_shape(layer.kind, layer.codes.shape))
+    return encode_range(symbols.ravel(), _weights_shape(layer.kind, layer.codes.shape), rates)
 
 
 def _layer_record(layer: TernaryLayer) -> bytes:
@@ -284,9 +285,10 @@ def stream_bytes(file: bytes) -> int:
     Raises:
       FileError: the file is damaged.
     """
-    if _version(file) == VERSION:
+    if _version(file) > _AS_IT_IS:
         layers, _ = find_layers(_graph_of(file))
-        return sum(len(_stream(layer)) for layer in layers)
+        rates = (QUICK,) if _version(file) == 3 else (QUICK, STEADY)
+        return sum(min(len(_stream(layer, one)) for one in rates) for layer in layers)
     return sum(len(record.stream) for record in _opened(file)[2])
 
 
@@ -429,7 +431,7 @@ def from_download(file: bytes) -> bytes:
         FileError: the file is damaged, or written by a newer version.
     """
     header_goal(file)
-    if _version(file) == VERSION:
+    if _version(file) > _AS_IT_IS:
         return write(_graph_of(file))
     header, skeleton, records = _opened(file)
     with _damage_is_said(file):

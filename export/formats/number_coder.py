@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .range_coder import Decoder, Encoder, Models, code_symbols
+from .range_coder import QUICK, Decoder, Encoder, Models, Rates, code_symbols, encode_range
 
 LONGEST = 64  # bits of a number
 
@@ -39,11 +39,13 @@ class _Pen:
     Args:
       coder: an `Encoder` or a `Decoder`.
       words: texts that come up often; one of them costs a few bits. Part of the format.
+      rates: of the statistics. Part of the format.
     """
 
-    def __init__(self, coder: Encoder | Decoder, words: Sequence[str]) -> None:
+    def __init__(self, coder: Encoder | Decoder, words: Sequence[str], rates: Rates) -> None:
         self._coder = coder
-        self._models: dict[tuple[str, int], Models] = {}
+        self._rates = rates
+        self._models: dict[tuple[str, int, Rates], Models] = {}
         self._even = _Even()
         self._words = list(words)
 
@@ -57,10 +59,11 @@ class _Pen:
         self._coder.bit(models, context, bit)
         return bit
 
-    def _models_of(self, field: str, contexts: int) -> Models:
-        key = field, contexts  # a method has its own number of contexts
+    def _models_of(self, field: str, contexts: int, rates: Rates | None = None) -> Models:
+        rates = rates or self._rates
+        key = field, contexts, rates  # a method has its own number of contexts
         if key not in self._models:
-            self._models[key] = Models(contexts, 32768)
+            self._models[key] = Models(contexts, 32768, rates)
         return self._models[key]
 
     def flag(self, field: str, value: bool) -> bool:
@@ -169,16 +172,26 @@ class _Pen:
     ) -> npt.NDArray[np.int8]:
         """Ternary weights, flat; `shape`: outputs, height, width, inputs."""
         nonzeros = self.number("nonzeros", int(np.count_nonzero(symbols)))
-        signs = self._models_of("signs", 9)
         nonzeros = min(nonzeros, symbols.size)
-        return code_symbols(self._coder, symbols, shape, nonzeros, signs_so_far=signs)
+        rates = self._rates
+        if rates is not QUICK and self.flag("quick", self._is_quick(symbols, shape)):
+            rates = QUICK
+        signs = self._models_of("signs", 9, rates)
+        return code_symbols(self._coder, symbols, shape, nonzeros, signs_so_far=signs, rates=rates)
+
+    def _is_quick(self, symbols: npt.NDArray[np.int8], shape: tuple[int, int, int, int]) -> bool:
+        """Whether quick averages make less of a layer: its zeros are not alike everywhere."""
+        if self.reads:
+            return False
+        sizes = [len(encode_range(symbols, shape, rates)) for rates in (QUICK, self._rates)]
+        return sizes[0] < sizes[1]
 
 
 class Writer(_Pen):
     """Writes what it is given; `finish` gives the bytes."""
 
-    def __init__(self, words: Sequence[str] = ()) -> None:
-        super().__init__(Encoder(), words)
+    def __init__(self, words: Sequence[str] = (), *, rates: Rates = QUICK) -> None:
+        super().__init__(Encoder(), words, rates)
 
     def finish(self) -> bytes:
         assert isinstance(self._coder, Encoder)
@@ -189,12 +202,14 @@ class Reader(_Pen):
     """Reads a stream: what its methods are given does not matter.
 
     Args:
-      stream: of a `Writer` with the same words.
+      stream: of a `Writer` with the same words and rates.
       most: how many elements may come in all; see `length`.
     """
 
-    def __init__(self, stream: bytes, words: Sequence[str] = (), *, most: int) -> None:
-        super().__init__(Decoder(stream), words)
+    def __init__(
+        self, stream: bytes, words: Sequence[str] = (), *, most: int, rates: Rates = QUICK
+    ) -> None:
+        super().__init__(Decoder(stream), words, rates)
         self.most = most
         self._size = len(stream)
 

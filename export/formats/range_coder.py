@@ -7,24 +7,51 @@ one of 9 (the signs of two neighbours). FORMAT.md gives the arithmetic, the same
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 FAST_SHIFT, SLOW_SHIFT = 5, 8
-_COUNT_LIMIT = 1 << SLOW_SHIFT
-_SHIFTS = [
-    (min(FAST_SHIFT, rate), min(SLOW_SHIFT, rate))
-    for rate in ((count + 2).bit_length() - 1 for count in range(_COUNT_LIMIT + 1))
-]
+
+
+class Rates(NamedTuple):
+    """How soon averages follow: a step covers 1/2^shift of the way, more while few bits are known.
+
+    Attributes:
+      fast, slow: the shifts of the two averages.
+      trust: how many bits the first probability of a layer's zeros counts for.
+    """
+
+    fast: int
+    slow: int
+    trust: int = 0
+
+    @property
+    def limit(self) -> int:
+        return 1 << self.slow
+
+    def shifts(self) -> list[tuple[int, int]]:
+        """Of both averages, by how many bits a context has seen."""
+        rates = ((count + 2).bit_length() - 1 for count in range(self.limit + 1))
+        return [(min(self.fast, rate), min(self.slow, rate)) for rate in rates]
+
+
+QUICK = Rates(FAST_SHIFT, SLOW_SHIFT)  # the encoding "range" of blobs, download files of version 3
+STEADY = Rates(7, 10, 14)  # compact blobs, and download files since version 4
+_SHIFTS = {rates: rates.shifts() for rates in (QUICK, STEADY)}
 
 
 class Models:
     """Probabilities that a bit is 1, in 1/65536: a fast and a slow average per context."""
 
-    def __init__(self, contexts: int, initial: int) -> None:
+    def __init__(
+        self, contexts: int, initial: int, rates: Rates = QUICK, *, trusted: bool = False
+    ) -> None:
         self._fast = [initial] * contexts
         self._slow = [initial] * contexts
-        self._count = [0] * contexts
+        self._count = [rates.trust if trusted else 0] * contexts
+        self._shifts, self._limit = _SHIFTS[rates], rates.limit
 
     def probability(self, context: int) -> int:
         """In 1/4096, 1 to 4095."""
@@ -33,14 +60,14 @@ class Models:
 
     def update(self, context: int, bit: int) -> None:
         count = self._count[context]
-        fast_shift, slow_shift = _SHIFTS[count]
+        fast_shift, slow_shift = self._shifts[count]
         if bit:
             self._fast[context] += (65535 - self._fast[context]) >> fast_shift
             self._slow[context] += (65535 - self._slow[context]) >> slow_shift
         else:
             self._fast[context] -= self._fast[context] >> fast_shift
             self._slow[context] -= self._slow[context] >> slow_shift
-        if count < _COUNT_LIMIT:
+        if count < self._limit:
             self._count[context] = count + 1
 
 
@@ -124,6 +151,7 @@ def code_symbols(
     nonzeros: int,
     *,
     signs_so_far: Models | None = None,
+    rates: Rates = QUICK,
 ) -> npt.NDArray[np.int8]:
     """Walks over the symbols in coding order; an encoder reads them, a decoder fills them in.
 
@@ -133,11 +161,13 @@ def code_symbols(
       shape: of the weights: outputs, height, width, inputs.
       nonzeros: how many symbols are not 0.
       signs_so_far: what is known of signs from other layers, nine contexts; goes on in them.
+      rates: of the averages.
     """
     channels, height, width, inputs = shape
     area = height * width
-    zero_models = Models(16, _initial_probability(symbols.size, nonzeros))
-    sign_models = Models(9, 32768) if signs_so_far is None else signs_so_far
+    initial = _initial_probability(symbols.size, nonzeros)
+    zero_models = Models(16, initial, rates, trusted=True)
+    sign_models = Models(9, 32768, rates) if signs_so_far is None else signs_so_far
     encodes = isinstance(coder, Encoder)
     scan = _scan(shape)
     rows = symbols.reshape(channels, -1)
@@ -172,10 +202,13 @@ def code_symbols(
     return symbols
 
 
-def encode_range(symbols: npt.NDArray[np.int8], shape: tuple[int, ...]) -> bytes:
+def encode_range(
+    symbols: npt.NDArray[np.int8], shape: tuple[int, ...], rates: Rates = QUICK
+) -> bytes:
     """Stream of flat symbols; `shape` of the weights: outputs, height, width, inputs."""
     coder = Encoder()
-    code_symbols(coder, np.array(symbols, np.int8), shape, int(np.count_nonzero(symbols)))
+    nonzeros = int(np.count_nonzero(symbols))
+    code_symbols(coder, np.array(symbols, np.int8), shape, nonzeros, rates=rates)
     return coder.finish()
 
 

@@ -9,6 +9,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,10 +102,18 @@ def graph_streams() -> list[bytes]:
     return [to_stream(read(write(net(kind)))) for kind in ("CONV_2D", "DEPTHWISE_CONV_2D")]
 
 
-def of_stream(stream: bytes) -> bytes:
+def stream_of_version_3() -> list[bytes]:
+    return [(Path(__file__).parents[1] / "fixtures" / "download_3.ec2d").read_bytes()[12:]]
+
+
+def of_stream(stream: bytes, version: int = 4) -> bytes:
     """The net of a stream, whatever is wrong with it: its checksum is right."""
-    header = struct.pack("<4sHBBI", b"EC2D", 3, 0, 0, zlib.crc32(stream))
+    header = struct.pack("<4sHBBI", b"EC2D", version, 0, 0, zlib.crc32(stream))
     return unpack(header + stream, to="int8")
+
+
+def of_stream_3(stream: bytes) -> bytes:
+    return of_stream(stream, 3)
 
 
 CASES: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], object], int]] = {
@@ -112,6 +121,7 @@ CASES: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], object], int
     "blob": (lambda: list(blobs()), formats.unpack, 1200),
     "download": (download_files, unpack, 150),
     "graph stream": (graph_streams, of_stream, 150),
+    "graph stream of version 3": (stream_of_version_3, of_stream_3, 40),
 }
 
 
