@@ -25,6 +25,7 @@ from .example import run_example, write_example
 from .interface import Calls, Ends, Interface
 from .lowering import Lowering
 from .machines import MACHINES
+from .memory import memory_of
 from .model_files import (
     HEADERS,
     KERNELS,
@@ -37,7 +38,7 @@ from .operators.embedding import MOST_WORDS, without_negative_places
 from .operators.window import with_windows
 from .packages import write_packages
 from .places import with_places
-from .plan import ALIGNMENT, Block, Layout, place
+from .plan import Layout
 from .report import LayerReport, Report, StreamReport, total
 from .streaming import stream_from_silence
 from .tables import with_tables
@@ -219,18 +220,19 @@ class _Text:
 
 
 def _text(net: Lowering, name: str) -> _Text:
-    addresses, scratch, arena = _memory(net)
+    memory = memory_of(net)
+    addresses = memory.addresses
 
     def pointer(layout: Layout) -> str:
         return f"(arena + {addresses[id(layout)] + layout.lead})"
 
-    text = _Text(arena, addresses, pointer)
+    text = _Text(memory.arena, addresses, pointer)
     for number, step in enumerate(net.steps):
         names = Names(
             number,
             tuple(pointer(net.layouts[t]) for t in step.inputs),
             pointer(net.layouts[step.output]),
-            f"((uint16_t *)(void *)(arena + {scratch[number]}))",
+            f"((uint16_t *)(void *)(arena + {memory.scratch[number]}))",
         )
         code = step.emit(names)
         text.add(number, step.name, code, step.sources, text.body)
@@ -280,45 +282,3 @@ def _functions(source: str) -> list[str]:
     """What a kernel file defines, by itself or through a macro."""
     defined = r"^(?:[A-Z][A-Z0-9_]*\(|[\w ]+?\b)(ec2t_\w+)[(,]"
     return re.findall(defined, (KERNELS / source).read_text(), re.M)
-
-
-def _memory(net: Lowering) -> tuple[dict[int, int], list[int], int]:
-    """Arena offsets of layouts (by identity) and of each step's scratch, and the arena's size."""
-    parent: dict[int, Layout] = {}
-    for before, after in net.shares:
-        parent[id(after)] = before
-
-    def root(layout: Layout) -> Layout:
-        while id(layout) in parent:
-            layout = parent[id(layout)]
-        return layout
-
-    blocks: dict[int, Block] = {}
-    distinct = {id(x): x for x in net.layouts.values()}
-    made = {id(net.layouts[step.output]): i for i, step in reversed(list(enumerate(net.steps)))}
-    for key, layout in distinct.items():
-        first, last = made.get(key, 0), max(net.last_use(layout), made.get(key, 0))
-        if any(layout is net.layouts.get(i) for i in net.inputs):
-            first = 0
-        if any(layout is state.layout for state in net.states.values()):
-            first, last = 0, len(net.steps)
-        home = id(root(layout))
-        if home in blocks:
-            block = blocks[home]
-            block.first, block.last = min(block.first, first), max(block.last, last)
-            block.size = max(block.size, layout.size)
-        else:
-            blocks[home] = Block(str(len(blocks)), layout.size, first, last)
-    for block in blocks.values():
-        block.size += -block.size % ALIGNMENT
-    scratches = [
-        Block(f"scratch {i}", step.scratch() + -step.scratch() % ALIGNMENT, i, i)
-        for i, step in enumerate(net.steps)
-    ]
-    arena = place([*blocks.values(), *(s for s in scratches if s.size)])
-    addresses = {key: blocks[id(root(layout))].offset for key, layout in distinct.items()}
-    for step in net.steps:
-        for position, layout in enumerate(net.layouts[t] for t in step.inputs):
-            arena = max(arena, addresses[id(layout)] + layout.lead + step.reads(position))
-    arena += -arena % ALIGNMENT
-    return addresses, [max(s.offset, 0) for s in scratches], arena

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 ALIGNMENT = 4
 
@@ -63,29 +64,51 @@ class Layout:
         )
 
 
-@dataclass
-class Block:
-    """Memory of `size` bytes needed in steps `first` to `last`; `offset` is where it went."""
+@dataclass(frozen=True)
+class Part:
+    """`size` bytes, `offset` bytes behind a block's first, needed in steps `first` to `last`."""
 
-    name: str
+    offset: int
     size: int
     first: int
     last: int
+
+
+@dataclass
+class Block:
+    """Memory of several parts, each needed for a time of its own; `offset` is where it went."""
+
+    name: str
+    parts: list[Part]
     offset: int = -1
+
+    @property
+    def end(self) -> int:
+        """Bytes from the first to behind the last."""
+        return max(part.offset + part.size for part in self.parts)
+
+    @property
+    def first(self) -> int:
+        return min(part.first for part in self.parts)
 
 
 def place(blocks: list[Block]) -> int:
-    """Gives every block an offset so that blocks alive at the same time do not overlap; returns the
+    """Gives every block an offset so that parts needed at the same time do not overlap; returns the
     arena's size. Greedy, largest first."""
     placed: list[Block] = []
-    for block in sorted(blocks, key=lambda b: (-b.size, b.first, b.name)):
-        near = [b for b in placed if b.first <= block.last and block.first <= b.last]
+    for block in sorted(blocks, key=lambda b: (-b.end, b.first, b.name)):
+        # Where it may not begin: from behind one offset to before another.
+        taken = []
+        for other in placed:
+            for a, b in product(block.parts, other.parts):
+                if a.first <= b.last and b.first <= a.last and a.size and b.size:
+                    apart = other.offset + b.offset - a.offset
+                    taken.append((apart - a.size, apart + b.size))
         offset = 0
-        for other in sorted(near, key=lambda b: b.offset):
-            if offset + block.size <= other.offset:
+        for before, behind in sorted(taken):
+            if offset <= before:
                 break
-            end = other.offset + other.size
-            offset = max(offset, (end + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
+            offset = max(offset, -(-behind // ALIGNMENT) * ALIGNMENT)
         block.offset = offset
         placed.append(block)
-    return max((b.offset + b.size for b in blocks), default=0)
+    return max((b.offset + b.end for b in blocks), default=0)

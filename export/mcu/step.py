@@ -24,6 +24,9 @@ class Step:
     emit: Callable[[Names], Code]
     scratch: Callable[[], int] = lambda: 0
     in_place: bool = False
+    # Makes plane by plane out of as many, in order: the output may lie over the input, a plane
+    # before it.
+    by_planes: bool = False
     # How far behind row 0, column 0 of an input it reads.
     reads: Callable[[int], int] = lambda _: 0
     flat: bool = False  # may treat planes as one row if input and output have one pitch

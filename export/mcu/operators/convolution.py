@@ -427,6 +427,7 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
             reads=reads,
             flat=conv.unit and (ternary is not None or planes or tiles),
             extent=extent,
+            by_planes=layer.depth_multiplier == 1 and layout.channels > 1,
             facts=conv,
         )
     )

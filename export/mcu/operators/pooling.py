@@ -85,7 +85,9 @@ def pool(net: Lowering, op: Operator) -> None:
     name = f"{'max' if kind else 'average'} pool {kernels[0]}x{kernels[1]}"
     sources = ("pool.c", "pool_helium.c", "layout.c")
     facts = Window(prod(kernels), bool(kind))
-    net.steps.append(Step(name, sources, (source,), target, emit, reads=reads, facts=facts))
+    net.steps.append(
+        Step(name, sources, (source,), target, emit, reads=reads, by_planes=True, facts=facts)
+    )
 
 
 def mean_of_maps(net: Lowering, op: Operator, source: int) -> None:
