@@ -15,6 +15,7 @@ Three pieces, without a callback:
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -112,6 +113,13 @@ class PolynomialDecay(_Timed):
         self.initial_sparsity = _share("initial_sparsity", initial_sparsity)
         self.final_sparsity = _share("final_sparsity", final_sparsity)
         self.power = power
+        if begin_step < end_step < begin_step + frequency and initial_sparsity != final_sparsity:
+            warnings.warn(
+                f"PolynomialDecay changes its value every frequency={frequency} steps, but ends "
+                f"{end_step - begin_step} steps after it began: it stays at initial_sparsity="
+                f"{initial_sparsity} and never reaches {final_sparsity}. Pass frequency=1.",
+                stacklevel=2,
+            )
 
     def __call__(self, step: Tensor) -> tuple[Tensor, Tensor]:
         way = max(self.end_step - self.begin_step, 1)

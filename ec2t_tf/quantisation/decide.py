@@ -12,6 +12,7 @@ from ec2t_tf.ends import Step, ends
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Rule, Treatment
 from ec2t_tf.quantisation.graph import Graph
 from ec2t_tf.quantisation.kinds import DEPTHWISE, KERNELS, has_rule, kind_of
+from ec2t_tf.quantisation.opened import closed_by
 from ec2t_tf.quantisation.recurrent import RECURRENT
 
 
@@ -74,12 +75,13 @@ class _Deciding:
             kind = kind_of(call.operation)
             if not call.is_layer:
                 if not has_rule(kind):
-                    decisions[call.name] = self._no_rule(call.name, kind, None)
+                    decisions[call.name] = self._no_rule(call.name, kind, None, [])
                 continue
             if not call.operation.weights and has_rule(kind):
                 continue
             makers = [self._graph.calls[v.maker].name for v in call.inputs if v.maker >= 0]
-            decision = self._decide(call.operation, makers)
+            lacks = closed_by(call.operation, call.args, call.kwargs)
+            decision = self._decide(call.operation, makers, lacks)
             if decision.by_rule:
                 self._used.add(self._rule_for(call.operation))
             decisions[call.name] = decision
@@ -88,24 +90,21 @@ class _Deciding:
         unused = tuple(str(rule) for rule in self._policy.rules if rule not in self._used)
         return ApplyReport(tuple(decisions.values()), unused_rules=unused)
 
-    @staticmethod
-    def _lacks(layer: layers.Layer, kind: str) -> list[str]:
-        return RECURRENT[kind].missing(layer) if kind in RECURRENT else []
-
     def _rule_for(self, layer: layers.Layer) -> Rule | None:
         origin = self._origin.get(layer.name, layer)
         return next((rule for rule in self._policy.rules if rule.matches(layer, origin)), None)
 
-    def _no_rule(self, name: str, kind: str, rule: Rule | None) -> Decision:
+    def _no_rule(self, name: str, kind: str, rule: Rule | None, lacks: list[str]) -> Decision:
         if rule is not None and rule.treatment == Treatment.FLOAT:
             return Decision(name, kind, Treatment.FLOAT, f"rule: {rule}", by_rule=True)
+        why = f" with {' and '.join(lacks)}" if lacks else ""
         reason = (
-            f"no int8 rule for this {kind}; it stays float. Advice: replace it, or accept a float "
-            "part in the exported file"
+            f"no int8 rule for this {kind}{why}; it stays float. Advice: replace it, or accept a "
+            "float part in the exported file"
         )
         return Decision(name, kind, Treatment.FLOAT, reason, refused=True)
 
-    def _decide(self, layer: layers.Layer, makers: list[str]) -> Decision:
+    def _decide(self, layer: layers.Layer, makers: list[str], lacks: list[str]) -> Decision:
         kind, rule = kind_of(layer), self._rule_for(layer)
 
         def decision(treatment: Treatment, reason: str, *, folded_into: str = "") -> Decision:
@@ -119,8 +118,8 @@ class _Deciding:
                 folded_into=folded_into,
             )
 
-        if not has_rule(kind) or self._lacks(layer, kind) or kind in self._untrained:
-            return self._no_rule(layer.name, type(layer).__name__, rule)
+        if not has_rule(kind) or lacks or kind in self._untrained:
+            return self._no_rule(layer.name, type(layer).__name__, rule, lacks)
         if kind == "BatchNormalization":
             before = [name for name in makers if name in self._float]
             if before:

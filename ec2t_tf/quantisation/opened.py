@@ -28,6 +28,7 @@ from keras import ops
 
 import ec2t_tf
 from ec2t_tf.quantisation.kinds import class_name, has_rule, kind_of
+from ec2t_tf.quantisation.recurrent import RECURRENT
 
 Tensor = Any
 Unique = Callable[[str], str]
@@ -257,7 +258,10 @@ class BothWays(Opened):
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        return ["merge_mode=None"] if layer.merge_mode is None else []
+        lacks = ["merge_mode=None"] if layer.merge_mode is None else []
+        lacks += ["return_state=True"] if layer.return_state else []
+        begun = any(x is not None for x in (*args[1:2], options.get("initial_state")))
+        return lacks + (["an initial state"] if begun else [])
 
 
 class EveryStep(Opened):
@@ -415,6 +419,11 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
 
 
 def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
-    """What keeps a layer of Keras from being opened; empty if nothing does, or it never is."""
+    """What keeps a layer of Keras from int8 operators; empty if nothing does, or it never has any.
+
+    Of a layer that would be opened, or is recurrent.
+    """
+    if kind_of(layer) in RECURRENT:
+        return RECURRENT[kind_of(layer)].missing(layer)
     kind = _OPENED.get(type(layer))
     return [] if kind is None else kind.missing(layer, args, options)

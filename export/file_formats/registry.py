@@ -78,7 +78,9 @@ def _packed(
         raise FileError(
             f'format="packed" would not make this file smaller. Received: {summary(others)}.'
         )
-    return written, [f"nothing to pack, only names and notes went: {summary(others)}"]
+    return written, [
+        f"nothing to pack; names, notes and what the file held twice went: {summary(others)}"
+    ]
 
 
 def _download(

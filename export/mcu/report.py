@@ -101,6 +101,13 @@ class Report:
         return total([*self.layers, *self.ends])
 
     @property
+    def unmeasured(self) -> list[str]:
+        """The kernels, each once, that keep a measured core's net from an estimate."""
+        layers = (*self.layers, *self.ends)
+        missing = [layer.work.kernel for layer in layers if layer.estimate is None]
+        return [] if len(missing) == len(layers) else list(dict.fromkeys(missing))
+
+    @property
     def ram(self) -> int:
         """Bytes of arena, input, output and stack."""
         return self.arena + self.ends_bytes + (self.firmware.stack if self.firmware else 0)
@@ -150,6 +157,10 @@ class Report:
             if self.placed_bytes:
                 lines[0] += f"; {self.placed_bytes:,} less with input and output in the arena"
         estimate = self.estimate
+        if self.unmeasured:
+            lines.append(
+                f"no estimate of a call: {', '.join(self.unmeasured)} was not measured on this core"
+            )
         if estimate is not None:
             cycles = "no estimate" if estimate.cycles is None else f"{estimate.cycles:,.0f}"
             lines.append(

@@ -123,16 +123,22 @@ def boards(content: bytes, optimize: str = "balanced") -> Table:
       ValueError: C cannot be written.
     """
     rows: list[Sequence[Cell]] = []
+    unmeasured: dict[str, list[str]] = {}  # kernel -> cores
     for name, board in progress.bar(list(BOARDS.items()), "C for boards"):
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(
-                (name, board.core, *_on_board(to_c(content, folder, board=name, optimize=optimize)))
-            )
+            report = to_c(content, folder, board=name, optimize=optimize)
+            rows.append((name, board.core, *_on_board(report)))
+            for kernel in report.unmeasured:
+                unmeasured.setdefault(kernel, []).append(board.core)
     head = ("board", "core", "fits", "flash", "RAM", "instructions", "cycles", "ms")
     caption = (
         "Estimates. Flash: constants and code; RAM: arena, input, output, stack; cycles without "
         "wait states."
     )
+    if any(isinstance(row[5], float) and not isinstance(row[6], float) for row in rows):
+        caption += " Of m7, m55 and rv32 no timings are published: no cycles."
+    for kernel, cores in unmeasured.items():
+        caption += f" No estimate: {kernel} was not measured on {', '.join(dict.fromkeys(cores))}."
     formats = ("", "", "", "{:,}", "{:,}", "{:,.0f}", "{:,.0f}", "{:.2f}")
     return Table(head, rows, formats, caption)
 

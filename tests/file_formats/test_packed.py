@@ -65,7 +65,7 @@ def test_a_stock_interpreter_names_the_custom_operator(int8_nets):
 def test_a_net_without_ternary_layers_loses_its_names_and_notes():
     done = rewrite(dense_net(), format="packed")
     assert done.notes == (
-        "nothing to pack, only names and notes went: "
+        "nothing to pack; names, notes and what the file held twice went: "
         "1 layer: it has more than three codes in an output channel",
     )
     inputs = random_inputs(dense_net(), 4)

@@ -63,7 +63,7 @@ def test_a_net_without_ternary_layers(name: str) -> None:
         "int8": "",
         "tflm": "nothing to pack",
         "download": "compressed as it is: 1 layer: it has more than three codes",
-        "packed": "nothing to pack, only names and notes went",
+        "packed": "nothing to pack; names, notes and what the file held twice went",
     }[name]
     assert said in str(done)
     if name == "download":

@@ -10,6 +10,7 @@ import pytest
 from ec2t_tf.__main__ import main
 from ec2t_tf.export.mcu import BOARDS, CORES, to_c
 from ec2t_tf.export.mcu.costs import table
+from ec2t_tf.export.page.microcontrollers import boards
 from tests import nets
 
 WITHOUT_TIMINGS = ("m7", "m55", "rv32")
@@ -96,6 +97,10 @@ def test_a_kernel_that_was_not_measured_has_no_estimate(
     assert report.estimate is None
     assert report.milliseconds is None
     assert any(layer.estimate is not None for layer in report.layers)
+    assert report.unmeasured == ["add 2"]
+    assert "no estimate of a call: add 2 was not measured on this core" in str(report)
+    table_of_boards = boards(nets.resnet8())
+    assert "No estimate: add 2 was not measured on m4." in table_of_boards.caption
 
 
 def test_wrong_boards_are_refused(tmp_path: Path) -> None:

@@ -161,3 +161,27 @@ class TestMasks:
     def test_refused_by_name(self, name: str, middle: Callable[[Any], Any]) -> None:
         with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"'{name}' .*mask"):
             ec2t_tf.apply(self.tokens(middle), policy=TERNARY, verbose=0)
+
+
+LSTM = {"units": 4, "return_sequences": True}
+WITHOUT_A_RULE: dict[str, Callable[[Any], Any]] = {
+    "LSTM with recurrent_dropout=0.2": layers.LSTM(**LSTM, recurrent_dropout=0.2),
+    "Bidirectional with return_state=True": lambda x: layers.Bidirectional(
+        layers.LSTM(**LSTM, return_state=True)
+    )(x)[0],
+    "Bidirectional with merge_mode=None": lambda x: layers.Concatenate()(
+        layers.Bidirectional(layers.LSTM(**LSTM), merge_mode=None)(x)
+    ),
+    "Bidirectional with an initial state": lambda x: layers.Bidirectional(layers.LSTM(**LSTM))(
+        x, initial_state=[ops.zeros((1, 4))] * 4
+    ),
+}
+
+
+@pytest.mark.parametrize("lacks", WITHOUT_A_RULE)
+def test_a_refusal_says_what_keeps_a_layer_out(lacks: str) -> None:
+    model = net(SEQUENCE, WITHOUT_A_RULE[lacks])
+    kind, _, what = lacks.partition(" with ")
+    pattern = rf"\({kind}\) has no rule that writes it, as it is here with {what}"
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=pattern):
+        ec2t_tf.apply(model, policy=TERNARY, verbose=0)

@@ -199,7 +199,9 @@ def test_a_schedule_of_the_users_own():
     [
         EC2T(),
         EC2T(target_sparsity=0.7),
-        EC2T(schedule=PolynomialDecay(0.1, 0.7, 0, 10), frozen_from=0.5, total_steps=10),
+        EC2T(
+            schedule=PolynomialDecay(0.1, 0.7, 0, 10, frequency=5), frozen_from=0.5, total_steps=10
+        ),
         EC2T(schedule=Stairs(0.1), schedule_of="entropy_gain"),
     ],
 )
@@ -238,6 +240,14 @@ def test_bad_options_are_refused(options, message):
 def test_a_share_of_an_unknown_length_is_refused(moment):
     with pytest.raises(ValueError, match="requires total_steps"):
         ec2t_tf.apply(float_net(), EC2T(**{moment: 0.7}))
+
+
+@pytest.mark.parametrize("library", [tfmot.sparsity.keras, ec2t_tf])
+def test_a_schedule_that_never_gets_anywhere_is_warned_of(library):
+    with pytest.warns(UserWarning, match=r"never reaches 0\.8\. Pass frequency=1"):
+        EC2T(schedule=library.PolynomialDecay(0.2, 0.8, 0, 75))
+    EC2T(schedule=library.PolynomialDecay(0.2, 0.8, 0, 75, frequency=1))
+    EC2T(schedule=library.PolynomialDecay(0.2, 0.8, 0, 100))
 
 
 def test_no_schedule_is_refused():
