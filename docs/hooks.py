@@ -51,4 +51,5 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     for marker, printed in (("<!-- commands -->", commands), ("<!-- supported -->", supported)):
         if marker in markdown:
             markdown = markdown.replace(marker, printed())
+    markdown = re.sub(r"\[([^]]+)\]\(\.\./examples/\w+\.py\)", r"\1", markdown)  # it is shown below
     return re.sub(r"<!-- example: (\w+\.py) -->", example, markdown)
