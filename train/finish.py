@@ -33,12 +33,15 @@ def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Pat
     images = np.concatenate([x for x, _ in data.evaluation(data.test)])
     check = export.verify(model, path, images)
     outputs, _ = run_file(path, images)
-    paired.save(folder, data.test, {"ternary": outputs.argmax(axis=1)})
+    predicted = outputs.argmax(axis=1)
+    if data.classifies:
+        paired.save(folder, data.test, {"ternary": predicted})
     file = export.report(path)
     metrics = {
         **metrics,
+        "figure": data.figure_name,
         "ternary_accuracy": exact_accuracy(model, data) or metrics["trained_accuracy"],
-        "tflite_accuracy": float((outputs.argmax(axis=1) == data.test.labels).mean()),
+        "tflite_accuracy": data.figure(outputs, data.test),
         "tflite_bytes": file.file_bytes,
         "tflite_zipped_bytes": file.zipped_bytes,
         "verified_images": check.inputs,
@@ -62,8 +65,10 @@ def finish(model: Any, data: TaskData, metrics: dict, *, title: str, folder: Pat
         history=history,
         layers=layers.table(),
         ternary=ternary_layers(model),
-        confusion=confusion_matrix(
-            data.test.labels, outputs.argmax(axis=1), labels=range(data.classes)
+        confusion=(
+            confusion_matrix(data.test.labels, predicted, labels=range(data.classes))
+            if data.classifies
+            else None
         ),
         labels=data.labels,
         file=file,
@@ -98,13 +103,13 @@ def int8_of_float(
     outputs, _ = run_file(path, images)
     predicted["int8"] = outputs.argmax(axis=1)
     return {
-        "int8_accuracy": float((outputs.argmax(axis=1) == data.test.labels).mean()),
+        "int8_accuracy": data.figure(outputs, data.test),
         "int8_bytes": path.stat().st_size,
     }
 
 
 def accuracies(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Top-1 on the test examples, by net."""
+    """The task's figure on the test examples, by net."""
     named = {
         "float, Keras": "float_accuracy",
         "float net as int8 .tflite": "int8_accuracy",
@@ -115,12 +120,12 @@ def accuracies(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def exact_accuracy(model: Any, data: TaskData) -> float | None:
-    """Top-1 of the net in exact integers, computed by Keras; None where a part of it is float."""
+    """Figure of the net in exact integers, computed by Keras; None where a part of it is float."""
     try:
         exact = export.exact(model, rounding="xnnpack")
     except NotExactError:
         return None
-    return recipe.accuracy(Keras3(), exact, data.evaluation(data.test))
+    return recipe.figure(Keras3(), exact, data)
 
 
 def report_text(title: str, metrics: dict, table: str, file: str, check: str) -> str:
@@ -136,7 +141,7 @@ def report_text(title: str, metrics: dict, table: str, file: str, check: str) ->
         (".tflite zipped", metrics["tflite_zipped_bytes"]),
         ("ternary weights at their entropy", round(metrics["entropy_bytes"])),
     ]
-    lines = [title, "", "top-1 on the test images"]
+    lines = [title, "", f"{metrics['figure']} on the test examples"]
     lines += [f"  {name:<34}{100 * value:>9.2f} %" for name, value in accuracies(metrics)]
     lines += ["zeros in ternary layers"]
     lines += [

@@ -32,6 +32,12 @@ flags.DEFINE_string(
     "who is tested and never trained on, joined by +: subjects of --dataset=watch (9+10), speakers "
     "of --split=speaker (theo+yweweler). One run for each group of them is a cross-validation",
 )
+flags.DEFINE_string(
+    "leave_out",
+    None,
+    "anomaly detection with --model=autoencoder: the class (name or number) that training does not "
+    "see; figures are then the AUC with which it is told from the others",
+)
 flags.DEFINE_string("tfds_dir", None, "TFDS data folder; default: TFDS's own")
 flags.DEFINE_enum(
     "model",
@@ -204,6 +210,7 @@ IDENTITY = (
     "image_size",
     "split",
     "apart",
+    "leave_out",
     "model",
     "depth",
     "width",
@@ -252,6 +259,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "image_size",
         "split",
         "apart",
+        "leave_out",
         "validation_fraction",
         "augment",
         "copies",

@@ -36,7 +36,7 @@ def write(
     history: Sequence[dict[str, str]],
     layers: Table,
     ternary: Sequence[Any],
-    confusion: np.ndarray,
+    confusion: np.ndarray | None,
     labels: Sequence[str],
     file: Report,
     verdict: str,
@@ -45,17 +45,20 @@ def write(
     kernels to report.csv.
 
     Args:
-      accuracy: top-1 on the test examples, by net.
+      accuracy: the task's figure on the test examples, by net.
       metrics: what metrics.json holds.
       history: the rows of history.csv.
       layers: of the trained net, as `ec2t_tf.summary` has them.
       confusion: int (classes, classes): test examples by class and by what the file says.
+        None where the net does not classify.
       labels: names of the classes.
       verdict: what `export.verify` found.
     """
     first = [
-        Headline(f"{100 * metrics['tflite_accuracy']:.2f} %", "top-1 of the file"),
-        Headline(f"{100 * metrics['float_accuracy']:.2f} %", "top-1 of the float net"),
+        Headline(f"{100 * metrics['tflite_accuracy']:.2f} %", f"{metrics['figure']} of the file"),
+        Headline(
+            f"{100 * metrics['float_accuracy']:.2f} %", f"{metrics['figure']} of the float net"
+        ),
         Headline(f"{100 * metrics['zeros']:.1f} %", "zeros in ternary layers"),
         Headline(f"{file.file_bytes:,}", "bytes on disk, .tflite"),
         Headline(f"{file.zipped_bytes:,}", "bytes zipped"),
@@ -65,10 +68,12 @@ def write(
         Section(
             "Accuracy",
             [
-                Table(("net", "top-1 on the test examples"), accuracy, ("", "{:.2%}")),
+                Table(
+                    ("net", f"{metrics['figure']} on the test examples"), accuracy, ("", "{:.2%}")
+                ),
                 Text(f"Keras against the file: {verdict}"),
                 curves(history, metrics),
-                confusions(confusion, labels),
+                *([] if confusion is None else [confusions(confusion, labels)]),
             ],
         ),
         Section("Layers of the net", [dataclasses.replace(layers, caption=LAYERS)]),
@@ -88,7 +93,7 @@ def write(
         "title": title,
         "metrics": metrics,
         "history": list(history),
-        "confusion": confusion.tolist(),
+        "confusion": None if confusion is None else confusion.tolist(),
         "labels": list(labels),
         "file": file.as_dict(),
         "verdict": verdict,
@@ -106,7 +111,8 @@ def curves(history: Sequence[dict[str, str]], metrics: dict) -> Figure:
     with plots.drawing(*pictures.CURVES) as figure:
         pictures.curves(figure, plots.PAGE, history, metrics)
         picture = plots.svg(figure)
-    return Figure(picture, "Accuracy by epoch, and below it the zeros in ternary layers.")
+    shown = "Accuracy" if any(row.get("accuracy") for row in history) else "Loss"
+    return Figure(picture, f"{shown} by epoch, and below it the zeros in ternary layers.")
 
 
 def confusions(counts: np.ndarray, labels: Sequence[str]) -> Figure | Table:

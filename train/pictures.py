@@ -29,26 +29,29 @@ def curves(
 
     Args:
       history: rows of history.csv.
-      metrics: what metrics.json holds; lines for `float_accuracy` and `tflite_accuracy`.
+      metrics: what metrics.json holds; lines for `float_accuracy` and `tflite_accuracy`. Where
+        the net does not classify, the loss is drawn instead.
     """
     epochs = np.arange(1, len(history) + 1)
 
-    def column(name: str) -> list[float]:
-        return [100 * float(row[name]) if row.get(name) else math.nan for row in history]
+    def column(name: str, factor: float = 100.0) -> list[float]:
+        return [factor * float(row[name]) if row.get(name) else math.nan for row in history]
 
+    classifies = not history or any(row.get("accuracy") for row in history)
+    name, factor = ("accuracy", 100.0) if classifies else ("loss", 1.0)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    upper.plot(epochs, column("accuracy"), color=palette.grey, label="training")
-    upper.plot(epochs, column("val_accuracy"), color=palette.blue, label="validation")
+    upper.plot(epochs, column(name, factor), color=palette.grey, label="training")
+    upper.plot(epochs, column(f"val_{name}", factor), color=palette.blue, label="validation")
     lines = (
         ("float_accuracy", "float net, test", palette.green),
         ("tflite_accuracy", "the file, test", palette.orange),
     )
     for name, label, colour in lines:
-        if name in metrics:
+        if name in metrics and classifies:
             value = 100 * metrics[name]
             upper.axhline(value, color=colour, linestyle=":", label=f"{label}: {value:.2f} %")
-    upper.set_ylabel("top-1 accuracy, %")
-    upper.legend(loc="lower right")
+    upper.set_ylabel("top-1 accuracy, %" if classifies else "mean squared error")
+    upper.legend(loc="lower right" if classifies else "upper right")
     lower.plot(epochs, column("zeros"), color=palette.orange)
     lower.set_ylim(0, 100)
     lower.set_ylabel("zeros, %")

@@ -146,22 +146,14 @@ def train(
     tensorboard: bool = False,
 ) -> None:
     """Run a phase from its latest checkpoint, or from its start where there is none."""
-    keras = door.keras
-    door.compile(
-        model,
-        optimiser(door, phase, steps_per_epoch),
-        (
-            functools.partial(targets.loss, temperature=distil.temperature if distil else 1.0)
-            if distil or mixup
-            else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        ),
-        (
-            keras.metrics.MeanMetricWrapper(targets.accuracy, name="accuracy")
-            if distil or mixup
-            else "accuracy"
-        ),
-        jit_compile=jit_compile,
-    )
+    if distil or mixup:
+        temperature = distil.temperature if distil else 1.0
+        loss: Any = functools.partial(targets.loss, temperature=temperature)
+        metric = door.keras.metrics.MeanMetricWrapper(targets.accuracy, name="accuracy")
+    else:
+        loss, metric = _objective(door, classifies=data.classifies)
+    rate = optimiser(door, phase, steps_per_epoch)
+    door.compile(model, rate, loss, metric, jit_compile=jit_compile)
     model.optimizer.build(model.trainable_variables)
     checkpoints = Checkpoints(output_dir / "checkpoints" / phase.name, model)
     done = checkpoints.restore()
@@ -209,10 +201,17 @@ def zeros(model: Any) -> float:
     return sum(int((one == 0).sum()) for one in codes) / max(1, sum(one.size for one in codes))
 
 
-def compile_for_others(door: Keras3, model: Any) -> None:
+def _objective(door: Keras3, *, classifies: bool) -> tuple[Any, str | None]:
+    """Loss and metric of Keras: of logits, or of a net that reproduces its inputs."""
+    if not classifies:
+        return "mse", None
+    return door.keras.losses.SparseCategoricalCrossentropy(from_logits=True), "accuracy"
+
+
+def compile_for_others(door: Keras3, model: Any, *, classifies: bool = True) -> None:
     """Leave nothing in the model that only this script knows: so it is saved."""
-    loss = door.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    door.compile(model, "sgd", loss, "accuracy", jit_compile=False)
+    loss, metric = _objective(door, classifies=classifies)
+    door.compile(model, "sgd", loss, metric, jit_compile=False)
 
 
 def accuracy(door: Keras3, model: Any, batches: Evaluation) -> float:
@@ -222,9 +221,14 @@ def accuracy(door: Keras3, model: Any, batches: Evaluation) -> float:
     return float(found["accuracy"])
 
 
-def predictions(door: Keras3, model: Any, batches: Evaluation) -> np.ndarray:
-    """The class of each example, int64 (count,), by a model whose output is logits."""
-    return np.argmax(model.predict(door.evaluation(batches), verbose=0), axis=-1)
+def outputs(door: Keras3, model: Any, batches: Evaluation) -> np.ndarray:
+    """float32 (count, outputs) of all examples."""
+    return np.asarray(model.predict(door.evaluation(batches), verbose=0))
+
+
+def figure(door: Keras3, model: Any, data: TaskData) -> float:
+    """The task's figure of a model on the test examples, 0 to 1: top-1 accuracy, or AUC."""
+    return data.figure(outputs(door, model, data.evaluation(data.test)), data.test)
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -34,6 +34,7 @@ class Settings:
     image_size: tuple[int, int] | None
     split: str
     apart: str | None
+    leave_out: str | None
     model: str
     depth: float
     width: float
@@ -99,7 +100,7 @@ def run(settings: Settings) -> dict:
     model = ec2t_tf.load_model(settings.output_dir / "model.keras")
     if settings.recalibrate:
         recalibrate(settings, data, model)
-    metrics["trained_accuracy"] = recipe.accuracy(door, model, data.evaluation(data.test))
+    metrics["trained_accuracy"] = recipe.figure(door, model, data)
     metrics["repeat"] = {
         "flags": dict(settings.flags),
         "policy": settings.policy.to_json() if settings.policy else None,
@@ -130,8 +131,14 @@ def load_data(settings: Settings) -> tasks.TaskData:
         image_size=settings.image_size,
         split=settings.split,
         apart=settings.apart,
+        leave_out=settings.leave_out,
         validation_fraction=settings.validation_fraction,
     )
+    if not data.classifies and (settings.distill or settings.mixup):
+        raise tasks.DataError(
+            "--distill and --mixup need classes. Received: --leave_out="
+            f"{settings.leave_out}, --distill={settings.distill:g}, --mixup={settings.mixup:g}."
+        )
     augment = data.augment if settings.augment else tasks.unchanged
     if settings.cutout:
         if len(data.input_shape) != 3:
@@ -155,10 +162,11 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
     with files.replacing(settings.output_dir / "float.weights.h5") as fresh:
         float_model.save_weights(str(fresh))
     # The one place where the test images are used, and finish.
-    predicted = {"float": recipe.predictions(door, float_model, data.evaluation(data.test))}
-    float_accuracy = float((predicted["float"] == data.test.labels).mean())
+    outputs = recipe.outputs(door, float_model, data.evaluation(data.test))
+    predicted = {"float": outputs.argmax(axis=-1)}
     int8 = int8_of_float(float_model, data, settings.output_dir, predicted)
-    paired.save(settings.output_dir, data.test, predicted)
+    if data.classifies:
+        paired.save(settings.output_dir, data.test, predicted)
 
     model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
     if settings.ternary_start:
@@ -169,14 +177,14 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
     train(door, model, data, phase, settings, ternary=True, distil=distil)
     metrics = {
         "seed": settings.seed,
-        "float_accuracy": float_accuracy,
+        "float_accuracy": data.figure(outputs, data.test),
         **int8,
         "float_bytes": 4 * float_model.count_params(),
         "normalised_by": {"mean": data.mean.tolist(), "std": data.std.tolist()},
         "zeros_at_start": zeros_at_start,
         **measures(summary(model)),
     }
-    recipe.compile_for_others(door, model)
+    recipe.compile_for_others(door, model, classifies=data.classifies)
     with files.replacing(settings.output_dir / "model.keras") as fresh:
         model.save(fresh)
     return metrics
@@ -207,7 +215,7 @@ def build(settings: Settings, data: tasks.TaskData) -> keras.Model:
             width=settings.width,
             phi=settings.phi,
             input_shape=data.input_shape,
-            classes=data.classes,
+            classes=data.outputs,
         )
     finally:
         keras.config.set_dtype_policy(policy)

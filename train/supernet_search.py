@@ -33,6 +33,11 @@ def search(
         raise ValueError("--supernet requires --float_epochs of at least 1. Received: 0.")
     print(f"seed {settings.seed}")
     data = run.load_data(settings)
+    if not data.classifies:
+        raise ValueError(
+            "--supernet compares accuracies of classes. Received: "
+            f"--leave_out={settings.leave_out} too. Leave one of them out."
+        )
     door = Keras3()
     trained_as = ""
 

@@ -74,8 +74,8 @@ def accuracies(run: in_process.Trained) -> tuple[float, float]:
     from ec2t_tf.train import recipe
     from ec2t_tf.train.doors import Keras3
 
-    test = run.data.evaluation(run.data.test)
-    return recipe.accuracy(Keras3(), run.float_net, test), recipe.accuracy(Keras3(), run.net, test)
+    door = Keras3()
+    return recipe.figure(door, run.float_net, run.data), recipe.figure(door, run.net, run.data)
 
 
 def table(rows: Mapping[str, Any]) -> str:

@@ -64,7 +64,8 @@ class Runs:
 
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         settings = settings_of(words, folder)
-        of_data = [settings.dataset, settings.split, settings.apart]
+        of_data = [settings.dataset, settings.data_dir, settings.split, settings.apart]
+        of_data.append(settings.leave_out)
         of_data += [settings.cutout, settings.augment, settings.copies]
         of_float = [settings.model, settings.width, settings.depth, settings.float_epochs]
         of_float += [settings.batch_size, settings.seed, settings.mixup]

@@ -53,7 +53,7 @@ class Keras3:
     ) -> None:
         """`model.compile`; XLA on request, but always with JAX, which is nothing without."""
         jit = jit_compile or keras.backend.backend() == "jax"
-        model.compile(optimiser, loss, metrics=[accuracy], jit_compile=jit)
+        model.compile(optimiser, loss, metrics=[accuracy] if accuracy else [], jit_compile=jit)
 
 
 class _Dataset(keras.utils.PyDataset):

@@ -71,7 +71,9 @@ class TfKeras(Keras3):
     def compile(
         self, model: Any, optimiser: Any, loss: Any, accuracy: Any, *, jit_compile: bool
     ) -> None:
-        model.compile(optimiser, loss, metrics=[accuracy], jit_compile=jit_compile)
+        model.compile(
+            optimiser, loss, metrics=[accuracy] if accuracy else [], jit_compile=jit_compile
+        )
 
 
 def _dataset(make: Any, first: Batch) -> tf.data.Dataset:

@@ -1,9 +1,9 @@
-"""Data sets by name, as the script takes them: images, sounds, sensors."""
+"""Data sets by name, as the script takes them: images, sounds, sensors; classes, or anomalies."""
 
 from __future__ import annotations
 
 from ec2t_tf import progress
-from ec2t_tf.train.tasks import arrays, images, sensors, speech
+from ec2t_tf.train.tasks import anomaly, arrays, images, sensors, speech
 from ec2t_tf.train.tasks.base import DataError, Split, TaskData, unchanged
 
 __all__ = ["DataError", "Split", "TaskData", "load", "unchanged"]
@@ -20,6 +20,7 @@ def load(
     image_size: tuple[int, int] | None = None,
     split: str = "random",
     apart: str | None = None,
+    leave_out: str | None = None,
     validation_fraction: float = 0.1,
 ) -> TaskData:
     """Load a data set into memory; on a terminal, say so where it takes long.
@@ -34,6 +35,8 @@ def load(
       image_size: of "folder": (height, width) to resize to.
       split: of sounds: "random", or "speaker" for test speakers that training has never heard.
       apart: who is tested: subjects of "watch" or, with `split="speaker"`, speakers, joined by "+".
+      leave_out: a class that training does not see, and that is to be told from the others
+        (`tasks.anomaly`).
       validation_fraction: share of the training examples, chosen with a fixed seed, held out.
 
     Raises:
@@ -58,7 +61,8 @@ def load(
     if image_size is not None and name != "folder":
         raise DataError(f"--image_size belongs to --dataset=folder. Received: --dataset={name}.")
     with progress.working(f"preparing {name}"):
-        return _load(name, tfds_dir, data_dir, image_size, split, apart, validation_fraction)
+        data = _load(name, tfds_dir, data_dir, image_size, split, apart, validation_fraction)
+        return data if leave_out is None else anomaly.without(data, leave_out)
 
 
 def _load(

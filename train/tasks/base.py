@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -70,6 +70,24 @@ class TaskData:
     variants: tuple[np.ndarray, ...] = ()
     labels: tuple[str, ...] = ()
 
+    classifies: ClassVar[bool] = True
+    """Whether the net's outputs are logits of classes."""
+    figure_name: ClassVar[str] = "top-1"
+    """What `figure` is."""
+
+    @property
+    def outputs(self) -> int:
+        """How many the net has."""
+        return self.classes
+
+    def expected(self, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """What the loss compares the outputs for normalised `inputs` with."""
+        return labels
+
+    def figure(self, outputs: np.ndarray, split: Split) -> float:
+        """How good the outputs (count, outputs) for all of a split are, 0 to 1."""
+        return float((outputs.argmax(axis=-1) == split.labels).mean())
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         return tuple(self.train.inputs.shape[1:])
@@ -79,7 +97,7 @@ class TaskData:
         return (inputs.astype(np.float32) / np.float32(self.full_scale) - self.mean) / self.std
 
     def evaluation(self, split: Split, batch_size: int = 256) -> Evaluation:
-        """Normalised (inputs, labels) batches in the stored order."""
+        """Batches in the stored order: normalised inputs, and what is expected."""
         return Evaluation(self, split, batch_size)
 
     def training(
@@ -103,7 +121,8 @@ class TaskData:
             for number in range(whole if steps is None else min(steps, whole)):
                 rows = order[number * batch_size : (number + 1) * batch_size]
                 random = np.random.default_rng((seed, epoch, number))
-                yield self.normalise(self.augment(inputs[rows], random)), self.train.labels[rows]
+                batch = self.normalise(self.augment(inputs[rows], random))
+                yield batch, self.expected(batch, self.train.labels[rows])
 
     def steps_per_epoch(self, batch_size: int) -> int:
         if batch_size < 1 or batch_size > len(self.train):
@@ -129,7 +148,8 @@ class Evaluation(Sequence[Batch]):
         if not 0 <= number < len(self):
             raise IndexError(number)
         part = self.split[slice(number * self.batch_size, (number + 1) * self.batch_size)]
-        return self.data.normalise(part.inputs), part.labels
+        inputs = self.data.normalise(part.inputs)
+        return inputs, self.data.expected(inputs, part.labels)
 
 
 def held_out(examples: Split, fraction: float) -> tuple[Split, Split]:

@@ -40,6 +40,7 @@ def add(folder: Path, *, name: str, task: str, data: str, revision: str, places:
     settings = json.loads((folder / "settings.json").read_text())
     int8 = (folder / "model.tflite").read_bytes()
     packed = export.rewrite(int8, format="packed").content
+    assert metrics.get("figure", "top-1") == "top-1", "a card is of a net that classifies"
     examples = tasks.load(
         settings["dataset"],
         split=settings["split"] or "random",

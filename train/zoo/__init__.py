@@ -35,6 +35,7 @@ class _Models(Mapping[str, "Builder"]):
 
 
 MODELS = _Models(
+    "autoencoder",
     "ds_cnn",
     "efficientnet_b1",
     "lenet5",
@@ -47,7 +48,7 @@ MODELS = _Models(
 )
 
 # Axes of one input, where it is no image (height, width, channels).
-INPUT_RANKS = {"sensor_cnn": (2,)}
+INPUT_RANKS = {"autoencoder": (1, 2, 3), "sensor_cnn": (2,)}
 
 
 def build(
@@ -63,7 +64,7 @@ def build(
     Args:
       name: one of `MODELS`.
       input_shape: of one input without the batch, such as (height, width, channels).
-      classes: number of logits.
+      classes: number of logits; of the autoencoder, number of values of an input.
       depth, width: multiply its blocks and channels.
 
     Raises:
