@@ -8,6 +8,8 @@ The same on the command line: ec2t train --dataset=folder --data_dir=folder --mo
 import subprocess
 import sys
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 folder, epochs = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "15"
 subprocess.run(
     [

@@ -47,6 +47,11 @@ def setup(scratch: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_workflow_runs_what_ci_runs() -> None:
+    steps = (ROOT / ".github/workflows/test.yml").read_text().splitlines()
+    assert any(line.split("#")[0].strip() == "- run: bash .ci/run" for line in steps)
+
+
 def run(code: str, *, folder: str, cwd: Path) -> str:
     packages = str(Path(np.__file__).parents[1])
     done = subprocess.run(

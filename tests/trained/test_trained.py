@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ec2t_tf.export import report
 from ec2t_tf.export.running import run
 from ec2t_tf.train import tasks, trained
+from ec2t_tf.train.trained.recount import recounted
 
 PLACES = {"tfds_dir": "tfds", "data_dir": "data/hand_signs"}
 
@@ -35,6 +37,13 @@ class TestNet:
         assert name in trained.table().text()
         assert card.command.startswith("ec2t train --")
         assert str(card).count("instructions in QEMU") == 3
+
+    @pytest.mark.slow
+    def test_counts(self, name: str) -> None:
+        """Today's kernels give the card's; else: python -m ec2t_tf.train.trained.recount."""
+        if not all(shutil.which(tool) for tool in ("arm-none-eabi-gcc", "qemu-system-arm")):
+            pytest.skip("arm-none-eabi-gcc and qemu-system-arm are needed")
+        assert recounted(name) == trained.card(name).cores
 
     @pytest.mark.slow
     def test_accuracy(self, name: str, request: pytest.FixtureRequest) -> None:

@@ -72,7 +72,7 @@ def add(folder: Path, *, name: str, task: str, data: str, revision: str, places:
         mean=tuple(float(value) for value in examples.mean),
         std=tuple(float(value) for value in examples.std),
         labels=examples.labels,
-        cores={core: _counts(int8, core) for core in CORES},
+        cores={core: counts(int8, core) for core in CORES},
     )
     files.write_bytes(FOLDER / f"{name}.tflite", packed)
     with files.replacing(FOLDER / f"{name}.npz") as fresh, fresh.open("wb") as stream:
@@ -99,7 +99,8 @@ def _codes(int8: bytes, inputs: np.ndarray) -> tuple[np.ndarray, np.float32, int
     return codes.astype(np.int8), scale, zero_point
 
 
-def _counts(int8: bytes, core: str) -> dict[str, int]:
+def counts(int8: bytes, core: str) -> dict[str, int]:
+    """Of the C of a file for a core: instructions of a call in QEMU, bytes of constants and RAM."""
     with tempfile.TemporaryDirectory() as folder:
         found = export.to_c(int8, folder, core=core, measure=True)
     assert found.instructions is not None
