@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ec2t_tf import files
+from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.graph.macs import total_macs
 from ec2t_tf.export.graph.streaming import with_frames
 from ec2t_tf.export.tflite import read
@@ -34,6 +35,7 @@ from .model_files import (
     write_model,
     write_readme,
 )
+from .normalisations import with_normalisations
 from .operators.embedding import MOST_WORDS, without_negative_places
 from .operators.window import with_windows
 from .packages import write_packages
@@ -111,8 +113,7 @@ def to_c(
     graph = with_dilation(without_negative_places(original))
     graph = without_columns(without_dead_channels(graph))
     flow = stream_from_silence(graph) if stream else None
-    lowered = with_windows(graph if flow is None else flow.graph)
-    net = Lowering(with_tables(lowered), core=core, optimize=optimize)
+    net = Lowering(_joined(graph if flow is None else flow.graph), core=core, optimize=optimize)
     text = _text(net, name)
     shown = original if flow is None else with_frames(original, flow.frames)
     ends = with_places(Ends.of(net, shown, text.pointer), net, text.addresses, text.arena)
@@ -131,9 +132,7 @@ def to_c(
         firmware=firmware_of(core, text.sources, text.tiles, len(text.layers)),
     )
     if flow is not None:
-        whole = _text(
-            Lowering(with_tables(with_windows(graph)), core=core, optimize=optimize), name
-        )
+        whole = _text(Lowering(_joined(graph), core=core, optimize=optimize), name)
         sizes = total_macs(flow.graph), total_macs(graph), whole.flash, whole.arena
         estimate = total([*whole.layers, *whole.ends])
         report = replace(report, stream=StreamReport(flow.frames, flow.window, *sizes, estimate))
@@ -166,6 +165,11 @@ def to_c(
                 report = replace(report, stream=window)
             write(written, report)
     return report
+
+
+def _joined(graph: Graph) -> Graph:
+    """The net with groups of operators that one kernel computes as one operator."""
+    return with_tables(with_normalisations(with_windows(graph)))
 
 
 def _core_of(board: str | None, core: str) -> str:

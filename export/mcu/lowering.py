@@ -298,10 +298,9 @@ def _advice(tensor: Tensor) -> str:
     """What to do about an activation that is no int8."""
     if tensor.dtype != "int16":
         return "Convert the model to full int8 (representative dataset, int8 operators only)."
-    layer = tensor.name.split("/")[0]
     return (
-        "C has no int16 activations. Layer, group, RMS and unit normalisations compute in them: "
-        f"if '{layer}' is one, train with a BatchNormalization (folded, faster) in its place, or "
-        "run the file with LiteRT or tflite-micro. A file that was converted for 16x8 is to be "
-        "converted for int8 activations."
+        "C has int16 inside layer, group, RMS and unit normalisations, as `to_tflite` writes them, "
+        "and nowhere else. Convert a model that was converted for 16x8 for int8 activations; let "
+        "`to_tflite` write one that has normalisations, or run the file with LiteRT or "
+        "tflite-micro."
     )

@@ -23,6 +23,7 @@ HEADERS = {
     "dense_tile.h": "EC2T_MCU_DENSE_TILE(",
     "dot_conv.h": "EC2T_MCU_DOT_TILE(",
     "fours_helium.h": "const ec2t_mcu_four ",
+    "normalise.h": "const ec2t_mcu_normalise ",
 }
 _C_HEADERS = (
     *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits"),

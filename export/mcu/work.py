@@ -85,6 +85,8 @@ def work_of(core: Core, facts: Facts, code: Code, inputs: list[Layout], out: Lay
         amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows")} | more
         if more.pop("filled"):
             kernel, amounts["bytes"] = "fill and move", out.channels * out.plane
+    elif kernel in ("normalise", "matmul"):
+        amounts = {k: amounts[k] for k in (*_BORDERS, "call")} | _rows(kernel, code)
     elif kernel == "slide":
         by_rows = ".rows = 0," not in "".join(code.declarations)
         at_once = out.plane == out.height * out.pitch and (by_rows or out.height == 1)
@@ -327,3 +329,24 @@ def _moves(code: Code) -> dict[str, int]:
             elements += total
     filled = any("ec2t_mcu_fill(" in line for line in code.statements)
     return {"moves": moves, "loops": loops, "strided": elements, "alike": alike, "filled": filled}
+
+
+def _rows(kernel: str, code: Code) -> dict[str, int]:
+    """Rows, loops and elements of a normalisation or a product of two tensors, from what C has."""
+    text = "\n".join(code.declarations)
+    sizes = {
+        name: [int(n) for n in re.findall(r"\.size = (\d+)u", table)]
+        for name, table in re.findall(r"ec2t_mcu_axis ([a-z]+)_\w+\[\] = \{(.*?)\};", text)
+    }
+    if kernel == "matmul":
+        outputs, (depth,) = math.prod(sizes["axes"]), re.findall(r"\.depth = (\d+)", text)
+        return {"outputs": outputs, "products": outputs * int(depth)}
+    rows, elements = math.prod(sizes["outer"]), math.prod(sizes["inner"])
+    return {
+        "rows": rows,
+        "loops": rows * elements // sizes["inner"][-1],
+        "elements": rows * elements,
+        "centred": rows * elements if ".mean = " in text else 0,
+        "scaled": rows * elements if ".gamma = " in text else 0,
+        "moved": rows * elements if ".beta = " in text else 0,
+    }

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
 from scipy.optimize import nnls
 
 from ec2t_tf.export.mcu import OPTIMIZE, to_c
@@ -33,7 +34,7 @@ from ec2t_tf.export.mcu.model_files import KERNELS
 from ec2t_tf.export.mcu.report import LayerReport, Report
 from ec2t_tf.export.tflite import read, write
 from tests.bench import qemu
-from tests.mcu import random_graphs, random_streams
+from tests.mcu import random_graphs, random_normalisations, random_streams
 from tests.nets import NetBuilder
 
 CORES = (*qemu.CORES, "rv32")
@@ -202,6 +203,20 @@ def covered(seed: int) -> bytes:
     return net.finish(net.conv(net.input, channels, size, zeros=None, same=False, depthwise=True))
 
 
+def multiplied(seed: int) -> bytes:
+    """Products of a tensor and itself."""
+    random = np.random.default_rng(seed)
+    shape = (1, *(int(n) for n in random.integers(2, 20, 3)))
+    net = NetBuilder(shape, seed=seed)
+    options = schema.BatchMatMulOptionsT()
+    options.adjX = bool(seed % 2)
+    options.adjY = not options.adjX
+    size = shape[3] if options.adjX else shape[2]
+    scale = net.quantisation(net.input)[0] ** 2 * 100
+    made = net.tensor((*shape[:2], size, size), scale, 0)
+    return net.finish(net.operator("BATCH_MATMUL", [net.input, net.input], made, options))
+
+
 Sample = tuple[LayerReport, qemu.Count]
 
 
@@ -336,8 +351,15 @@ def more(core: str) -> list[Sample]:
     found = _calls(core, [vectors(seed) for seed in range(10)])
     found += _calls(core, [strided(seed) for seed in range(12)])
     found += _calls(core, [covered(seed) for seed in range(16)])
+    found += rows_and_products(core)
     steps = [random_streams.Draw(seed).model for seed in range(24)]
     return found + _calls(core, steps, stream=True)
+
+
+def rows_and_products(core: str) -> list[Sample]:
+    """Kernel calls of transformers: normalisations, and products of two tensors."""
+    found = _calls(core, [write(random_normalisations.draw(seed).graph) for seed in range(36)])
+    return found + _calls(core, [multiplied(seed) for seed in range(12)])
 
 
 def rare(core: str, known: set[str], *, graphs: int = 60) -> list[Sample]:
@@ -431,14 +453,22 @@ def main() -> None:
     parser.add_argument("--nets", type=int, default=96)
     parser.add_argument("--write", action="store_true", help="rewrite export/mcu/costs.json")
     parser.add_argument("--keep", type=Path, help="folder that gets the measurements")
+    parser.add_argument("--only", default="", help="kernels, all else stays: normalise,matmul")
     flags = parser.parse_args()
     whole = json.loads(TABLE.read_text()) if TABLE.exists() else {"cores": {}}
     whole["command"] = "python -m tests.bench.mcu_costs --write"
     whole["compiler"] = "arm-none-eabi-gcc and riscv64-unknown-elf-gcc 12.2, -O2"
     for core in flags.cores.split(","):
-        rows, sizes = samples(core, flags.nets)
-        kernels = fit(rows)
-        whole["cores"][core] = {"code": sizes.fit(), "kernels": kernels}
+        if flags.only:
+            names = flags.only.split(",")
+            rows, sizes = [r for r in more(core) if r[0].work.kernel in names], Sizes()
+            kernels = fit(rows)
+            known = whole["cores"][core]["kernels"] | kernels
+            whole["cores"][core]["kernels"] = dict(sorted(known.items()))
+        else:
+            rows, sizes = samples(core, flags.nets)
+            kernels = fit(rows)
+            whole["cores"][core] = {"code": sizes.fit(), "kernels": kernels}
         if flags.keep:
             flags.keep.joinpath(f"{core}.pickle").write_bytes(pickle.dumps((rows, sizes)))
         for kernel, row in kernels.items():

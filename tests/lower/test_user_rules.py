@@ -1,9 +1,8 @@
-"""A rule that a user registers for a layer of their own; what C says of a file it cannot take."""
+"""A rule that a user registers for a layer of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +11,6 @@ import pytest
 from keras import layers
 
 import ec2t_tf
-from ec2t_tf.export import to_c, to_tflite
 from ec2t_tf.export.lower import Net, lower, pending, rule
 from ec2t_tf.export.tflite import write
 
@@ -88,11 +86,3 @@ def test_with_a_rule_it_is_a_float_part_that_is_said(registered: list[str]) -> N
 def test_a_kind_has_one_rule(registered: list[str]) -> None:
     with pytest.raises(ValueError, match="has a rule already"):
         rule(Gained)(lambda *_: 0)
-
-
-def test_c_names_what_is_int16(tmp_path: Path) -> None:
-    keras.utils.set_random_seed(1)
-    made, _ = trained(net(layers.LayerNormalization(name="norm")), policy={"a": "ternary"})
-    path = to_tflite(made, tmp_path / "m.tflite")
-    with pytest.raises(ValueError, match="'norm' is one, train with a BatchNormalization"):
-        to_c(path, tmp_path / "c")

@@ -303,7 +303,7 @@ def reference(model: bytes, values: Codes) -> Codes:
 
     graph, places = tflite.read(model), Net.of(model).places
     if any(op.kind in NO_REFERENCE for op in graph.operators):
-        return _in_integers(graph, values)
+        return in_integers(graph, values)
     for op in graph.operators:
         if op.kind == "TILE" and op.version == 3:  # the reference has version 1, on int8 too
             op.version = 1
@@ -349,7 +349,7 @@ def _entered(graph: Graph, places: list[int], run: Codes) -> list[npt.NDArray[np
     return found
 
 
-def _in_integers(graph: Graph, values: Codes) -> Codes:
+def in_integers(graph: Graph, values: Codes) -> Codes:
     net, places = integer.Interpreter(graph), Net.of(tflite.write(graph)).places
     outputs = []
     for run in values.reshape(len(values), -1):

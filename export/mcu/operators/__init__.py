@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ec2t_tf.export.graph import Operator
 
+from ..normalisations import NORMALISE
 from ..tables import TABLE
 from . import (
     convolution,
@@ -14,6 +15,7 @@ from . import (
     fully_connected,
     matmul,
     movement,
+    normalise,
     pairs,
     pooling,
     recurrent,
@@ -45,6 +47,10 @@ OPERATORS: dict[str, Lower] = {
     **state.OPERATORS,
 }
 # What passes over the graph put into it; no file has them.
-INTERNAL: dict[str, Lower] = {window.SLIDE: window.slide, TABLE: elementwise.table}
+INTERNAL: dict[str, Lower] = {
+    window.SLIDE: window.slide,
+    TABLE: elementwise.table,
+    NORMALISE: normalise.normalise,
+}
 SEVERAL_OUTPUTS = ("SPLIT", "SPLIT_V", "UNPACK")
 NO_OUTPUTS = ("ASSIGN_VARIABLE", "CALL_ONCE")

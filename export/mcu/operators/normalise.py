@@ -1,0 +1,177 @@
+"""Layer, group, RMS and unit normalisation: one kernel call for all that a file has of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ec2t_tf.export.graph import FileError, Operator, Tensor
+from ec2t_tf.export.graph.multipliers import multiplied
+
+from .. import walks
+from ..arithmetic import Multiplier, mean_multiplier, quantised_multiplier, requantised
+from ..code import Code, Names, array, initialiser, struct
+from ..normalisations import CODES, FINER, TIERS, Parts, common_runs
+from ..step import Step
+from ..walks import Axis
+
+if TYPE_CHECKING:
+    from ..lowering import Lowering
+
+Factor = tuple[int, int]
+LARGEST = 32767
+LEFT = 15  # bits of fraction that SUB of int16 gives its inputs
+
+
+def _scale(tensor: Tensor) -> np.float32:
+    return np.float32(tensor.scale[0])
+
+
+def _ratio(a: Tensor, b: Tensor) -> float:
+    return float(_scale(a)) / float(_scale(b))
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor) -> Factor:
+    """Of a MUL."""
+    return quantised_multiplier(float(_scale(a) * _scale(b) / _scale(out)))
+
+
+def _of_elements(parts: Parts, out: Tensor) -> dict[str, Factor]:
+    """Factors that every element is multiplied by."""
+    found = {
+        "square": _product(parts.wide, parts.wide, parts.square),
+        "standard": _product(parts.wide, parts.roots, parts.standard),
+    }
+    last = parts.standard
+    if parts.gamma is not None and parts.scaled is not None:
+        found["scaled"] = _product(last, parts.gamma, parts.scaled)
+        last = parts.scaled
+    if parts.beta is not None and parts.moved is not None:
+        twice = _twice(last, parts.beta)
+        found["term"] = quantised_multiplier(float(_scale(last)) / twice)
+        real = twice / ((1 << LEFT) * float(_scale(parts.moved)))
+        found["moved"] = quantised_multiplier(real)
+        last = parts.moved
+    found["last"] = quantised_multiplier(_ratio(last, out))
+    return found
+
+
+def _twice(a: Tensor, b: Tensor) -> float:
+    return 2 * max(float(_scale(a)), float(_scale(b)))
+
+
+def _members(parts: Parts, zero_point: int, out: Tensor) -> dict[str, object]:
+    """Of the C structure, but for its addresses.
+
+    Raises:
+      FileError: A factor is so large that 32 bits might not hold a product; a square that 16 bits
+        might not hold.
+    """
+    factors = _of_elements(parts, out)
+    reach = CODES if parts.centred else max(127 - zero_point, zero_point + 128)
+    most = requantised((reach * FINER) ** 2, Multiplier(*factors["square"]))
+    if most > LARGEST or any(not -30 <= shift <= 0 for _, shift in factors.values()):
+        raise FileError(
+            f"normalisation {out.name!r} must have an output of a wider range. Received: scale "
+            f"{out.scale[0]}, factors {factors}. Calibrate it with data that vary."
+        )
+    members: dict[str, object] = {
+        "bias": -zero_point * parts.size,
+        "zero_point": zero_point,
+        "variance": _pair(mean_multiplier(_ratio(parts.square, parts.variance), parts.size)),
+    }
+    if parts.centred:
+        members["mean"] = _pair(mean_multiplier(1.0, parts.size))
+    tiers = [_pair(quantised_multiplier(_ratio(parts.variance, tier))) for tier in parts.tiers]
+    members["tiers"] = "{" + ", ".join(tiers) + "}"
+    return members | {name: _pair(factor) for name, factor in factors.items()}
+
+
+def _pair(factor: Factor) -> str:
+    return initialiser(dict(zip(("multiplier", "shift"), factor, strict=True)))
+
+
+def _offsets(parts: Parts) -> list[int]:
+    """What beta adds, in the fixed point of the sum."""
+    assert parts.beta is not None
+    before = parts.standard if parts.scaled is None else parts.scaled
+    real = float(_scale(parts.beta)) / _twice(before, parts.beta)
+    codes = np.array(_data(parts.beta), np.int64)
+    return (-multiplied(codes << LEFT, *quantised_multiplier(real))).tolist()
+
+
+def _strides(shape: Sequence[int]) -> list[int]:
+    """Elements from one index to the next, 0 along what is repeated."""
+    return [0 if n == 1 else math.prod(shape[i + 1 :]) for i, n in enumerate(shape)]
+
+
+def normalise(net: Lowering, op: Operator) -> None:
+    parts: Parts = op.options["parts"]
+    tensors, target = net.graph.tensors, op.outputs[0]
+    source = net.plain(net.activation(op, 0))
+    shape, sizes = tensors[source].shape, tensors[target].shape
+    _, zero_point = net.quantisation(tensors[source])
+    members = _members(parts, zero_point, tensors[target])
+    clamp = net.clamp(op, tensors[target])
+    layout, out = net.layouts[source], net.define(target)
+    alike = walks.dimensions(shape) == walks.dimensions(sizes)
+
+    def emit(names: Names) -> Code:
+        n = names.index
+        cuts = common_runs(shape, parts.view, sizes)
+        assert cuts is not None
+        rows = [i in parts.axes for i in range(len(parts.view))]
+        inside = walks.spread_over(cuts, parts.view, rows)
+        steps = zip(
+            walks.spread_over(cuts, shape, walks.steps(layout, shape)),
+            walks.spread_over(cuts, sizes, walks.steps(out, sizes)),
+            walks.spread_over(cuts, parts.view, _strides(parts.parameters)),
+            strict=True,
+        )
+        axes = [Axis(size, step) for size, step in zip(cuts, steps, strict=True)]
+        outer, inner = (
+            walks.merged(
+                [a for a, i in zip(axes, inside, strict=True) if bool(i) is within]
+                or [Axis(1, (0, 0, 0))]
+            )
+            for within in (False, True)
+        )
+        declarations = [walks.as_c(f"outer_{n}", outer), walks.as_c(f"inner_{n}", inner)]
+        given: dict[str, object] = {
+            "outer": f"outer_{n}",
+            "inner": f"inner_{n}",
+            "outer_count": len(outer),
+            "inner_count": len(inner),
+        }
+        arrays: dict[str, tuple[str, Sequence[int]]] = {"roots": ("int16_t", _data(parts.roots))}
+        if parts.gamma is not None:
+            arrays["gamma"] = ("int16_t", _data(parts.gamma))
+        if parts.beta is not None:
+            arrays["beta"] = ("int32_t", _offsets(parts))
+        for name, (type_name, values) in arrays.items():
+            declarations.append(array(type_name, f"{name}_{n}", values))
+            given[name] = f"{name}_{n}"
+        given |= members | {"clamp": clamp}
+        declarations.append(struct("normalise", f"layer_{n}", given))
+        code = Code(
+            declarations,
+            [f"ec2t_mcu_normalise_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
+            48
+            + 8 * (8 + TIERS)
+            + 16 * (len(outer) + len(inner))
+            + sum(len(v) * (4 if t == "int32_t" else 2) for t, v in arrays.values()),
+        )
+        net.frame(code, out, names)
+        return code
+
+    name = f"normalisation of {parts.size}"
+    files = ("normalise.c", "layout.c")
+    net.steps.append(Step(name, files, (source,), target, emit, in_place=alike))
+
+
+def _data(tensor: Tensor) -> list[int]:
+    assert tensor.data is not None
+    return tensor.data.reshape(-1).tolist()
