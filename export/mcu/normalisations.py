@@ -193,7 +193,8 @@ class _Match:
         _require(not gather.options.get("axis", 0) and not gather.options.get("batch_dims", 0))
         _require(table.data is not None and table.shape == (TIERS * CODES + 1,))
         _require(table.scale[0] == self._int16(root).scale[0])
-        left, tiers, offset = [gather.inputs[1]], [], 0
+        left, offset = [gather.inputs[1]], 0
+        tiers: list[Tensor] = []
         variances: set[int] = set()
         while left:
             index = left.pop()
