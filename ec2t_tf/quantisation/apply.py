@@ -16,7 +16,7 @@ from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.quantisation.equalise import equalise
-from ec2t_tf.quantisation.graph import Call, Graph, Value, read
+from ec2t_tf.quantisation.graph import Call, Graph, Value, read, require_sizes
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.split import split
@@ -28,6 +28,7 @@ def quantised(
 ) -> tuple[TernaryModel, ApplyReport]:
     """The model that trains, and what happened to each layer; see `ec2t_tf.apply`."""
     check(model)
+    require_sizes(model)
     require_no_masked_inference(read(model))
     copy, origin = split(model)
     report = decide(read(copy), policy, origin, prune_int8=prunes_int8(method))

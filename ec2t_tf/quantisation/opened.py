@@ -26,7 +26,6 @@ import keras
 import numpy as np
 from keras import ops
 
-import ec2t_tf
 from ec2t_tf.quantisation.kinds import class_name, has_rule, kind_of
 from ec2t_tf.quantisation.recurrent import RECURRENT
 
@@ -321,23 +320,27 @@ class Traced(Opened):
             made = keras.tree.flatten(_function_of(layer)(*args, **options))
         except Exception:
             return False
-        return bool(made) and all(keras.utils.is_keras_tensor(x) for x in made)
+        return _are_sized(made)
 
 
 class Composed(Opened):
-    """A layer of the user's that only calls layers of its own, written in keras.ops between."""
+    """A layer of the user's that only calls layers of its own, written in keras.ops between.
+
+    Its `call` runs on an object that has aliases of those layers: it need not be rebuildable from
+    its config, and its layers stay as they are.
+    """
 
     def make(self) -> None:
-        self.copy = _built_copy(self.layer)
-        for given, part in zip(_children(self.layer), _children(self.copy), strict=True):
-            part.name = self.unique(f"{self.name}_{given.name}")
-            self.part(part)
+        def alias(given: Any) -> Any:
+            return self.part(_alias(given, self.unique(f"{self.name}_{given.name}")))
+
+        self.shadow, _ = _shadow(self.layer, alias)
 
     def __call__(self, *args: Any, **options: Any) -> Tensor:
-        return _called(self.copy, args, options)
+        return _called(self.shadow, args, options)
 
     def take_weights(self, weights: list[np.ndarray]) -> None:
-        self.copy.set_weights(weights)
+        """Aliases have them."""
 
     @staticmethod
     def works(layer: Any, args: tuple, options: dict) -> bool:
@@ -348,30 +351,61 @@ class Composed(Opened):
             return False
         args, options = _symbolic(args, options)
         try:
-            copy = _built_copy(layer)
-            if len(_children(copy)) != len(_children(layer)):
+            shadow, replaced = _shadow(layer, lambda given: _alias(given, given.name))
+            if any(id(child) not in replaced for child in layer._layers):
                 return False
-            made = keras.tree.flatten(_called(copy, args, options))
-            shapes = [tuple(v.shape) for v in copy.weights]
+            made = keras.tree.flatten(_called(shadow, args, options))
         except Exception:
             return False
-        alike = shapes == [tuple(v.shape) for v in layer.weights]
-        return alike and bool(made) and all(keras.utils.is_keras_tensor(x) for x in made)
+        return _are_sized(made)
 
 
-def _children(layer: Any) -> list[Any]:
-    """The layers that it has, those of models inside."""
-    found = []
-    for child in layer.layers if isinstance(layer, keras.Model) else layer._layers:
-        found += _children(child) if isinstance(child, keras.Model) else [child]
-    return found
+def _are_sized(made: list[Any]) -> bool:
+    """Whether these are symbolic values, of which and of all before them only the batch is open."""
+    before, seen = list(made), set()
+    while before:
+        x = before.pop()
+        if not keras.utils.is_keras_tensor(x) or None in x.shape[1:]:
+            return False
+        history = getattr(x, "_keras_history", None)
+        if history and history.operation is not None and id(x) not in seen:
+            seen.add(id(x))
+            before += history.operation._inbound_nodes[history.node_index].input_tensors
+    return bool(made)
 
 
-def _built_copy(layer: Any) -> Any:
-    copy = type(layer).from_config(layer.get_config())
-    if type(layer).build is not keras.layers.Layer.build:  # else what is inside is built by a call
-        copy.build_from_config(layer.get_build_config() or {})
-    return copy
+def _alias(layer: Any, name: str) -> Any:
+    """A layer with the variables of another, called elsewhere by another name."""
+    made = object.__new__(type(layer))
+    vars(made).update(vars(layer))
+    vars(made).update(name=name, _inbound_nodes=[], _outbound_nodes=[])
+    return made
+
+
+def _shadow(layer: Any, alias: Callable[[Any], Any]) -> tuple[Any, dict[int, Any]]:
+    """An object with the attributes of a layer but other layers for those inside, models of which
+    are made anew; and what stands for each of those, by its identity."""
+    replaced: dict[int, Any] = {}
+
+    def other(value: Any) -> Any:
+        if isinstance(value, keras.layers.Layer):
+            if id(value) not in replaced:
+                is_model = isinstance(value, keras.Model)
+                replaced[id(value)] = (
+                    keras.models.clone_model(value, clone_function=other)
+                    if is_model
+                    else alias(value)
+                )
+            return replaced[id(value)]
+        if isinstance(value, list):
+            return [other(x) for x in value]
+        if isinstance(value, dict):
+            return {key: other(x) for key, x in value.items()}
+        return tuple(map(other, value)) if type(value) is tuple else value
+
+    made = object.__new__(type(layer))
+    vars(made).update({key: other(value) for key, value in vars(layer).items()})
+    return made, replaced
 
 
 def _called(layer: Any, args: tuple, options: dict) -> Any:
@@ -411,7 +445,9 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     kind = _OPENED.get(type(layer))
     is_users = kind_of(layer) == "Lambda" or "." in class_name(layer)
     if kind is None and is_users and not has_rule(kind_of(layer)):
-        if class_name(layer) in ec2t_tf.export.lower.pending.RULES:
+        from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
+
+        if class_name(layer) in RULES:
             return None  # a rule that the user registered
         found: tuple[type[Traced | Composed], ...] = (Traced, Composed)
         return next((kind for kind in found if kind.works(layer, args, options)), None)

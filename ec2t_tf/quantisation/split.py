@@ -78,7 +78,7 @@ class _Splitting:
     def _make(self, call: Call) -> list[Any]:
         layer = call.operation
         if not call.is_layer:
-            return [copy_operation(layer)]
+            return [_sized(copy_operation(layer), call)]
         opened = opened_as(layer, call.args, call.kwargs)
         if opened is not None:
             self.has_opened = True
@@ -207,6 +207,15 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
             f"{type(layer).__name__}, for which {type(layer).__name__}.from_config(get_config()) "
             f"says: {error}. Write its get_config."
         ) from error
+
+
+def _sized(operation: keras.Operation, call: Call) -> keras.Operation:
+    """A reshape by the sizes of its result where it has None for the open batch, as a layer of the
+    user's gives one that reads the sizes of its input."""
+    if kind_of(operation) == "Reshape" and None in getattr(operation, "newshape", ()):
+        (made,) = call.results
+        return type(operation)((-1, *made.shape[1:]), name=operation.name)
+    return operation
 
 
 def copy_operation(operation: keras.Operation) -> keras.Operation:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +81,20 @@ class Block(layers.Layer):
         return self.norms[1](y + self.wide(y))
 
 
+class Excited(layers.Layer):
+    """Not rebuildable: its config is its parents'. It reads the sizes of its input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gate = {"narrow": layers.Dense(3, "relu"), "wide": layers.Dense(width, "sigmoid")}
+        self.block = keras.Sequential([layers.DepthwiseConv2D(3, padding="same")])
+
+    def call(self, x: Any) -> Any:
+        batch, _, _, channels = ops.shape(x)
+        y = ops.reshape(ops.mean(x, axis=(1, 2)), (batch, 1, 1, channels))
+        return self.block(x) * self.gate["wide"](self.gate["narrow"](y))
+
+
 CASES: dict[str, tuple[Middle, tuple[int, ...]]] = {
     "a function called relu": (lambda x: conv(activation=relu)(x), IMAGE),
     "a lambda": (lambda x: conv(activation=lambda v: ops.minimum(ops.relu(v), 1.0))(x), IMAGE),
@@ -139,6 +156,13 @@ CASES: dict[str, tuple[Middle, tuple[int, ...]]] = {
         SEQUENCE,
     ),
     "an own layer of layers": (lambda x: Block()(Block()(x)), SEQUENCE),
+    "an own layer without a config": (lambda x: Excited(6)(Excited(6)(x)), IMAGE),
+    "padded with the lowest": (
+        lambda x: layers.MaxPooling2D(3)(
+            ops.pad(conv()(x), ((0, 0), (1, 1), (2, 1), (0, 0)), constant_values=-math.inf)
+        ),
+        IMAGE,
+    ),
     "TimeDistributed": (
         lambda x: layers.TimeDistributed(layers.Conv1D(4, 3, activation="silu"))(
             layers.Reshape((7, 6, 1))(x)
@@ -154,6 +178,24 @@ def test_layers_of_an_own_layer_are_named_after_it() -> None:
     ternary = made.ec2t_report.of("ternary")
     assert len(ternary) == 6
     assert all(name.startswith("block_") for name in ternary)
+
+
+def test_the_first_use_of_the_package() -> None:
+    """No room is there only because another test has loaded it."""
+    code = """
+import keras, ec2t_tf
+class Own(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.layers.Dense(4)
+    def call(self, x):
+        return self.inner(x)
+x = keras.Input((6,))
+y = keras.layers.Dense(3)(Own()(keras.layers.Dense(5)(x)))
+print(ec2t_tf.apply(keras.Model(x, y), verbose=0).ec2t_report.of("ternary"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "own_dense" in done.stdout, done.stderr
 
 
 FAST = ("a function called relu", "LSTM", "attention")

@@ -18,15 +18,24 @@ from .ranges import array
 # -- operators ---------------------------------------------------------------------------------
 
 
-def padded(net: Net, index: int, pads: Sequence[tuple[int, int]], name: str) -> int:
-    """Zeros before and after, along each axis."""
+def padded(
+    net: Net, index: int, pads: Sequence[tuple[int, int]], name: str, *, lowest: bool = False
+) -> int:
+    """Zeros, or the lowest values that there are, before and after, along each axis."""
     if not any(before or after for before, after in pads):
         return index
     shape = [
         n + before + after for n, (before, after) in zip(net.tensor(index).shape, pads, strict=True)
     ]
     widths = net.constant(f"{name}/widths", np.array(pads))
-    return net.graph.call("PAD", (index, widths), net.like(index, name, shape))
+    made = net.like(index, name, shape)
+    if not lowest:
+        return net.graph.call("PAD", (index, widths), made)
+    tensor = net.tensor(index)
+    fill = net.like(index, f"{name}/lowest", (1,))
+    code = -np.inf if net.is_float(index) else np.iinfo(tensor.dtype).min
+    net.tensor(fill).data = np.array([code], tensor.dtype)
+    return net.graph.call("PADV2", (index, widths, fill), made)
 
 
 def sliced(
@@ -272,9 +281,10 @@ def _pad(net: Net, call: Call, given: Value, *rest: Any) -> Value:
     widths = np.broadcast_to(widths, (len(call.shape), 2))
     if operation.mode == "constant":
         value = next((x for x in rest if isinstance(x, int | float)), 0)
-        if value:
-            raise NoRuleError(f"'{call.name}': only zeros are padded.")
-        return padded(net, index, [(int(a), int(b)) for a, b in widths], call.key)
+        if value not in (0, -math.inf):
+            raise NoRuleError(f"'{call.name}': only zeros are padded, or -inf.")
+        pads = [(int(a), int(b)) for a, b in widths]
+        return padded(net, index, pads, call.key, lowest=value != 0)
     if operation.mode not in ("reflect", "symmetric"):
         raise NoRuleError(f"'{call.name}': mode '{operation.mode}' has no rule.")
     sizes = net.constant(f"{call.key}/widths", widths)
