@@ -108,8 +108,14 @@ def compare(first: Sequence[Path], second: Sequence[Path], *, of: str, against: 
         )
     a = np.concatenate([one[key] for key in one])
     b = np.concatenate([other[key] for key in one])
-    error = float(np.std(a - b, ddof=1)) / np.sqrt(len(a))
-    return Difference(float(a.mean()), float(b.mean()), NORMAL_95 * error, len(a), runs)
+    return difference(a, b, runs=runs)
+
+
+def difference(first: np.ndarray, second: np.ndarray, *, runs: int) -> Difference:
+    """Of two nets, by the share of `runs` that was right of each example, (examples,) each."""
+    error = float(np.std(first - second, ddof=1)) / np.sqrt(len(first))
+    half = NORMAL_95 * error
+    return Difference(float(first.mean()), float(second.mean()), half, len(first), runs)
 
 
 def _by_examples(folders: Sequence[Path], net: str) -> tuple[dict[bytes, np.ndarray], int]:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ec2t_tf.train import paired
 from tests.bench import in_process, mcu
 from tests.pages import between
 
@@ -191,23 +192,17 @@ def folds_of(task: Task, rows: Mapping[str, Any], *names: str) -> list[str]:
     return [fold for fold in task.folds if all(fold in rows.get(name, {}) for name in names)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Gain:
-    """Of a net over int8 at width 1, in shares of 1; `interval` is half of the paired 95 % interval
-    over examples, `folds` the gain in each fold."""
-
-    mean: float
-    interval: float
-    folds: tuple[float, ...]
-
-
-def gain_of(task: Task, rows: Mapping[str, Any], name: str) -> Gain:
-    folds = folds_of(task, rows, name, BASE)
-    each = [right_of(rows, name, fold) - right_of(rows, BASE, fold) for fold in folds]
-    # The same example, tested with several seeds, is one example.
-    gain = np.mean(each, axis=0) if task.same_examples else np.concatenate(each)
-    half = 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))
-    return Gain(float(gain.mean()), float(half), tuple(float(one.mean()) for one in each))
+def compare(
+    task: Task, rows: Mapping[str, Any], one: str, other: str = BASE
+) -> tuple[paired.Difference, list[float]]:
+    """Two nets over the folds that both have; and the difference in each fold, in shares of 1."""
+    folds = folds_of(task, rows, one, other)
+    sides = [[right_of(rows, name, fold) for fold in folds] for name in (one, other)]
+    each = [float((a - b).mean()) for a, b in zip(*sides, strict=True)]
+    if task.same_examples:  # an example that several seeds are tested on is one example
+        means = [np.mean(side, axis=0) for side in sides]
+        return paired.difference(*means, runs=len(folds)), each
+    return paired.difference(*map(np.concatenate, sides), runs=1), each
 
 
 def accuracy_of(task: Task, rows: Mapping[str, Any], name: str, folds: Sequence[str]) -> float:
@@ -233,9 +228,9 @@ def table(task: Task, rows: Mapping[str, Any]) -> str:
             continue
         difference = each = ""
         if name != BASE:
-            gain = gain_of(task, rows, name)
-            difference = f"{100 * gain.mean:+.2f} ± {100 * gain.interval:.2f}"
-            each = " ".join(f"{100 * one:+.1f}" for one in gain.folds)
+            found, by_fold = compare(task, rows, name)
+            difference = f"{100 * found.difference:+.2f} ± {100 * found.interval:.2f}"
+            each = " ".join(f"{100 * one:+.1f}" for one in by_fold)
         accuracy = 100 * accuracy_of(task, rows, name, folds)
         cost = cost_of(rows, name)
         cells = [str(len(folds)), f"{accuracy:.2f}", difference, each]
@@ -243,6 +238,27 @@ def table(task: Task, rows: Mapping[str, Any]) -> str:
         cells += [f"{cost['m4']['ram']:,}"]
         cells += [f"{cost[core]['instructions']:,}" for core in CORES]
         lines.append(f"| {name.replace('%', ' %')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def rivals(task: Task, rows: Mapping[str, Any]) -> str:
+    """Markdown: the paired difference of each sparse net from each int8 net, and in how many
+    trainings it was the better one."""
+    int8 = [point for point in POINTS if point.kind == "int8" and folds_of(task, rows, str(point))]
+    int8.sort(key=lambda one: one.width)
+    head = " | ".join(f"less int8, width {one.width:g}" for one in int8)
+    lines = [f"| net | {head} |", "|---|" + "---:|" * len(int8)]
+    for point in sorted(POINTS, key=lambda one: (one.kind, one.width, one.zeros)):
+        if point.kind == "int8" or not folds_of(task, rows, str(point)):
+            continue
+        cells = []
+        for other in int8:
+            found, each = compare(task, rows, str(point), str(other))
+            cells.append(
+                f"{100 * found.difference:+.2f} ± {100 * found.interval:.2f} "
+                f"({sum(one > 0 for one in each)} of {len(each)})"
+            )
+        lines.append(f"| {str(point).replace('%', ' %')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -301,7 +317,8 @@ def _points(
 def filled(page: str, figures: Mapping[str, Any]) -> str:
     """The page with its tables made anew from the figures."""
     for name, rows in figures.items():
-        page = between(page, name, table(TASKS[name], rows))
+        text = f"{table(TASKS[name], rows)}\n\n{rivals(TASKS[name], rows)}"
+        page = between(page, name, text)
     return page
 
 
