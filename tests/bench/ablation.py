@@ -80,11 +80,13 @@ def accuracies(run: in_process.Trained) -> tuple[float, float]:
 
 def table(rows: Mapping[str, Any]) -> str:
     """Markdown: a row a piece; for each net the mean of the seeds, and the mean difference from the
-    defaults with its standard error over the seeds, in points."""
+    defaults with its standard error over the seeds, in points; in brackets how many seeds."""
     shown = [net for net in NETS if net in rows]
-    head = " | ".join(f"{net} | difference" for net in shown)
+    head = " | ".join(f"{net}, % | difference (seeds)" for net in shown)
     lines = [f"| piece | {head} |", "|---|" + "---:|" * 2 * len(shown)]
     for piece in PIECES:
+        if not any(piece in rows[net] for net in shown):
+            continue
         cells = []
         for net in shown:
             found = rows[net].get(piece, {})
@@ -96,8 +98,9 @@ def table(rows: Mapping[str, Any]) -> str:
             base = 100 * np.array([rows[net][BASE][seed][1] for seed in seeds])
             cells.append(f"{after.mean():.2f}")
             gain = after - base
-            error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.nan
-            cells.append("" if piece == BASE else f"{gain.mean():+.2f} ± {error:.2f}")
+            error = f" ± {gain.std(ddof=1) / np.sqrt(len(gain)):.2f}" if len(gain) > 1 else ""
+            count = f"({len(gain)})"
+            cells.append(count if piece == BASE else f"{gain.mean():+.2f}{error} {count}")
         lines.append(f"| {piece} | {' | '.join(cells)} |")
     floats = []
     for net in shown:

@@ -66,6 +66,12 @@ POINTS = [  # the most wanted first: a bench that is cut short has those
     Point("ternary", 1.0, 0.93),
 ]
 BASE = str(POINTS[0])
+# Column of cost -> its unit in the plot, and the word for that.
+PLOTTED = {
+    "packed or int8 file": (1000, "1,000 bytes"),
+    "flash, M4": (1000, "1,000 bytes"),
+    "instructions, M4": (1_000_000, "millions"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,13 +202,24 @@ def compare(
     task: Task, rows: Mapping[str, Any], one: str, other: str = BASE
 ) -> tuple[paired.Difference, list[float]]:
     """Two nets over the folds that both have; and the difference in each fold, in shares of 1."""
-    folds = folds_of(task, rows, one, other)
-    sides = [[right_of(rows, name, fold) for fold in folds] for name in (one, other)]
-    each = [float((a - b).mean()) for a, b in zip(*sides, strict=True)]
+    return compare_mix(task, rows, one, {other: 1.0})
+
+
+def compare_mix(
+    task: Task, rows: Mapping[str, Any], one: str, others: Mapping[str, float]
+) -> tuple[paired.Difference, list[float]]:
+    """The same, of a net and of others by their shares: what lies between two of them."""
+    folds = folds_of(task, rows, one, *others)
+    first = [right_of(rows, one, fold) for fold in folds]
+    second = [
+        np.sum([share * right_of(rows, name, fold) for name, share in others.items()], axis=0)
+        for fold in folds
+    ]
+    each = [float((a - b).mean()) for a, b in zip(first, second, strict=True)]
     if task.same_examples:  # an example that several seeds are tested on is one example
-        means = [np.mean(side, axis=0) for side in sides]
+        means = [np.mean(side, axis=0) for side in (first, second)]
         return paired.difference(*means, runs=len(folds)), each
-    return paired.difference(*map(np.concatenate, sides), runs=1), each
+    return paired.difference(*map(np.concatenate, (first, second)), runs=1), each
 
 
 def accuracy_of(task: Task, rows: Mapping[str, Any], name: str, folds: Sequence[str]) -> float:
@@ -217,8 +234,9 @@ def cost_of(rows: Mapping[str, Any], name: str) -> dict[str, Any]:
 def table(task: Task, rows: Mapping[str, Any]) -> str:
     """Markdown: accuracy, the paired difference from int8 at width 1, bytes, instructions."""
     lines = [
-        "| net | trainings | accuracy, % | difference from int8, width 1 | in each training "
-        "| packed or int8 file | flash, M4 | RAM, M4 | instructions, M4 | M0 | M55 |",
+        "| net | trainings | accuracy, % | difference from int8, width 1 | in each training | "
+        + " | ".join(costs_of(rows, BASE))
+        + " |",
         "|---|" + "---:|" * 10,
     ]
     for point in sorted(POINTS, key=lambda one: (one.kind, one.width, one.zeros)):
@@ -232,30 +250,52 @@ def table(task: Task, rows: Mapping[str, Any]) -> str:
             difference = f"{100 * found.difference:+.2f} ± {100 * found.interval:.2f}"
             each = " ".join(f"{100 * one:+.1f}" for one in by_fold)
         accuracy = 100 * accuracy_of(task, rows, name, folds)
-        cost = cost_of(rows, name)
         cells = [str(len(folds)), f"{accuracy:.2f}", difference, each]
-        cells += [f"{min(cost['packed'], cost['int8']):,}", f"{cost['m4']['flash']:,}"]
-        cells += [f"{cost['m4']['ram']:,}"]
-        cells += [f"{cost[core]['instructions']:,}" for core in CORES]
+        cells += [f"{cost:,}" for cost in costs_of(rows, name).values()]
         lines.append(f"| {name.replace('%', ' %')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def rivals(task: Task, rows: Mapping[str, Any]) -> str:
-    """Markdown: the paired difference of each sparse net from each int8 net, and in how many
-    trainings it was the better one."""
-    int8 = [point for point in POINTS if point.kind == "int8" and folds_of(task, rows, str(point))]
-    int8.sort(key=lambda one: one.width)
-    head = " | ".join(f"less int8, width {one.width:g}" for one in int8)
-    lines = [f"| net | {head} |", "|---|" + "---:|" * len(int8)]
-    for point in sorted(POINTS, key=lambda one: (one.kind, one.width, one.zeros)):
-        if point.kind == "int8" or not folds_of(task, rows, str(point)):
-            continue
+def costs_of(rows: Mapping[str, Any], name: str) -> dict[str, int]:
+    """The columns of cost by their titles."""
+    cost = cost_of(rows, name)
+    found = {"packed or int8 file": min(cost["packed"], cost["int8"])}
+    found |= {"flash, M4": cost["m4"]["flash"], "RAM, M4": cost["m4"]["ram"]}
+    return found | {f"instructions, {core.upper()}": cost[core]["instructions"] for core in CORES}
+
+
+def int8_of_cost(
+    task: Task, rows: Mapping[str, Any], title: str, cost: int
+) -> tuple[dict[str, float], str]:
+    """The int8 nets of this cost: the narrower and the wider one by their shares, or, outside of
+    all, the narrowest or the widest with a word for that."""
+    nets = [str(point) for point in POINTS if point.kind == "int8"]
+    nets = [name for name in nets if folds_of(task, rows, name)]
+    nets.sort(key=lambda name: costs_of(rows, name)[title])
+    values = [costs_of(rows, name)[title] for name in nets]
+    if cost <= values[0]:
+        return {nets[0]: 1.0}, "less: "
+    if cost > values[-1]:
+        return {nets[-1]: 1.0}, "more: "
+    high = next(i for i, value in enumerate(values) if value >= cost)
+    share = (cost - values[high - 1]) / (values[high] - values[high - 1])
+    return {nets[high - 1]: 1.0 - share, nets[high]: share}, ""
+
+
+def equal_cost(task: Task, rows: Mapping[str, Any]) -> str:
+    """Markdown: how much more accurate each sparse net is than int8 nets of the same cost, and in
+    how many of the trainings it is."""
+    points = [one for one in POINTS if one.kind != "int8" and folds_of(task, rows, str(one), BASE)]
+    points.sort(key=lambda one: (one.kind, one.width, one.zeros))
+    titles = list(costs_of(rows, BASE))
+    lines = [f"| net | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
+    for point in points:
         cells = []
-        for other in int8:
-            found, each = compare(task, rows, str(point), str(other))
+        for title, cost in costs_of(rows, str(point)).items():
+            others, word = int8_of_cost(task, rows, title, cost)
+            found, each = compare_mix(task, rows, str(point), others)
             cells.append(
-                f"{100 * found.difference:+.2f} ± {100 * found.interval:.2f} "
+                f"{word}{100 * found.difference:+.2f} ± {100 * found.interval:.2f} "
                 f"({sum(one > 0 for one in each)} of {len(each)})"
             )
         lines.append(f"| {str(point).replace('%', ' %')} | {' | '.join(cells)} |")
@@ -263,17 +303,15 @@ def rivals(task: Task, rows: Mapping[str, Any]) -> str:
 
 
 def plot(figures: Mapping[str, Any], path: Path) -> None:
-    """Accuracy against bytes and against instructions on M4, a row a task, as SVG."""
+    """Accuracy against bytes and against instructions on M4, a row a task, as PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams.update({"svg.hashsalt": "when", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
     shown = [name for name in TASKS if BASE in figures.get(name, {})]
     size = (11, 3.4 * len(shown))
     figure, rows = pyplot.subplots(len(shown), 3, figsize=size, sharey="row", squeeze=False)
-    labels = ("file (packed or int8), bytes", "flash on M4, bytes", "instructions on M4")
     kinds = {"int8": "s", "ternary": "o", "int8, pruned": "^"}
     for axes, name in zip(rows, shown, strict=True):
         for kind, marker in kinds.items():
@@ -281,24 +319,28 @@ def plot(figures: Mapping[str, Any], path: Path) -> None:
             if not found:
                 continue
             for ax, xs in zip(axes, zip(*(f[0] for f in found), strict=True), strict=True):
-                ax.scatter(xs, [f[1] for f in found], marker=marker, label=kind)
+                ys = [f[1] for f in found]
+                line = "-" if kind == "int8" else ""
+                ax.plot(
+                    *zip(*sorted(zip(xs, ys, strict=True)), strict=True), line + marker, label=kind
+                )
                 for x, (_, y, text) in zip(xs, found, strict=True):
                     place = {"xytext": (3, 3), "textcoords": "offset points"}
                     ax.annotate(text, (x, y), fontsize=7, **place)
-        for ax, label in zip(axes, labels, strict=True):
-            ax.set_xlabel(label)
+        for ax, (label, (_, unit)) in zip(axes, PLOTTED.items(), strict=True):
+            ax.set_xlabel(f"{label}, {unit}")
             ax.grid(alpha=0.3)
         axes[0].set_ylabel("accuracy, %")
         axes[1].set_title(TASKS[name].title, fontsize=10)
     rows[0][0].legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, dpi=85, metadata={"Software": None})
     pyplot.close(figure)
 
 
 def _points(
     task: Task, rows: Mapping[str, Any], kind: str
-) -> list[tuple[tuple[int, int, int], float, str]]:
+) -> list[tuple[tuple[float, ...], float, str]]:
     """Costs (file, flash, instructions), accuracy in %, and a short name of each net."""
     found = []
     for point in POINTS:
@@ -307,8 +349,8 @@ def _points(
         # A net of fewer folds was tested on other people: no fair point beside the others.
         if point.kind != kind or len(folds) < len(folds_of(task, rows, BASE)):
             continue
-        cost = cost_of(rows, name)
-        costs = min(cost["packed"], cost["int8"]), cost["m4"]["flash"], cost["m4"]["instructions"]
+        cost = costs_of(rows, name)
+        costs = tuple(cost[title] / unit for title, (unit, _) in PLOTTED.items())
         text = f"{point.width:g}" + (f", {point.zeros:.0%}" if point.zeros else "")
         found.append((costs, 100 * accuracy_of(task, rows, name, folds), text))
     return found
@@ -317,7 +359,7 @@ def _points(
 def filled(page: str, figures: Mapping[str, Any]) -> str:
     """The page with its tables made anew from the figures."""
     for name, rows in figures.items():
-        text = f"{table(TASKS[name], rows)}\n\n{rivals(TASKS[name], rows)}"
+        text = f"{table(TASKS[name], rows)}\n\n{equal_cost(TASKS[name], rows)}"
         page = between(page, name, text)
     return page
 
@@ -359,7 +401,7 @@ def main() -> None:
     if given.write:
         page = DOCS / "when.md"
         page.write_text(filled(page.read_text(), rows))
-        plot(rows, DOCS / "when.svg")
+        plot(rows, DOCS / "when.png")
 
 
 if __name__ == "__main__":
