@@ -82,7 +82,7 @@ def c_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--optimize",
         choices=OPTIMIZE,
-        help="of --format=c: flash or instructions first (default balanced)",
+        help="of --format=c: flash, instructions or RAM first (default balanced)",
     )
     add("--example", action="store_true", help="of --format=c: also a firmware that runs in QEMU")
     add(

@@ -51,4 +51,4 @@ CORES = {
     "m55_nomve": Core("dsp", lists_pay_from=0.77, like="m33"),
     "m85": Core("helium", group=8, lists_pay_from=2.0, like="m55"),
 }
-OPTIMIZE = ("size", "balanced", "speed")
+OPTIMIZE = ("size", "balanced", "speed", "ram")

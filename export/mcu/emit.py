@@ -18,6 +18,7 @@ from ec2t_tf.export.tflite import read
 from .boards import BOARDS
 from .code import Code, Names
 from .columns import without_columns
+from .constants import Constants
 from .cores import CORES, OPTIMIZE
 from .costs import cost_of, firmware_of
 from .dead_channels import without_dead_channels
@@ -41,7 +42,8 @@ from .operators.window import with_windows
 from .packages import write_packages
 from .places import with_places
 from .plan import Layout
-from .report import LayerReport, Report, StreamReport, total
+from .ram import with_least_ram
+from .report import LayerReport, Report, StreamReport, WholeMaps, merged, total
 from .streaming import stream_from_silence
 from .tables import with_tables
 from .work import borders, work_of
@@ -77,7 +79,9 @@ def to_c(
         optimize: How ternary convolutions keep their weights. "speed": 16-bit distances, nothing to
             decode. "size": a Rice stream, close to the entropy, decoded at every call. "balanced":
             gaps of a byte, cheap to decode, where a layer has at least 16 output pixels to use
-            what it decodes, distances elsewhere.
+            what it decodes, distances elsewhere. "ram": as "balanced", and parts of the net are
+            computed in strips of a few rows, so that the arena is as small as it gets; the report
+            says what that costs.
         example: Also write `folder`/example: a firmware for the core that QEMU runs.
         measure: Run that firmware and put the instructions of a call into the report; implies
             `example`, needs arm-none-eabi-gcc and qemu-system-arm.
@@ -113,8 +117,16 @@ def to_c(
     graph = with_dilation(without_negative_places(original))
     graph = without_columns(without_dead_channels(graph))
     flow = stream_from_silence(graph) if stream else None
-    net = Lowering(_joined(graph if flow is None else flow.graph), core=core, optimize=optimize)
+    lowered = _joined(graph if flow is None else flow.graph)
+    kept = "balanced" if optimize == "ram" else optimize
+    net = Lowering(lowered, core=core, optimize=kept)
     text = _text(net, name)
+    plain = text
+    if optimize == "ram":
+        striped = with_least_ram(lowered, core)
+        if striped is not lowered:
+            net = Lowering(striped, core=core, optimize=kept)
+            text = _text(net, name)
     shown = original if flow is None else with_frames(original, flow.frames)
     ends = with_places(Ends.of(net, shown, text.pointer), net, text.addresses, text.arena)
     report = Report(
@@ -129,10 +141,12 @@ def to_c(
         ),
         layers=tuple(text.layers),
         ends=tuple(text.ends),
-        firmware=firmware_of(core, text.sources, text.tiles, len(text.layers)),
+        firmware=firmware_of(core, text.sources, text.tiles, len(net.steps)),
     )
+    if optimize == "ram":
+        report = replace(report, whole_maps=_whole_maps(report, plain))
     if flow is not None:
-        whole = _text(Lowering(_joined(graph), core=core, optimize=optimize), name)
+        whole = _text(Lowering(_joined(graph), core=core, optimize=kept), name)
         sizes = total_macs(flow.graph), total_macs(graph), whole.flash, whole.arena
         estimate = total([*whole.layers, *whole.ends])
         report = replace(report, stream=StreamReport(flow.frames, flow.window, *sizes, estimate))
@@ -172,6 +186,13 @@ def _joined(graph: Graph) -> Graph:
     return with_tables(with_normalisations(with_windows(graph)))
 
 
+def _whole_maps(report: Report, plain: _Text) -> WholeMaps:
+    """What the net takes without strips."""
+    firmware = firmware_of(report.core, plain.sources, plain.tiles, len(plain.layers))
+    estimate = total([*plain.layers, *plain.ends])
+    return WholeMaps(plain.arena, plain.flash + (firmware.code if firmware else 0), estimate)
+
+
 def _core_of(board: str | None, core: str) -> str:
     """The core of a board; `core` without one."""
     if board is None:
@@ -198,6 +219,7 @@ class _Text:
     reset: list[str] = field(default_factory=list)
     layers: list[LayerReport] = field(default_factory=list)
     ends: list[LayerReport] = field(default_factory=list)
+    constants: Constants = field(default_factory=Constants)
     state_flash: int = 0  # bytes of the constants that states begin with
     tiles: list[str] = field(default_factory=list)
     sources: set[str] = field(default_factory=lambda: {"layout.c"})
@@ -215,6 +237,7 @@ class _Text:
         lines: list[str],
     ) -> None:
         """Appends a kernel call to the statements `lines`."""
+        code.flash -= self.constants.share(code)
         text = "\n".join(code.declarations + code.statements)
         if code.tile and code.tile not in self.tiles:
             self.tiles.append(code.tile)
@@ -239,12 +262,14 @@ def _text(net: Lowering, name: str) -> _Text:
             f"((uint16_t *)(void *)(arena + {memory.scratch[number]}))",
         )
         code = step.emit(names)
-        text.add(number, step.name, code, step.sources, text.body)
-        text.body.append(f"  {name.upper()}_LAP();")
         layouts = [net.layouts[t] for t in step.inputs]
         work = work_of(net.core, step.facts, code, layouts, net.layouts[step.output])
+        text.add(number, step.name, code, step.sources, text.body)
+        text.body.append(f"  {name.upper()}_LAP();")
         estimate = cost_of(net.core_name, work)
         text.layers.append(LayerReport(step.name, code.note, code.flash, work, estimate))
+    if any(step.layer is not None for step in net.steps):
+        text.layers = merged(text.layers, [step.layer for step in net.steps])
     for number, state in enumerate(net.states.values(), len(net.steps)):
         names = Names(number, (), pointer(state.layout), "")
         code = state.reset(names)

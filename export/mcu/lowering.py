@@ -19,6 +19,7 @@ from .limits import ACTIVATIONS, MOST_SIZE
 from .operators import INTERNAL, NO_OUTPUTS, OPERATORS, SEVERAL_OUTPUTS
 from .operators.embedding import embedding_rows
 from .operators.movement import add_constant, rearrange
+from .operators.rows import Part
 from .plan import Layout
 from .step import Step
 
@@ -52,6 +53,9 @@ class Lowering:
         inputs, outputs: The net's int8 tensors, behind what converts at its borders.
         states: By what names them: a tensor, or the name of a variable.
         words: Inputs of whole numbers, which are no activations.
+        parts: Layouts, by identity, that are rows of another one: that one, and the first row.
+        filled: Layouts that are computed in their place as rows of another, and the first row.
+        alike: Layouts that get one pitch and one plane.
     """
 
     def __init__(self, graph: Graph, *, core: str, optimize: str) -> None:
@@ -62,6 +66,9 @@ class Lowering:
         self.steps: list[Step] = []
         self.states: dict[int | str, State] = {}
         self.words: dict[int, Words] = {}
+        self.parts: dict[int, tuple[Layout, int]] = {}
+        self.filled: list[tuple[Layout, Layout, int]] = []
+        self.alike: list[list[Layout]] = []
         self._plain_tensors: dict[int, int] = {}
         if not graph.inputs or not graph.outputs:
             raise FileError(
@@ -77,7 +84,11 @@ class Lowering:
             else:
                 self.define(index)
         for number, operator in enumerate(operators):
+            before = len(self.steps)
             self._lower(number, operator)
+            if isinstance(operator, Part):
+                for step in self.steps[before:]:
+                    step.layer = operator.layer
         for index in self.outputs:
             if index not in self.layouts:
                 if self.graph.tensors[index].data is None:
@@ -241,21 +252,27 @@ class Lowering:
 
     # --- layouts -----------------------------------------------------------------------------
 
+    def holder(self, layout: Layout) -> Layout:
+        """The layout that a part is rows of; any other one itself."""
+        return self.parts[id(layout)][0] if id(layout) in self.parts else layout
+
     def last_use(self, layout: Layout) -> int:
-        """Number of the last step that reads a layout; the step count for outputs and states."""
+        """Number of the last step that reads a layout, or rows of it; the step count for outputs
+        and states."""
+        layout = self.holder(layout)
         kept = [self.layouts[index] for index in self.outputs]
         kept += [state.layout for state in self.states.values()]
         if any(one is layout for one in kept):
             return len(self.steps)
-        uses = [
-            i
-            for i, step in enumerate(self.steps)
-            if any(self.layouts[t] is layout for t in step.inputs)
-        ]
-        return max(uses, default=-1)
+        return self._last_reads.get(id(layout), -1)
 
     def _settle(self) -> None:
         """Makes layouts that share memory or a row length agree; then adds the tiles' slack."""
+        self._last_reads = {
+            id(self.holder(self.layouts[t])): i
+            for i, step in enumerate(self.steps)
+            for t in step.inputs
+        }
         self.shares: list[tuple[Layout, Layout]] = []
         taken: set[int] = set()
         for number, step in enumerate(self.steps):
@@ -264,27 +281,53 @@ class Lowering:
                 continue
             for tensor in step.inputs:
                 layout = self.layouts[tensor]
-                if self.last_use(layout) == number and id(layout) not in taken:
+                alone = id(layout) not in taken and id(layout) not in self.parts
+                if alone and self.last_use(layout) == number:
                     self.shares.append((layout, out))
                     taken.add(id(layout))
                     break
         for _ in range(len(self.steps) + 1):
+            before = [layout.border for layout in self.layouts.values()]
             for a, b in self.shares:
                 for name in ("pitch", "top", "left", "around"):
                     value = max(getattr(a, name), getattr(b, name))
                     setattr(a, name, value)
                     setattr(b, name, value)
+            self._settle_rows()
             for step in self.steps:
                 if not step.flat:
                     continue
                 a, b = self.layouts[step.inputs[0]], self.layouts[step.output]
                 if self._flat_pays(a, b):
                     a.pitch = b.pitch = max(a.pitch, b.pitch)
+            if before == [layout.border for layout in self.layouts.values()]:
+                break
         for step in self.steps:
             out = self.layouts[step.output]
             out.slack = max(out.slack, step.extent() - out.plane)
         for a, b in reversed(self.shares):
             a.slack = b.slack = max(a.slack, b.slack)
+
+    def _settle_rows(self) -> None:
+        """The same of layouts that are rows of another one, or like others."""
+        groups = [([new, window], row) for new, window, row in self.filled]
+        for group, row in [*groups, *((group, 0) for group in self.alike)]:
+            pitch, left = (max(getattr(x, name) for x in group) for name in ("pitch", "left"))
+            height = max(x.height + x.around for x in group)
+            for layout in group:
+                layout.pitch, layout.left = pitch, left
+                layout.around = height - layout.height
+            if row:
+                group[1].top = max(group[1].top, group[0].top - row)
+        for part, source, _ in self.rows_of_others():
+            source.pitch = part.pitch = max(source.pitch, part.pitch)
+            source.left = part.left = max(source.left, part.left)
+            part.around = source.height + source.around - part.height
+
+    def rows_of_others(self) -> list[tuple[Layout, Layout, int]]:
+        """Parts, what they are rows of, and the first row."""
+        distinct = {id(x): x for x in self.layouts.values()}
+        return [(distinct[key], *found) for key, found in self.parts.items()]
 
     def _flat_pays(self, a: Layout, b: Layout) -> bool:
         g = self.core.group

@@ -11,7 +11,9 @@ from .plan import ALIGNMENT, Block, Layout, Part, place
 if TYPE_CHECKING:
     from .lowering import Lowering
 
-Over = tuple[Layout, Layout, int]  # an input, the output over it, bytes that it begins before
+Over = tuple[Layout, Layout, int]  # a layout, one that overlaps it, bytes to where that begins
+
+MOST_TRIED = 40  # outputs that are put over their input one by one
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ def memory_of(net: Lowering) -> Memory:
     planner = _Planner(net)
     best = planner.plan(())
     taken: list[Over] = []
-    for one in sorted(planner.by_planes(), key=lambda over: -over[0].size):
+    left = sorted(planner.by_planes(), key=lambda over: -over[0].size)
+    if len(left) > MOST_TRIED:  # of a net in strips
+        return min(best, planner.plan(left), key=lambda memory: memory.arena)
+    for one in left:
         found = planner.plan([*taken, one])
         if found.arena <= best.arena:
             best = found
@@ -52,7 +57,10 @@ class _Planner:
         given = [net.layouts[i] for i in net.inputs if i in net.layouts]
         # Layouts with the first and the last step that need them, by identity.
         self.spans: dict[int, tuple[Layout, int, int]] = {}
+        self.parts = {id(part): (part, source, row) for part, source, row in net.rows_of_others()}
         for layout in net.layouts.values():
+            if id(layout) in self.parts:
+                continue
             first = made.get(id(layout), 0)
             last = max(net.last_use(layout), first)
             if any(layout is one for one in given):
@@ -71,23 +79,23 @@ class _Planner:
     def by_planes(self) -> list[Over]:
         """Outputs that may lie over their input: each plane is written before where the next one is
         read."""
-        found = []
-        for number, step in enumerate(self.net.steps):
+        net, found = self.net, []
+        for number, step in enumerate(net.steps):
             if not step.by_planes:
                 continue
-            a, b = self.net.layouts[step.inputs[0]], self.net.layouts[step.output]
+            a, b = net.holder(net.layouts[step.inputs[0]]), net.layouts[step.output]
             if self.spans[id(a)][2] != number or self.spans[id(b)][1] != number:
                 continue
             shift = b.lead + max(step.extent(), b.plane)
             shift += max((b.channels - 1) * (b.plane - a.plane), 0)
-            found.append((a, b, shift + -shift % ALIGNMENT))
+            found.append((a, b, -(shift + -shift % ALIGNMENT)))
         return found
 
     def plan(self, more: Sequence[Over]) -> Memory:
         """With `more` outputs over their inputs than those that work element by element."""
-        over = {id(after): (before, shift) for before, after, shift in more}
-        over |= {id(after): (before, 0) for before, after in self.net.shares}
-        homes = {key: _home(layout, over) for key, (layout, _, _) in self.spans.items()}
+        fixed = [(before, after, 0) for before, after in self.net.shares]
+        fixed += [(window, new, _behind(window, new, row)) for new, window, row in self.net.filled]
+        homes = _homes([layout for layout, _, _ in self.spans.values()], [*fixed, *more])
         lowest: dict[int, int] = {}
         for home, behind in homes.values():
             lowest[home] = min(lowest.get(home, 0), behind)
@@ -107,15 +115,35 @@ class _Planner:
             key: blocks[home].offset + behind - lowest[home]
             for key, (home, behind) in homes.items()
         }
+        for key, (part, source, row) in self.parts.items():
+            addresses[key] = addresses[id(source)] + _behind(source, part, row)
         arena = max(arena, *(addresses[key] + far for key, far in self.read.items()), 0)
         offsets = [scratches[i].offset if i in scratches else 0 for i in range(len(self.scratch))]
         return Memory(addresses, offsets, arena + -arena % ALIGNMENT)
 
 
-def _home(layout: Layout, over: dict[int, tuple[Layout, int]]) -> tuple[int, int]:
-    """The layout at the bottom, by identity, and the bytes from it to this one."""
-    behind = 0
-    while id(layout) in over:
-        layout, shift = over[id(layout)]
-        behind -= shift
-    return id(layout), behind
+def _behind(whole: Layout, part: Layout, row: int) -> int:
+    """Bytes from a layout to one of its rows from `row` on."""
+    return whole.lead + row * whole.pitch - part.lead
+
+
+def _homes(layouts: Sequence[Layout], pairs: Sequence[Over]) -> dict[int, tuple[int, int]]:
+    """Of every layout, by identity, one that stands for all that lie in one block with it, and the
+    bytes from that one."""
+    near: dict[int, list[tuple[int, int]]] = {id(layout): [] for layout in layouts}
+    for a, b, behind in pairs:
+        near[id(a)].append((id(b), behind))
+        near[id(b)].append((id(a), -behind))
+    homes: dict[int, tuple[int, int]] = {}
+    for home in near:
+        if home in homes:
+            continue
+        homes[home] = home, 0
+        left = [home]
+        while left:
+            key = left.pop()
+            for other, behind in near[key]:
+                if other not in homes:
+                    homes[other] = home, homes[key][1] + behind
+                    left.append(other)
+    return homes

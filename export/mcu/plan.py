@@ -42,6 +42,11 @@ class Layout:
         return self.lead + self.channels * self.plane + self.slack
 
     @property
+    def border(self) -> tuple[int, int, int, int]:
+        """All that a border is made of."""
+        return self.pitch, self.top, self.left, self.around
+
+    @property
     def contiguous(self) -> bool:
         return self.plane == self.height * self.width
 

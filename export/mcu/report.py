@@ -59,6 +59,21 @@ class StreamReport:
 
 
 @dataclass(frozen=True)
+class WholeMaps:
+    """What the net of `optimize="ram"` takes with none of its parts in strips.
+
+    Attributes:
+        arena: Bytes.
+        flash: Bytes of constants and code, about.
+        estimate: Of one call, or None.
+    """
+
+    arena: int
+    flash: int
+    estimate: Cost | None
+
+
+@dataclass(frozen=True)
 class Report:
     """What `to_c` wrote. Sizes in bytes.
 
@@ -75,6 +90,7 @@ class Report:
         instructions: Of one call (of a step), measured in QEMU, or not measured.
         stream: Of a net that streams.
         placed_bytes: Of input and output those that may lie in the arena.
+        whole_maps: With `optimize="ram"`.
     """
 
     folder: Path
@@ -89,6 +105,7 @@ class Report:
     instructions: int | None = None
     stream: StreamReport | None = None
     placed_bytes: int = 0
+    whole_maps: WholeMaps | None = None
 
     @property
     def macs(self) -> int:
@@ -143,7 +160,9 @@ class Report:
         foot = f"constants {self.flash} bytes of flash, arena {self.arena} bytes of RAM"
         if self.instructions is not None:
             foot += f",\n{self.instructions} instructions a call in QEMU"
-        return "\n".join([head, *rows, foot, *self._whole(), *self._board(), *self._stream()])
+        return "\n".join(
+            [head, *rows, foot, *self._whole(), *self._board(), *self._strips(), *self._stream()]
+        )
 
     def _whole(self) -> list[str]:
         lines = []
@@ -181,6 +200,23 @@ class Report:
             + ("no estimate" if time is None else f"about {time:.2f} ms")
             + f" (flash: {board.waits}, left out)"
         ]
+
+    def _strips(self) -> list[str]:
+        one = self.whole_maps
+        if one is None:
+            return []
+        head = ("", "in strips", "whole maps", "share")
+        table = [
+            _shares("bytes of the arena", self.arena, one.arena),
+            _shares("bytes of flash, about", self.firmware_flash, one.flash),
+        ]
+        estimate = self.estimate
+        if estimate is not None and one.estimate is not None:
+            pair = estimate.instructions, one.estimate.instructions
+            table.append(_shares("instructions, about", *pair))
+            if estimate.cycles is not None and one.estimate.cycles is not None:
+                table.append(_shares("cycles, about", estimate.cycles, one.estimate.cycles))
+        return [Table(head, table, ("", "{:,.0f}", "{:,.0f}", "{:.3f}")).text()]
 
     def _stream(self) -> list[str]:
         one = self.stream
@@ -235,6 +271,7 @@ class Report:
                 }
                 for layer in (*self.layers, *self.ends)
             ],
+            "whole maps": None if self.whole_maps is None else dataclasses.asdict(self.whole_maps),
             "stream": None if self.stream is None else dataclasses.asdict(self.stream),
         }
         return json.dumps(whole, indent=1) + "\n"
@@ -248,6 +285,25 @@ def total(layers: Sequence[LayerReport]) -> Cost | None:
             return None
         whole = layer.estimate if whole is None else whole + layer.estimate
     return whole
+
+
+def merged(layers: Sequence[LayerReport], numbers: Sequence[int | None]) -> list[LayerReport]:
+    """One for all that have the same number; those without one stay."""
+    groups: dict[int, list[LayerReport]] = {}
+    for place, (layer, number) in enumerate(zip(layers, numbers, strict=True)):
+        groups.setdefault(-2 - place if number is None else number, []).append(layer)
+    return [_sum(group) if len(group) > 1 else group[0] for group in groups.values()]
+
+
+def _sum(group: Sequence[LayerReport]) -> LayerReport:
+    first = group[0]
+    amounts: dict[str, int] = {}
+    for layer in group:
+        for name, amount in layer.work.amounts.items():
+            amounts[name] = amounts.get(name, 0) + amount
+    work = Work(first.work.kernel, amounts, sum(layer.work.macs for layer in group))
+    name = f"{first.name}, {len(group)} x"
+    return LayerReport(name, first.note, sum(x.flash for x in group), work, total(group))
 
 
 def _cells(estimate: Cost | None) -> str:

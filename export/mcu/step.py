@@ -32,3 +32,4 @@ class Step:
     flat: bool = False  # may treat planes as one row if input and output have one pitch
     extent: Callable[[], int] = lambda: 0  # bytes from a plane's first that it may write
     facts: Facts = None  # what estimates need to know
+    layer: int | None = None  # of a net in strips: the operator that it is a part of

@@ -188,14 +188,19 @@ class Net:
 
 
 def write(
-    models: Sequence[bytes], folder: Path, *, core: str = "generic", stream: bool = False
+    models: Sequence[bytes],
+    folder: Path,
+    *,
+    core: str = "generic",
+    stream: bool = False,
+    optimize: str = "",
 ) -> tuple[list[Net], int]:
-    """C of every model in one folder, named g0, g1, ...: the nets and the largest arena."""
+    """C of every model in one folder, named g0, g1, ...: the nets and the largest arena. Weights
+    are kept in all ways in turn, or as `optimize` says."""
     arena = 0
     for i, model in enumerate(models):
-        report = to_c(
-            model, folder, core=core, name=f"g{i}", optimize=OPTIMIZE[i % 3], stream=stream
-        )
+        how = optimize or OPTIMIZE[i % 3]
+        report = to_c(model, folder, core=core, name=f"g{i}", optimize=how, stream=stream)
         arena = max(arena, report.arena)
     return [Net.of(model, stream=stream) for model in models], arena
 
@@ -223,6 +228,7 @@ def on_host(
     *,
     sanitize: bool,
     stream: bool = False,
+    optimize: str = "",
 ) -> list[Codes]:
     """Outputs [runs, elements] of every model, all in one program.
 
@@ -233,7 +239,7 @@ def on_host(
         sanitize: Under ASan and UBSan, or plain with -O2.
         stream: Every run is a step, with the frames that are new.
     """
-    found, _ = write(models, folder, stream=stream)
+    found, _ = write(models, folder, stream=stream, optimize=optimize)
     (folder / "io.h").write_text(_HOST)
     (folder / "main.c").write_text(main_of(found, len(values[0])).replace("IO", '"io.h"'))
     sources = [str(p) for p in sorted(folder.glob("*.c"))]
@@ -255,9 +261,10 @@ def on_core(
     *,
     board: str | None = None,
     stream: bool = False,
+    optimize: str = "",
 ) -> list[Codes]:
     """The same in QEMU, on a board that is not the core's own if there is one."""
-    found, arena = write(models, folder, core=core, stream=stream)
+    found, arena = write(models, folder, core=core, stream=stream, optimize=optimize)
     (folder / "io.h").write_text(_FIRMWARE.replace("ARENA_BYTES", str(arena)))
     main = folder / "firmware_main.c"
     main.write_text(main_of(found, len(values[0])).replace("IO", '"io.h"'))

@@ -1,30 +1,34 @@
-"""RAM: outputs that lie over their inputs."""
+"""RAM: outputs that lie over their inputs, nets in strips of a few rows."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from ec2t_tf.export.mcu import to_c
+from ec2t_tf.export.graph import Graph
+from ec2t_tf.export.mcu import emit, ram, to_c
 from ec2t_tf.export.mcu.plan import Block, Part, place
+from ec2t_tf.export.mcu.strips import Region, in_strips
 from tests import nets
 from tests.bench import qemu
-from tests.mcu import many_nets, random_maps
+from tests.mcu import many_nets, random_graphs, random_maps, random_streams
 
 needs_tools = pytest.mark.skipif(bool(qemu.missing_tools()), reason=qemu.missing_tools() or "-")
 
 
-def _differences(seeds: range, folder: Path, core: str) -> list[str]:
+def _differences(seeds: range, folder: Path, core: str, optimize: str = "") -> list[str]:
     print(f"seeds {seeds}", flush=True)
     models = [random_maps.draw(seed) for seed in seeds]
     values = [many_nets.inputs(m, 2, seed=s) for m, s in zip(models, seeds, strict=True)]
     want = [many_nets.reference(m, v) for m, v in zip(models, values, strict=True)]
     assert sum(w.std() > 5 for w in want) > len(seeds) / 3
     if core == "host":
-        got = many_nets.on_host(models, values, folder, sanitize=True)
+        got = many_nets.on_host(models, values, folder, sanitize=True, optimize=optimize)
     else:
-        got = many_nets.on_core(core, models, values, folder)
+        got = many_nets.on_core(core, models, values, folder, optimize=optimize)
     return many_nets.differences(list(seeds), got, want)
 
 
@@ -44,6 +48,84 @@ def test_equal_the_reference_on_cores(tmp_path: Path, core: str) -> None:
 def test_depthwise_over_its_input(tmp_path: Path, core: str, arena: int) -> None:
     """9,748, 9,436 and 9,748 bytes with room for input and output of the largest one."""
     assert to_c(nets.mobilenet(), tmp_path, core=core).arena == arena
+
+
+def _in_any_strips(graph: Graph, core: str) -> Graph:
+    """One or two parts of the net in strips, drawn."""
+    random = np.random.default_rng(len(graph.tensors))
+    regions: list[Region] = []
+    for _ in range(2):
+        found = list(ram.regions(graph, regions))
+        if found:
+            regions.append(found[random.integers(len(found))])
+    return in_strips(graph, regions)
+
+
+@pytest.fixture
+def any_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emit, "with_least_ram", _in_any_strips)
+
+
+@pytest.mark.usefixtures("any_strips")
+def test_any_strips_equal_the_reference(tmp_path: Path) -> None:
+    assert not _differences(range(200, 240), tmp_path, "host", "ram")
+    text = "".join(path.read_text() for path in tmp_path.glob("g*.c"))
+    assert text.count("rows kept */") > 100
+
+
+@pytest.mark.slow
+@needs_tools
+@pytest.mark.usefixtures("any_strips")
+@pytest.mark.parametrize("core", ["host", "m0", "m3", "m4", "m55", "rv32"])
+def test_any_strips_equal_the_reference_on_cores(tmp_path: Path, core: str) -> None:
+    for first in range(300, 500, 50):
+        seeds = range(first, first + 50)
+        assert not _differences(seeds, tmp_path / str(first), core, "ram")
+
+
+@pytest.mark.parametrize(
+    "core",
+    ["m4", pytest.param("m0", marks=pytest.mark.slow), pytest.param("m55", marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize(
+    ("name", "most"), [("resnet8", 28_000), ("ds_cnn", 15_232), ("mobilenet", 8_380)]
+)
+def test_least_ram(tmp_path: Path, core: str, name: str, most: int) -> None:
+    """Arena, input and output: of 54,782, 20,310 and 11,174 bytes with whole maps. The bits are
+    those of the reference, and the report says what it costs."""
+    model = nets.NETS[name]()
+    report = to_c(model, tmp_path, core=core, optimize="ram")
+    assert report.arena + report.ends_bytes <= most
+    assert report.whole_maps is not None
+    assert report.arena < report.whole_maps.arena
+    assert f"{report.whole_maps.arena:,}" in str(report)
+    assert json.loads(report.as_json())["whole maps"]["arena"] == report.whole_maps.arena
+    assert report.macs == to_c(model, tmp_path / "whole", core=core).macs  # no row twice
+
+
+@pytest.mark.parametrize("name", ["resnet8", "ds_cnn", "mobilenet"])
+def test_least_ram_equals_the_reference(tmp_path: Path, name: str) -> None:
+    model = nets.NETS[name]()
+    values = many_nets.inputs(model, 3, seed=1)
+    got = many_nets.on_host([model], [values], tmp_path, sanitize=True, optimize="ram")
+    assert not many_nets.differences([name], got, [many_nets.reference(model, values)])
+
+
+def test_graphs_of_all_operators(tmp_path: Path) -> None:
+    """Inputs of words, variables, maps of few rows: what cannot be in strips is as it was."""
+    models = [random_graphs.Draw(seed).model for seed in range(40)]
+    values = [many_nets.inputs(m, 2, seed=seed) for seed, m in enumerate(models)]
+    want = [many_nets.reference(m, v) for m, v in zip(models, values, strict=True)]
+    got = many_nets.on_host(models, values, tmp_path, sanitize=True, optimize="ram")
+    assert not many_nets.differences(range(len(models)), got, want)
+
+
+def test_a_stream_in_strips(tmp_path: Path) -> None:
+    """The windows of a stream are whole maps; what is computed of them may be in strips."""
+    model = random_streams.Draw(3).model
+    report = to_c(model, tmp_path, stream=True, optimize="ram")
+    assert report.stream is not None
+    assert report.arena <= to_c(model, tmp_path, stream=True).arena
 
 
 def test_parts_of_a_block() -> None:

@@ -21,6 +21,7 @@ from . import (
     recurrent,
     reduction,
     resize,
+    rows,
     softmax,
     state,
     window,
@@ -51,6 +52,7 @@ INTERNAL: dict[str, Lower] = {
     window.SLIDE: window.slide,
     TABLE: elementwise.table,
     NORMALISE: normalise.normalise,
+    **rows.OPERATORS,
 }
 SEVERAL_OUTPUTS = ("SPLIT", "SPLIT_V", "UNPACK")
 NO_OUTPUTS = ("ASSIGN_VARIABLE", "CALL_ONCE")

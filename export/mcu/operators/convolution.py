@@ -27,6 +27,7 @@ from ..weights import channels
 from ..whole_depthwise import WholeDepthwise
 from .fully_connected import spread, whole_input
 from .movement import Move, add_moves
+from .pooling import paddings
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -97,10 +98,10 @@ def convolution(net: Lowering, op: Operator) -> None:
     if min(*strides, *dilation) < 1 or max(*strides, *dilation) > MOST_STEP or not grid.size:
         raise beyond(op.kind, f"strides {strides}, dilation {dilation}, weights {data.shape}")
     pads = []
-    for size, out, k, stride, d in zip(
-        shape[1:3], sizes[1:3], kernel, strides, dilation, strict=True
+    for size, out, k, stride, d, padding in zip(
+        shape[1:3], sizes[1:3], kernel, strides, dilation, paddings(op), strict=True
     ):
-        if op.options["padding"] == "same":
+        if padding == "same":
             expected = -(-size // stride)
             pads.append(same_padding(size, out, k, stride, d))
         else:

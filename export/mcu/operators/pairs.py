@@ -68,6 +68,8 @@ _KERNELS: dict[str, tuple[str, Callable[[float, float, float], Pairs]]] = {
     "PRELU": ("prelu", _prelu),
 }
 
+KINDS = tuple(_KERNELS)
+
 
 def pair(net: Lowering, op: Operator) -> None:
     tensors, target = net.graph.tensors, op.outputs[0]

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 MOST_VECTOR_MEAN = 22  # values whose mean Helium takes by a reciprocal
 
 
+def paddings(op: Operator) -> tuple[str, str]:
+    """Of rows and of columns: "same" or "valid". Files have one of them for both, strips of a map
+    (strips.py) a pair."""
+    padding = op.options["padding"]
+    return padding if isinstance(padding, tuple) else (padding, padding)
+
+
 def pool(net: Lowering, op: Operator) -> None:
     source, target = net.plain(net.activation(op, 0)), op.outputs[0]
     layout = net.layouts[source]
@@ -31,8 +38,8 @@ def pool(net: Lowering, op: Operator) -> None:
     if min(*strides, *kernels) < 1 or max(*strides, *kernels) > MOST_STEP:
         raise beyond(op.kind, f"window {kernels}, strides {strides}")
     pads = []
-    for axis in range(2):
-        if o["padding"] == "same":
+    for axis, padding in enumerate(paddings(op)):
+        if padding == "same":
             expected = -(-sizes[axis] // strides[axis])
             pads.append(same_padding(sizes[axis], outs[axis], kernels[axis], strides[axis], 1))
         else:
