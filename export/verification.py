@@ -199,13 +199,20 @@ def verify(
     return dataclasses.replace(_compared(expected, actual, exact=False), instead=instead)
 
 
+class Verifications(dict[str, Verification]):
+    """What was compared, by name; printed as `ec2t verify` prints it."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {result}" for name, result in self.items())
+
+
 def verify_files(
     reference: tf_keras.Model | str | os.PathLike,
     paths: Sequence[str | os.PathLike] | str | os.PathLike,
     data: Any = None,
     *,
     inputs: int = 64,
-) -> dict[str, Verification]:
+) -> Verifications:
     """Compare files of one net, in every runtime that takes them, with a model or another file.
 
     Args:
@@ -216,8 +223,8 @@ def verify_files(
       inputs: how many random ones.
 
     Returns:
-      By file and runtime: "LiteRT" (not for custom operators) and "ec2t_tf"; or "exact integers",
-      where one of them cannot be had.
+      By file and runtime, a line each where they are printed: "LiteRT" (not for custom operators)
+      and "ec2t_tf"; or "exact integers", where one of them cannot be had.
 
     Raises:
       ValueError: a file cannot be loaded, or the data does not fit.
@@ -245,7 +252,7 @@ def verify_files(
         expected: Sequence[Any] = running.run(first, drawn, runtime)
     else:
         expected = _predicted(reference, drawn, 256)
-    results = {}
+    results = Verifications()
     for path, content, graph in zip(paths, contents, graphs, strict=True):
         exact = is_file and same_net(original, graph)
         for runtime, instead in _runtimes(content).items():

@@ -49,6 +49,11 @@ def report(arguments: argparse.Namespace) -> None:
 
 
 def summary(arguments: argparse.Namespace) -> None:
+    if arguments.model.suffix == ".tflite":  # before Keras is loaded, which takes seconds
+        raise ValueError(
+            "summary requires a saved model (.keras, .h5, SavedModel). Received: "
+            f"'{arguments.model}'. Run: ec2t report {arguments.model}"
+        )
     import ec2t_tf
     from ec2t_tf import quiet
 

@@ -108,7 +108,8 @@ def _parse(content: bytes) -> tuple[Layout, bool]:
         raise FileError(
             f"a .tflite file is required (bytes 4 to 8 are {IDENTIFIER!r}). "
             f"Received: {len(content)} bytes starting {bytes(content[:8])!r}. "
-            "Convert the model with ec2t_tf.export.to_tflite or tf.lite.TFLiteConverter."
+            "Convert the model with ec2t convert, ec2t_tf.export.to_tflite or "
+            "tf.lite.TFLiteConverter."
         )
     try:
         reader = _Reader(content)

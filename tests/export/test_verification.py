@@ -42,8 +42,10 @@ def verified(folder: Path, *names: str, **options: object) -> dict[str, verifica
 
 
 def test_one_file_need_not_stand_in_a_list(folder: Path) -> None:
-    (name,) = export.verify_files(folder / "net.tflite", folder / "packed.tflite", inputs=4)
+    found = export.verify_files(folder / "net.tflite", folder / "packed.tflite", inputs=4)
+    (name,) = found
     assert name.endswith("packed.tflite in ec2t_tf")
+    assert str(found) == f"{name}: 4 inputs: equal bit for bit, as promised"
     with pytest.raises(ValueError, match="at least one file"):
         export.verify_files(folder / "net.tflite", [])
 
