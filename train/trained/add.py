@@ -40,7 +40,11 @@ def add(folder: Path, *, name: str, task: str, data: str, revision: str, places:
     settings = json.loads((folder / "settings.json").read_text())
     int8 = (folder / "model.tflite").read_bytes()
     packed = export.rewrite(int8, format="packed").content
-    assert metrics.get("figure", "top-1") == "top-1", "a card is of a net that classifies"
+    if metrics.get("figure", "top-1") != "top-1":
+        raise ValueError(
+            f"A run that classifies is required. Received: '{folder}', whose figure is the "
+            f"{metrics['figure']}."
+        )
     examples = tasks.load(
         settings["dataset"],
         split=settings["split"] or "random",
