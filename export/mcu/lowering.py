@@ -56,6 +56,7 @@ class Lowering:
         parts: Layouts, by identity, that are rows of another one: that one, and the first row.
         filled: Layouts that are computed in their place as rows of another, and the first row.
         alike: Layouts that get one pitch and one plane.
+        shared: Names of constants in C that several steps read and one declares.
     """
 
     def __init__(self, graph: Graph, *, core: str, optimize: str) -> None:
@@ -69,6 +70,7 @@ class Lowering:
         self.parts: dict[int, tuple[Layout, int]] = {}
         self.filled: list[tuple[Layout, Layout, int]] = []
         self.alike: list[list[Layout]] = []
+        self.shared: set[str] = set()
         self._plain_tensors: dict[int, int] = {}
         if not graph.inputs or not graph.outputs:
             raise FileError(

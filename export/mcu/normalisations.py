@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ec2t_tf.export.graph import Graph, Operator, Tensor
+from ec2t_tf.export.graph.inverse_roots import PLACES, TIERS
 
 from . import walks
 
 NORMALISE = "NORMALISE"  # no operator of a file: from int8 to int8, `Parts` as its option "parts"
-TIERS = 4
-CODES = 255  # the largest distance of two int8 codes
 FINER = 128  # steps of int16 in one of int8
 # Elements of a row: their codes of int16 and their squares add up to less than 2^31.
 MOST_ELEMENTS = 65538
@@ -191,7 +190,7 @@ class _Match:
         gather = self._made(root, "GATHER")
         table = self._int16(gather.inputs[0])
         _require(not gather.options.get("axis", 0) and not gather.options.get("batch_dims", 0))
-        _require(table.data is not None and table.shape == (TIERS * CODES + 1,))
+        _require(table.data is not None and table.shape == (PLACES,))
         _require(table.scale[0] == self._int16(root).scale[0])
         left, offset = [gather.inputs[1]], 0
         tiers: list[Tensor] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from keras import layers, ops
 import ec2t_tf
 from ec2t_tf.export.graph import FileError, Graph, Operator
 from ec2t_tf.export.lower import lower
+from ec2t_tf.export.lower.net import Net
+from ec2t_tf.export.lower.pending import RULES
 from ec2t_tf.export.mcu import to_c
 from ec2t_tf.export.mcu.normalisations import NORMALISE, with_normalisations
 from ec2t_tf.export.tflite import read, write
@@ -106,6 +109,24 @@ def test_an_output_of_no_range_is_refused_by_name(tmp_path: Path) -> None:
     tensor.scale = tensor.scale * np.float32(1e-6)
     with pytest.raises(FileError, match="'norm' must have an output of a wider range"):
         to_c(write(graph), tmp_path)
+
+
+def test_the_table_of_roots_lies_in_flash_once(tmp_path: Path) -> None:
+    """As variances; a layer has its parameters, and the first 32 values."""
+    random, net = np.random.default_rng(0), Net()
+    x = net.int8("x", (1, 9, 16), 0.05, 3)
+    net.graph.inputs = (x,)
+    for number in range(3):
+        layer = layers.LayerNormalization(epsilon=10.0**-number)
+        layer.build((1, 9, 16))
+        layer.gamma.assign(random.normal(1, 0.1, 16))
+        call = types.SimpleNamespace(key=f"n{number}", operation=layer, shape=(1, 9, 16))
+        x = net.with_range(RULES["LayerNormalization"](net, call, x), 0.02, 5, f"n{number}")
+    net.graph.outputs = (x,)
+    report = to_c(write(net.graph), tmp_path)
+    first, second, third = (layer.flash for layer in report.layers)
+    assert first - second == 2 * 989
+    assert second == third < 500
 
 
 def _grouped() -> keras.Model:

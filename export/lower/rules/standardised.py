@@ -15,15 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from ec2t_tf.export.graph.inverse_roots import CODES, LARGEST, RATIO, TIERS, middles
+
 from ..calls import Call
 from ..net import Net
 from ..pending import NoRuleError, Pending, Value, rule
 from .ranges import array
 
-LARGEST = 32767  # of a symmetric int16
-CODES = 255  # the largest distance of two int8 codes
-TIERS = 4
-RATIO = (LARGEST / CODES) ** (1 / (TIERS - 1))
 Shape = tuple[int, ...]
 
 
@@ -227,15 +225,8 @@ class _InInt16:
 
 def inverse_roots(step: float, epsilon: float) -> np.ndarray:
     """1 / sqrt(v + epsilon) by the sum of the codes of v on all tiers; v has codes of int16."""
-    codes = np.arange(LARGEST + 1)
-    place = sum(np.clip(np.rint(codes / RATIO**tier), 0, CODES) for tier in range(TIERS))
-    place = place.astype(np.int64)
-    count = np.bincount(place, minlength=TIERS * CODES + 1)
-    middle = np.bincount(place, codes, minlength=len(count)) / np.maximum(count, 1)
-    used = np.flatnonzero(count)
-    middle = np.interp(np.arange(len(count)), used, middle[used])
     # A variance below one code is that of rounding.
-    return 1 / np.sqrt(np.maximum(middle, 1.0) * step + epsilon)
+    return 1 / np.sqrt(np.maximum(middles(), 1.0) * step + epsilon)
 
 
 class _InFloat:

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ec2t_tf.export.graph import FileError, Operator, Tensor
+from ec2t_tf.export.graph.inverse_roots import CODES, LARGEST
 from ec2t_tf.export.graph.multipliers import multiplied
 
 from .. import walks
 from ..arithmetic import Multiplier, mean_multiplier, quantised_multiplier, requantised
 from ..code import Code, Names, array, initialiser, struct
-from ..normalisations import CODES, FINER, TIERS, Parts, common_runs
+from ..normalisations import FINER, Parts, common_runs
+from ..plan import Layout
+from ..roots import FIRST, root_of, twice_middles
 from ..step import Step
 from ..walks import Axis
 
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
     from ..lowering import Lowering
 
 Factor = tuple[int, int]
-LARGEST = 32767
+Array = tuple[str, Sequence[int]]  # type in C, values
+MIDDLES = "middles"  # an array that all layers share
+STRUCT = 168  # bytes of one in C
 LEFT = 15  # bits of fraction that SUB of int16 gives its inputs
 
 
@@ -73,7 +79,9 @@ def _members(parts: Parts, zero_point: int, out: Tensor) -> dict[str, object]:
     factors = _of_elements(parts, out)
     reach = CODES if parts.centred else max(127 - zero_point, zero_point + 128)
     most = requantised((reach * FINER) ** 2, Multiplier(*factors["square"]))
-    if most > LARGEST or any(not -30 <= shift <= 0 for _, shift in factors.values()):
+    small = {"term": (-30, 0), "last": (-20, -1)}
+    ends = {name: small.get(name, (-30, -1)) for name in factors}
+    if most > LARGEST or any(not ends[k][0] <= f[1] <= ends[k][1] for k, f in factors.items()):
         raise FileError(
             f"normalisation {out.name!r} must have an output of a wider range. Received: scale "
             f"{out.scale[0]}, factors {factors}. Calibrate it with data that vary."
@@ -108,6 +116,54 @@ def _strides(shape: Sequence[int]) -> list[int]:
     return [0 if n == 1 else math.prod(shape[i + 1 :]) for i, n in enumerate(shape)]
 
 
+def _walks(
+    parts: Parts, source: tuple[Sequence[int], Layout], target: tuple[Sequence[int], Layout]
+) -> tuple[list[Axis], list[Axis]]:
+    """Over the rows, and over the elements of one, of a tensor of some shape to another's."""
+    cuts = common_runs(source[0], parts.view, target[0])
+    assert cuts is not None
+    along = [i in parts.axes for i in range(len(parts.view))]
+    inside = walks.spread_over(cuts, parts.view, along)
+    (a, la), (b, lb) = source, target
+    steps = zip(
+        walks.spread_over(cuts, a, walks.steps(la, a)),
+        walks.spread_over(cuts, b, walks.steps(lb, b)),
+        walks.spread_over(cuts, parts.view, _strides(parts.parameters)),
+        strict=True,
+    )
+    found: tuple[list[Axis], list[Axis]] = [], []
+    for size, step, row in zip(cuts, steps, inside, strict=True):
+        found[bool(row)].append(Axis(size, step))
+    outer, inner = (walks.merged(axes or [Axis(1, (0, 0, 0))]) for axes in found)
+    return outer, inner
+
+
+def _places(parts: Parts) -> npt.NDArray[np.int64]:
+    """All that a variance can have."""
+    variances = np.arange(LARGEST + 1)
+    factors = [quantised_multiplier(_ratio(parts.variance, tier)) for tier in parts.tiers]
+    codes = [np.minimum(multiplied(variances, *factor), CODES) for factor in factors]
+    return np.unique(np.sum(codes, axis=0))
+
+
+def _roots(net: Lowering, parts: Parts) -> tuple[dict[str, Array], dict[str, object]]:
+    """Arrays and members of the table; what all layers share is an array of the first."""
+    table = _data(parts.roots)
+    root = root_of(np.array(table, np.int64), _places(parts))
+    if root is None:
+        return {"roots": ("int16_t", table)}, {}
+    arrays: dict[str, Array] = {"roots": ("int16_t", table[:FIRST])}
+    if MIDDLES not in net.shared:
+        net.shared.add(MIDDLES)
+        arrays[MIDDLES] = ("uint16_t", twice_middles().tolist())
+    return arrays, {
+        "middles": MIDDLES,
+        "slope": f"{root.slope}u",
+        "offset": f"{root.offset}u",
+        "limit": f"{root.limit}ull",
+    }
+
+
 def normalise(net: Lowering, op: Operator) -> None:
     parts: Parts = op.options["parts"]
     tensors, target = net.graph.tensors, op.outputs[0]
@@ -115,30 +171,17 @@ def normalise(net: Lowering, op: Operator) -> None:
     shape, sizes = tensors[source].shape, tensors[target].shape
     _, zero_point = net.quantisation(tensors[source])
     members = _members(parts, zero_point, tensors[target])
-    clamp = net.clamp(op, tensors[target])
+    members["clamp"] = net.clamp(op, tensors[target])
     layout, out = net.layouts[source], net.define(target)
-    alike = walks.dimensions(shape) == walks.dimensions(sizes)
+    arrays, more = _roots(net, parts)
+    if parts.gamma is not None:
+        arrays["gamma"] = ("int16_t", _data(parts.gamma))
+    if parts.beta is not None:
+        arrays["beta"] = ("int32_t", _offsets(parts))
 
     def emit(names: Names) -> Code:
         n = names.index
-        cuts = common_runs(shape, parts.view, sizes)
-        assert cuts is not None
-        rows = [i in parts.axes for i in range(len(parts.view))]
-        inside = walks.spread_over(cuts, parts.view, rows)
-        steps = zip(
-            walks.spread_over(cuts, shape, walks.steps(layout, shape)),
-            walks.spread_over(cuts, sizes, walks.steps(out, sizes)),
-            walks.spread_over(cuts, parts.view, _strides(parts.parameters)),
-            strict=True,
-        )
-        axes = [Axis(size, step) for size, step in zip(cuts, steps, strict=True)]
-        outer, inner = (
-            walks.merged(
-                [a for a, i in zip(axes, inside, strict=True) if bool(i) is within]
-                or [Axis(1, (0, 0, 0))]
-            )
-            for within in (False, True)
-        )
+        outer, inner = _walks(parts, (shape, layout), (sizes, out))
         declarations = [walks.as_c(f"outer_{n}", outer), walks.as_c(f"inner_{n}", inner)]
         given: dict[str, object] = {
             "outer": f"outer_{n}",
@@ -146,21 +189,14 @@ def normalise(net: Lowering, op: Operator) -> None:
             "outer_count": len(outer),
             "inner_count": len(inner),
         }
-        arrays: dict[str, tuple[str, Sequence[int]]] = {"roots": ("int16_t", _data(parts.roots))}
-        if parts.gamma is not None:
-            arrays["gamma"] = ("int16_t", _data(parts.gamma))
-        if parts.beta is not None:
-            arrays["beta"] = ("int32_t", _offsets(parts))
         for name, (type_name, values) in arrays.items():
-            declarations.append(array(type_name, f"{name}_{n}", values))
-            given[name] = f"{name}_{n}"
-        given |= members | {"clamp": clamp}
-        declarations.append(struct("normalise", f"layer_{n}", given))
+            given[name] = name if name == MIDDLES else f"{name}_{n}"
+            declarations.append(array(type_name, str(given[name]), values))
+        declarations.append(struct("normalise", f"layer_{n}", given | members | more))
         code = Code(
             declarations,
             [f"ec2t_mcu_normalise_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
-            48
-            + 8 * (8 + TIERS)
+            STRUCT
             + 16 * (len(outer) + len(inner))
             + sum(len(v) * (4 if t == "int32_t" else 2) for t, v in arrays.values()),
         )
@@ -169,6 +205,7 @@ def normalise(net: Lowering, op: Operator) -> None:
 
     name = f"normalisation of {parts.size}"
     files = ("normalise.c", "layout.c")
+    alike = walks.dimensions(shape) == walks.dimensions(sizes)
     net.steps.append(Step(name, files, (source,), target, emit, in_place=alike))
 
 
