@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .multipliers import multiplied, quantised_multiplier
+
 LARGEST = 32767  # of a symmetric int16
 CODES = 255  # the largest distance of two int8 codes
 TIERS = 4
@@ -13,11 +15,17 @@ RATIO = (LARGEST / CODES) ** (1 / (TIERS - 1))
 PLACES = TIERS * CODES + 1
 
 
+def places() -> npt.NDArray[np.int64]:
+    """Of every variance [LARGEST + 1], by the rounding of TensorFlow Lite's QUANTIZE."""
+    codes = np.arange(LARGEST + 1)
+    tiers = [multiplied(codes, *quantised_multiplier(RATIO**-tier)) for tier in range(TIERS)]
+    total: npt.NDArray[np.int64] = np.minimum(tiers, CODES).sum(axis=0)
+    return total
+
+
 def middles() -> npt.NDArray[np.float64]:
     """The variance, in its own codes, that stands for all that have a place [PLACES]."""
-    codes = np.arange(LARGEST + 1)
-    place = sum(np.clip(np.rint(codes / RATIO**tier), 0, CODES) for tier in range(TIERS))
-    place = np.asarray(place).astype(np.int64)
+    codes, place = np.arange(LARGEST + 1), places()
     count = np.bincount(place, minlength=PLACES)
     middle = np.bincount(place, codes, minlength=PLACES) / np.maximum(count, 1)
     used = np.flatnonzero(count)

@@ -45,6 +45,8 @@ def test_random(tmp_path: Path, first: int, count: int) -> None:
     assert not many_nets.differences(about, exact, want)
     got = many_nets.on_host(models, values, tmp_path, sanitize=True)
     assert not many_nets.differences(about, got, want)
+    formulas = sum("middles" in (tmp_path / f"g{i}.c").read_text() for i in range(count))
+    assert formulas == sum(seed % 8 != 7 for seed in seeds)  # of others the whole table
     assert sum(len(np.unique(w)) > 8 for w in want) > count / 2  # they say something
 
 
@@ -124,9 +126,8 @@ def test_the_table_of_roots_lies_in_flash_once(tmp_path: Path) -> None:
         x = net.with_range(RULES["LayerNormalization"](net, call, x), 0.02, 5, f"n{number}")
     net.graph.outputs = (x,)
     report = to_c(write(net.graph), tmp_path)
-    first, second, third = (layer.flash for layer in report.layers)
-    assert first - second == 2 * 989
-    assert second == third < 500
+    sizes = [layer.flash for layer in report.layers]
+    assert sizes[0] > 2 * 989 > 4 * max(sizes[1:])
 
 
 def _grouped() -> keras.Model:

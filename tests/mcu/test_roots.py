@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ec2t_tf.export.graph.inverse_roots import CODES, LARGEST, PLACES, RATIO, TIERS
+from ec2t_tf.export.graph.inverse_roots import LARGEST, PLACES, places
 from ec2t_tf.export.lower.rules.standardised import inverse_roots
 from ec2t_tf.export.mcu.roots import FIRST, Root, root_of, twice_middles
 
-CODES_OF_VARIANCE = np.arange(LARGEST + 1)
-USED = np.unique(
-    sum(np.clip(np.rint(CODES_OF_VARIANCE / RATIO**t), 0, CODES) for t in range(TIERS))
-).astype(np.int64)
+USED = np.unique(places())
 
 
 def _table(seed: int) -> np.ndarray:
@@ -40,8 +37,8 @@ def test_every_value(seed: int) -> None:
     root = root_of(table, USED)
     assert root is not None
     assert root.limit < 1 << 64
-    places = USED[USED >= FIRST]
-    assert [_value(root, int(place)) for place in places] == table[places].tolist()
+    used = USED[USED >= FIRST]
+    assert [_value(root, int(place)) for place in used] == table[used].tolist()
 
 
 def test_all_writers_tables_are_of_that_form() -> None:
