@@ -224,7 +224,8 @@ def _row(account: _Account, kernel: StoredKernel) -> KernelReport:
         zeros=float((rows == 0).mean()) if rows.size else 0.0,
         entropy=bits,
         macs=kernel.macs,
-        weights_bytes=sum(account.take("data", index) for index in kernel.stored),
+        weights_bytes=kernel.blob_bytes
+        + sum(account.take("data", index) for index in kernel.stored),
         bias_bytes=sum(account.take("data", index) for index in of_bias),
         table_bytes=sum(
             account.take(table, i) for table in tables for i in (kernel.read, *of_bias)

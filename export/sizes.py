@@ -15,7 +15,9 @@ from . import formats
 from .file_formats import FORMATS, rewrite
 from .file_formats.download import stream_bytes
 from .file_formats.layers import find_layers
-from .file_formats.packed import CUSTOM_CODES
+from .file_formats.packed import COMPACT_CODE, is_packed, layer_of
+from .formats.compact import range_stream
+from .graph.ternary import channels_of, is_ternary
 from .tflite.reader import read
 
 # Formats of a table: the others are steps on the way to one of them, or for microcontrollers.
@@ -60,11 +62,15 @@ class Sizes:
 
 
 def _packed_stream_bytes(file: bytes) -> int:
-    """Bytes of the weight streams in the blobs of a packed file."""
+    """Bytes of the ternary weights' streams in the blobs of a packed file; in compact ones, where
+    they are part of another stream, what they take by themselves."""
     graph = read(file)
-    blobs = {one.inputs[1] for one in graph.operators if one.kind in CUSTOM_CODES.values()}
+    packed = [operator for operator in graph.operators if is_packed(operator)]
+    blobs = {one.inputs[1] for one in packed if one.kind != COMPACT_CODE}
     found = [graph.tensors[index].data for index in blobs]
-    return sum(
+    layers = {one.custom: layer_of(graph, one) for one in packed if one.kind == COMPACT_CODE}
+    compact = [one.weights for one in layers.values() if is_ternary(channels_of(one.weights, 0))]
+    return sum(len(range_stream(weights)) for weights in compact) + sum(
         int.from_bytes(blob.tobytes()[_STREAM_SIZE], "little") for blob in found if blob is not None
     )
 

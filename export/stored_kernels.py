@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import formats
-from .file_formats.packed import CUSTOM_CODES
+from .file_formats.packed import CUSTOM_CODES, OPERATORS, is_packed, layer_of
 from .file_formats.plain import DECODE, decoded
 from .graph import Graph, Operator, Tensor
 from .graph.macs import macs
 from .graph.ternary import KERNELS, RECURRENT, channels_of
 
+_NAMES = {OPERATORS[kind]: code for kind, code in CUSTOM_CODES.items()}
 _GATES = "ifgo"  # input, forget, cell and output gate: UNIDIRECTIONAL_SEQUENCE_LSTM's order
 
 
@@ -33,10 +33,11 @@ class StoredKernel:
       weights: codes or floats [output channels, weights of one channel].
       shape: of the tensor that the operator reads.
       storage: "dense", "sparse", "int4", "packed" or "decode".
-      stored: indices of all tensors that hold its codes.
+      stored: indices of all tensors that hold its codes; below 0 where it is in an operator.
       read: index of the tensor that the operator reads, which has the scales.
       bias: index of its bias, or -1.
       macs: of one inference, over all operators that use it.
+      blob_bytes: of an operator that holds it.
     """
 
     tensor: Tensor
@@ -50,6 +51,7 @@ class StoredKernel:
     read: int
     bias: int
     macs: int
+    blob_bytes: int = 0
 
 
 def stored_kernels(graph: Graph) -> list[StoredKernel]:
@@ -75,7 +77,7 @@ def stored_kernels(graph: Graph) -> list[StoredKernel]:
 def _kernels_of(graph: Graph, operator: Operator, makers: dict[int, int]) -> Iterator[StoredKernel]:
     inputs = operator.inputs
     if operator.custom is not None:
-        if operator.kind in CUSTOM_CODES.values():
+        if is_packed(operator):
             yield from _packed(graph, operator)
         return
     whole = macs(graph, operator)
@@ -162,19 +164,23 @@ def _stored(
 
 
 def _packed(graph: Graph, operator: Operator) -> Iterator[StoredKernel]:
-    index = operator.inputs[1]
-    data = graph.tensors[index].data
-    if data is None:
-        return
-    weights = formats.unpack(data.tobytes()).weights
+    layer = layer_of(graph, operator)
+    weights = layer.weights
+    blob_bytes = len(operator.custom or b"")
+    if blob_bytes:  # a compact one, which lies in no tensor: below 0, the first that has it
+        index = -1 - [one.custom for one in graph.operators].index(operator.custom)
+        tensor = Tensor("", (), "int8", np.zeros(0, np.float32), np.zeros(0, np.int64))
+    else:
+        index = operator.inputs[1]
+        tensor = graph.tensors[index]
     rows = weights.reshape(len(weights), -1)
     count = math.prod(graph.tensors[operator.outputs[0]].shape) * rows.shape[1]
     bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
     yield StoredKernel(
-        tensor=graph.tensors[index],
+        tensor=tensor,
         part="",
         number=-1,
-        operator=operator.kind,
+        operator=_NAMES[layer.operator],
         weights=rows,
         shape=weights.shape,
         storage="packed",
@@ -182,4 +188,5 @@ def _packed(graph: Graph, operator: Operator) -> Iterator[StoredKernel]:
         read=index,
         bias=bias,
         macs=count,
+        blob_bytes=blob_bytes,
     )

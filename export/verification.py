@@ -13,10 +13,10 @@ import numpy as np
 
 from ec2t_tf import files, progress
 
-from . import formats, running
+from . import running
 from .file_formats import plain, runtimes_of, unpack
 from .file_formats.download import is_download
-from .file_formats.packed import CUSTOM_CODES
+from .file_formats.packed import is_packed, layer_of
 from .graph import Graph
 from .graph.ternary import kernel_of
 from .tflite.reader import read
@@ -360,11 +360,9 @@ def _kernels(graph: Graph) -> Iterator[np.ndarray]:
     """Codes of the kernels, [channels, weights], in the order in which they run."""
     produced = {index: one for one in graph.operators for index in one.outputs}
     for operator in graph.operators:
-        if operator.kind in CUSTOM_CODES.values():
-            data = graph.tensors[operator.inputs[1]].data
-            if data is not None:
-                weights = formats.unpack(data.tobytes()).weights
-                yield weights.reshape(len(weights), -1)
+        if is_packed(operator):
+            weights = layer_of(graph, operator).weights
+            yield weights.reshape(len(weights), -1)
             continue
         found = kernel_of(graph, operator)
         if found is not None:

@@ -165,7 +165,7 @@ def test_a_packed_file_s_layers_have_names(tmp_path: Path) -> None:
     packed = tmp_path / "packed.tflite"
     run("rewrite", str(SMALL), "--format=packed", f"--output={packed}")
     names = [one.name for one in reports.report(packed).kernels]
-    assert names[:2] == ["operator 0 CONV_2D", "operator 1 EC2T.DepthwiseConv2D"]
+    assert names[:2] == ["operator 0 EC2T.Conv2D", "operator 1 EC2T.DepthwiseConv2D"]
     assert names[-1] == "t19"  # the net's output
 
 

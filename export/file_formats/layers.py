@@ -21,7 +21,8 @@ KINDS = (CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED)
 
 @dataclasses.dataclass(frozen=True)
 class TernaryLayer:
-    """One convolution or fully connected layer with at most three codes an output channel.
+    """One int8 convolution or fully connected layer, as a rule with at most three codes an output
+    channel.
 
     Attributes:
       graph: the net.
@@ -129,6 +130,21 @@ def find_layers(graph: Graph) -> tuple[list[TernaryLayer], list[OtherLayer]]:
         name = graph.tensors[index].name if index >= 0 else ""
         others.append(OtherLayer(name, operator.kind, reason))
     return ternary, others
+
+
+def find_dense_layers(graph: Graph) -> list[TernaryLayer]:
+    """Convolutions and fully connected layers of int8 codes that are not ternary and that no other
+    operator shares."""
+    users = collections.Counter(index for one in graph.operators for index in one.inputs)
+    found = []
+    for number, operator in enumerate(graph.operators):
+        if operator.kind not in KINDS or operator.custom is not None:
+            continue
+        layer = TernaryLayer(graph, number)
+        stored_once = _reason_against(graph, operator) is None and users[operator.inputs[1]] == 1
+        if stored_once and not is_ternary(layer.rows):
+            found.append(layer)
+    return found
 
 
 def _reason_against(graph: Graph, operator: Operator) -> str | None:

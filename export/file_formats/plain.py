@@ -19,9 +19,9 @@ from ..graph.activations import BOUNDS, activation_range
 from ..graph.ternary import KERNELS
 from ..tflm.streams import Stream, StreamError, decode_huffman, decode_look_up
 from .layers import CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, copied
-from .packed import CUSTOM_CODES
+from .packed import OPERATORS, is_packed, layer_of
 
-_KINDS = {code: kind for kind, code in CUSTOM_CODES.items()}
+_KINDS = {one: kind for kind, one in OPERATORS.items()}
 DECODE = "TFLM_DECODE"
 _PER_CHANNEL = 12  # the version of FULLY_CONNECTED that has a scale a channel
 _Int8 = npt.NDArray[np.int8]
@@ -39,7 +39,7 @@ def to_plain(graph: Graph) -> Graph:
     result = copied(graph)
     operators: list[Operator] = []
     for number, operator in enumerate(result.operators):
-        if operator.custom is not None and operator.kind in _KINDS:
+        if is_packed(operator):
             operators.append(_unpacked(result, number, operator))
         elif operator.custom is not None and operator.kind == DECODE:
             _become_constant(result, operator.outputs[0], decoded(result, number, operator))
@@ -64,9 +64,8 @@ def _become_constant(graph: Graph, index: int, data: Any) -> None:
 
 def _unpacked(graph: Graph, number: int, operator: Operator) -> Operator:
     """The builtin operator that a packed layer is."""
-    data = graph.tensors[operator.inputs[1]].data
     try:
-        layer = formats.unpack(b"" if data is None else data.tobytes())
+        layer = layer_of(graph, operator)
     except ValueError as error:
         raise FileError(f"the blob of operator {number} is damaged: {error}") from error
     scales = layer.requantisation
@@ -75,7 +74,7 @@ def _unpacked(graph: Graph, number: int, operator: Operator) -> Operator:
             f"the blob of operator {number} must have scales and a padding of SAME or VALID. "
             "Received: fixed-point factors or other borders, which no builtin operator has."
         )
-    kind = _KINDS[operator.kind]
+    kind = _KINDS[layer.operator]
     channels = len(layer.weights)
     weight_scales = scales.weights
     if len(set(weight_scales.tolist())) == 1:

@@ -18,7 +18,7 @@ from ..tflm import to_tflm
 from .download import from_download, header_goal, is_download, to_download
 from .int4 import align_to_int4, to_int4
 from .layers import find_layers, summary
-from .packed import CUSTOM_CODES, packable_layers, to_packed
+from .packed import is_packed, packable_layers, to_packed
 from .plain import to_plain
 from .sparse import to_sparse
 
@@ -197,7 +197,7 @@ def is_plain(file: bytes) -> bool:
 
 
 def _is_ours(operator: Operator) -> bool:
-    return operator.custom is not None and operator.kind in (*CUSTOM_CODES.values(), "TFLM_DECODE")
+    return is_packed(operator) or (operator.custom is not None and operator.kind == "TFLM_DECODE")
 
 
 def runtimes_of(content: bytes) -> tuple[str, ...]:
@@ -209,9 +209,10 @@ def runtimes_of(content: bytes) -> tuple[str, ...]:
     form = _container(content)
     if form is not None:
         return form.runtimes
-    kinds = {operator.kind for operator in read(content).operators if operator.custom is not None}
-    if kinds & {*CUSTOM_CODES.values()}:
+    operators = read(content).operators
+    if any(is_packed(operator) for operator in operators):
         return FORMATS["packed"].runtimes
+    kinds = {operator.kind for operator in operators if operator.custom is not None}
     return FORMATS["tflm"].runtimes if "TFLM_DECODE" in kinds else FORMATS["sparse"].runtimes
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .number_coder import Reader, StreamError, Writer
 
 Pen = Writer | Reader
-_SLOPE_BITS = 4  # of a slope, behind the point
+_SLOPE_BITS = 2  # of a slope, behind the point
 _CENTRE_BITS, _PLAIN_SCALE_BITS = 17, 18  # of a float32, at its lower end
 _MOST_DIGITS = 31
 
@@ -31,13 +31,13 @@ def code_biases(pen: Pen, biases: Sequence[int], sums: Sequence[int]) -> list[in
     """
     slope, centre, digits = (0, 0, 0) if pen.reads else _line(biases, sums)
     slope = pen.signed("small", slope)
-    centre = pen.signed("small", centre)
     digits = pen.number("small", digits)
+    centre = pen.signed("small", centre)
     if digits > _MOST_DIGITS:
         raise StreamError(f"{digits} plain digits of biases, of at most {_MOST_DIGITS}")
     found = []
     for at, total in enumerate(sums):
-        expected = centre + (slope * total >> _SLOPE_BITS)
+        expected = (centre << digits) + (slope * total >> _SLOPE_BITS)
         rest = 0 if pen.reads else biases[at] - expected
         upper = pen.signed("bias", rest >> digits)
         bias = expected + (upper << digits) + pen.plain(rest & (1 << digits) - 1, digits)
@@ -48,7 +48,7 @@ def code_biases(pen: Pen, biases: Sequence[int], sums: Sequence[int]) -> list[in
 
 
 def _line(biases: Sequence[int], sums: Sequence[int]) -> tuple[int, int, int]:
-    """Slope, centre, and how many digits of what is left carry no pattern."""
+    """Slope; centre, but for the last digits; how many digits of what is left have no pattern."""
     x, y = np.array(sums, np.float64), np.array(biases, np.float64)
     spread = float(((x - x.mean()) ** 2).sum())
     slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread else 0.0
@@ -59,7 +59,8 @@ def _line(biases: Sequence[int], sums: Sequence[int]) -> tuple[int, int, int]:
     ]
     centre = min(max(sum(rests) // len(rests), -most), most)
     typical = sum(abs(rest - centre) for rest in rests) // len(rests)
-    return fixed, centre, min(max(typical.bit_length() - 3, 0), _MOST_DIGITS)
+    digits = min(max(typical.bit_length() - 3, 0), _MOST_DIGITS)
+    return fixed, centre >> digits, digits
 
 
 def code_scales(pen: Pen, bits: Sequence[int], count: int) -> list[int]:

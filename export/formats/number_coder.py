@@ -48,6 +48,7 @@ class _Pen:
         self._models: dict[tuple[str, int, Rates], Models] = {}
         self._even = _Even()
         self._words = list(words)
+        self.longest = LONGEST
 
     @property
     def reads(self) -> bool:
@@ -96,8 +97,8 @@ class _Pen:
         found = 0
         while self._bit(models, found, int(found < length)):
             found += 1
-            if found >= LONGEST:
-                raise StreamError(f"a number of {field} has more than {LONGEST} bits")
+            if found >= self.longest:
+                raise StreamError(f"a number of {field} has more than {self.longest} bits")
         if not found:
             return 0
         digits = value + 1
@@ -204,12 +205,20 @@ class Reader(_Pen):
     Args:
       stream: of a `Writer` with the same words and rates.
       most: how many elements may come in all; see `length`.
+      longest: bits that a number may have, at most.
     """
 
     def __init__(
-        self, stream: bytes, words: Sequence[str] = (), *, most: int, rates: Rates = QUICK
+        self,
+        stream: bytes,
+        words: Sequence[str] = (),
+        *,
+        most: int,
+        rates: Rates = QUICK,
+        longest: int = LONGEST,
     ) -> None:
         super().__init__(Decoder(stream), words, rates)
+        self.longest = longest
         self.most = most
         self._size = len(stream)
 

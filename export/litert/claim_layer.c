@@ -62,17 +62,10 @@ static bool has_channels(const TfLiteTensor *tensor, int32_t channels, bool flat
                      : extent.channels == channels;
 }
 
-ec2t_claim ec2t_claim_own(const TfLiteContext *context, const TfLiteNode *node,
-                          const ec2t_delegate_options *options, ec2t_step *step,
-                          ec2t_reason *reason) {
-    const TfLiteTensor *input = ec2t_tensor_at(context, node->inputs, 0);
-    const TfLiteTensor *blob = ec2t_tensor_at(context, node->inputs, 1);
-    const TfLiteTensor *output = ec2t_tensor_at(context, node->outputs, 0);
-    if (node->inputs->size != 2 || node->outputs->size != 1 || input == NULL || blob == NULL ||
-        output == NULL) {
-        return ec2t_say(reason, EC2T_DAMAGED, "it must have two inputs and one output");
-    }
-    if (blob->type != kTfLiteUInt8 || !ec2t_is_constant(blob) || blob->sparsity != NULL) {
+/* Parses the blob that is a node's second input. */
+static ec2t_claim parse_blob(const TfLiteTensor *blob, ec2t_step *step, ec2t_reason *reason) {
+    if (blob == NULL || blob->type != kTfLiteUInt8 || !ec2t_is_constant(blob) ||
+        blob->sparsity != NULL) {
         return ec2t_say(reason, EC2T_DAMAGED, "its second input must be a constant uint8 tensor");
     }
     const void *bytes = blob->data;
@@ -88,8 +81,52 @@ ec2t_claim ec2t_claim_own(const TfLiteContext *context, const TfLiteNode *node,
     if (status == EC2T_OK) {
         status = ec2t_layer_verify_checksum(bytes, blob->bytes);
     }
-    if (status != EC2T_OK) {
-        return ec2t_say(reason, EC2T_DAMAGED, "its blob: %s", ec2t_status_text(status));
+    return status == EC2T_OK
+               ? EC2T_CLAIMED
+               : ec2t_say(reason, EC2T_DAMAGED, "its blob: %s", ec2t_status_text(status));
+}
+
+/* Expands the compact blob that a node has as its options. */
+static ec2t_claim expand_blob(const TfLiteNode *node, const TfLiteTensor *input,
+                              const TfLiteTensor *output, ec2t_step *step, ec2t_reason *reason) {
+    if (node->custom_initial_data == NULL || node->custom_initial_data_size < 1 ||
+        !ec2t_is_int8_activation(input) || !ec2t_is_int8_activation(output)) {
+        return ec2t_say(reason, EC2T_DAMAGED,
+                        "it must have a blob, and int8 activations as input and output");
+    }
+    const ec2t_ends ends = {input->params.scale, output->params.scale, input->params.zero_point,
+                            output->params.zero_point};
+    const size_t size = (size_t)node->custom_initial_data_size;
+    size_t blob_size = ec2t_compact_get_expanded_size(node->custom_initial_data, size, &ends);
+    step->owned = malloc(blob_size + 1);
+    if (step->owned == NULL) {
+        return ec2t_say(reason, EC2T_DAMAGED, "out of memory");
+    }
+    ec2t_status status =
+        ec2t_compact_expand(node->custom_initial_data, size, &ends, step->owned, &blob_size);
+    if (status == EC2T_OK) {
+        status = ec2t_layer_parse(step->owned, blob_size, &step->layer);
+    }
+    return status == EC2T_OK
+               ? EC2T_CLAIMED
+               : ec2t_say(reason, EC2T_DAMAGED, "its blob: %s", ec2t_status_text(status));
+}
+
+ec2t_claim ec2t_claim_own(const TfLiteContext *context, const TfLiteNode *node,
+                          const ec2t_delegate_options *options, ec2t_step *step,
+                          ec2t_reason *reason) {
+    const TfLiteTensor *input = ec2t_tensor_at(context, node->inputs, 0);
+    const TfLiteTensor *output = ec2t_tensor_at(context, node->outputs, 0);
+    if (node->inputs->size < 1 || node->inputs->size > 2 || node->outputs->size != 1 ||
+        input == NULL || output == NULL) {
+        return ec2t_say(reason, EC2T_DAMAGED, "it must have one or two inputs and one output");
+    }
+    const ec2t_claim claim =
+        node->inputs->size == 1
+            ? expand_blob(node, input, output, step, reason)
+            : parse_blob(ec2t_tensor_at(context, node->inputs, 1), step, reason);
+    if (claim != EC2T_CLAIMED) {
+        return claim;
     }
     if (!has_channels(input, step->layer.input_channels, step->layer.op == EC2T_FULLY_CONNECTED) ||
         !has_channels(output, step->layer.output_channels, false)) {

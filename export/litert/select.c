@@ -4,6 +4,7 @@
 #include <string.h>
 
 enum { MOST_ROUNDS = 8 };
+static const float OUT_OF_QUESTION = 1e9f;
 
 static float bytes_of_extent(const ec2t_extent *extent) {
     return (float)extent->batch * (float)extent->height * (float)extent->width *
@@ -32,6 +33,8 @@ void ec2t_choice_from_step(ec2t_choice *choice, const ec2t_costs *costs, const e
         choice->foreign = ec2t_cost_dense(costs, &step->layer, output);
         if (step->layer.op == EC2T_FULLY_CONNECTED) {
             choice->own = choice->foreign; /* dense with us too: no reason to take it */
+        } else if (step->layer.encoding == EC2T_ENCODING_INT8) {
+            choice->own = OUT_OF_QUESTION; /* our dense convolution is the reference kernel */
         }
     } else {
         choice->own = costs->byte_added * bytes_of_extent(output);

@@ -258,10 +258,12 @@ class TestPlain:
             file = rewrite(small, format=name).content
             graph = read(file)
             blobs = [t.data for t in graph.tensors if t.data is not None and t.dtype == "uint8"]
+            blobs = [blob.tobytes() for blob in blobs]
+            blobs += [one.custom for one in graph.operators if one.custom and name == "packed"]
             refused = 0
             for _ in range(30):
                 damaged = bytearray(file)
-                blob = blobs[rng.integers(len(blobs))].tobytes()
+                blob = blobs[rng.integers(len(blobs))]
                 start = file.index(blob)
                 damaged[start + rng.integers(min(len(blob), 24))] ^= 1 << rng.integers(8)
                 try:

@@ -51,18 +51,21 @@ def tool(name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("target", choices=("graph", "layer"))
+    parser.add_argument("target", choices=("graph", "layer", "compact"))
     parser.add_argument("--corpus", type=Path, required=True, help="folder of inputs, which grows")
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--coverage", action="store_true", help="do not fuzz, but count lines")
     parser.add_argument("--room", default="export/litert", help="of which coverage is printed")
     arguments = parser.parse_args()
-    target = targets.GRAPH if arguments.target == "graph" else targets.layer()
+    target, seeds = {
+        "graph": (targets.GRAPH, targets.graph_seeds),
+        "layer": (targets.layer(), targets.layer_seeds),
+        "compact": (targets.COMPACT, targets.compact_seeds),
+    }[arguments.target]
     corpus = arguments.corpus.resolve()
     corpus.mkdir(parents=True, exist_ok=True)
-    seeds = targets.graph_seeds() if arguments.target == "graph" else targets.layer_seeds()
-    for index, seed in enumerate(seeds):
+    for index, seed in enumerate(seeds()):
         (corpus / f"seed{index:03}").write_bytes(seed)
     for finding in target.findings():
         shutil.copy(finding, corpus)

@@ -1,7 +1,8 @@
 /* libFuzzer target: any bytes as a layer blob, through the parser, every decoder, the preparation
  * and a run of the portable planar kernel. Buffers have their exact sizes, so that AddressSanitizer
  * sees the first byte beyond them. With FUZZ_ENCODING every blob has that encoding: all effort goes
- * to one decoder. */
+ * to one decoder. With FUZZ_COMPACT the bytes are the stream of a compact blob, which is expanded
+ * first. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 enum {
     LARGEST_WEIGHTS = 1 << 16, /* keeps one run short; sizes beyond are legal and only slow */
     LARGEST_IMAGE = 1 << 14,
+    LARGEST_EXPANDED = 1 << 15,
     ENCODING_AT = 7, /* byte of the header */
 };
 
@@ -52,6 +54,42 @@ static void run_planar(const ec2t_layer *layer, const ec2t_conv2d_shape *shape,
     free(memory);
 }
 
+#ifdef FUZZ_COMPACT
+/* The blob of a compact stream; NULL if it is refused, or long to work on. */
+static uint8_t *take_blob(const uint8_t *stream, size_t *size) {
+    const ec2t_ends ends = {0.05f, 0.1f, -3, 7};
+    const size_t compact_size = *size + 3;
+    uint8_t *const compact = allocate(compact_size);
+    const uint32_t check = ec2t_checksum(stream, *size);
+    compact[0] = 2;
+    compact[1] = (uint8_t)check;
+    compact[2] = (uint8_t)(check >> 8);
+    memcpy(compact + 3, stream, *size);
+    *size = ec2t_compact_get_expanded_size(compact, compact_size, &ends);
+    uint8_t *blob = NULL;
+    if (*size > 0 && *size <= LARGEST_EXPANDED) {
+        blob = allocate(*size);
+        if (ec2t_compact_expand(compact, compact_size, &ends, blob, size) != EC2T_OK) {
+            free(blob);
+            blob = NULL;
+        }
+    }
+    free(compact);
+    return blob;
+}
+#else
+static uint8_t *take_blob(const uint8_t *data, size_t *size) {
+    uint8_t *const blob = allocate(*size);
+    memcpy(blob, data, *size);
+#ifdef FUZZ_ENCODING
+    if (*size > ENCODING_AT) {
+        blob[ENCODING_AT] = FUZZ_ENCODING;
+    }
+#endif
+    return blob;
+}
+#endif
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -61,13 +99,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     const int32_t height = 1 + (data[0] & 15), width = 1 + (data[0] >> 4);
     size -= 1;
-    uint8_t *const blob = allocate(size);
-    memcpy(blob, data + 1, size);
-#ifdef FUZZ_ENCODING
-    if (size > ENCODING_AT) {
-        blob[ENCODING_AT] = FUZZ_ENCODING;
+    uint8_t *const blob = take_blob(data + 1, &size);
+    if (blob == NULL) {
+        return 0;
     }
-#endif
     ec2t_layer layer;
     (void)ec2t_layer_verify_checksum(blob, size);
     if (ec2t_layer_parse(blob, size, &layer) == EC2T_OK &&

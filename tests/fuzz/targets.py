@@ -14,7 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ec2t_tf.export.formats import Encoding, FixedPoint, Layer, Operator, Scales, pack
+from ec2t_tf.export.formats import (
+    Encoding,
+    FixedPoint,
+    Layer,
+    Operator,
+    Scales,
+    fits_compact,
+    pack,
+    pack_compact,
+    unpack,
+)
 from ec2t_tf.export.kernels import build
 from ec2t_tf.export.litert import library
 
@@ -105,6 +115,7 @@ def layer(encoding: Encoding | None = None) -> Target:
     return Target("layer", (HERE / "fuzz_layer.c",), forced)
 
 
+COMPACT = Target("compact", (HERE / "fuzz_layer.c",), ("-DFUZZ_COMPACT",))
 GRAPH = Target(
     "graph",
     (
@@ -146,6 +157,16 @@ def blobs(encodings: Iterable[Encoding] = Encoding) -> Iterator[bytes]:
     fixed = FixedPoint(np.array([1 << 30], np.int32), np.array([-8], np.int8))
     own = np.array([[1, -2, 0], [5, 0, -9]], np.int8).reshape(2, 1, 1, 3)
     yield pack(Layer(Operator.CONV_2D, own, fixed))
+
+
+def compact_seeds() -> Iterator[bytes]:
+    """Streams of compact blobs behind a size of the image."""
+    for index, blob in enumerate(blobs([Encoding.RICE])):
+        layer = unpack(blob)
+        if fits_compact(layer):
+            for weights in (layer.weights, (layer.weights // 3 + 1).astype(np.int8)):
+                compact = pack_compact(dataclasses.replace(layer, weights=weights))
+                yield bytes([17 * (index % 8)]) + compact[3:]
 
 
 def layer_seeds(encodings: Iterable[Encoding] = Encoding) -> Iterator[bytes]:

@@ -61,6 +61,17 @@ def test_layers_shortly(tmp_path: Path) -> None:
     assert "DONE" in fuzz(targets.layer(), targets.layer_seeds(), tmp_path, *limits)
 
 
+def test_compact_blobs_shortly(tmp_path: Path) -> None:
+    limits = ("-runs=20000", "-max_total_time=8")
+    assert "DONE" in fuzz(targets.COMPACT, targets.compact_seeds(), tmp_path, *limits)
+
+
+@pytest.mark.slow
+def test_compact_blobs_for_ten_minutes(tmp_path: Path) -> None:
+    limits = ("-max_total_time=600",)
+    assert "DONE" in fuzz(targets.COMPACT, targets.compact_seeds(), tmp_path, *limits)
+
+
 @pytest.mark.slow
 def test_graphs_for_ten_minutes(tmp_path: Path) -> None:
     limits = ("-max_total_time=600", "-len_control=20")

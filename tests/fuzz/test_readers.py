@@ -22,7 +22,7 @@ from ec2t_tf.export.tflite import read, write
 from tests.litert.test_hostile_files import KINDS, net
 from tests.litert.test_state_and_ends import several_ends, streaming
 
-from .targets import blobs
+from .targets import blobs, compact_seeds
 
 NUMBERS = (0, 1, 127, 128, 255, 256, 4095, 65535, 1 << 24, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
 SECONDS = 2.0  # of processor time, for files of some kilobytes
@@ -116,9 +116,21 @@ def of_stream_3(stream: bytes) -> bytes:
     return of_stream(stream, 3)
 
 
+def compact_streams() -> list[bytes]:
+    return [seed[1:] for seed in compact_seeds()]
+
+
+def of_compact(stream: bytes) -> formats.Layer:
+    """The layer of a compact blob's stream: its checksum is right."""
+    check = (zlib.crc32(stream) & 0xFFFF).to_bytes(2, "little")
+    ends = formats.Ends(0.05, -3, 0.1, 7)
+    return formats.unpack_compact(bytes([2]) + check + stream, ends)
+
+
 CASES: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], object], int]] = {
     "tflite": (files, read_again, 1200),
     "blob": (lambda: list(blobs()), formats.unpack, 1200),
+    "compact blob": (compact_streams, of_compact, 300),
     "download": (download_files, unpack, 150),
     "graph stream": (graph_streams, of_stream, 150),
     "graph stream of version 3": (stream_of_version_3, of_stream_3, 40),

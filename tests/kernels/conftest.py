@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ec2t_tf.export.formats import Ends
 from ec2t_tf.export.kernels import build
 
 HERE = Path(__file__).resolve().parent
@@ -58,6 +59,17 @@ class Native:
         """Status and flat int8 weights of each blob."""
         request = b"".join(_u32(1) + _sized(blob) for blob in blobs)
         return [(status, np.frombuffer(data, np.int8)) for status, data in self._run(request)]
+
+    def expand(self, cases: Sequence[tuple[bytes, Ends]]) -> list[tuple[str, bytes]]:
+        """Status and blob of each compact blob with its ends."""
+        request = b"".join(
+            _u32(8)
+            + _sized(compact)
+            + struct.pack("<2f", ends.input_scale, ends.output_scale)
+            + struct.pack("<2i", ends.input_zero_point, ends.output_zero_point)
+            for compact, ends in cases
+        )
+        return list(self._run(request))
 
     def reference(
         self, cases: Sequence[tuple[str, bytes, np.ndarray]]

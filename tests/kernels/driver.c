@@ -17,6 +17,7 @@ enum {
     COMMAND_PLANAR = 5,
     COMMAND_TRANSPOSE = 6,
     COMMAND_WHOLE_MULTIPLIER = 7,
+    COMMAND_EXPAND = 8,
 };
 
 static int read_exactly(void *to, size_t size) {
@@ -281,6 +282,28 @@ static void run_whole_multiplier(void) {
     free(factors);
 }
 
+/* compact blob, scales and zero points as their bits -> blob, of which the layer is parsed */
+static void run_expand(void) {
+    size_t size;
+    void *const compact = read_bytes(&size);
+    ec2t_ends ends;
+    const uint32_t bits[2] = {read_u32(), read_u32()};
+    memcpy(&ends.input_scale, &bits[0], sizeof(float));
+    memcpy(&ends.output_scale, &bits[1], sizeof(float));
+    ends.input_zero_point = (int32_t)read_u32();
+    ends.output_zero_point = (int32_t)read_u32();
+    size_t blob_size = ec2t_compact_get_expanded_size(compact, size, &ends);
+    void *const blob = allocate(blob_size);
+    ec2t_layer layer;
+    ec2t_status status = ec2t_compact_expand(compact, size, &ends, blob, &blob_size);
+    if (status == EC2T_OK) {
+        status = ec2t_layer_parse(blob, blob_size, &layer);
+    }
+    answer(status, blob, blob_size);
+    free(blob);
+    free(compact);
+}
+
 int main(void) {
     uint32_t command;
     while (read_exactly(&command, sizeof command)) {
@@ -292,6 +315,7 @@ int main(void) {
         case COMMAND_PLANAR: run_planar(); break;
         case COMMAND_TRANSPOSE: run_transpose(); break;
         case COMMAND_WHOLE_MULTIPLIER: run_whole_multiplier(); break;
+        case COMMAND_EXPAND: run_expand(); break;
         default: fprintf(stderr, "driver: unknown command %u\n", (unsigned)command); return 2;
         }
     }

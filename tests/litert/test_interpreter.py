@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import load_delegate
 
 from ec2t_tf.export import formats
 from ec2t_tf.export.file_formats.layers import find_layers
+from ec2t_tf.export.file_formats.packed import COMPACT_CODE, layer_of
 from ec2t_tf.export.graph.edit import single_operator
 from ec2t_tf.export.litert import Interpreter, library
 from ec2t_tf.export.tflite import read, write
@@ -89,7 +90,7 @@ def first_blob(file):
 
 
 def test_damaged_blobs_are_errors_not_crashes(int8_nets):
-    file = packed(int8_nets["lenet5"])
+    file = packed(int8_nets["lenet5"], optimize="speed")
     blob = first_blob(file)
     rng = np.random.default_rng(8)
     broken = [blob[:-4], blob + bytes(4), b"", b"EC2T", bytes(len(blob))]
@@ -102,9 +103,26 @@ def test_damaged_blobs_are_errors_not_crashes(int8_nets):
             Interpreter(model_content=with_blob(file, damaged)).allocate_tensors()
 
 
+def test_damaged_compact_blobs_are_errors_not_crashes(int8_nets):
+    graph = read(packed(int8_nets["lenet5"]))
+    operator = next(one for one in graph.operators if one.kind == COMPACT_CODE)
+    blob = operator.custom
+    rng = np.random.default_rng(8)
+    broken = [blob[:-4], blob + bytes(4), b"", b"EC2T", bytes(len(blob))]
+    for _ in range(20):
+        flipped = bytearray(blob)
+        flipped[rng.integers(len(blob))] ^= 1 << rng.integers(8)
+        broken.append(bytes(flipped))
+    other = layer_of(graph, [one for one in graph.operators if one.kind == COMPACT_CODE][-1])
+    for damaged in [*broken, formats.pack_compact(other)]:
+        operator.custom = damaged
+        with pytest.raises(RuntimeError, match=r"EC2T: .*cannot run"):
+            Interpreter(model_content=write(graph)).allocate_tensors()
+
+
 def test_a_blob_of_another_layer_is_an_error(int8_nets):
-    file = packed(int8_nets["lenet5"])
-    other = formats.unpack(first_blob(packed(int8_nets["resnet8"])))
+    file = packed(int8_nets["lenet5"], optimize="speed")
+    other = formats.unpack(first_blob(packed(int8_nets["resnet8"], optimize="speed")))
     with pytest.raises(RuntimeError, match="for 16 to 16 channels, its tensors have others"):
         Interpreter(model_content=with_blob(file, formats.pack(other)))
     own = formats.unpack(first_blob(file))

@@ -62,7 +62,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _equals_the_reference(registered: str, model: bytes, values: npt.NDArray[np.int8]) -> None:
-    got = wheel.outputs(packed(model), values, operators=[registered])
+    got = wheel.outputs(packed(model, optimize="speed"), values, operators=[registered])
     np.testing.assert_array_equal(got, nets.reference(model, values))
 
 

@@ -67,8 +67,26 @@ typedef struct {
  * `blob` must lie on a 4-byte boundary and hold exactly `size` bytes. */
 ec2t_status ec2t_layer_parse(const void *blob, size_t size, ec2t_layer *layer);
 
+/* zlib's CRC-32 of bytes. */
+uint32_t ec2t_checksum(const uint8_t *bytes, size_t size);
+
 /* Compare the checksum of a blob with its bytes. */
 ec2t_status ec2t_layer_verify_checksum(const void *blob, size_t size);
+
+/* What the tensors around a layer say: a compact blob has none of it. */
+typedef struct {
+    float input_scale, output_scale;
+    int32_t input_zero_point, output_zero_point;
+} ec2t_ends;
+
+/* Bytes that expanding a compact blob needs: 0 if its beginning is not valid. */
+size_t ec2t_compact_get_expanded_size(const void *compact, size_t size, const ec2t_ends *ends);
+
+/* Expands a compact blob into a blob, without a checksum, for ec2t_layer_parse, which judges its
+ * numbers. `blob_size`: of `blob`, at least the size above; then of what was written there. Takes
+ * 8 KB of stack. */
+ec2t_status ec2t_compact_expand(const void *compact, size_t size, const ec2t_ends *ends, void *blob,
+                                size_t *blob_size);
 
 /* What symbol +1 and symbol -1 stand for in one output channel. */
 void ec2t_layer_values(const ec2t_layer *layer, int32_t channel, int32_t *plus, int32_t *minus);

@@ -265,13 +265,23 @@ ec2t_status ec2t_layer_parse(const void *blob, size_t size, ec2t_layer *layer) {
     return check_sections(layer);
 }
 
-ec2t_status ec2t_layer_verify_checksum(const void *blob, size_t size) {
+uint32_t ec2t_checksum(const uint8_t *bytes, size_t size) {
     /* zlib's CRC-32, four bits at a time: a table of 64 bytes. */
     static const uint32_t table[16] = {
         0x00000000u, 0x1db71064u, 0x3b6e20c8u, 0x26d930acu, 0x76dc4190u, 0x6b6b51f4u,
         0x4db26158u, 0x5005713cu, 0xedb88320u, 0xf00f9344u, 0xd6d6a3e8u, 0xcb61b38cu,
         0x9b64c2b0u, 0x86d3d2d4u, 0xa00ae278u, 0xbdbdf21cu,
     };
+    uint32_t crc = 0xffffffffu;
+    for (size_t i = 0; i < size; ++i) {
+        crc ^= bytes[i];
+        crc = crc >> 4 ^ table[crc & 15];
+        crc = crc >> 4 ^ table[crc & 15];
+    }
+    return ~crc;
+}
+
+ec2t_status ec2t_layer_verify_checksum(const void *blob, size_t size) {
     const uint8_t *const bytes = blob;
     if (blob == NULL) {
         return EC2T_ERROR_ARGUMENT;
@@ -279,13 +289,8 @@ ec2t_status ec2t_layer_verify_checksum(const void *blob, size_t size) {
     if (size < HEADER_SIZE) {
         return EC2T_ERROR_TRUNCATED;
     }
-    uint32_t crc = 0xffffffffu;
-    for (size_t i = 16; i < size; ++i) {
-        crc ^= bytes[i];
-        crc = crc >> 4 ^ table[crc & 15];
-        crc = crc >> 4 ^ table[crc & 15];
-    }
-    return ~crc == load_u32(bytes + 12) ? EC2T_OK : EC2T_ERROR_CHECKSUM;
+    return ec2t_checksum(bytes + 16, size - 16) == load_u32(bytes + 12) ? EC2T_OK
+                                                                        : EC2T_ERROR_CHECKSUM;
 }
 
 void ec2t_layer_values(const ec2t_layer *layer, int32_t channel, int32_t *plus, int32_t *minus) {
