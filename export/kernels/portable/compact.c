@@ -336,8 +336,8 @@ static void read_biases(compact_reader *from, const compact_head *head, const in
     for (uint32_t channel = 0; channel < head->outputs; ++channel) {
         const int64_t sum = sum_of(head, channel, values, stream); /* below 2^23 */
         const int64_t upper = centre + signed_number(from, &from->bias);
-        const int64_t bias = upper * (INT64_C(1) << digits) + shifted(slope * sum, SLOPE_BITS) +
-                             plain(from, digits);
+        const int64_t bias =
+            upper * (INT64_C(1) << digits) + shifted(slope * sum, SLOPE_BITS) + plain(from, digits);
         from->failed |= bias < INT32_MIN || bias > INT32_MAX;
         store(biases + 4 * (size_t)channel, (uint32_t)bias, 4);
     }

@@ -66,7 +66,8 @@ const int8_t *ec2t_range_decode_channel(ec2t_decoder *decoder) {
                 int8_t symbol = 0;
                 if (ec2t_bits_next(&state->reader, &state->zero[context], EC2T_QUICK)) {
                     const int32_t signs = 3 * (left + 1) + up + 1;
-                    symbol = ec2t_bits_next(&state->reader, &state->sign[signs], EC2T_QUICK) ? -1 : 1;
+                    symbol =
+                        ec2t_bits_next(&state->reader, &state->sign[signs], EC2T_QUICK) ? -1 : 1;
                 }
                 current[tap] = symbol;
             }
