@@ -226,6 +226,7 @@ def _check_requantisation(requantisation: Scales | FixedPoint, channels: int) ->
             bool(
                 np.isfinite(scales).all()
                 and ((scales >= tiny) | (scales == 0)).all()
+                and not np.signbit(scales).any()  # C compares bits
                 and np.isfinite(both).all()
                 and (both >= tiny).all()
             ),

@@ -103,7 +103,7 @@ def test_c_and_python_refuse_the_same(native) -> None:
 def test_statuses_name_the_mistake(native) -> None:
     layer = layers()[0]
     blob, ends = pack_compact(layer), ends_of(layer)
-    longer = blob[3:] + b"\x55\x55"
+    longer = blob[3:] + b"\x55" * 5
     longer = bytes([2]) + struct.pack("<H", zlib.crc32(longer) & 0xFFFF) + longer
     cases = {
         "TRUNCATED": blob[:2],

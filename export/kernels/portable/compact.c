@@ -29,6 +29,7 @@ typedef struct {
 } number_models;
 
 typedef struct {
+    const uint8_t *stream;
     ec2t_bit_reader reader;
     int failed; /* a number was not allowed: what is read from then on means nothing */
     number_models size, window, value, nonzeros, small, bias, scale;
@@ -53,13 +54,13 @@ static void make_even(void *models, size_t size) {
 }
 
 static uint32_t flag(compact_reader *from, ec2t_bit_model *model) {
-    return ec2t_bits_next(&from->reader, model, EC2T_STEADY);
+    return ec2t_bits_next(&from->reader, from->stream, model, EC2T_STEADY);
 }
 
 static uint32_t plain(compact_reader *from, uint32_t bits) {
     uint32_t value = 0;
     for (uint32_t i = 0; i < bits; ++i) {
-        value = value << 1 | ec2t_bits_of(&from->reader, 2048);
+        value = value << 1 | ec2t_bits_of(&from->reader, from->stream, 2048);
     }
     return value;
 }
@@ -166,7 +167,8 @@ static ec2t_status start(compact_reader *from, const uint8_t *compact, size_t si
     if (check != ((uint32_t)compact[1] | (uint32_t)compact[2] << 8)) {
         return EC2T_ERROR_CHECKSUM;
     }
-    ec2t_bits_start(&from->reader, compact + COMPACT_HEADER, (uint32_t)left);
+    from->stream = compact + COMPACT_HEADER;
+    ec2t_bits_start(&from->reader, from->stream, (uint32_t)left);
     from->failed = 0;
     make_even(&from->size, sizeof *from - offsetof(compact_reader, size));
     read_head(from, size, ends, head);
@@ -252,11 +254,12 @@ static uint32_t read_symbols(compact_reader *from, const compact_head *head, uin
                     const uint32_t above = channel > 0 ? symbol_at(stream, at - head->taps) : 0;
                     const int context =
                         (left != 0) + 2 * (up != 0) + 4 * (before != 0) + 8 * (above != 0);
-                    if (!ec2t_bits_next(&from->reader, &zero[context], rates)) {
+                    if (!ec2t_bits_next(&from->reader, from->stream, &zero[context], rates)) {
                         continue;
                     }
                     const int signs = 3 * (sign_of(left) + 1) + sign_of(up) + 1;
-                    const uint32_t minus = ec2t_bits_next(&from->reader, &sign[signs], rates);
+                    const uint32_t minus =
+                        ec2t_bits_next(&from->reader, from->stream, &sign[signs], rates);
                     stream[at / 4] |= (uint8_t)((1u + minus) << 2 * (at % 4));
                     nonzeros += 1;
                 }

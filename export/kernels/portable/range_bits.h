@@ -20,20 +20,21 @@ typedef struct {
 #define EC2T_QUICK ((ec2t_rates){5, 8})
 #define EC2T_STEADY ((ec2t_rates){7, 10})
 
+/* Where a stream stands. The bytes are given at every call: a decoder's scratch is aligned for
+ * numbers, not for pointers. */
 typedef struct {
-    const uint8_t *stream;
     uint32_t size, position, low, high, code;
 } ec2t_bit_reader;
 
-static inline uint32_t ec2t_bits_next_byte(ec2t_bit_reader *reader) {
+static inline uint32_t ec2t_bits_next_byte(ec2t_bit_reader *reader, const uint8_t *stream) {
     const uint32_t at = reader->position++;
-    return at < reader->size ? reader->stream[at] : 0;
+    return at < reader->size ? stream[at] : 0;
 }
 
 static inline void ec2t_bits_start(ec2t_bit_reader *reader, const uint8_t *stream, uint32_t size) {
-    *reader = (ec2t_bit_reader){stream, size, 0, 0, 0xffffffffu, 0};
+    *reader = (ec2t_bit_reader){size, 0, 0, 0xffffffffu, 0};
     for (int i = 0; i < 4; ++i) {
-        reader->code = reader->code << 8 | ec2t_bits_next_byte(reader);
+        reader->code = reader->code << 8 | ec2t_bits_next_byte(reader, stream);
     }
 }
 
@@ -53,7 +54,8 @@ static inline uint16_t ec2t_bits_towards(uint32_t value, uint32_t bit, uint32_t 
 }
 
 /* A bit whose probability is `probability` in 1/4096. */
-static inline uint32_t ec2t_bits_of(ec2t_bit_reader *reader, uint32_t probability) {
+static inline uint32_t ec2t_bits_of(ec2t_bit_reader *reader, const uint8_t *stream,
+                                    uint32_t probability) {
     const uint32_t middle = reader->low + ((reader->high - reader->low) >> 12) * probability;
     const uint32_t bit = reader->code <= middle;
     if (bit) {
@@ -64,15 +66,15 @@ static inline uint32_t ec2t_bits_of(ec2t_bit_reader *reader, uint32_t probabilit
     while ((reader->low ^ reader->high) >> 24 == 0) {
         reader->low <<= 8;
         reader->high = reader->high << 8 | 255;
-        reader->code = reader->code << 8 | ec2t_bits_next_byte(reader);
+        reader->code = reader->code << 8 | ec2t_bits_next_byte(reader, stream);
     }
     return bit;
 }
 
-static inline uint32_t ec2t_bits_next(ec2t_bit_reader *reader, ec2t_bit_model *model,
-                                      ec2t_rates rates) {
+static inline uint32_t ec2t_bits_next(ec2t_bit_reader *reader, const uint8_t *stream,
+                                      ec2t_bit_model *model, ec2t_rates rates) {
     const uint32_t both = ((uint32_t)model->fast + model->slow) >> 5;
-    const uint32_t bit = ec2t_bits_of(reader, both < 1 ? 1 : both > 4095 ? 4095 : both);
+    const uint32_t bit = ec2t_bits_of(reader, stream, both < 1 ? 1 : both > 4095 ? 4095 : both);
     uint32_t rate = 1; /* floor(log2(count + 2)) */
     while (rate < rates.slow && (model->count + 2u) >> (rate + 1) != 0) {
         rate += 1;

@@ -64,10 +64,13 @@ const int8_t *ec2t_range_decode_channel(ec2t_decoder *decoder) {
                 const int32_t context =
                     (left != 0) + 2 * (up != 0) + 4 * (before != 0) + 8 * (previous[tap] != 0);
                 int8_t symbol = 0;
-                if (ec2t_bits_next(&state->reader, &state->zero[context], EC2T_QUICK)) {
+                if (ec2t_bits_next(&state->reader, layer->stream, &state->zero[context],
+                                   EC2T_QUICK)) {
                     const int32_t signs = 3 * (left + 1) + up + 1;
-                    symbol =
-                        ec2t_bits_next(&state->reader, &state->sign[signs], EC2T_QUICK) ? -1 : 1;
+                    symbol = ec2t_bits_next(&state->reader, layer->stream, &state->sign[signs],
+                                            EC2T_QUICK)
+                                 ? -1
+                                 : 1;
                 }
                 current[tap] = symbol;
             }
