@@ -27,7 +27,7 @@ from .example import run_example, write_example
 from .interface import Calls, Ends, Interface
 from .lowering import Lowering
 from .machines import MACHINES
-from .memory import memory_of
+from .memory import Memory, memory_of
 from .model_files import (
     HEADERS,
     KERNELS,
@@ -42,8 +42,8 @@ from .operators.window import with_windows
 from .packages import write_packages
 from .places import with_places
 from .plan import Layout
-from .ram import with_least_ram
-from .report import LayerReport, Report, StreamReport, WholeMaps, merged, total
+from .ram import least_ram, with_least_ram
+from .report import LayerReport, Report, StreamReport, WholeMaps, total
 from .streaming import stream_from_silence
 from .tables import with_tables
 from .work import borders, work_of
@@ -121,14 +121,15 @@ def to_c(
     kept = "balanced" if optimize == "ram" else optimize
     net = Lowering(lowered, core=core, optimize=kept)
     text = _text(net, name)
-    plain = text
+    plain, least = text, least_ram(net, text.memory)[0]
     if optimize == "ram":
         striped = with_least_ram(lowered, core)
         if striped is not lowered:
             net = Lowering(striped, core=core, optimize=kept)
             text = _text(net, name)
+        text.arena = least_ram(net, text.memory)[1]
     shown = original if flow is None else with_frames(original, flow.frames)
-    ends = with_places(Ends.of(net, shown, text.pointer), net, text.addresses, text.arena)
+    ends = with_places(Ends.of(net, shown, text.pointer), net, text.memory.addresses, text.arena)
     report = Report(
         folder=Path(folder),
         core=core,
@@ -144,7 +145,7 @@ def to_c(
         firmware=firmware_of(core, text.sources, text.tiles, len(net.steps)),
     )
     if optimize == "ram":
-        report = replace(report, whole_maps=_whole_maps(report, plain))
+        report = replace(report, whole_maps=_whole_maps(report, plain, least))
     if flow is not None:
         whole = _text(Lowering(_joined(graph), core=core, optimize=kept), name)
         sizes = total_macs(flow.graph), total_macs(graph), whole.flash, whole.arena
@@ -186,11 +187,12 @@ def _joined(graph: Graph) -> Graph:
     return with_tables(with_normalisations(with_windows(graph)))
 
 
-def _whole_maps(report: Report, plain: _Text) -> WholeMaps:
+def _whole_maps(report: Report, plain: _Text, least: int) -> WholeMaps:
     """What the net takes without strips."""
     firmware = firmware_of(report.core, plain.sources, plain.tiles, len(plain.layers))
     estimate = total([*plain.layers, *plain.ends])
-    return WholeMaps(plain.arena, plain.flash + (firmware.code if firmware else 0), estimate)
+    flash = plain.flash + (firmware.code if firmware else 0)
+    return WholeMaps(plain.memory.arena, least, flash, estimate)
 
 
 def _core_of(board: str | None, core: str) -> str:
@@ -211,8 +213,8 @@ def _core_of(board: str | None, core: str) -> str:
 class _Text:
     """C of a lowered net: constants, the statements of its functions, the kernel files it calls."""
 
+    memory: Memory
     arena: int
-    addresses: dict[int, int]  # of layouts, by identity
     pointer: Callable[[Layout], str]
     declarations: list[str] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
@@ -253,7 +255,7 @@ def _text(net: Lowering, name: str) -> _Text:
     def pointer(layout: Layout) -> str:
         return f"(arena + {addresses[id(layout)] + layout.lead})"
 
-    text = _Text(memory.arena, addresses, pointer)
+    text = _Text(memory, memory.arena, pointer)
     for number, step in enumerate(net.steps):
         names = Names(
             number,
@@ -267,9 +269,9 @@ def _text(net: Lowering, name: str) -> _Text:
         text.add(number, step.name, code, step.sources, text.body)
         text.body.append(f"  {name.upper()}_LAP();")
         estimate = cost_of(net.core_name, work)
-        text.layers.append(LayerReport(step.name, code.note, code.flash, work, estimate))
-    if any(step.layer is not None for step in net.steps):
-        text.layers = merged(text.layers, [step.layer for step in net.steps])
+        text.layers.append(
+            LayerReport(step.name, code.note, code.flash, work, estimate, step.layer)
+        )
     for number, state in enumerate(net.states.values(), len(net.steps)):
         names = Names(number, (), pointer(state.layout), "")
         code = state.reset(names)

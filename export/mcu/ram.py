@@ -1,4 +1,4 @@
-"""Which parts of a net go in strips so that it takes the least RAM.
+"""Which parts of a net go in strips so that arena, input and output take the least RAM.
 
 Every run of operators that work row by row is tried, at several heights of the strips: first by the
 sizes of the maps that are alive at once, then, the best of them, by plans of whole arenas.
@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 
 from ec2t_tf.export.graph import FileError, Graph, Operator
 
+from .interface import Ends
 from .lowering import Lowering
-from .memory import memory_of
+from .memory import Memory, memory_of
 from .operators.rows import ALIKE, ROWS, STACK
+from .places import with_places
+from .plan import ALIGNMENT
 from .strips import Region, in_strips, works_by_rows
 from .walks import dimensions, is_map
 
@@ -22,14 +25,15 @@ MOST_CALLS = 600  # kernel calls of all strips of a part, each a few instruction
 PLANNED = 6  # how many of the best by estimate are planned
 WORTH = 1.05  # an arena this much larger is taken for fewer kernel calls
 MOST_REGIONS = 3
+_ANY = 1 << 40  # a size that holds whatever there is
 # Their output may lie over their input, or nearly.
 _IN_PLACE = ("ADD", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "TABLE")
 
 
 def with_least_ram(graph: Graph, core: str) -> Graph:
-    """The net with those of its parts in strips that make its arena smallest; the graph itself
-    where none does."""
-    best = (_arena(graph, core), len(graph.operators), graph)
+    """The net with those of its parts in strips with which it takes the least RAM; the graph itself
+    where that is without."""
+    best = (_ram(graph, core), len(graph.operators), graph)
     chosen: list[Region] = []
     for _ in range(MOST_REGIONS):
         tried = {}
@@ -41,7 +45,7 @@ def with_least_ram(graph: Graph, core: str) -> Graph:
         for region in sorted(tried, key=lambda r: (tried[r][0], -r.rows))[:PLANNED]:
             striped = tried[region][1]
             try:
-                found.append((_arena(striped, core), len(striped.operators), striped, region))
+                found.append((_ram(striped, core), len(striped.operators), striped, region))
             except FileError:  # shapes that a kernel does not take a few rows at a time
                 continue
         if not found or min(arena for arena, *_ in found) >= best[0]:
@@ -56,8 +60,26 @@ def with_least_ram(graph: Graph, core: str) -> Graph:
     return best[2]
 
 
-def _arena(graph: Graph, core: str) -> int:
-    return memory_of(Lowering(graph, core=core, optimize="balanced")).arena
+def _ram(graph: Graph, core: str) -> int:
+    net = Lowering(graph, core=core, optimize="balanced")
+    return least_ram(net, memory_of(net))[0]
+
+
+def least_ram(net: Lowering, memory: Memory) -> tuple[int, int]:
+    """Bytes of arena, inputs and outputs together, those inside the arena that have room there; and
+    of the arena, which is made larger where that makes room for more than it takes."""
+    ends = Ends.of(net, net.graph, lambda _: "")
+    least = memory.arena, memory.arena
+    for arena in (memory.arena, _ANY):
+        placed = with_places(ends, net, memory.addresses, arena)
+        both = (*placed.inputs, *placed.outputs)
+        behind = [end.place + end.bytes for end in both if end.place is not None]
+        size = max([memory.arena, *behind])
+        size += -size % ALIGNMENT
+        total = size + sum(end.bytes for end in both if end.place is None)
+        if arena == memory.arena or total < least[0]:
+            least = total, size
+    return least
 
 
 def regions(graph: Graph, others: Sequence[Region]) -> Iterator[Region]:

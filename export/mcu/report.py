@@ -33,6 +33,7 @@ class LayerReport:
     flash: int
     work: Work
     estimate: Cost | None
+    group: int | None = None  # of a net in strips: calls with one number are shown together
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,13 @@ class WholeMaps:
 
     Attributes:
         arena: Bytes.
+        ram: Bytes with input and output, those in the arena that have room there.
         flash: Bytes of constants and code, about.
         estimate: Of one call, or None.
     """
 
     arena: int
+    ram: int
     flash: int
     estimate: Cost | None
 
@@ -155,7 +158,7 @@ class Report:
         rows = [
             f"{layer.name:34}{layer.work.macs or '':>11}{_cells(layer.estimate)}"
             f"{layer.flash:9}  {layer.note}".rstrip()
-            for layer in (*self.layers, *self.ends)
+            for layer in (*_shown(self.layers), *self.ends)
         ]
         foot = f"constants {self.flash} bytes of flash, arena {self.arena} bytes of RAM"
         if self.instructions is not None:
@@ -206,8 +209,10 @@ class Report:
         if one is None:
             return []
         head = ("", "in strips", "whole maps", "share")
+        inside = self.arena + self.ends_bytes - self.placed_bytes
         table = [
             _shares("bytes of the arena", self.arena, one.arena),
+            _shares("with ends (in it, with room)", inside, one.ram),
             _shares("bytes of flash, about", self.firmware_flash, one.flash),
         ]
         estimate = self.estimate
@@ -269,7 +274,7 @@ class Report:
                         None if layer.estimate is None else dataclasses.asdict(layer.estimate)
                     ),
                 }
-                for layer in (*self.layers, *self.ends)
+                for layer in (*_shown(self.layers), *self.ends)
             ],
             "whole maps": None if self.whole_maps is None else dataclasses.asdict(self.whole_maps),
             "stream": None if self.stream is None else dataclasses.asdict(self.stream),
@@ -287,11 +292,11 @@ def total(layers: Sequence[LayerReport]) -> Cost | None:
     return whole
 
 
-def merged(layers: Sequence[LayerReport], numbers: Sequence[int | None]) -> list[LayerReport]:
-    """One for all that have the same number; those without one stay."""
+def _shown(layers: Sequence[LayerReport]) -> list[LayerReport]:
+    """One for all of a group; those without one stay."""
     groups: dict[int, list[LayerReport]] = {}
-    for place, (layer, number) in enumerate(zip(layers, numbers, strict=True)):
-        groups.setdefault(-2 - place if number is None else number, []).append(layer)
+    for place, layer in enumerate(layers):
+        groups.setdefault(-2 - place if layer.group is None else layer.group, []).append(layer)
     return [_sum(group) if len(group) > 1 else group[0] for group in groups.values()]
 
 

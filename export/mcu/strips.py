@@ -2,8 +2,8 @@
 takes less RAM. No row is computed twice: rows that a later strip needs again are kept.
 
 The rewritten graph has operators that no file has (operators/rows.py lowers them): ROWS is some
-rows of a map where they lie, STACK puts kept rows above new ones, PUT writes rows into a whole map,
-ALIKE names maps that get one geometry, so that their convolutions share their tables.
+rows of a map where they lie, KEEP copies rows, STACK puts them above new ones, PUT writes rows
+into a whole map, ALIKE names maps that get one geometry, so that convolutions share their tables.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ec2t_tf.export.graph import Graph, Operator, Tensor
 
 from .arithmetic import same_padding
 from .operators import elementwise, pairs
-from .operators.rows import ALIKE, PUT, ROWS, STACK, Part
+from .operators.rows import ALIKE, KEEP, PUT, ROWS, STACK, Part
 from .tables import TABLE
 
 _WINDOWS = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -276,9 +274,7 @@ class _Strips:
             del self.holds[t]
         elif first > start:
             kept = self._tensor(t, behind - first)
-            shape = self.result.tensors[kept].shape
-            begin = self._constant((0, first - start, 0, 0))
-            self._append("SLICE", (holder, begin, self._constant(shape)), (kept,), {})
+            self._append(KEEP, (holder,), (kept,), {"first": first - start})
             self.holds[t] = kept, first
 
     def _append(
@@ -291,7 +287,3 @@ class _Strips:
         shape = (1, rows, *tensor.shape[2:])
         self.result.tensors.append(dataclasses.replace(tensor, shape=shape))
         return len(self.result.tensors) - 1
-
-    def _constant(self, values: Sequence[int]) -> int:
-        data = np.asarray(values, np.int32)
-        return self.result.add("rows", data.shape, "int32", data=data)

@@ -13,6 +13,7 @@ from .cores import Core
 from .int8_conv import Int8Conv
 from .lists import as_ternary
 from .plan import Layout
+from .row_copy import RowCopy
 from .tiling import tiling
 
 
@@ -44,7 +45,7 @@ class Window:
 
 _BORDERS = ("border", "bordered rows", "wide border", "border eights", "border planes")
 _COPIED = ("call", "channels", "rows", "elements")
-Facts = Int8Conv | Dense | Window | None
+Facts = Int8Conv | Dense | Window | RowCopy | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,16 @@ def work_of(core: Core, facts: Facts, code: Code, inputs: list[Layout], out: Lay
     elif isinstance(facts, Window):
         kernel += " max" if facts.maximum else " average"
         amounts["seen"] = amounts["elements"] * facts.size
+    elif isinstance(facts, RowCopy):
+        kernel += " framed" if facts.writes_border else ""
+        kept = ("call", *(_BORDERS if facts.writes_border else ()))
+        amounts = {k: amounts[k] for k in kept} | {
+            "channels": facts.source.channels,
+            "runs": facts.runs,
+            "words": facts.runs * (facts.width // 4),
+            "bytes": facts.runs * (facts.width % 4),
+            "chunks": facts.runs * -(-facts.width // 16),
+        }
     elif kernel == "move":
         more = _moves(code)
         amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows")} | more

@@ -34,7 +34,7 @@ from ec2t_tf.export.mcu.model_files import KERNELS
 from ec2t_tf.export.mcu.report import LayerReport, Report
 from ec2t_tf.export.tflite import read, write
 from tests.bench import qemu
-from tests.mcu import random_graphs, random_normalisations, random_streams
+from tests.mcu import random_graphs, random_maps, random_normalisations, random_streams
 from tests.nets import NetBuilder
 
 CORES = (*qemu.CORES, "rv32")
@@ -351,7 +351,7 @@ def more(core: str) -> list[Sample]:
     found = _calls(core, [vectors(seed) for seed in range(10)])
     found += _calls(core, [strided(seed) for seed in range(12)])
     found += _calls(core, [covered(seed) for seed in range(16)])
-    found += rows_and_products(core)
+    found += rows_and_products(core) + strips(core)
     steps = [random_streams.Draw(seed).model for seed in range(24)]
     return found + _calls(core, steps, stream=True)
 
@@ -360,6 +360,12 @@ def rows_and_products(core: str) -> list[Sample]:
     """Kernel calls of transformers: normalisations, and products of two tensors."""
     found = _calls(core, [write(random_normalisations.draw(seed).graph) for seed in range(36)])
     return found + _calls(core, [multiplied(seed) for seed in range(12)])
+
+
+def strips(core: str) -> list[Sample]:
+    """Copies of rows, of nets in strips."""
+    models = [random_maps.chain(seed) for seed in range(16)]
+    return _calls(core, models, optimize="ram")
 
 
 def rare(core: str, known: set[str], *, graphs: int = 60) -> list[Sample]:
@@ -374,7 +380,12 @@ def rare(core: str, known: set[str], *, graphs: int = 60) -> list[Sample]:
 
 
 def _calls(
-    core: str, models: Sequence[bytes], sizes: Sizes | None = None, *, stream: bool = False
+    core: str,
+    models: Sequence[bytes],
+    sizes: Sizes | None = None,
+    *,
+    optimize: str | None = None,
+    stream: bool = False,
 ) -> list[Sample]:
     """All kernel calls of nets, a few in one program."""
     found: list[Sample] = []
@@ -384,7 +395,9 @@ def _calls(
     for first in range(0, len(models), few):
         with tempfile.TemporaryDirectory() as folder:
             batch = models[first : first + few]
-            for rows in run_nets(batch, core, Path(folder), sizes, stream=stream):
+            for rows in run_nets(
+                batch, core, Path(folder), sizes, optimize=optimize, stream=stream
+            ):
                 found += rows
     return found
 

@@ -76,3 +76,18 @@ def draw(seed: int) -> bytes:
     if flip(0.6):
         x = net.mean(x)
     return net.finish(x, *dict.fromkeys(outputs), inputs=inputs)
+
+
+def chain(seed: int) -> bytes:
+    """Convolutions one behind the other whose maps are larger than input and output."""
+    random = np.random.default_rng(seed)
+    net = NetBuilder((1, int(random.integers(12, 40)), int(random.integers(3, 36)), 2), seed=seed)
+    channels = int(random.integers(4, 24))
+    x = net.conv(net.input, channels, zeros=None)
+    for _ in range(3):
+        kernel = (3, 3) if random.random() < 0.5 else (1, 1)
+        if random.random() < 0.4:
+            x = net.conv(x, channels, zeros=None, depthwise=True)
+        else:
+            x = net.conv(x, channels, kernel, zeros=0.6)
+    return net.finish(net.conv(x, 3, (3, 3), (2, 2)))

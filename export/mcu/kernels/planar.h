@@ -496,4 +496,5 @@ static inline uint8_t ec2t_mcu_byte(int32_t value) {
     return (uint8_t)((uint32_t)value ^ EC2T_MCU_FLIP);
 }
 #include "recurrent.h"
+#include "rows.h"
 #endif

@@ -42,16 +42,14 @@ def add_moves(
     moves: Callable[[], Sequence[Move]],
     *,
     fill: int | None = None,
-    frame: bool = True,
 ) -> None:
     """Appends a step. `moves` is called when layouts are final; `fill` is what the output holds
-    first, border aside; `frame`: the border is written too."""
+    first, border aside."""
     out = net.layouts[target]
 
     def emit(names: Names) -> Code:
         n, code = names.index, Code()
-        framed = frame and not out.contiguous
-        if fill is not None or framed:
+        if fill is not None or not out.contiguous:
             code.declarations.append(f"static const ec2t_mcu_planar out_{n} = {out.c()};")
             code.flash += 16
         if fill is not None:
@@ -70,7 +68,7 @@ def add_moves(
                 f"ec2t_mcu_move_run(&move_{n}_{i}, {names.inputs[move.source]}, {names.output});"
             )
             code.flash += 16 + 16 * len(axes)
-        if framed:
+        if not out.contiguous:
             code.statements.append(f"ec2t_mcu_frame(&out_{n}, {names.output});")
         return code
 

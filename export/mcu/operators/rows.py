@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from ec2t_tf.export.graph import Operator
 
-from .. import walks
-from ..plan import Layout
-from ..walks import Axis
-from .movement import Move, add_moves
+from ..row_copy import RowCopy
+from ..step import Step
 
 if TYPE_CHECKING:
     from ..lowering import Lowering
@@ -23,7 +21,7 @@ class Part(Operator):
     layer: int = -1
 
 
-ROWS, STACK, PUT, ALIKE = "rows", "stack", "put", "alike"
+ROWS, KEEP, STACK, PUT, ALIKE = "rows", "keep", "stack", "put", "alike"
 
 
 def rows(net: Lowering, op: Operator) -> None:
@@ -34,24 +32,33 @@ def rows(net: Lowering, op: Operator) -> None:
     net.parts[id(part)] = source, first
 
 
+def keep(net: Lowering, op: Operator) -> None:
+    """KEEP: a copy of the rows of a map from one on."""
+    source, target = net.activation(op, 0), op.outputs[0]
+    kept = net.define(target)
+    copy = RowCopy(net.layouts[source], kept, kept.height, first=int(op.options["first"]))
+    _append(net, "rows kept", (source,), target, copy)
+
+
 def stack(net: Lowering, op: Operator) -> None:
     """STACK: the first input's rows above the second's, which are computed in their place."""
     (above, below), target = op.inputs, op.outputs[0]
     kept, window = net.layouts[above], net.define(target)
     net.filled.append((net.layouts[below], window, kept.height))
-    add_moves(net, "rows kept", [above, below], target, lambda: [Move(0, _axes(kept, window))])
+    _append(net, "rows stacked", (above, below), target, RowCopy(kept, window, kept.height))
 
 
 def put(net: Lowering, op: Operator) -> None:
     """PUT: the input as rows of a whole map, from one on."""
     source, target = op.inputs[0], op.outputs[0]
     strip, whole = net.layouts[source], net.define(target)
-    first = int(op.options["first"])
+    place, framed = int(op.options["first"]), bool(op.options["frame"])
+    copy = RowCopy(strip, whole, strip.height, place=place, framed=framed)
+    _append(net, "rows put", (source,), target, copy)
 
-    def moves() -> list[Move]:
-        return [Move(0, _axes(strip, whole), target=first * whole.pitch)]
 
-    add_moves(net, "rows put", [source], target, moves, frame=bool(op.options["frame"]))
+def _append(net: Lowering, name: str, sources: tuple[int, ...], target: int, copy: RowCopy) -> None:
+    net.steps.append(Step(name, ("rows.c", "layout.c"), sources, target, copy.code, facts=copy))
 
 
 def alike(net: Lowering, op: Operator) -> None:
@@ -59,11 +66,4 @@ def alike(net: Lowering, op: Operator) -> None:
     net.alike.append([net.layouts[t] for t in op.inputs])
 
 
-def _axes(source: Layout, target: Layout) -> list[Axis]:
-    """Of all elements of `source`."""
-    shape = (1, source.height, source.width, source.channels)
-    steps = (walks.steps(layout, shape) for layout in (source, target))
-    return [Axis(n, tuple(pair)) for n, *pair in zip(shape, *steps, strict=True)]
-
-
-OPERATORS = {ROWS: rows, STACK: stack, PUT: put, ALIKE: alike}
+OPERATORS = {ROWS: rows, KEEP: keep, STACK: stack, PUT: put, ALIKE: alike}
