@@ -342,24 +342,24 @@ def samples(core: str, nets: int) -> tuple[list[Sample], Sizes]:
     """Kernel calls of random nets."""
     sizes = Sizes()
     found = _calls(core, [Draw(seed).model for seed in range(nets)], sizes)
-    found += more(core)
+    found += more(core, sizes)
     return found + rare(core, {layer.work.kernel for layer, _ in found}), sizes
 
 
-def more(core: str) -> list[Sample]:
+def more(core: str, sizes: Sizes | None = None) -> list[Sample]:
     """Kernel calls that few nets have: vectors, strides, and steps of streams."""
     found = _calls(core, [vectors(seed) for seed in range(10)])
     found += _calls(core, [strided(seed) for seed in range(12)])
     found += _calls(core, [covered(seed) for seed in range(16)])
-    found += rows_and_products(core) + strips(core)
+    found += rows_and_products(core, sizes) + strips(core)
     steps = [random_streams.Draw(seed).model for seed in range(24)]
     return found + _calls(core, steps, stream=True)
 
 
-def rows_and_products(core: str) -> list[Sample]:
+def rows_and_products(core: str, sizes: Sizes | None = None) -> list[Sample]:
     """Kernel calls of transformers: normalisations, and products of two tensors."""
-    found = _calls(core, [write(random_normalisations.draw(seed).graph) for seed in range(36)])
-    return found + _calls(core, [multiplied(seed) for seed in range(12)])
+    models = [write(random_normalisations.draw(seed).graph) for seed in range(36)]
+    return _calls(core, [*models, *(multiplied(seed) for seed in range(12))], sizes)
 
 
 def strips(core: str) -> list[Sample]:
@@ -474,10 +474,12 @@ def main() -> None:
     for core in flags.cores.split(","):
         if flags.only:
             names = flags.only.split(",")
-            rows, sizes = [r for r in more(core) if r[0].work.kernel in names], Sizes()
-            kernels = fit(rows)
-            known = whole["cores"][core]["kernels"] | kernels
-            whole["cores"][core]["kernels"] = dict(sorted(known.items()))
+            sizes = Sizes()
+            rows = [r for r in more(core, sizes) if r[0].work.kernel in names]
+            kernels, row = fit(rows), whole["cores"][core]
+            row["kernels"] = dict(sorted((row["kernels"] | kernels).items()))
+            files = sizes.files | row["code"]["files"]
+            row["code"]["files"] = dict(sorted(files.items()))
         else:
             rows, sizes = samples(core, flags.nets)
             kernels = fit(rows)

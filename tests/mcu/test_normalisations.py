@@ -240,8 +240,14 @@ def test_nets(tmp_path: Path, make: Callable[[], keras.Model]) -> None:
     values = _nets_values(model)
     want = many_nets.reference(model, values)
     (host,) = many_nets.on_host([model], [values], tmp_path / "host", sanitize=True)
+    assert not many_nets.differences(["host"], [host], [want])
+    assert len(np.unique(want)) > 8
+    report = to_c(model, tmp_path / "c", core="m4", measure=True)
+    normalised = sum(layer.flash for layer in report.layers if "normalisation" in layer.name)
+    print(f"| {make.__name__[1:].replace('_', ' ')} | {report.flash:,} | {normalised:,} |", end=" ")
+    print(f"{report.arena:,} | {report.instructions:,} |")
+    if report.estimate is not None:
+        assert report.estimate.instructions == pytest.approx(report.instructions, rel=0.1)
     for core in ("m4", "m55", "rv32"):
         (got,) = many_nets.on_core(core, [model], [values[2:4]], tmp_path / core)
         assert not many_nets.differences([core], [got], [want[2:4]])
-    assert not many_nets.differences(["host"], [host], [want])
-    assert len(np.unique(want)) > 8
