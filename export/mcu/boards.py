@@ -71,7 +71,7 @@ BOARDS = {
     ),
     "esp32c3": Board(
         "Espressif ESP32-C3-DevKit",
-        "rv32",
+        "rv32_unaligned",
         160 * MEGA,
         4 * MEBI,
         384 * KIBI,  # of 400: the flash's cache takes 16

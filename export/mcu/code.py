@@ -38,8 +38,8 @@ class Names:
     scratch: str
 
 
-def array(type_name: str, name: str, values: npt.ArrayLike) -> str:
-    """A constant array; one 0 where there are no values."""
+def array(type_name: str, name: str, values: npt.ArrayLike, *, aligned: int = 0) -> str:
+    """A constant array, at a multiple of `aligned` bytes; one 0 where there are no values."""
     flat = np.asarray(values).reshape(-1).tolist()
     suffix = "u" if type_name.startswith("u") else ""
     lines, line = [], ""
@@ -50,7 +50,8 @@ def array(type_name: str, name: str, values: npt.ArrayLike) -> str:
             line = ""
         line += item
     lines.append(line.rstrip())
-    return f"static const {type_name} {name}[] = {{\n    " + "\n    ".join(lines) + "};"
+    place = f"_Alignas({aligned}) " if aligned else ""
+    return f"static const {place}{type_name} {name}[] = {{\n    " + "\n    ".join(lines) + "};"
 
 
 def struct(kind: str, name: str, members: Mapping[str, object]) -> str:

@@ -22,6 +22,7 @@ class Core:
         reach: Bytes from the first input of a run that such a tile can load.
         lists_pay_from: Share of zeros from which index lists of a fully connected layer take fewer
             instructions than its dense int8 kernel (make bench-mcu).
+        aligned: Whether it loads words from multiples of four only.
         like: The core of the same kernels whose measured costs stand for this one's; "" for a core
             that was measured.
     """
@@ -32,21 +33,31 @@ class Core:
     tap_cost: int = 2
     reach: int = 1 << 12
     lists_pay_from: float = 0.55
+    aligned: bool = False
     like: str = ""
 
 
 CORES = {
     "generic": Core("swar", pixels=(4, 5, 6)),
-    "m0": Core("swar", pixels=(4, 5, 6, 7, 8), tap_cost=3, reach=32, lists_pay_from=0.06),
+    "m0": Core(
+        "swar", pixels=(4, 5, 6, 7, 8), tap_cost=3, reach=32, lists_pay_from=0.06, aligned=True
+    ),
     "m3": Core("swar", pixels=(4, 5, 6, 7, 8), lists_pay_from=0.53),
     "m4": Core("dsp", lists_pay_from=0.77),
     "m7": Core("dsp", lists_pay_from=0.77),
     "m23": Core(
-        "swar", pixels=(4, 5, 6, 7, 8), tap_cost=3, reach=32, lists_pay_from=0.06, like="m0"
+        "swar",
+        pixels=(4, 5, 6, 7, 8),
+        tap_cost=3,
+        reach=32,
+        lists_pay_from=0.06,
+        aligned=True,
+        like="m0",
     ),
     "m33": Core("dsp", lists_pay_from=0.77),
     "m33_nodsp": Core("swar", pixels=(4, 5, 6, 7, 8), lists_pay_from=0.53, like="m3"),
-    "rv32": Core("swar", pixels=(4, 5, 6)),
+    "rv32": Core("swar", pixels=(4, 5, 6), aligned=True),
+    "rv32_unaligned": Core("swar", pixels=(4, 5, 6)),
     "m55": Core("helium", group=8, lists_pay_from=2.0),  # never
     "m55_nomve": Core("dsp", lists_pay_from=0.77, like="m33"),
     "m85": Core("helium", group=8, lists_pay_from=2.0, like="m55"),

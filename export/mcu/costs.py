@@ -53,7 +53,8 @@ def _row(core: str) -> dict[str, Any]:
 
 def cost_of(core: str, work: Work) -> Cost | None:
     """That of one kernel call; None where the table does not have the core or the kernel."""
-    row = _row(core).get("kernels", {}).get(work.kernel)
+    kernels = _row(core).get("kernels", {})
+    row = kernels.get(work.kernel) or kernels.get(work.kernel.removesuffix("_any"))
     if row is None:
         return None
     amounts = [work.amounts.get(name, 0.0) for name in row["amounts"]]

@@ -18,8 +18,8 @@ BLOCK = 16  # taps a dot product takes
 # surrounds the tiles of four pixels, of copying eight bytes.
 TILE_COST, RUN_COST, BLOCK_COST, PIXELS_COST, COPY_COST = 23, 3, 14, 60, 6
 # The same of the list kernel: of a weight and of a channel in a tile of 32 pixels, of a channel.
-LIST_WEIGHT, LIST_TILE, LIST_CHANNEL = 10, 70, 250
-GAP_COST = 5.2  # of decoding a weight from its gap
+LIST_WEIGHT, LIST_TILE, LIST_CHANNEL = 9.5, 62, 220
+GAP_COST = 2.5  # of decoding a weight from its gap
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def list_cost(symbols: npt.NDArray[np.int8], tiles: int, *, gaps: bool) -> int:
     32 pixels."""
     count, weights = len(symbols), int(np.count_nonzero(symbols))
     cost = tiles * (LIST_WEIGHT * weights + LIST_TILE * count) + LIST_CHANNEL * count
-    return cost + (round(GAP_COST * weights) if gaps else 0)
+    return round(cost + (GAP_COST * weights if gaps else 0))
 
 
 def _runs(conv: Int8Conv, p: Plan) -> tuple[list[int], npt.NDArray[np.int8]]:

@@ -9,7 +9,14 @@ from .code import Code, Names, array, struct
 from .int8_conv import Int8Conv, fits_any, fits_fast
 from .panels import panel_code, taps_of
 
-SOURCES = ("panel_conv.c", "depthwise_conv.c", "dense_conv.c", "gather_conv.c")
+SOURCES = (
+    "panel_conv.c",
+    "depthwise_conv.c",
+    "depthwise_wide.c",
+    "dense_conv.c",
+    "gather_conv.c",
+)
+WIDE = {4: 5, 5: 5, 6: 7, 7: 7}  # taps of a row that its kernel computes
 
 
 def by_panels(conv: Int8Conv) -> bool:
@@ -19,15 +26,32 @@ def by_panels(conv: Int8Conv) -> bool:
 
 
 def by_planes(conv: Int8Conv) -> bool:
-    """Whether the depthwise kernel by planes fits."""
+    """Whether a depthwise kernel by planes fits."""
     fits = [fits_any(b, m) for b, m in zip(conv.bounds().tolist(), conv.multipliers, strict=True)]
     shape = conv.kernel == (3, 3) and conv.dilation == (1, 1) and conv.strides[1] <= 2
-    return bool(conv.depth_multiplier) and shape and all(fits)
+    return bool(conv.depth_multiplier) and (shape or is_wide(conv)) and all(fits)
+
+
+def is_wide(conv: Int8Conv) -> bool:
+    """Whether rows of four to seven taps are what the kernel of wide rows takes."""
+    rows, columns = conv.kernel
+    row_step = conv.dilation[0] * conv.source.pitch
+    return (
+        columns in WIDE
+        and conv.dilation[1] == 1
+        and conv.strides[1] == 1
+        and rows <= 0xFF
+        and row_step <= 0xFFFF
+    )
 
 
 def scratch(conv: Int8Conv) -> int:
     """Bytes of scratch."""
-    return taps_of(conv).scratch if by_panels(conv) else 0
+    if by_panels(conv):
+        return taps_of(conv).scratch
+    if is_wide(conv) and by_planes(conv):
+        return 4 * conv.kernel[0] * (WIDE[conv.kernel[1]] + 1) // 2
+    return 0
 
 
 def extent(conv: Int8Conv) -> int:
@@ -67,14 +91,26 @@ def _planes(conv: Int8Conv, names: Names, entry: str) -> Code:
     bounds = conv.bounds().tolist()
     fast = all(fits_fast(b, m) for b, m in zip(bounds, conv.multipliers, strict=True))
     table = channel_table(n, conv.biases, conv.multipliers)
-    weights = np.append(conv.weights.reshape(-1), 0)  # the kernel reads words
+    members, after = _members(conv, n, table), ""
+    if is_wide(conv):
+        rows, columns = conv.kernel
+        wide = WIDE[columns]
+        weights = np.pad(conv.weights[:, 0], ((0, 0), (0, 0), (0, wide - columns))).reshape(-1)
+        del members["stride_x"]
+        members |= {"row_step": conv.dilation[0] * conv.source.pitch, "tap_rows": rows}
+        kernel, kind = "five" if wide == 5 else "seven", "depthwise_wide"
+        after = f", (uint32_t *)(void *){names.scratch}"
+    else:
+        weights = np.append(conv.weights.reshape(-1), 0)  # the kernel reads words
+        kernel = "conv"
+        kind = "depthwise_conv"
     declarations = [
         table.declaration,
         array("int8_t", f"weights_{n}", weights),
-        struct("depthwise_conv", f"layer_{n}", _members(conv, n, table)),
+        struct(kind, f"layer_{n}", members),
     ]
-    function = f"ec2t_mcu_depthwise_conv_run{'' if fast else '_any'}"
-    call = f"{function}(&layer_{n}, {entry}, {names.output});"
+    function = f"ec2t_mcu_depthwise_{kernel}_run{'' if fast else '_any'}"
+    call = f"{function}(&layer_{n}, {entry}, {names.output}{after});"
     return Code(declarations, [call], table.flash + weights.size, "int8")
 
 

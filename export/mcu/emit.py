@@ -74,7 +74,8 @@ def to_c(
         core: One of `ec2t_tf.export.mcu.CORES`: "generic" (any C11 compiler, the host), "m0" (M0+
             too), "m3", "m4", "m7", "m23", "m33", "m33_nodsp" (one made without DSP instructions),
             "m55", "m55_nomve" (without its vectors, which -mfloat-abi=soft turns off), "m85",
-            "rv32" (32-bit RISC-V).
+            "rv32" (32-bit RISC-V), "rv32_unaligned" (one that loads words from any address, such as
+            Espressif's).
         name: Prefix of the public C names, a C identifier.
         optimize: How ternary convolutions keep their weights. "speed": 16-bit distances, nothing to
             decode. "size": a Rice stream, close to the entropy, decoded at every call. "balanced":
@@ -165,7 +166,7 @@ def to_c(
     with files.folder(Path(folder)) as written:
         write(written, report)
         for file in _with_headers(["planar.h", *headers, *sources]):
-            copy_kernel(file, written, family=CORES[core].family)
+            copy_kernel(file, written, core=core)
         write_packages(written, interface, core, [f"{name}.c", *sources])
         if example:
             write_example(written, interface, core)

@@ -40,7 +40,7 @@ def _taps(conv: Int8Conv) -> list[int]:
     return [conv.offset(0, y, x) for y in range(rows) for x in range(columns)]
 
 
-def make_lists(optimize: str, conv: Int8Conv, ternary: Ternary) -> Lists | None:
+def make_lists(core: Core, optimize: str, conv: Int8Conv, ternary: Ternary) -> Lists | None:
     """None where offsets do not fit."""
     symbols = ternary.symbols
     planes = np.arange(conv.weights.shape[1])[:, None] * conv.source.plane
@@ -53,18 +53,33 @@ def make_lists(optimize: str, conv: Int8Conv, ternary: Ternary) -> Lists | None:
         return None
     few = conv.out.height * conv.out.width < RICE_PIXELS
     if optimize == "speed" or (optimize == "balanced" and few):
+        if core.family == "helium":
+            plain = _even(plain, symbols)
         return Lists("uint16_t", plain, _DISTANCES, "distances")
     if optimize == "balanced" and symbols[0].size < MOST_GAP_TAPS:
-        gaps = [np.diff(np.flatnonzero(r == v), prepend=0) for r in symbols for v in (-1, 1)]
-        flat = np.concatenate(gaps)
+        places = [np.flatnonzero(r == v) for r in symbols for v in (-1, 1)]
+        flat = np.concatenate([np.diff(p, prepend=0) for p in places])
         if flat.max(initial=0) <= LARGEST_GAP:
-            return Lists("uint8_t", flat.astype(np.uint8), _GAPS, "gaps", bits=8 * flat.size)
+            if core.family == "helium":  # takes low bytes: see ec2t_mcu_gap_list
+                flat = np.concatenate(places)
+            return Lists(
+                "uint8_t", (flat & 0xFF).astype(np.uint8), _GAPS, "gaps", bits=8 * flat.size
+            )
     k = best_rice_parameter(symbols)
     stream, bits = rice(symbols, k)
     return Lists("uint8_t", stream, _RICE, f"Rice k={k}", k, bits)
 
 
-def scratch(lists: Lists, ternary: Ternary) -> int:
+def _even(
+    distances: npt.NDArray[np.uint16], symbols: npt.NDArray[np.int8]
+) -> npt.NDArray[np.uint16]:
+    """With a halfword before each list of odd length: Helium loads four distances at once."""
+    counts = np.array([[(r == v).sum() for v in (-1, 1)] for r in symbols]).reshape(-1)
+    starts = np.cumsum(counts) - counts
+    return np.insert(distances, starts[counts % 2 == 1], 0)
+
+
+def scratch(core: Core, lists: Lists, ternary: Ternary) -> int:
     """Bytes of scratch."""
     if lists.encoding == _DISTANCES:
         return 0
@@ -72,7 +87,7 @@ def scratch(lists: Lists, ternary: Ternary) -> int:
     taps = 2 * ternary.symbols.shape[1]
     if lists.encoding == _GAPS:  # both lists are written eight at a time
         return 2 * (most + 14) + taps
-    return 4 * most + taps
+    return 4 * most + taps + (4 if core.family == "helium" else 0)
 
 
 def list_code(
@@ -95,7 +110,12 @@ def list_code(
         [
             array("uint16_t", f"taps_{n}", taps),
             table.declaration,
-            array(lists.type_name, f"weights_{n}", lists.values),
+            array(
+                lists.type_name,
+                f"weights_{n}",
+                lists.values,
+                aligned=4 if core.family == "helium" and lists.encoding == _DISTANCES else 0,
+            ),
             struct(
                 "list_conv",
                 f"layer_{n}",

@@ -64,6 +64,7 @@ MACHINES = {
     "m85": Machine("mps3-an547", _M55, **_AN547),
     # ESP32-C3 and C6, RP2350, CH32; and the cores of that family that cannot multiply.
     "rv32": Machine("virt", ("-march=rv32imac", "-mabi=ilp32"), **_VIRT),
+    "rv32_unaligned": Machine("virt", ("-march=rv32imac", "-mabi=ilp32"), **_VIRT),
     "rv32 without multiplier": Machine("virt", ("-march=rv32iac", "-mabi=ilp32"), **_VIRT),
     # QEMU loads any address there; some of these cores fault.
     "rv32 without unaligned loads": Machine(

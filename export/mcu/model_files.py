@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .cores import CORES
 from .interface import Ends, Interface
 from .machines import MACHINES
 
@@ -59,11 +60,14 @@ def is_reserved(name: str) -> bool:
     return name in taken or name.startswith("ec2t_mcu")
 
 
-def copy_kernel(file: str, folder: Path, *, family: str) -> None:
+def copy_kernel(file: str, folder: Path, *, core: str) -> None:
     """A kernel's file; the choice of kernels stands in planar.h, no flag is needed."""
     text = (KERNELS / file).read_text()
+    family = CORES[core].family
     if file == "planar.h" and family != "helium":
         macro = f"EC2T_MCU_CORE_{family.upper()}"
+        if core == "rv32_unaligned":
+            macro = "EC2T_MCU_RISCV_UNALIGNED"
         text = re.sub(
             r"^#define EC2T_MCU_PLANAR_H$",
             f"#define EC2T_MCU_PLANAR_H\n#if !defined({macro})\n"

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from . import dot_conv, panels
+from . import depthwise_helium, dot_conv, panels
 from .code import Code
 from .cores import Core
 from .int8_conv import Int8Conv
@@ -179,9 +179,15 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
         t = tiling(core, conv)
         tiles = t.count * t.across
         how = next((w for w in ("gaps", "Rice") if w in code.note), "distances")
+        # Cores that need aligned words have assembly for groups that are neighbours.
+        g, step = t.in_group, 4 * stride
+        whole = not core.aligned or g == [0, step, 2 * step, 3 * step]
+        halves = not whole and g[1] == step and g[3] - g[2] == step
         return f"list_conv {how} {stride}", pixels | {
             "tiles": count * tiles,
-            "listed in tiles": listed * tiles,
+            "listed in tiles": listed * tiles if whole else 0,
+            "listed in halves": listed * tiles if halves else 0,
+            "listed in fours": 0 if whole or halves else listed * tiles,
             "listed": listed,
             "taps": taps,
             "turns": count * (t.count if t.across > 1 else 1),
@@ -199,6 +205,25 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
             "entries": total * sum(entries),
             "steps": total * sum(entries) * steps,
             "exact": total * entries[1],
+        }
+    if kernel.startswith("depthwise_helium"):
+        lines, turns = depthwise_helium.turns(conv)
+        return kernel, pixels | {
+            "tiles": count * lines * turns,
+            "rows of tiles": count * lines * turns * conv.kernel[0],
+            "lines": count * lines,
+            "weights": count * conv.kernel[0],
+        }
+    if kernel.startswith(("depthwise_five", "depthwise_seven")):
+        turns, lines = -(-columns // 4), rows
+        if conv.unit and conv.source.pitch == out.pitch:  # perhaps as one row
+            flat = -(-((rows - 1) * out.pitch + columns) // 4)
+            turns, lines = (flat, 1) if flat < rows * turns else (turns, lines)
+        return kernel, pixels | {
+            "tiles": count * lines * turns,
+            "rows of tiles": count * lines * turns * conv.kernel[0],
+            "lines": count * lines,
+            "weights": count * conv.kernel[0],
         }
     if kernel.startswith("depthwise_conv"):
         step = 4 if stride == 1 else 2

@@ -65,6 +65,12 @@ INT8_SHAPES: dict[str, Callable[[], bytes]] = {
     "int8 3x3, 8x8x64 -> 64": lambda: conv(None, (8, 8, 64), 64),
     "int8 1x1, 25x5x64 -> 64": lambda: conv(None, (25, 5, 64), 64, kernel=(1, 1)),
     "int8 depthwise 3x3, 12x12x32": lambda: conv(None, (12, 12, 32), 32, depthwise=True),
+    "int8 depthwise 5x5, 12x12x32": lambda: conv(
+        None, (12, 12, 32), 32, kernel=(5, 5), depthwise=True
+    ),
+    "int8 depthwise 7x7, 12x12x32": lambda: conv(
+        None, (12, 12, 32), 32, kernel=(7, 7), depthwise=True
+    ),
     "int8 fully connected 512 -> 64": lambda: dense(None, 512, 64),
 }
 

@@ -37,7 +37,7 @@ from tests.bench import qemu
 from tests.mcu import random_graphs, random_maps, random_normalisations, random_streams
 from tests.nets import NetBuilder
 
-CORES = (*qemu.CORES, "rv32")
+CORES = (*qemu.CORES, "rv32", "rv32_unaligned")
 LARGEST = 24_000  # elements of a map
 MANY, FEW = 12, 3  # nets of one program
 FEWEST = 3  # samples of a kernel that is in the table
@@ -217,6 +217,20 @@ def multiplied(seed: int) -> bytes:
     return net.finish(net.operator("BATCH_MATMUL", [net.input, net.input], made, options))
 
 
+def wide(seed: int) -> bytes:
+    """Depthwise convolutions with rows of several taps."""
+    random = np.random.default_rng(seed)
+    size = tuple(int(n) for n in random.integers(5, 26, 2))
+    net = NetBuilder((1, *size, int(random.integers(4, 40))), seed=seed)
+    x = net.input
+    for columns in (int(random.integers(4, 6)), int(random.integers(6, 8)), 3):
+        kernel = (int(random.choice([columns, columns, 1, 3])), columns)
+        stride = (int(random.choice([1, 1, 2])), 1)
+        relu = bool(random.choice([True, False]))
+        x = net.conv(x, net.shape(x)[3], kernel, stride, zeros=None, depthwise=True, relu=relu)
+    return net.finish(x)
+
+
 Sample = tuple[LayerReport, qemu.Count]
 
 
@@ -352,6 +366,7 @@ def more(core: str, sizes: Sizes | None = None) -> list[Sample]:
     found += _calls(core, [strided(seed) for seed in range(12)])
     found += _calls(core, [covered(seed) for seed in range(16)])
     found += rows_and_products(core, sizes) + strips(core)
+    found += _calls(core, [wide(seed) for seed in range(20)])
     steps = [random_streams.Draw(seed).model for seed in range(24)]
     return found + _calls(core, steps, stream=True)
 

@@ -100,7 +100,7 @@ def published_table(folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--models", type=Path, help="folder of MLPerf Tiny's files")
-    parser.add_argument("--cores", default=",".join((*qemu.CORES, "rv32")))
+    parser.add_argument("--cores", default=",".join((*qemu.CORES, "rv32", "rv32_unaligned")))
     parser.add_argument("--write", action="store_true", help="rewrite the tables of docs/boards.md")
     flags = parser.parse_args()
     models = {name: make() for name, make in ours().items()}

@@ -8,7 +8,6 @@ import pytest
 from tests import nets
 from tests.bench import mcu_estimates, qemu
 
-LIMIT = {"m55": 0.08}  # else 0.05
 FAST = {"m4": ["ds_cnn, 80 % zeros", "resnet8, int8"], "m0": ["ds_cnn, 80 % zeros"]}
 
 
@@ -16,7 +15,7 @@ def _check(core: str, names: list[str]) -> None:
     if qemu.missing_tools(core):
         pytest.skip(qemu.missing_tools(core))
     every = mcu_estimates.ours()
-    limit = LIMIT.get(core, 0.05)
+    limit = 0.05
     rows = mcu_estimates.errors({name: every[name]() for name in names}, core)
     for name, _, cycles, off, cycles_off in rows:
         assert abs(off) <= limit, f"{name}: instructions {off:+.1%}"
@@ -31,6 +30,6 @@ def test_estimates_are_within_five_percent(core: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("core", [*qemu.CORES, "rv32"])
+@pytest.mark.parametrize("core", [*qemu.CORES, "rv32", "rv32_unaligned"])
 def test_all_estimates_are_within_five_percent(core: str) -> None:
     _check(core, [f"{name}, 80 % zeros" for name in nets.NETS] + list(mcu_estimates.INT8_NETS))

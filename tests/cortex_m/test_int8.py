@@ -58,6 +58,13 @@ DEPTHWISE: list[Shape] = [
     ((9, 4, 3), 3, (3, 1), (1, 1)),
     ((21, 1, 5), 5, (9, 1), (1, 1)),
     ((6, 7, 1), 5, (3, 3), (1, 1)),
+    # Wide rows on M4: five and seven taps, and what is padded to them.
+    ((9, 11, 3), 3, (7, 7), (1, 1)),
+    ((12, 3, 2), 4, (5, 5), (2, 1)),
+    ((1, 14, 3), 3, (1, 5), (1, 1)),
+    ((8, 9, 4), 4, (2, 4), (2, 1)),
+    ((9, 8, 2), 4, (3, 6), (1, 1)),
+    ((3, 20, 2), 2, (11, 7), (1, 1)),
 ]
 
 
@@ -160,6 +167,7 @@ def test_multipliers_around_and_above_a_half(tmp_path: Path, core: str) -> None:
         models.append(_layer(DEPTHWISE[0], i, depthwise=True, change=change))
         models.append(_layer(DEPTHWISE[3], i, depthwise=True, change=change))
         models.append(_layer(DEPTHWISE[6], i, depthwise=True, change=change))
+        models.append(_layer(DEPTHWISE[11], i, depthwise=True, change=change))
     _same(core, models, tmp_path)
 
 

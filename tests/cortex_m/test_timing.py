@@ -66,7 +66,7 @@ def test_cycles_by_the_tables(tmp_path: Path, core: str) -> None:
 def test_cores_without_published_timings_have_no_cycles(tmp_path: Path) -> None:
     main = tmp_path / "main.c"
     main.write_text(_MAIN.replace("BLOCKS", '  __asm volatile("nop");'))
-    for core in ("m7", "m55", "rv32"):
+    for core in ("m7", "m55", "rv32", "rv32_unaligned"):
         if qemu.missing_tools(core):
             pytest.skip(qemu.missing_tools(core))
         image = qemu.build(core, [main], tmp_path / core)

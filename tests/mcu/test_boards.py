@@ -13,7 +13,7 @@ from ec2t_tf.export.mcu.costs import table
 from ec2t_tf.export.page.microcontrollers import boards
 from tests import nets
 
-WITHOUT_TIMINGS = ("m7", "m55", "rv32")
+WITHOUT_TIMINGS = ("m7", "m55", "rv32", "rv32_unaligned")
 
 
 def test_boards_are_plausible() -> None:

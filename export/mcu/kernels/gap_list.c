@@ -1,33 +1,32 @@
 #include "planar.h"
 
 #if defined(EC2T_MCU_HELIUM)
-#include <arm_mve.h>
 
-int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
-                      uint16_t *list) {
-    uint32_t at = 0, last = 0; /* tap and byte offset of the weight before */
-    for (int32_t left = (int32_t)count; left > 0; left -= 8, gaps += 8, list += 8) {
-        /* Running sum of eight gaps; behind the end gaps are 0. VSHLC moves lanes up and lets the
-         * register's halfword in below. */
-        uint16x8_t tap = vldrbq_z_u16(gaps, vctp16q((uint32_t)left));
-        uint32_t in = 0;
-        tap = vsetq_lane_u16((uint16_t)(vgetq_lane_u16(tap, 0) + at), tap, 0);
-        tap = vaddq_u16(tap, vshlcq_u16(tap, &in, 16)), in = 0;
-        tap = vaddq_u16(tap, vshlcq_u16(tap, &in, 32)), in = 0;
-        uint16x8_t upper = vshlcq_u16(tap, &in, 32);
-        in = 0;
-        tap = vaddq_u16(tap, vshlcq_u16(upper, &in, 32));
-        at = vgetq_lane_u16(tap, 7);
-        if (at >= taps)
-            return 0;
-        const uint16x8_t offset = vldrhq_gather_shifted_offset_u16(where, tap);
-        const uint32_t next = vgetq_lane_u16(offset, 7);
-        in = last;
-        vst1q_u16(list, vsubq_u16(offset, vshlcq_u16(offset, &in, 16)));
-        last = next;
-    }
-    return 1;
+/* clang-format off */
+/* Eight weights a turn. A low byte below the one before means that 256 taps have begun anew: all
+ * lanes from there on are 256 greater. VSHLC moves lanes up, lets the register's halfword in below
+ * and keeps the last lane for the next turn: r5 for low bytes, r6 for offsets; r7 is 256 times the
+ * blocks begun. */
+__attribute__((naked)) int ec2t_mcu_gap_list(const uint8_t *gaps __attribute__((unused)),
+                                             uint32_t count __attribute__((unused)),
+                                             const uint16_t *where __attribute__((unused)),
+                                             uint32_t taps __attribute__((unused)),
+                                             uint16_t *list __attribute__((unused))) {
+    __asm volatile("push {r4-r8,lr}\n ldr r4,[sp,#24]\n mov r12,#256\n"
+                   "movs r5,#0\n movs r6,#0\n movs r7,#0\n wlstp.16 lr,r1,4f\n"
+                   "1: vldrb.u16 q0,[r0],#8\n vmov q1,q0\n vshlc q1,r5,#16\n"
+                   "vcmp.u16 hi,q1,q0\n vmrs r1,p0\n vadd.i16 q0,q0,r7\n cbnz r1,3f\n"
+                   "2: vcmp.u16 cs,q0,r3\n vmrs r1,p0\n cbnz r1,5f\n"
+                   "vldrh.u16 q1,[r2,q0,uxtw #1]\n vmov q2,q1\n vshlc q2,r6,#16\n"
+                   "vsub.i16 q1,q1,q2\n vstrh.16 q1,[r4],#16\n letp lr,1b\n"
+                   "4: movs r0,#1\n pop {r4-r8,pc}\n"
+                   /* P0 has two bits a lane: from the lowest that is set on, all */
+                   "3: rsbs r8,r1,#0\n and r8,r8,r1\n rsb r8,r8,#0\n vmsr p0,r8\n"
+                   "vpst\n vaddt.i16 q0,q0,r12\n add r7,r7,#256\n"
+                   "sub r8,r1,#1\n and r1,r1,r8\n sub r8,r1,#1\n ands r1,r1,r8\n bne 3b\n b 2b\n"
+                   "5: lctp\n movs r0,#0\n pop {r4-r8,pc}\n");
 }
+/* clang-format on */
 
 #else
 

@@ -137,3 +137,42 @@ void ec2t_mcu_place(const ec2t_mcu_planar *layout_in, const uint8_t *input,
         }
     }
 }
+
+#if defined(EC2T_MCU_SWAR)
+void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane, const ec2t_mcu_clamp *clamp) {
+    if (clamp->minimum == -128 && clamp->maximum == 127)
+        return;
+    for (uint32_t y = layout->height; y; --y, plane += layout->pitch) {
+        uint32_t x = 0;
+        /* Aligned words whose bytes, as halfwords, go beyond no limit: bit 15 would say so. */
+        const uint32_t mask = 0x00ff00ffu;
+        const uint32_t above = (0x7fffu - (uint32_t)(clamp->maximum + 128)) * 0x00010001u;
+        const uint32_t below = (uint32_t)(clamp->minimum + 128) * 0x00010001u;
+        while (x < layout->width) {
+            uint32_t most = layout->width - x;
+            if (!((uintptr_t)(plane + x) & 3u) && most >= 4u) {
+                const uint32_t *from = (const uint32_t *)(const void *)(plane + x);
+                const uint32_t *const end = from + most / 4u;
+                for (; from != end; ++from) {
+                    const uint32_t even = *from & mask, odd = *from >> 8 & mask;
+                    if (((even + above) | (odd + above) | (even - below) | (odd - below)) &
+                        0x80008000u)
+                        break;
+                }
+                x = (uint32_t)((const uint8_t *)from - plane);
+                most = from == end ? layout->width - x : 4u;
+            } else {
+                const uint32_t head = (0u - (uint32_t)(uintptr_t)(plane + x)) & 3u;
+                most = head && head < most ? head : most;
+            }
+            for (; most; --most, ++x) {
+                const int32_t value = ec2t_mcu_value(plane[x]);
+                if (value < clamp->minimum)
+                    plane[x] = ec2t_mcu_byte(clamp->minimum);
+                if (value > clamp->maximum)
+                    plane[x] = ec2t_mcu_byte(clamp->maximum);
+            }
+        }
+    }
+}
+#endif

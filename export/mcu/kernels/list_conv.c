@@ -119,27 +119,39 @@ static ec2t_mcu_status decode(const ec2t_mcu_list_conv *layer, const ec2t_mcu_fa
     return EC2T_MCU_OK;
 }
 
+/* Where a list starts from `to` on: on Helium it ends at a multiple of four bytes. */
+static inline uint16_t *start_of(uint16_t *to, uint32_t count) {
+#if defined(EC2T_MCU_HELIUM)
+    return to + (((uintptr_t)to / 2u + count) & 1u);
+#else
+    (void)count;
+    return to;
+#endif
+}
+
 /* The lists of one channel of a stream, in `to`, from their lengths; `position` is that of the next
  * channel. */
 static ec2t_mcu_status lists(const ec2t_mcu_list_conv *layer, uint32_t *position,
                              const uint16_t *where, uint32_t taps, uint16_t *to,
                              ec2t_mcu_fast *fast) {
-    fast->minus_list = to;
+    uint16_t *const minus = start_of(to, fast->minus_count);
+    fast->minus_list = minus;
     if (fast->minus_count + fast->plus_count > layer->most)
         return EC2T_MCU_CORRUPT;
     if (layer->encoding == EC2T_MCU_ENCODING_GAPS) {
         const uint8_t *gaps = (const uint8_t *)layer->weights + *position;
-        uint16_t *const plus = to + (fast->minus_count + 7u) / 8u * 8u;
+        uint16_t *const plus = start_of(to + (fast->minus_count + 7u) / 8u * 8u, fast->plus_count);
         fast->plus_list = plus;
         *position += fast->minus_count + fast->plus_count;
-        return layer->gap_list(gaps, fast->minus_count, where, taps, to) &&
+        return layer->gap_list(gaps, fast->minus_count, where, taps, minus) &&
                        layer->gap_list(gaps + fast->minus_count, fast->plus_count, where, taps,
                                        plus)
                    ? EC2T_MCU_OK
                    : EC2T_MCU_CORRUPT;
     }
-    fast->plus_list = to + layer->most;
-    return decode(layer, fast, position, where, taps, to, to + layer->most);
+    uint16_t *const plus = start_of(minus + layer->most, fast->plus_count);
+    fast->plus_list = plus;
+    return decode(layer, fast, position, where, taps, minus, plus);
 }
 
 /* A list of any length: lanes are emptied into the sums before they overflow. */
@@ -252,6 +264,12 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
     for (uint32_t o = 0; o < layer->out.channels; ++o) {
         const ec2t_mcu_channel *channel = NULL; /* where a fast tile may not do */
         ec2t_mcu_fast fast;
+#if defined(EC2T_MCU_HELIUM)
+        fast.tiles = across, fast.in_step = in_step, fast.out_step = out_step;
+        const uint32_t calls = 1;
+#else
+        const uint32_t calls = across;
+#endif
         int is_fast = 1;
         if (layer->channels.form == EC2T_MCU_CHANNELS_WHOLE) {
             channel = (const ec2t_mcu_channel *)layer->channels.table + o;
@@ -266,8 +284,14 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
             constants(&record, 0, (uint32_t)-record.shift, layer->clamp.zero_point, &fast);
         }
         if (layer->encoding == EC2T_MCU_ENCODING_DISTANCES) {
+#if defined(EC2T_MCU_HELIUM) /* lists of odd lengths lie behind an unused halfword */
+            stored += fast.minus_count & 1u;
+            fast.minus_list = stored;
+            fast.plus_list = stored + fast.minus_count + (fast.plus_count & 1u);
+#else
             fast.minus_list = stored;
             fast.plus_list = stored + fast.minus_count;
+#endif
             stored = fast.plus_list + fast.plus_count;
         } else {
             const ec2t_mcu_status status = lists(layer, &position, scratch, taps, decoded, &fast);
@@ -281,7 +305,7 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
             const uint8_t *from = in;
             uint8_t *to = out;
             if (is_fast) {
-                for (uint32_t x = across; x; --x, from += in_step, to += out_step)
+                for (uint32_t x = calls; x; --x, from += in_step, to += out_step)
                     tile(from, &fast, to);
             } else {
                 for (uint32_t x = across; x; --x, from += in_step, to += out_step) {
@@ -290,7 +314,7 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
             }
         }
         if (is_fast)
-            ec2t_mcu_limit(&layer->out, output + o * layer->out.plane, &layer->clamp);
+            EC2T_MCU_LIMIT(&layer->out, output + o * layer->out.plane, &layer->clamp);
         ec2t_mcu_border(&layer->out, output, o);
     }
     return EC2T_MCU_OK;

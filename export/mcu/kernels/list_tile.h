@@ -5,158 +5,10 @@
  * `stride` (1 or 2) is the distance of neighbouring pixels. All are literal numbers. */
 #ifndef EC2T_MCU_LIST_TILE_H
 #define EC2T_MCU_LIST_TILE_H
+#include "list_sums.h"
 #include "requantise.h"
 
 #if defined(EC2T_MCU_SWAR)
-
-static inline uint32_t ec2t_mcu_word(const uint8_t *p) {
-#if defined(EC2T_MCU_ALIGNED)
-    const uint32_t *aligned = (const uint32_t *)((uintptr_t)p & ~(uintptr_t)3);
-    const uint32_t shift = ((uint32_t)(uintptr_t)p & 3u) * 8u;
-    if (!shift)
-        return aligned[0];
-    return aligned[0] >> shift | aligned[1] << (32u - shift);
-#else
-    uint32_t word;
-    __builtin_memcpy(&word, p, 4);
-    return word;
-#endif
-}
-
-/* Sums of four pixels as two registers of two 16-bit lanes each. Pixels 0 and 2 lie in `even`, 1
- * and 3 in `odd` where neighbours are neighbouring bytes (stride 1); else 0 and 1 in `even`, 2 and
- * 3 in `odd`. Inputs are value + 128, so lanes never go below zero. */
-typedef struct {
-    uint32_t even, odd;
-} ec2t_mcu_lanes;
-
-/* Stride 1: each word is added whole and its odd bytes once more; the even bytes are what is left.
- */
-#define EC2T_MCU_TAP_1(p, mask, group)                                                             \
-    {                                                                                              \
-        const uint32_t word = ec2t_mcu_word(p);                                                    \
-        (group).even += word;                                                                      \
-        (group).odd += mask & (word >> 8);                                                         \
-    }
-#define EC2T_MCU_DONE_1(group) (group).even -= (group).odd << 8
-#define EC2T_MCU_TAP_2(p, mask, group)                                                             \
-    {                                                                                              \
-        (group).even += ec2t_mcu_word(p) & mask;                                                   \
-        (group).odd += ec2t_mcu_word((p) + 4) & mask;                                              \
-    }
-#define EC2T_MCU_DONE_2(group) (void)0
-
-#if defined(EC2T_MCU_ALIGNED)
-/* Sums of 16 or 8 pixels in neighbouring bytes out of aligned words; what is not aligned is put
- * together the same way for all words of a tap. r0 walks over the input, r1 over the list; r5 is
- * the mask of the even bytes. `lanes`: even bytes (less the odd ones, which their words carried
- * along) and odd bytes of every four. Assembly is laid out by hand. */
-/* clang-format off */
-#define EC2T_MCU_WORD_SUMS(even, odd)                                                              \
-    " add " even ",r2\n lsrs r2,r2,#8\n ands r2,r5\n add " odd ",r2\n"
-#define EC2T_MCU_FIRST_WORD(a, b, even, odd)                                                       \
-    " ldr r3,[r0]\n ldr r4,[r0,#4]\n push {r4}\n lsrs r2,r3,#" a "\n lsls r4,r4,#" b "\n"          \
-    " orrs r2,r4\n" EC2T_MCU_WORD_SUMS(even, odd)
-#define EC2T_MCU_NEXT_WORD(offset, a, b, even, odd)                                                \
-    " pop {r3}\n ldr r4,[r0,#" offset "]\n push {r4}\n lsrs r2,r3,#" a "\n lsls r4,r4,#" b "\n"    \
-    " orrs r2,r4\n" EC2T_MCU_WORD_SUMS(even, odd)
-#define EC2T_MCU_LAST_WORD(offset, a, b, even, odd)                                                \
-    " pop {r3}\n ldr r4,[r0,#" offset "]\n lsrs r2,r3,#" a "\n lsls r4,r4,#" b "\n orrs r2,r4\n"   \
-    EC2T_MCU_WORD_SUMS(even, odd)
-#define EC2T_MCU_STORE_SUMS(even, odd)                                                             \
-    " mov r0," odd "\n lsls r1,r0,#8\n mov r2," even "\n subs r2,r2,r1\n stm r3!,{r2}\n"           \
-    " stm r3!,{r0}\n"
-#define EC2T_MCU_ALIGNED_SUMS(name, aligned, words, store)                                         \
-    static __attribute__((naked, noinline, unused)) void name(                                     \
-        const uint8_t *p __attribute__((unused)), const uint16_t *list __attribute__((unused)),    \
-        uint32_t count __attribute__((unused)), ec2t_mcu_lanes *lanes __attribute__((unused))) {   \
-        __asm volatile(                                                                            \
-            ".syntax unified\n push {r4-r7,lr}\n mov r4,r8\n mov r5,r9\n mov r6,r10\n"             \
-            " mov r7,r11\n push {r3-r7}\n lsls r2,r2,#1\n adds r2,r1,r2\n push {r2}\n"             \
-            " movs r2,#0\n mov r8,r2\n mov r9,r2\n mov r10,r2\n mov r11,r2\n mov r12,r2\n"         \
-            " mov lr,r2\n movs r6,#0\n movs r7,#0\n"                                               \
-            " movs r5,#255\n lsls r2,r5,#16\n orrs r5,r2\n b 9f\n"                                 \
-            "1: ldrh r3,[r1]\n adds r1,#2\n adds r0,r0,r3\n lsls r2,r0,#30\n beq 2f\n"             \
-            " lsrs r2,r2,#30\n subs r0,r0,r2\n cmp r2,#2\n beq 4f\n bhi 5f\n"                      \
-            words("8", "24") " adds r0,#1\n"                                                       \
-            "9: ldr r2,[sp]\n cmp r1,r2\n bne 1b\n b 8f\n"                                         \
-            "2:" aligned " b 9b\n"                                                                 \
-            "4:" words("16", "16") " adds r0,#2\n b 9b\n"                                          \
-            "5:" words("24", "8") " adds r0,#3\n b 9b\n"                                           \
-            "8: pop {r2,r3}\n" store                                                               \
-            " pop {r4-r7}\n mov r8,r4\n mov r9,r5\n mov r10,r6\n mov r11,r7\n pop {r4-r7,pc}\n");  \
-    }
-#define EC2T_MCU_FOUR_WORDS(a, b)                                                                  \
-    EC2T_MCU_FIRST_WORD(a, b, "r8", "r9") EC2T_MCU_NEXT_WORD("8", a, b, "r10", "r11")              \
-    EC2T_MCU_NEXT_WORD("12", a, b, "r12", "lr") EC2T_MCU_LAST_WORD("16", a, b, "r6", "r7")
-#define EC2T_MCU_TWO_WORDS(a, b)                                                                   \
-    EC2T_MCU_FIRST_WORD(a, b, "r8", "r9") EC2T_MCU_LAST_WORD("8", a, b, "r6", "r7")
-EC2T_MCU_ALIGNED_SUMS(
-    ec2t_mcu_sixteen,
-    " ldr r2,[r0]\n" EC2T_MCU_WORD_SUMS("r8", "r9") " ldr r2,[r0,#4]\n"
-    EC2T_MCU_WORD_SUMS("r10", "r11") " ldr r2,[r0,#8]\n" EC2T_MCU_WORD_SUMS("r12", "lr")
-    " ldr r2,[r0,#12]\n" EC2T_MCU_WORD_SUMS("r6", "r7"),
-    EC2T_MCU_FOUR_WORDS,
-    EC2T_MCU_STORE_SUMS("r8", "r9") EC2T_MCU_STORE_SUMS("r10", "r11")
-    EC2T_MCU_STORE_SUMS("r12", "lr") EC2T_MCU_STORE_SUMS("r6", "r7"))
-EC2T_MCU_ALIGNED_SUMS(
-    ec2t_mcu_eight,
-    " ldr r2,[r0]\n" EC2T_MCU_WORD_SUMS("r8", "r9") " ldr r2,[r0,#4]\n"
-    EC2T_MCU_WORD_SUMS("r6", "r7"),
-    EC2T_MCU_TWO_WORDS,
-    EC2T_MCU_STORE_SUMS("r8", "r9") EC2T_MCU_STORE_SUMS("r6", "r7"))
-/* clang-format on */
-#endif
-
-/* Cores that need aligned words have eight registers that matter, the others have thirteen. */
-#if defined(EC2T_MCU_ALIGNED)
-#define EC2T_MCU_LANES(p, list, count, lanes, second, third, fourth, stride)                       \
-    if ((stride) == 1 && (second) == 4 && (third) == 8 && (fourth) == 12) {                        \
-        ec2t_mcu_sixteen(p, list, count, lanes);                                                   \
-    } else if ((stride) == 1 && (second) == 4 && (fourth) - (third) == 4) {                        \
-        ec2t_mcu_eight(p, list, count, lanes);                                                     \
-        ec2t_mcu_eight((p) + (third), list, count, (lanes) + 2);                                   \
-    } else {                                                                                       \
-        ec2t_mcu_half_##stride(p, list, count, lanes, second);                                     \
-        ec2t_mcu_half_##stride((p) + (third), list, count, (lanes) + 2, (fourth) - (third));       \
-    }
-#else
-#define EC2T_MCU_LANES(p, list, count, lanes, second, third, fourth, stride)                       \
-    ec2t_mcu_whole_##stride(p, list, count, lanes, second, third, fourth)
-#endif
-
-#define EC2T_MCU_LANE_FUNCTIONS(stride)                                                            \
-    static inline __attribute__((always_inline, unused)) void ec2t_mcu_half_##stride(              \
-        const uint8_t *p, const uint16_t *list, uint32_t count, ec2t_mcu_lanes *lanes,             \
-        uint32_t second) {                                                                         \
-        uint32_t mask = 0x00ff00ffu;                                                               \
-        ec2t_mcu_lanes a = {0, 0}, b = {0, 0};                                                     \
-        __asm("" : "+r"(mask));                                                                    \
-        for (const uint16_t *end = list + count; list != end;) {                                   \
-            p += *list++;                                                                          \
-            EC2T_MCU_TAP_##stride(p, mask, a) EC2T_MCU_TAP_##stride(p + second, mask, b)           \
-        }                                                                                          \
-        EC2T_MCU_DONE_##stride(a), EC2T_MCU_DONE_##stride(b);                                      \
-        lanes[0] = a, lanes[1] = b;                                                                \
-    }                                                                                              \
-    static inline __attribute__((always_inline, unused)) void ec2t_mcu_whole_##stride(             \
-        const uint8_t *p, const uint16_t *list, uint32_t count, ec2t_mcu_lanes *lanes,             \
-        uint32_t second, uint32_t third, uint32_t fourth) {                                        \
-        uint32_t mask = 0x00ff00ffu;                                                               \
-        ec2t_mcu_lanes a = {0, 0}, b = {0, 0}, c = {0, 0}, d = {0, 0};                             \
-        __asm("" : "+r"(mask));                                                                    \
-        for (const uint16_t *end = list + count; list != end;) {                                   \
-            p += *list++;                                                                          \
-            EC2T_MCU_TAP_##stride(p, mask, a) EC2T_MCU_TAP_##stride(p + second, mask, b)           \
-                EC2T_MCU_TAP_##stride(p + third, mask, c)                                          \
-                    EC2T_MCU_TAP_##stride(p + fourth, mask, d)                                     \
-        }                                                                                          \
-        EC2T_MCU_DONE_##stride(a), EC2T_MCU_DONE_##stride(b);                                      \
-        EC2T_MCU_DONE_##stride(c), EC2T_MCU_DONE_##stride(d);                                      \
-        lanes[0] = a, lanes[1] = b, lanes[2] = c, lanes[3] = d;                                    \
-    }
-EC2T_MCU_LANE_FUNCTIONS(1)
-EC2T_MCU_LANE_FUNCTIONS(2)
 
 static inline void ec2t_mcu_add_lanes(uint32_t lanes, int32_t bias, int32_t value, int32_t *low,
                                       int32_t *high) {
@@ -342,7 +194,7 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
         const ec2t_mcu_fast *channel __attribute__((unused)),                                      \
         uint8_t *output __attribute__((unused))) {                                                 \
         __asm volatile("push {r0-r2,r4-r11,lr}\n sub sp,#40\n"                                     \
-                       "ldr r2,[r1,#8]\n ldr r1,[r1]\n movs r3,#0\n str r3,[sp]\n"                 \
+                       "ldrd r1,r2,[r1]\n movs r3,#0\n str r3,[sp]\n"                              \
                        "1: cbnz r2,7f\n movs r4,#0\n movs r5,#0\n movs r6,#0\n movs r7,#0\n"        \
                        "mov r8,r4\n mov r9,r4\n mov r10,r4\n mov r11,r4\n b 5f\n"                 \
                        "7: add r2,r1,r2,lsl #1\n ldrh r3,[r1],#2\n add r0,r3\n"                   \
@@ -357,7 +209,7 @@ static inline __attribute__((always_inline)) void ec2t_mcu_half_2(const uint8_t 
                        EC2T_MCU_TWO_TAPS_##stride(second, third, fourth)                           \
                        "cmp r1,r2\n bne 4b\n"                                                      \
                        "5: ldr r3,[sp]\n cbnz r3,6f\n add r12,sp,#8\n stm r12,{r4-r11}\n"          \
-                       "str sp,[sp]\n ldrd r0,r1,[sp,#40]\n ldr r2,[r1,#12]\n ldr r1,[r1,#4]\n"    \
+                       "str sp,[sp]\n ldrd r0,r1,[sp,#40]\n ldrd r1,r2,[r1,#8]\n"                 \
                        "b 1b\n"                                                                    \
                        "6: ldrd r0,lr,[sp,#44]\n push {r8-r11}\n"                                  \
                        "add r0,#16\n ldm r0,{r0-r3,r12}\n"                                         \
@@ -404,20 +256,25 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
 
 /* Assembly is laid out by hand. */
 /* clang-format off */
-/* The fast tile in assembly: constants stay in registers and nothing is spilled. r0 walks over the
- * input, r3 over a list of r6 distances; the first tap is loaded, the others are added. The sums of
- * the minus list wait on the stack at r7. */
+/* The fast tiles of a row in assembly: r4 is the input of one, r2 its output, r9 how many are left,
+ * r10 and r11 the steps to the next. r0 walks over the input, r3 over a list of r6 distances; the first
+ * tap is loaded, the others are added, four a turn: lists end at multiples of four bytes. The minus list comes first (r1 is 0), its sums
+ * wait in q6 and on the stack at r7. */
 #define EC2T_MCU_LIST(stride, second, third, fourth)                                               \
-    "cbnz r6,1f\n vmov.i32 q0,#0\n vmov.i32 q1,#0\n vmov.i32 q2,#0\n vmov.i32 q3,#0\n b 4f\n"      \
-    "1: ldrh r8,[r3],#2\n add r0,r8\n"                                                             \
+    "cbnz r6,2f\n vmov.i32 q0,#0\n vmov.i32 q1,#0\n vmov.i32 q2,#0\n vmov.i32 q3,#0\n b 6f\n"      \
+    "2: ldrh r8,[r3],#2\n add r0,r8\n"                                                             \
     EC2T_MCU_FIRST_##stride(second, third, fourth)                                                 \
-    "lsrs r6,r6,#1\n bcs 2f\n subs r6,r6,#1\n ldrh r8,[r3],#2\n add r0,r8\n"                       \
+    "subs r6,r6,#1\n lsrs r6,r6,#1\n bcc 3f\n ldrh r8,[r3],#2\n add r0,r8\n"                       \
     EC2T_MCU_TURN_##stride(second, third, fourth)                                                  \
-    "2: wls lr,r6,4f\n 3: ldr r8,[r3],#4\n uxtah r0,r0,r8\n"                                       \
-    EC2T_MCU_TURN_##stride(second, third, fourth)                                                  \
-    "uxtah r0,r0,r8,ror #16\n"                                                                     \
-    EC2T_MCU_TURN_##stride(second, third, fourth)                                                  \
-    "le lr,3b\n4:\n"
+    "3: lsrs r6,r6,#1\n bcc 4f\n ldr r8,[r3],#4\n"                                                   \
+    EC2T_MCU_PAIR_OF_TURNS("r8", stride, second, third, fourth)                                    \
+    "4: wls lr,r6,6f\n 5: ldrd r8,r12,[r3],#8\n"                                                   \
+    EC2T_MCU_PAIR_OF_TURNS("r8", stride, second, third, fourth)                                    \
+    EC2T_MCU_PAIR_OF_TURNS("r12", stride, second, third, fourth)                                   \
+    "le lr,5b\n6:\n"
+#define EC2T_MCU_PAIR_OF_TURNS(two, stride, second, third, fourth)                                 \
+    "uxtah r0,r0," two "\n" EC2T_MCU_TURN_##stride(second, third, fourth)                          \
+    "uxtah r0,r0," two ",ror #16\n" EC2T_MCU_TURN_##stride(second, third, fourth)
 #define EC2T_MCU_FIRST_1(second, third, fourth)                                                    \
     "vldrb.s16 q0,[r0]\n vldrb.s16 q1,[r0,#" #second "]\n"                                         \
     "vldrb.s16 q2,[r0,#" #third "]\n vldrb.s16 q3,[r0,#" #fourth "]\n"
@@ -435,17 +292,17 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
     "vldrb.u8 q5,[r0,#" #fourth "]\n vmovlb.s8 q4,q4\n vmovlb.s8 q5,q5\n"                          \
     "vadd.i16 q2,q2,q4\n vadd.i16 q3,q3,q5\n"
 /* Eight pixels: sums of 32 bits (bias r0, minus scale q7, plus scale r3), the high half of the
- * doubled product with the multiplier r4, less one where negative, shifted with rounding by r6, the
- * zero point r5 added in 16 bits, saturated to bytes. */
+ * doubled product with the multiplier r6, less one where negative, shifted with rounding by r12, the
+ * zero point r8 added in 16 bits, saturated to bytes. */
 #define EC2T_MCU_REQUANTISE(plus, place, out)                                                      \
-    "vldrw.u32 q6,[r7,#" place "]\n vmovlb.s16 q4,q6\n vmovlt.s16 q5,q6\n"                         \
+    place "vmovlb.s16 q4,q6\n vmovlt.s16 q5,q6\n"                                                 \
     "vmlas.s32 q4,q7,r0\n vmlas.s32 q5,q7,r0\n"                                                    \
     "vmovlb.s16 q6," plus "\n vmovlt.s16 " plus "," plus "\n"                                      \
     "vmla.s32 q4,q6,r3\n vmla.s32 q5," plus ",r3\n"                                                \
-    "vshr.s32 q6,q4,#31\n vqrdmlah.s32 q6,q4,r4\n"                                                 \
-    "vshr.s32 " plus ",q5,#31\n vqrdmlah.s32 " plus ",q5,r4\n"                                     \
-    "vrshl.s32 q6,r6\n vrshl.s32 " plus ",r6\n vqmovnb.s32 q6,q6\n vqmovnt.s32 q6," plus "\n"      \
-    "vqadd.s16 q6,q6,r5\n vqmovnb.s16 q6,q6\n vstrb.16 q6,[r2,#" out "]\n"
+    "vshr.s32 q6,q4,#31\n vqrdmlah.s32 q6,q4,r6\n"                                                 \
+    "vshr.s32 " plus ",q5,#31\n vqrdmlah.s32 " plus ",q5,r6\n"                                     \
+    "vrshl.s32 q6,r12\n vrshl.s32 " plus ",r12\n vqmovnb.s32 q6,q6\n vqmovnt.s32 q6," plus "\n"    \
+    "vqadd.s16 q6,q6,r8\n vqmovnb.s16 q6,q6\n vstrb.16 q6,[r2,#" out "]\n"
 
 #define EC2T_MCU_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)      \
     static __attribute__((noinline)) void name##_sums(                                             \
@@ -467,19 +324,21 @@ static inline void ec2t_mcu_lanes(int16x8_t lanes, int32_t value, int32_t *sums)
         const uint8_t *input __attribute__((unused)),                                              \
         const ec2t_mcu_fast *channel __attribute__((unused)),                                      \
         uint8_t *output __attribute__((unused))) {                                                 \
-        __asm volatile("push {r3-r8,r9,lr}\n vpush {d8-d15}\n sub sp,#64\n mov r7,sp\n"            \
-                       "mov r4,r0\n mov r5,r1\n ldr r3,[r1]\n ldr r6,[r1,#8]\n"                    \
+        __asm volatile("push {r3-r11,lr}\n vpush {d8-d15}\n sub sp,#64\n mov r7,sp\n"              \
+                       "mov r4,r0\n mov r5,r1\n add r12,r5,#40\n ldm r12,{r9,r10,r11}\n"           \
+                       "ldr r1,[r5,#20]\n vdup.32 q7,r1\n"                                        \
+                       "1: movs r1,#0\n mov r0,r4\n ldrd r3,r6,[r5]\n 7:\n"                        \
                        EC2T_MCU_LIST(stride, second, third, fourth)                                \
-                       "vstrw.32 q0,[r7]\n vstrw.32 q1,[r7,#16]\n"                                 \
+                       "cbnz r1,8f\n vmov q6,q0\n vstrw.32 q1,[r7,#16]\n"                          \
                        "vstrw.32 q2,[r7,#32]\n vstrw.32 q3,[r7,#48]\n"                             \
-                       "mov r0,r4\n ldr r3,[r5,#4]\n ldr r6,[r5,#12]\n"                            \
-                       EC2T_MCU_LIST(stride, second, third, fourth)                                \
-                       "add r5,#16\n ldm r5,{r0,r1,r3,r4,r5,r6}\n vdup.32 q7,r1\n"                 \
-                       EC2T_MCU_REQUANTISE("q0", "0", "0")                                         \
-                       EC2T_MCU_REQUANTISE("q1", "16", #out_second)                                \
-                       EC2T_MCU_REQUANTISE("q2", "32", #out_third)                                 \
-                       EC2T_MCU_REQUANTISE("q3", "48", #out_fourth)                                \
-                       "add sp,#64\n vpop {d8-d15}\n pop {r3-r8,r9,pc}\n");                        \
+                       "movs r1,#1\n mov r0,r4\n ldrd r3,r6,[r5,#8]\n b 7b\n"                      \
+                       "8: add r12,r5,#16\n ldm r12,{r0,r1,r3,r6,r8,r12}\n vdup.32 q7,r1\n"        \
+                       EC2T_MCU_REQUANTISE("q0", "", "0")                                         \
+                       EC2T_MCU_REQUANTISE("q1", "vldrw.u32 q6,[r7,#16]\n ", #out_second)                                \
+                       EC2T_MCU_REQUANTISE("q2", "vldrw.u32 q6,[r7,#32]\n ", #out_third)                                 \
+                       EC2T_MCU_REQUANTISE("q3", "vldrw.u32 q6,[r7,#48]\n ", #out_fourth)                                \
+                       "subs r9,r9,#1\n add r4,r10\n add r2,r11\n bne 1b\n"                        \
+                       "add sp,#64\n vpop {d8-d15}\n pop {r3-r11,pc}\n");                          \
     }
 /* clang-format on */
 #define EC2T_MCU_TILE_FAST(name) name##_fast

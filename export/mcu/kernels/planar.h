@@ -34,6 +34,14 @@
 #define EC2T_MCU_ALIGNED 1
 #endif
 
+/* RISC-V cores, but for those that the core "rv32_unaligned" or the compiler says load words from
+ * any address. */
+#if defined(__riscv_misaligned_fast) && !defined(EC2T_MCU_RISCV_UNALIGNED)
+#define EC2T_MCU_RISCV_UNALIGNED 1
+#elif defined(__riscv) && !defined(EC2T_MCU_RISCV_UNALIGNED)
+#define EC2T_MCU_RISCV_ALIGNED 1
+#endif
+
 typedef enum {
     EC2T_MCU_OK = 0,
     EC2T_MCU_CORRUPT = 1, /* a weight stream that points outside its layer */
@@ -99,12 +107,18 @@ enum { EC2T_MCU_LANE_TAPS = 255 };
 
 /* One channel for the fast tiles; lists and constants, see prepare in list_conv.c. */
 typedef struct {
-    const uint16_t *minus_list, *plus_list;
-    uint32_t minus_count, plus_count;
+    const uint16_t *minus_list;
+    uint32_t minus_count;
+    const uint16_t *plus_list;
+    uint32_t plus_count;
     int32_t bias; /* this and what follows: see prepare in list_conv.c */
     int32_t minus_scale, plus_scale, multiplier, rounding, right;
+#if defined(EC2T_MCU_HELIUM)
+    uint32_t tiles, in_step, out_step; /* of a row, and bytes between them */
+#endif
 } ec2t_mcu_fast;
-/* The whole tile: sums, requantisation, stores to output + the layer's groups. */
+/* The whole tile: sums, requantisation, stores to output + the layer's groups. On Helium all tiles
+ * of a row. */
 typedef void (*ec2t_mcu_tile_fast)(const uint8_t *input, const ec2t_mcu_fast *channel,
                                    uint8_t *output);
 
@@ -114,9 +128,10 @@ enum {
     EC2T_MCU_ENCODING_GAPS = 2 /* a byte each; see ec2t_mcu_gap_list */
 };
 
-/* One list from gaps: per weight the number of taps from the one before, the first from tap 0.
- * Writes byte distances; `where` is the byte offset of each of `taps` taps. `list` has room for
- * `count` rounded up to 8. Returns 0 where a gap leads outside. */
+/* One list from gaps: per weight the number of taps from the one before, the first from tap 0; on
+ * Helium the low byte of the weight's tap instead. Writes byte distances; `where` is the byte
+ * offset of each of `taps` taps. `list` has room for `count` rounded up to 8. Returns 0 where a gap
+ * leads outside. */
 int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
                       uint16_t *list);
 
@@ -125,7 +140,8 @@ int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where
 typedef struct {
     ec2t_mcu_planar in, out;
     ec2t_mcu_channels channels;
-    const void *weights; /* uint16_t distances, the bytes of a Rice stream and 4 more, or gaps */
+    const void *weights; /* uint16_t distances (on Helium each list ends at a multiple of four
+                            bytes), the bytes of a Rice stream and 4 more, or gaps */
     const uint16_t *taps;
     uint16_t tap_count;
     uint16_t most; /* weights other than 0 of any channel: the room of a list in scratch */
@@ -144,8 +160,8 @@ typedef struct {
                     uint16_t *list); /* ec2t_mcu_gap_list for gaps */
 } ec2t_mcu_list_conv;
 
-/* `scratch`: none for distances; else 2 bytes for every tap of a channel, and 4 * most for a Rice
- * stream or 2 * (most + 14) for gaps. */
+/* `scratch`: none for distances; else 2 bytes for every tap of a channel, and 4 * most + 4 for a
+ * Rice stream or 2 * (most + 16) for gaps. */
 ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const uint8_t *input,
                                        uint8_t *output, uint16_t *scratch);
 
@@ -176,55 +192,6 @@ typedef struct {
 /* `panel`: scratch, four words a step. */
 void ec2t_mcu_panel_conv_run(const ec2t_mcu_panel_conv *layer, const uint8_t *input,
                              uint8_t *output, uint32_t *panel);
-
-/* Depthwise 3x3 convolutions of int8 weights on cores with DSP instructions, horizontal stride 1 or
- * 2, sums within 30 bits after a left shift. `_run`: every shift from -20 to -1. `_run_any`: -20 to
- * 29. Nine weights a channel, and a byte behind the last. */
-typedef struct {
-    ec2t_mcu_planar in, out;
-    ec2t_mcu_channels channels;
-    const int8_t *weights;
-    uint8_t stride_y, stride_x, depth_multiplier;
-    ec2t_mcu_clamp clamp;
-} ec2t_mcu_depthwise_conv;
-void ec2t_mcu_depthwise_conv_run(const ec2t_mcu_depthwise_conv *layer, const uint8_t *input,
-                                 uint8_t *output);
-void ec2t_mcu_depthwise_conv_run_any(const ec2t_mcu_depthwise_conv *layer, const uint8_t *input,
-                                     uint8_t *output);
-
-/* Other depthwise convolutions of int8 weights on cores with DSP instructions: weights [out][tap],
- * the number of taps a multiple of four, some with weight 0. Horizontal stride 1 or 2. Dense: taps
- * come in runs of four neighbours of a row, `taps` is the byte offset of each run. Gather: `taps`
- * is the byte offset of each tap. */
-typedef struct {
-    ec2t_mcu_planar in, out;
-    ec2t_mcu_channels channels;
-    const int8_t *weights;
-    const uint16_t *taps;
-    uint16_t tap_count;
-    uint8_t stride_y, stride_x, depth_multiplier;
-    ec2t_mcu_clamp clamp;
-} ec2t_mcu_dense_conv;
-void ec2t_mcu_dense_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
-                             uint8_t *output);
-void ec2t_mcu_gather_conv_run(const ec2t_mcu_dense_conv *layer, const uint8_t *input,
-                              uint8_t *output);
-
-/* Depthwise convolutions of one output a channel, back to back: weights [channel][tap], in the
- * order of the bytes of a plane, a multiple of 4 on cores with DSP instructions. Right shifts of 1
- * to 20; rounding is 2^(right-1) + (zero point + EC2T_MCU_FLIP) * 2^right. */
-typedef struct {
-    int32_t bias, multiplier, rounding, right;
-} ec2t_mcu_whole_channel;
-typedef struct {
-    const ec2t_mcu_whole_channel *channel;
-    const int8_t *weights;
-    uint32_t plane;
-    uint16_t count, taps, depth_multiplier;
-    ec2t_mcu_clamp clamp;
-} ec2t_mcu_whole_depthwise;
-void ec2t_mcu_whole_depthwise_run(const ec2t_mcu_whole_depthwise *layer, const uint8_t *input,
-                                  uint8_t *output);
 
 /* Int8 convolutions on the other cores, in tiles of dense_tile.h: weights [out][tap]. Helium:
  * `taps` are byte distances, each from the tap before. Others: `taps` are the byte offsets of
@@ -495,6 +462,7 @@ static inline int32_t ec2t_mcu_value(uint8_t byte) {
 static inline uint8_t ec2t_mcu_byte(int32_t value) {
     return (uint8_t)((uint32_t)value ^ EC2T_MCU_FLIP);
 }
+#include "depthwise.h"
 #include "recurrent.h"
 #include "rows.h"
 #endif

@@ -134,6 +134,9 @@ static inline uint8_t ec2t_mcu_row_output(int32_t sum, const ec2t_mcu_channel *c
 }
 
 /* Applies limits narrower than int8 to one plane. */
+#if defined(EC2T_MCU_SWAR)
+void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane, const ec2t_mcu_clamp *clamp);
+#else
 static inline void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane,
                                   const ec2t_mcu_clamp *clamp) {
     if (clamp->minimum == -128 && clamp->maximum == 127)
@@ -173,6 +176,7 @@ static inline void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane,
         }
     }
 }
+#endif
 
 /* The same to a plane whose border is written afterwards: rows of any length in one go. */
 static inline void ec2t_mcu_limit_whole(const ec2t_mcu_planar *layout, uint8_t *plane,
@@ -183,4 +187,10 @@ static inline void ec2t_mcu_limit_whole(const ec2t_mcu_planar *layout, uint8_t *
         row.height = 1, row.width = (uint16_t)bytes;
     ec2t_mcu_limit(&row, plane, clamp);
 }
+/* What takes fewer instructions of the two where a border is written afterwards. */
+#if defined(EC2T_MCU_SWAR)
+#define EC2T_MCU_LIMIT ec2t_mcu_limit_whole
+#else
+#define EC2T_MCU_LIMIT ec2t_mcu_limit
+#endif
 #endif

@@ -52,8 +52,17 @@ static void plane(const ec2t_mcu_tiled_conv *layer, const ec2t_mcu_channel *chan
 
 #else
 
-static void plane(const ec2t_mcu_tiled_conv *layer, const ec2t_mcu_channel *channel,
-                  const int8_t *weights, const uint8_t *in, uint8_t *out) {
+/* The loop of sums whose multiplier needs more; apart, or it takes the other's registers. */
+static __attribute__((noinline)) void put_exact(uint8_t *to, const uint8_t *end, const int32_t *sum,
+                                                const ec2t_mcu_channel *channel,
+                                                const ec2t_mcu_clamp *clamp) {
+    while (to != end)
+        *to++ = exact(*sum++, channel, clamp);
+}
+
+static __attribute__((noinline)) void plane(const ec2t_mcu_tiled_conv *layer,
+                                            const ec2t_mcu_channel *channel, const int8_t *weights,
+                                            const uint8_t *in, uint8_t *out) {
     const uint32_t magnitude =
         channel->bias < 0 ? 0u - (uint32_t)channel->bias : (uint32_t)channel->bias;
     const ec2t_mcu_constants constants = ec2t_mcu_constants_of(
@@ -76,14 +85,14 @@ static void plane(const ec2t_mcu_tiled_conv *layer, const ec2t_mcu_channel *chan
                 while (to != stop)
                     *to++ = ec2t_mcu_to_byte(*sum++, &constants);
             } else {
-                while (to != stop)
-                    *to++ = exact(*sum++, channel, &layer->clamp);
+                put_exact(to, stop, sum, channel, &layer->clamp);
+                to = stop;
             }
         }
         in += layer->in_row_step;
     }
     if (constants.exact)
-        ec2t_mcu_limit(&layer->out, out, &layer->clamp);
+        ec2t_mcu_limit_whole(&layer->out, out, &layer->clamp);
 }
 
 #endif

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from ec2t_tf.export.graph import FileError, Operator
 
-from .. import bands, dot_conv, dsp_conv, list_conv, tiled_conv, whole_depthwise
+from .. import bands, depthwise_helium, dot_conv, dsp_conv, list_conv, tiled_conv, whole_depthwise
 from ..arithmetic import Multiplier, same_padding
 from ..code import Code, Names
 from ..code import clamp as clamp_of
+from ..cores import Core
 from ..int8_conv import Int8Conv
 from ..limits import MOST_STEP, beyond
 from ..list_conv import Lists
@@ -354,7 +355,7 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
         """The lists of a ternary layer, once layouts are settled."""
         if ternary is None:
             return None
-        return list_conv.make_lists(net.optimize, conv, ternary)
+        return list_conv.make_lists(core, net.optimize, conv, ternary)
 
     @cache
     def in_bands() -> bands.Bands | None:
@@ -384,13 +385,13 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
     def scratch() -> int:
         found = lists()
         if found is not None and ternary is not None:
-            return list_conv.scratch(found, ternary)
+            return list_conv.scratch(core, found, ternary)
         if dot is not None:
             return dot.scratch
         cut = in_bands()
         if cut is not None:
-            return cut.scratch(dsp_conv.scratch if core.family == "dsp" else lambda _: 0)
-        return dsp_conv.scratch(conv) if core.family == "dsp" else 0
+            return cut.scratch(lambda c: _int8_scratch(core, c))
+        return _int8_scratch(core, conv)
 
     groups = {core.group, tiled_conv.GROUP}
 
@@ -410,13 +411,16 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
 
     def extent() -> int:
         of_int8 = dsp_conv.extent(conv) if core.family == "dsp" else 0
+        if core.family == "helium" and depthwise_helium.fits(core, conv):
+            of_int8 = depthwise_helium.extent(conv)
         if ternary is None and core.family == "dsp":
             return of_int8
         return max(of_int8, *(tiling(core, conv, group).extent(group) for group in groups))
 
     planes = core.family == "dsp" and dsp_conv.by_planes(conv)
     tiles = core.family == "helium" and dot is None
-    sources = (*list_conv.SOURCES, *tiled_conv.SOURCES, "dot_conv.c", *dsp_conv.SOURCES, "band.c")
+    sources: tuple[str, ...] = (*list_conv.SOURCES, *tiled_conv.SOURCES, "dot_conv.c")
+    sources += (*dsp_conv.SOURCES, *depthwise_helium.SOURCES, "band.c")
     net.steps.append(
         Step(
             layer.name,
@@ -441,7 +445,16 @@ def _int8(net: Lowering, conv: Int8Conv, names: Names, entry: str) -> Code | Non
     """The kernel call of an int8 convolution; None where its offsets do not fit."""
     if net.core.family == "dsp":
         return dsp_conv.code(conv, names, entry)
+    if net.core.family == "helium" and depthwise_helium.fits(net.core, conv):
+        return depthwise_helium.code(conv, names, entry)
     return tiled_conv.tiled_code(net.core, conv, names, entry)
+
+
+def _int8_scratch(core: Core, conv: Int8Conv) -> int:
+    """Bytes of scratch of that call."""
+    if core.family == "dsp":
+        return dsp_conv.scratch(conv)
+    return depthwise_helium.scratch(core, conv) if core.family == "helium" else 0
 
 
 def _dot(net: Lowering, conv: Int8Conv, ternary: Ternary | None) -> dot_conv.Plan | None:
