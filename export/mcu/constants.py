@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .channels import WHOLE
 from .code import Code
 
-_DECLARATION = re.compile(r"static const (\w+) (\w+)(\[\])? = (.*)", re.S)
+_DECLARATION = re.compile(r"static const ((?:_Alignas\(\d+\) )?)(\w+) (\w+)(\[\])? = (.*)", re.S)
 _BYTES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4}
 _ROWS = {"ec2t_mcu_channel": WHOLE, "ec2t_mcu_axis": 16}  # of a table with a line or brace each
 
@@ -31,8 +31,8 @@ class Constants:
             if found is None:
                 kept.append(text)
                 continue
-            kind, name, array, value = found.groups()
-            first = self.names.setdefault((kind + (array or ""), value), name)
+            aligned, kind, name, array, value = found.groups()
+            first = self.names.setdefault((aligned + kind + (array or ""), value), name)
             if first == name:
                 kept.append(text)
             else:

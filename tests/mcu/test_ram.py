@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,19 @@ def test_least_ram(tmp_path: Path, core: str, name: str, most: int) -> None:
     assert f"{report.whole_maps.arena:,}" in str(report)
     assert json.loads(report.as_json())["whole maps"]["arena"] == report.whole_maps.arena
     assert report.macs == to_c(model, tmp_path / "whole", core=core).macs  # no row twice
+
+
+@pytest.mark.parametrize("core", ["m4", "m55"])
+def test_strips_share_their_constants(tmp_path: Path, core: str) -> None:
+    """Weights stand once in the C, whatever the number of strips."""
+    report = to_c(nets.ds_cnn(), tmp_path, core=core, optimize="ram")
+    depthwise = [
+        x for x in report.layers if x.name.startswith("depthwise") and "distances" in x.note
+    ]
+    assert len(depthwise) > 10
+    assert sum(x.flash > 0 for x in depthwise) <= 6
+    text = (tmp_path / "model.c").read_text()
+    assert len(re.findall(r"uint16_t weights_\d+\[\]", text)) <= 8
 
 
 @pytest.mark.parametrize("name", ["resnet8", "ds_cnn", "mobilenet"])
