@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 from scipy.optimize import nnls
 
 from ec2t_tf.export.mcu import OPTIMIZE, to_c
@@ -33,7 +32,7 @@ from ec2t_tf.export.mcu.machines import MACHINES
 from ec2t_tf.export.mcu.model_files import KERNELS
 from ec2t_tf.export.mcu.report import LayerReport, Report
 from ec2t_tf.export.tflite import read, write
-from tests.bench import qemu
+from tests.bench import cost_nets, qemu
 from tests.mcu import random_graphs, random_maps, random_normalisations, random_streams
 from tests.nets import NetBuilder
 
@@ -170,67 +169,6 @@ class Draw:
         return self.net.pad(x, [[0, 0], [self.number(0, 2), 1], [1, self.number(0, 2)], [0, 0]])
 
 
-def vectors(seed: int) -> bytes:
-    """A net of fully connected layers."""
-    random = np.random.default_rng(seed)
-    net = NetBuilder((1, int(random.integers(20, 700))), seed=seed)
-    x = net.input
-    for _ in range(int(random.integers(2, 5))):
-        zeros = [None, 0.6, 0.9][int(random.integers(3))]
-        x = net.dense(x, int(random.integers(4, 140)), zeros=zeros, relu=True)
-    return net.finish(net.softmax(x) if seed % 2 else x)
-
-
-def strided(seed: int) -> bytes:
-    """Ternary convolutions and depthwise ones of horizontal stride 2."""
-    random = np.random.default_rng(seed)
-    side = int(random.integers(9, 33))
-    net = NetBuilder((1, side, side, int(random.integers(3, 24))), seed=seed)
-    x = net.input
-    for depthwise in (False, True):
-        zeros = float(random.choice([0.6, 0.8, 0.9]))
-        channels = net.shape(x)[3] if depthwise else int(random.integers(8, 48))
-        x = net.conv(x, channels, stride=(2, 2), zeros=zeros, depthwise=depthwise)
-    return net.finish(x)
-
-
-def covered(seed: int) -> bytes:
-    """A depthwise convolution whose kernel covers the map, as in a step of a stream."""
-    random = np.random.default_rng(seed)
-    size = (1, int(random.integers(2, 20)))
-    net = NetBuilder((1, *size, int(random.integers(4, 140))), seed=seed)
-    channels = net.shape(net.input)[3] * int(random.choice([1, 1, 2]))
-    return net.finish(net.conv(net.input, channels, size, zeros=None, same=False, depthwise=True))
-
-
-def multiplied(seed: int) -> bytes:
-    """Products of a tensor and itself."""
-    random = np.random.default_rng(seed)
-    shape = (1, *(int(n) for n in random.integers(2, 20, 3)))
-    net = NetBuilder(shape, seed=seed)
-    options = schema.BatchMatMulOptionsT()
-    options.adjX = bool(seed % 2)
-    options.adjY = not options.adjX
-    size = shape[3] if options.adjX else shape[2]
-    scale = net.quantisation(net.input)[0] ** 2 * 100
-    made = net.tensor((*shape[:2], size, size), scale, 0)
-    return net.finish(net.operator("BATCH_MATMUL", [net.input, net.input], made, options))
-
-
-def wide(seed: int) -> bytes:
-    """Depthwise convolutions with rows of several taps."""
-    random = np.random.default_rng(seed)
-    size = tuple(int(n) for n in random.integers(5, 26, 2))
-    net = NetBuilder((1, *size, int(random.integers(4, 40))), seed=seed)
-    x = net.input
-    for columns in (int(random.integers(4, 6)), int(random.integers(6, 8)), 3):
-        kernel = (int(random.choice([columns, columns, 1, 3])), columns)
-        stride = (int(random.choice([1, 1, 2])), 1)
-        relu = bool(random.choice([True, False]))
-        x = net.conv(x, net.shape(x)[3], kernel, stride, zeros=None, depthwise=True, relu=relu)
-    return net.finish(x)
-
-
 Sample = tuple[LayerReport, qemu.Count]
 
 
@@ -275,11 +213,13 @@ class Sizes:
 
 
 def _code_bytes(item: Path, core: str) -> int:
-    """Of the functions of an object file."""
+    """Of the functions of an object file; of kernels that exclude each other, of one."""
     tool = f"{MACHINES[core].toolchain}-size"
     lines = subprocess.run([tool, "-A", str(item)], capture_output=True, text=True, check=True)
     cells = [line.split() for line in lines.stdout.splitlines()]
-    return sum(int(c[1]) for c in cells if len(c) == 3 and c[0].startswith(".text"))
+    code = [(c[0], int(c[1])) for c in cells if len(c) == 3 and c[0].startswith(".text")]
+    kinds = sum(name.startswith(".text.ec2t_mcu_depthwise_") for name, _ in code)
+    return sum(size for _, size in code) // max(kinds, 1)
 
 
 def run_nets(
@@ -362,11 +302,11 @@ def samples(core: str, nets: int) -> tuple[list[Sample], Sizes]:
 
 def more(core: str, sizes: Sizes | None = None) -> list[Sample]:
     """Kernel calls that few nets have: vectors, strides, and steps of streams."""
-    found = _calls(core, [vectors(seed) for seed in range(10)])
-    found += _calls(core, [strided(seed) for seed in range(12)])
-    found += _calls(core, [covered(seed) for seed in range(16)])
+    found = _calls(core, [cost_nets.vectors(seed) for seed in range(10)])
+    found += _calls(core, [cost_nets.strided(seed) for seed in range(12)])
+    found += _calls(core, [cost_nets.covered(seed) for seed in range(16)])
     found += rows_and_products(core, sizes) + strips(core)
-    found += _calls(core, [wide(seed) for seed in range(20)])
+    found += _calls(core, [cost_nets.wide(seed) for seed in range(20)])
     steps = [random_streams.Draw(seed).model for seed in range(24)]
     return found + _calls(core, steps, stream=True)
 
@@ -374,7 +314,7 @@ def more(core: str, sizes: Sizes | None = None) -> list[Sample]:
 def rows_and_products(core: str, sizes: Sizes | None = None) -> list[Sample]:
     """Kernel calls of transformers: normalisations, and products of two tensors."""
     models = [write(random_normalisations.draw(seed).graph) for seed in range(36)]
-    return _calls(core, [*models, *(multiplied(seed) for seed in range(12))], sizes)
+    return _calls(core, [*models, *(cost_nets.multiplied(seed) for seed in range(12))], sizes)
 
 
 def strips(core: str) -> list[Sample]:

@@ -1,0 +1,69 @@
+"""Nets of kernels that few nets have, for the table of costs."""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tests.nets import NetBuilder
+
+
+def vectors(seed: int) -> bytes:
+    """A net of fully connected layers."""
+    random = np.random.default_rng(seed)
+    net = NetBuilder((1, int(random.integers(20, 700))), seed=seed)
+    x = net.input
+    for _ in range(int(random.integers(2, 5))):
+        zeros = [None, 0.6, 0.9][int(random.integers(3))]
+        x = net.dense(x, int(random.integers(4, 140)), zeros=zeros, relu=True)
+    return net.finish(net.softmax(x) if seed % 2 else x)
+
+
+def strided(seed: int) -> bytes:
+    """Ternary convolutions and depthwise ones of horizontal stride 2."""
+    random = np.random.default_rng(seed)
+    side = int(random.integers(9, 33))
+    net = NetBuilder((1, side, side, int(random.integers(3, 24))), seed=seed)
+    x = net.input
+    for depthwise in (False, True):
+        zeros = float(random.choice([0.6, 0.8, 0.9]))
+        channels = net.shape(x)[3] if depthwise else int(random.integers(8, 48))
+        x = net.conv(x, channels, stride=(2, 2), zeros=zeros, depthwise=depthwise)
+    return net.finish(x)
+
+
+def covered(seed: int) -> bytes:
+    """A depthwise convolution whose kernel covers the map, as in a step of a stream."""
+    random = np.random.default_rng(seed)
+    size = (1, int(random.integers(2, 20)))
+    net = NetBuilder((1, *size, int(random.integers(4, 140))), seed=seed)
+    channels = net.shape(net.input)[3] * int(random.choice([1, 1, 2]))
+    return net.finish(net.conv(net.input, channels, size, zeros=None, same=False, depthwise=True))
+
+
+def multiplied(seed: int) -> bytes:
+    """Products of a tensor and itself."""
+    random = np.random.default_rng(seed)
+    shape = (1, *(int(n) for n in random.integers(2, 20, 3)))
+    net = NetBuilder(shape, seed=seed)
+    options = schema.BatchMatMulOptionsT()
+    options.adjX = bool(seed % 2)
+    options.adjY = not options.adjX
+    size = shape[3] if options.adjX else shape[2]
+    scale = net.quantisation(net.input)[0] ** 2 * 100
+    made = net.tensor((*shape[:2], size, size), scale, 0)
+    return net.finish(net.operator("BATCH_MATMUL", [net.input, net.input], made, options))
+
+
+def wide(seed: int) -> bytes:
+    """Depthwise convolutions with rows of several taps."""
+    random = np.random.default_rng(seed)
+    size = tuple(int(n) for n in random.integers(5, 26, 2))
+    net = NetBuilder((1, *size, int(random.integers(4, 40))), seed=seed)
+    x = net.input
+    for columns in (int(random.integers(4, 6)), int(random.integers(6, 8)), 3):
+        kernel = (int(random.choice([columns, columns, 1, 3])), columns)
+        stride = (int(random.choice([1, 1, 2])), 1)
+        relu = bool(random.choice([True, False]))
+        x = net.conv(x, net.shape(x)[3], kernel, stride, zeros=None, depthwise=True, relu=relu)
+    return net.finish(x)
