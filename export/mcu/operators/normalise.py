@@ -51,6 +51,8 @@ def _of_elements(parts: Parts, out: Tensor) -> dict[str, Factor]:
         "square": _product(parts.wide, parts.wide, parts.square),
         "standard": _product(parts.wide, parts.roots, parts.standard),
     }
+    if parts.centred and parts.size == 1:  # nothing is left of it, on whatever scale
+        found["standard"] = (0, -1)
     last = parts.standard
     if parts.gamma is not None and parts.scaled is not None:
         found["scaled"] = _product(last, parts.gamma, parts.scaled)
