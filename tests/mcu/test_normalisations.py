@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,21 +113,35 @@ def test_an_output_of_no_range_is_refused_by_name(tmp_path: Path) -> None:
         to_c(write(graph), tmp_path)
 
 
+def _chain(shape: tuple[int, ...], made: Sequence[Any], scale: float, zero: int) -> Graph:
+    """A net of normalisations one behind the other, all outputs on one scale."""
+    net = Net()
+    x = net.int8("x", shape, 0.05, 3)
+    net.graph.inputs = (x,)
+    for number, layer in enumerate(made):
+        layer.build(shape)
+        call: Any = types.SimpleNamespace(key=f"n{number}", operation=layer, shape=shape)
+        x = net.with_range(RULES[type(layer).__name__](net, call, x), scale, zero, f"n{number}")
+    net.graph.outputs = (x,)
+    return net.graph
+
+
 def test_the_table_of_roots_lies_in_flash_once(tmp_path: Path) -> None:
     """As variances; a layer has its parameters, and the first 32 values."""
-    random, net = np.random.default_rng(0), Net()
-    x = net.int8("x", (1, 9, 16), 0.05, 3)
-    net.graph.inputs = (x,)
-    for number in range(3):
-        layer = layers.LayerNormalization(epsilon=10.0**-number)
-        layer.build((1, 9, 16))
-        layer.gamma.assign(random.normal(1, 0.1, 16))
-        call = types.SimpleNamespace(key=f"n{number}", operation=layer, shape=(1, 9, 16))
-        x = net.with_range(RULES["LayerNormalization"](net, call, x), 0.02, 5, f"n{number}")
-    net.graph.outputs = (x,)
-    report = to_c(write(net.graph), tmp_path)
+    made = [layers.LayerNormalization(epsilon=10.0**-number) for number in range(3)]
+    report = to_c(write(_chain((1, 9, 16), made, 0.02, 5)), tmp_path)
     sizes = [layer.flash for layer in report.layers]
     assert sizes[0] > 2 * 989 > 4 * max(sizes[1:])
+
+
+def test_rows_of_one_element(tmp_path: Path) -> None:
+    """Nothing is left of them, so that their outputs' range says nothing."""
+    made = [layers.LayerNormalization(center=False, scale=False)]
+    model = write(_chain((1, 7, 1), made, 4e-5, -3))
+    values = many_nets.inputs(model, 4, seed=1)
+    (got,) = many_nets.on_host([model], [values], tmp_path, sanitize=True)
+    assert np.all(got == -3)
+    np.testing.assert_array_equal(got, many_nets.reference(model, values))
 
 
 def _grouped() -> keras.Model:
