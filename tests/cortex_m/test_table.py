@@ -56,14 +56,12 @@ def test_no_layer_is_slower_than_cmsis_nn(core: str) -> None:
     "size", which decodes at every call."""
     limit = 0.95 if core in ("m0", "m3") else 0.75
     rows = {name: cores[core] for name, cores in table()["layers"].items()}
-    wide = ("int8 depthwise 5x5, 12x12x32", "int8 depthwise 7x7, 12x12x32")  # not on every core
-    assert all(mcu.RECORDED in row for name, row in rows.items() if name not in wide)
+    assert all(mcu.RECORDED in row for row in rows.values())
     slower = [
         (name, key)
         for name, row in rows.items()
         for key, count in row.items()
         if not key.startswith("CMSIS-NN")
-        and mcu.RECORDED in row
         and (
             count > row["CMSIS-NN"]
             or count > row[mcu.RECORDED] * (0.95 if key.endswith(" size") else limit)
