@@ -155,7 +155,7 @@ class GeneralizedTernaryConnect(TernaryMethod):
             if k == 0 and not self.zero:
                 above = ops.ones_like(above)
             index += ops.cast(ops.logical_and(above, k < 2**bits), "int8")
-        levels = ops.concatenate([-ops.flip(powers, [0]), ops.zeros((1,)), powers], 0)
+        levels = ops.concatenate([-ops.flip(powers, axis=0), ops.zeros((1,)), powers], 0)
         codes = ops.where(latent < 0.0, -index, index)
         return Quantised(codes, levels, self._largest_count, LARGEST_CODE)
 

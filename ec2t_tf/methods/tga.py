@@ -133,8 +133,13 @@ def tail_mean(mean: Tensor, deviation: Tensor, delta: Tensor) -> Tensor:
     mu, sigma, delta = (ops.cast(value, wide()) for value in (mean, deviation, delta))
     x = delta / sigma
     density = ops.exp(-ops.square(x) / 2) / math.sqrt(2 * math.pi)
-    tail = 0.5 * ops.erfc(x / math.sqrt(2))
+    tail = 0.5 * _erfc(x / math.sqrt(2))
     return ops.cast(mu + sigma * density / tail, mean.dtype)
+
+
+def _erfc(x: Tensor) -> Tensor:
+    """Keras 3.12, the last for Python 3.10, has `erf` only; x is at most 3 / sqrt(2) here."""
+    return ops.erfc(x) if hasattr(ops, "erfc") else 1.0 - ops.erf(x)
 
 
 def _clamp_gradient(value: Tensor, limit: float) -> Tensor:
