@@ -54,11 +54,10 @@ def write(
       labels: names of the classes.
       verdict: what `export.verify` found.
     """
+    figure = metrics.get("figure", "top-1")  # runs of before tasks had another
     first = [
-        Headline(f"{100 * metrics['tflite_accuracy']:.2f} %", f"{metrics['figure']} of the file"),
-        Headline(
-            f"{100 * metrics['float_accuracy']:.2f} %", f"{metrics['figure']} of the float net"
-        ),
+        Headline(f"{100 * metrics['tflite_accuracy']:.2f} %", f"{figure} of the file"),
+        Headline(f"{100 * metrics['float_accuracy']:.2f} %", f"{figure} of the float net"),
         Headline(f"{100 * metrics['zeros']:.1f} %", "zeros in ternary layers"),
         Headline(f"{file.file_bytes:,}", "bytes on disk, .tflite"),
         Headline(f"{file.zipped_bytes:,}", "bytes zipped"),
