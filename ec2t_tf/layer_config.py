@@ -5,18 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 
-def config_of(layer: Any, known: Any) -> dict[str, Any]:
+class _Left:
+    """Stands in a config for a layer that is copied by itself."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+def config_of(layer: Any, known: Any, *, without: str = "") -> dict[str, Any]:
     """A layer's config with its functions themselves, of which a config has names, or bytes.
 
     Args:
       layer: of Keras 3 or tf_keras.
       known: a function that Keras has a name for.
+      without: an attribute that is a layer, of which the config says nothing.
     """
     functions = {key: value for key, value in vars(layer).items() if _is_function(value)}
     twin = layer
-    if functions:
+    if functions or without:
         twin = object.__new__(type(layer))  # the user's layer stays as it is
         vars(twin).update(vars(layer))
+        if without:
+            vars(twin)[without] = _Left()
         for key in functions:
             if key.endswith("activation"):
                 vars(twin)[key] = known

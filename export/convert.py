@@ -90,7 +90,6 @@ def to_tflite(
             "to_tflite requires a built model of Keras 3 or tf_keras. "
             f"Received: {type(model).__name__}."
         )
-    _require_finite_variables(model)
     from ec2t_tf.export.lower import graph_of
 
     with progress.working("converting"):
@@ -146,17 +145,3 @@ def to_c(
         stream=stream,
         board=board,
     )
-
-
-def _require_finite_variables(model: keras.Model | tf_keras.Model) -> None:
-    """NaN has no code; one NaN pixel in training is enough."""
-    for variable in model.weights:
-        values = np.asarray(variable)
-        if values.dtype.kind not in "iub" and not np.isfinite(values.astype(np.float64)).all():
-            raise ValueError(
-                "to_tflite requires finite weights, ranges and statistics. Received: "
-                f"{np.isnan(values.astype(np.float64)).sum()} NaN and "
-                f"{np.isinf(values.astype(np.float64)).sum()} infinite of {values.size} values in "
-                f"'{variable.name}'. Train from a checkpoint before it, without the inputs that "
-                "hold NaN."
-            )

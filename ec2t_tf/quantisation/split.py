@@ -189,15 +189,17 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a lambda, which no file sees here
-        config = {**config_of(layer, keras.activations.linear), "name": name, **changes}
+        inside = _INSIDE.get(type(layer), "")
+        config = config_of(layer, keras.activations.linear, without=inside)
+        config |= {"name": name, **changes}
     if type(layer) is keras.layers.Lambda:
         names = ("name", "dtype", "trainable")
         shared = {key: config[key] for key in names if key in config}
         shared["arguments"] = layer.arguments
         return keras.layers.Lambda(layer.function, output_shape=layer._output_shape, **shared)
-    if type(layer) in _INSIDE:  # whose config holds that of another layer
-        inner = getattr(layer, _INSIDE[type(layer)])
-        config |= {_INSIDE[type(layer)]: copy_layer(inner, inner.name), "dtype": layer.dtype_policy}
+    if inside:  # whose config holds that of another layer
+        inner = getattr(layer, inside)
+        config |= {inside: copy_layer(inner, inner.name), "dtype": layer.dtype_policy}
         return type(layer)(**config)
     try:
         return type(layer).from_config(config)

@@ -158,7 +158,8 @@ def copy_layer(layer: layers.Layer, name: str, **changes: Any) -> layers.Layer:
     if isinstance(layer, layers.Lambda | TFOpLambda | SlicingOpLambda):
         config = layer.get_config()  # from which it makes its function
     else:
-        config = config_of(layer, tf_keras.activations.linear)
+        inside = INSIDE.get(type(layer), "")
+        config = config_of(layer, tf_keras.activations.linear, without=inside)
     config.update(changes)
     if getattr(layer, "synchronized", False):
         config["synchronized"] = True  # which BatchNormalization leaves out of its config

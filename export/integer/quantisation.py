@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ec2t_tf.export.graph.multipliers import Halves
+from ec2t_tf.export.graph.multipliers import Halves, quantised_multiplier
 
 from . import xnnpack
 from .node import Node, Step, codes_of, limits, rule, scale_of, zero_of
@@ -48,8 +48,14 @@ def _quantize(node: Node) -> Step:
     halves: Halves = "away"
     if node.optimised and "int16" not in (entry.dtype, out.dtype):
         halves = blocks(math.prod(out.shape), 16).reshape(out.shape)
-    finish = fixed_point(node, float(s_in) / float(s_out), halves=halves)
-    zero = zero_of(entry)
+    zero, factor = zero_of(entry), float(s_in) / float(s_out)
+    _, shift = quantised_multiplier(factor)
+    if (
+        max(abs(end - zero) for end in limits(entry.dtype)) << max(shift, 0)
+        > np.iinfo(np.int32).max
+    ):
+        raise node.refused(f"the runtimes' int32 overflows by its factor of {factor:.3g}")
+    finish = fixed_point(node, factor, halves=halves)
     return lambda x: finish(x - zero)
 
 

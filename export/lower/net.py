@@ -19,6 +19,9 @@ SMALLEST_MULTIPLIER = 2.0**-30
 LARGEST_MULTIPLIER = 255.0  # XNNPACK refuses a net with a larger one
 
 
+LARGEST_RATIO = 2.0**20  # of a scale to the one it is turned into
+
+
 class Net:
     """A graph under construction.
 
@@ -113,6 +116,11 @@ class Net:
             real = (tensor.data.astype(np.float64) - tensor.zero_point) * tensor.scale
             self._requantised[key] = self.codes(name, real, scale, zero_point)
         if key not in self._requantised:
+            if tensor.dtype == "int8" and tensor.scale[0] > LARGEST_RATIO * scale:
+                # In steps that cut off the same: a larger factor leaves the int32 of the runtimes.
+                between = float(tensor.scale[0]) / LARGEST_RATIO
+                value = self.with_range(value, between, zero_point, f"{name}/between")
+                return self.with_range(value, scale, zero_point, name)
             output = self.int8(name, tensor.shape, scale, zero_point)
             self._requantised[key] = self.graph.call("QUANTIZE", (value,), output)
         return self._requantised[key]

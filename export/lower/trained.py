@@ -41,6 +41,7 @@ def graph_of(
       ValueError: a plain model without data, or one with a treated model inside.
       NoRuleError: naming a layer that no rule can write.
     """
+    _require_finite_variables(model)
     model = _native(model)
     inside = [x for x in model._flatten_layers(include_self=False) if isinstance(x, TernaryModel)]
     if inside:
@@ -59,6 +60,20 @@ def graph_of(
             )
         model = calibrated(model, representative_data)
     return lower(model, io_dtype=io_dtype)
+
+
+def _require_finite_variables(model: Any) -> None:
+    """NaN has no code; one NaN pixel in training is enough."""
+    for variable in model.weights:
+        values = np.asarray(variable)
+        if values.dtype.kind not in "iub" and not np.isfinite(values.astype(np.float64)).all():
+            raise ValueError(
+                "Finite weights, ranges and statistics are required. Received: "
+                f"{np.isnan(values.astype(np.float64)).sum()} NaN and "
+                f"{np.isinf(values.astype(np.float64)).sum()} infinite of {values.size} values in "
+                f"'{variable.name}'. Train from a checkpoint before it, without the inputs that "
+                "hold NaN."
+            )
 
 
 def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:

@@ -152,7 +152,9 @@ class RandomModel(RandomLayers):
         """A reduction that keeps its axis, beside what it reduces; or attention of channels."""
         axis = int(self.random.integers(1, len(x.shape)))
         kind = self.draw(self.ops.mean, self.ops.max, self.ops.min, self.ops.sum)
-        part = kind(x, axis=axis, keepdims=True)
+        # The sum of what a normalisation made is a zero of rounding.
+        given = x if kind in (self.ops.max, self.ops.min) else self.ops.relu(x)
+        part = kind(given, axis=axis, keepdims=True)
         return self.draw(self.layers.Subtract, self.layers.Multiply, self.layers.Maximum)()(
             [x, part]
         )

@@ -213,7 +213,7 @@ def test_functions_of_a_layer_inside_a_layer(door: str) -> None:
             one,
             one.keras.Input((7, 5), name="x"),
             lambda x: one.layers.TimeDistributed(
-                one.layers.Dense(4, activation=limits.limited), name="steps"
+                one.layers.Dense(4, activation=functools.partial(limits.limited)), name="steps"
             )(x),
         )
 
