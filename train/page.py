@@ -67,9 +67,7 @@ def write(
         Section(
             "Accuracy",
             [
-                Table(
-                    ("net", f"{metrics['figure']} on the test examples"), accuracy, ("", "{:.2%}")
-                ),
+                Table(("net", f"{figure} on the test examples"), accuracy, ("", "{:.2%}")),
                 Text(f"Keras against the file: {verdict}"),
                 curves(history, metrics),
                 *([] if confusion is None else [confusions(confusion, labels)]),
