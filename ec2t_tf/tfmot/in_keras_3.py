@@ -439,7 +439,8 @@ class ToKeras3:
         return _from_config(layer, twin_class, config)
 
     def _config(self, layer: Any, twin_class: type, renamed: Mapping[str, str]) -> dict[str, Any]:
-        given = config_of(layer, tf_keras.activations.linear)
+        inside = graph.INSIDE.get(type(layer), "")  # a twin of its own comes in its place
+        given = config_of(layer, tf_keras.activations.linear, without=inside)
         config = fitting_config(layer, given, twin_class, renamed)
         policy = _policy_name(given.get("dtype"))
         return config if policy in (None, "float32") else {**config, "dtype": policy}

@@ -234,7 +234,8 @@ class _Native(ToKeras3):
 
     def _config(self, layer: Any, twin_class: type, renamed: Mapping[str, str]) -> dict[str, Any]:
         """In float32, without what only training needs."""
-        given = config_of(layer, tf_keras.activations.linear)
+        inside = graph.INSIDE.get(type(layer), "")  # a twin of its own comes in its place
+        given = config_of(layer, tf_keras.activations.linear, without=inside)
         config = fitting_config(layer, given, twin_class, renamed)
         training = ("_regularizer", "_constraint")
         return {key: value for key, value in config.items() if not key.endswith(training)}
