@@ -26,7 +26,7 @@ from tests.pages import between
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CORES = ("m4", "m0", "m55")
-WIDTHS = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.25, 1.5)  # of int8 nets
+WIDTHS = (0.1875, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.25, 1.5)  # of int8 nets
 TERNARY = [(1.0, zeros) for zeros in (0.5, 0.8, 0.9, 0.93)] + [(1.5, 0.8), (1.5, 0.9)]
 MEASURES = ("packed", "flash", *CORES)
 
