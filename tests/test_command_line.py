@@ -84,7 +84,6 @@ MISTAKES = [
     ("reprot x.tflite", "did you mean 'report'"),
     ("trian", "did you mean 'train'"),
     ("report", "arguments are required: files"),
-    ("report {text}", "Convert the model with ec2t convert"),
     ("summary {small}", "small_int8.tflite'. Run: ec2t report"),
     ("report {tmp}/none.tflite", "none.tflite': No such file"),
     ("report {text}", "'TFL3'"),

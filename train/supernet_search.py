@@ -31,6 +31,7 @@ def search(
     """
     if not settings.float_epochs:
         raise ValueError("--supernet requires --float_epochs of at least 1. Received: 0.")
+    zoo.require_scalable(settings.model, "depth", "width")
     print(f"seed {settings.seed}")
     data = run.load_data(settings)
     if not data.classifies:

@@ -68,7 +68,7 @@ def _require_finite_variables(model: Any) -> None:
         values = np.asarray(variable)
         if values.dtype.kind not in "iub" and not np.isfinite(values.astype(np.float64)).all():
             raise ValueError(
-                "Finite weights, ranges and statistics are required. Received: "
+                "A model of finite weights, ranges and statistics is required. Received: "
                 f"{np.isnan(values.astype(np.float64)).sum()} NaN and "
                 f"{np.isinf(values.astype(np.float64)).sum()} infinite of {values.size} values in "
                 f"'{variable.name}'. Train from a checkpoint before it, without the inputs that "

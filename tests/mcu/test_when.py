@@ -17,8 +17,9 @@ def test_the_page_has_the_figures() -> None:
 
 
 def test_right_windows_are_read_back() -> None:
-    rows = {"a": {"1": {"right": "a0", "windows": 3}, "2": {"right": "80", "windows": 1}}}
-    np.testing.assert_array_equal(when.right_of(rows, "a", ["2", "1"]), [1, 1, 0, 1])
+    rows = {"a": {"1": {"right": "a0", "examples": 3}, "2": {"right": "80", "examples": 1}}}
+    np.testing.assert_array_equal(when.right_of(rows, "a", "1"), [1, 0, 1])
+    np.testing.assert_array_equal(when.right_of(rows, "a", "2"), [1])
 
 
 @pytest.mark.parametrize("name", when_costs.NETS)

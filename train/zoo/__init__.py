@@ -78,11 +78,16 @@ def build(
             f"Received: input_shape={input_shape}. Choose another --model for this --dataset."
         )
     scale = {k: v for k, v in (("depth", depth), ("width", width)) if v != 1.0}
-    scalable = {n: inspect.signature(make).parameters for n, make in MODELS.items()}
-    if any(axis not in scalable[name] for axis in scale):
-        able = sorted(n for n, known in scalable.items() if all(axis in known for axis in scale))
-        raise ValueError(
-            f"A network that can be scaled is required. Received: '{name}' with depth={depth}, "
-            f"width={width}. Use one of {able}, or leave depth and width at 1."
-        )
+    require_scalable(name, *scale)
     return MODELS[name](input_shape=input_shape, classes=classes, **scale)
+
+
+def require_scalable(name: str, *axes: str) -> None:
+    """Raises a ValueError for a network without one of these: "depth", "width"."""
+    scalable = {n: inspect.signature(make).parameters for n, make in MODELS.items()}
+    if name in MODELS and any(axis not in scalable[name] for axis in axes):
+        able = sorted(n for n, known in scalable.items() if all(axis in known for axis in axes))
+        raise ValueError(
+            f"A network that can be scaled in {' and '.join(axes)} is required. Received: "
+            f"'{name}'. Use one of {able}, or leave depth and width at 1."
+        )
