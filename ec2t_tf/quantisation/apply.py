@@ -100,7 +100,9 @@ def require_no_masked_inference(graph: Graph) -> None:
 
 
 def _is_given_mask(call: Call) -> bool:
-    masks = [v for key, v in call.kwargs.items() if key == "mask" or key.endswith("_mask")]
+    by_place = zip(inspect.signature(call.operation.call).parameters, call.args, strict=False)
+    given = (*by_place, *call.kwargs.items())
+    masks = [v for key, v in given if key == "mask" or key.endswith("_mask")]
     return any(isinstance(x, Value) for x in keras.tree.flatten(masks))
 
 

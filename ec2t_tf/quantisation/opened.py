@@ -141,7 +141,7 @@ class Attention(Opened):
         rank = max(ranks)
         if len(ranks) > 1 or rank < 3:
             found.append("inputs that are not all (batch, steps, channels)")
-        elif _attending(config, rank) != list(range(_attending(config, rank)[0], rank - 1)):
+        elif _attending(config, rank) not in [list(range(a, rank - 1)) for a in range(1, rank - 1)]:
             found.append("attention_axes that are not the last before the channels")
         if config.get("activity_regularizer") is not None:  # of values that are scaled here
             found.append("activity_regularizer")
@@ -168,26 +168,20 @@ class Luong(Opened):
             self.layer.dropout, name=self.unique(f"{self.name}_dropout"), **shared
         )
 
-    def __call__(self, values: list[Tensor], **_: Any) -> Tensor:
-        query, value, *key = values
+    def __call__(self, inputs: list[Tensor], *_: Any, **__: Any) -> Tensor:
+        query, value, *key = inputs
         scores = ops.einsum("abd,acd->abc", query, key[0] if key else value)
         return ops.einsum("abc,acd->abd", self.dropout(self.softmax(scores)), value)
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        found = [
-            text
-            for text, is_so in (
-                ("use_scale", layer.use_scale),
-                ("score_mode other than 'dot'", layer.score_mode != "dot"),
-                (
-                    "inputs that are not all (batch, steps, channels)",
-                    any(len(x.shape) != 3 for x in args[0]),
-                ),
-            )
-            if is_so
-        ]
-        return found + [k for k, v in options.items() if v not in (None, False) and k != "training"]
+        found = ["use_scale"] if layer.use_scale else []
+        found += [] if layer.score_mode == "dot" else ["score_mode other than 'dot'"]
+        if any(len(x.shape) != 3 for x in _values(args, options)):
+            found.append("inputs that are not all (batch, steps, channels)")
+        found += ["masks"] if any(x is not None for x in keras.tree.flatten(args[1:])) else []
+        known = ("inputs", "training")
+        return found + [k for k, v in options.items() if v not in (None, False) and k not in known]
 
 
 class Product(Opened):
@@ -196,7 +190,9 @@ class Product(Opened):
     def make(self) -> None:
         self.axes = self._axes(self.layer)
         self.unit = [
-            keras.layers.UnitNormalization(axis, name=self.unique(f"{self.name}_unit_{i}"))
+            keras.layers.UnitNormalization(
+                axis, name=self.unique(f"{self.name}_unit_{i}"), dtype=self.layer.dtype_policy
+            )
             for i, axis in enumerate(self.axes if self.layer.normalize else ())
         ]
 
@@ -204,9 +200,10 @@ class Product(Opened):
     def _axes(layer: Any) -> tuple[int, ...]:
         return (layer.axes,) * 2 if isinstance(layer.axes, int) else tuple(layer.axes)
 
-    def __call__(self, values: list[Tensor], **_: Any) -> Tensor:
+    def __call__(self, inputs: list[Tensor], *_: Any, **__: Any) -> Tensor:
+        values = inputs
         if self.unit:
-            values = [unit(x) for unit, x in zip(self.unit, values, strict=True)]
+            values = [unit(x) for unit, x in zip(self.unit, inputs, strict=True)]
         matrices, entries, kept = [], [], []
         for x, axis, rest in zip(values, self.axes, "bc", strict=True):
             if len(x.shape) == 2:
@@ -221,11 +218,16 @@ class Product(Opened):
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        ranks = [len(x.shape) for x in args[0]]
+        ranks = [len(x.shape) for x in _values(args, options)]
         if any(rank not in (2, 3) for rank in ranks):
             return ["inputs of more than three axes"]
         axes = zip(Product._axes(layer), ranks, strict=True)
         return ["the batch as an axis"] if any(not axis % rank for axis, rank in axes) else []
+
+
+def _values(args: tuple, options: dict) -> list[Any]:
+    """What a layer of several values is called with, by place or by name."""
+    return args[0] if args else options["inputs"]
 
 
 def _is_value(x: Any) -> bool:
@@ -293,8 +295,8 @@ class Chain(Opened):
     def make(self) -> None:
         pass
 
-    def __call__(self, values: list[Tensor], **_: Any) -> Tensor:
-        first, *rest = values
+    def __call__(self, inputs: list[Tensor], *_: Any, **__: Any) -> Tensor:
+        first, *rest = inputs
         for number, value in enumerate(rest, 1):
             last = number == len(rest)
             name = self.name if last else self.unique(f"{self.name}_{number}")
@@ -441,7 +443,7 @@ _OPENED: dict[type, type[Opened]] = {
 def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     """What a layer that is called so can be opened as; None where it stays as it is."""
     if type(layer) in (keras.layers.Add, keras.layers.Multiply):
-        return Chain if len(args[0]) > 2 else None
+        return Chain if len(_values(args, options)) > 2 else None
     kind = _OPENED.get(type(layer))
     is_users = kind_of(layer) == "Lambda" or "." in class_name(layer)
     if kind is None and is_users and not has_rule(kind_of(layer)):

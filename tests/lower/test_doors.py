@@ -171,6 +171,34 @@ class TestMasks:
             ec2t_tf.apply(model, policy=INT8, verbose=0)
 
 
+GIVEN_A_MASK: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "average": lambda layers, x, mask: layers.GlobalAveragePooling1D(name="it")(x, mask),
+    "average, by name": lambda layers, x, mask: layers.GlobalAveragePooling1D(name="it")(
+        x, mask=mask
+    ),
+    "Softmax": lambda layers, x, mask: layers.Softmax(axis=1, name="it")(
+        layers.Dense(1)(x), layers.Reshape((7, 1))(mask)
+    ),
+    "Attention": lambda layers, x, mask: layers.Attention(name="it")([x, x], [None, mask]),
+    "heads": lambda layers, x, mask: layers.MultiHeadAttention(2, 3, name="it")(
+        x, x, None, layers.Reshape((1, 7))(mask)
+    ),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("case", GIVEN_A_MASK)
+def test_a_mask_that_is_given_is_refused_by_name(door: str, case: str) -> None:
+    """By place as by name."""
+    one = DOORS[door]
+    x, mask = one.keras.Input((7, 5)), one.keras.Input((7,), dtype="bool")
+    y = GIVEN_A_MASK[case](one.layers, one.layers.Dense(6)(x), mask)
+    y = one.layers.Flatten()(y) if len(y.shape) > 2 else y
+    model = one.keras.Model([x, mask], one.layers.Dense(3)(y))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'it'.*a mask marks"):
+        ec2t_tf.apply(model, policy=INT8, verbose=0)
+
+
 @pytest.mark.parametrize("door", DOORS)
 class TestOpenSizes:
     """A file's tensors have sizes: only the batch may be open."""
