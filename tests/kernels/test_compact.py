@@ -16,11 +16,13 @@ from ec2t_tf.export.formats import (
     Scales,
     ends_of,
     fits_compact,
+    layer_numbers,
     pack,
     pack_compact,
     unpack,
     unpack_compact,
 )
+from ec2t_tf.export.formats.number_coder import Reader, Writer
 from tests.formats.test_blob import assert_same
 from tests.kernels import test_decode, test_reference
 
@@ -58,6 +60,30 @@ def test_c_expands_what_python_packs(native, any_native) -> None:
             assert status == "OK"
             assert_same(unpack_compact(compact, ends), layer)
             assert_same(unpack(with_checksum(blob)), layer)
+
+
+def test_biases_out_of_all_bounds(native, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest numbers that a stream can hold: with the line beyond 2^63."""
+
+    def largest(pen: Writer | Reader, _: list[int], sums: list[int]) -> list[int]:
+        assert max(sums) >= 128
+        pen.signed("small", 2**31 - 1)
+        pen.number("small", 31)
+        pen.signed("small", 2**31 - 1)
+        for _ in sums:
+            pen.signed("bias", 2**31 - 1)
+            pen.plain(0, 31)
+        return [0] * len(sums)
+
+    layer = next(one for one in layers() if one.bias is not None)
+    layer = dataclasses.replace(layer, weights=np.full_like(layer.weights, 127))
+    with monkeypatch.context() as patch:
+        patch.setattr(layer_numbers, "code_biases", largest)
+        blob = pack_compact(layer)
+    ((status, _),) = native.expand([(blob, ends_of(layer))])
+    assert status == "HEADER"
+    with pytest.raises(BlobError, match="is no int32"):
+        unpack_compact(blob, ends_of(layer))
 
 
 def test_smaller_than_blobs() -> None:

@@ -326,6 +326,9 @@ static int64_t shifted(int64_t value, int bits) {
     return value >= 0 ? value >> bits : -((-value + ((INT64_C(1) << bits) - 1)) >> bits);
 }
 
+/* What a line through the sums can take back of a bias is below 2^54. */
+#define LARGEST_UPPER (INT64_C(1) << 60)
+
 /* int32s near a line through the sums of the weights. */
 static void read_biases(compact_reader *from, const compact_head *head, const int8_t *values,
                         const uint8_t *stream, uint8_t *biases) {
@@ -339,6 +342,10 @@ static void read_biases(compact_reader *from, const compact_head *head, const in
     for (uint32_t channel = 0; channel < head->outputs; ++channel) {
         const int64_t sum = sum_of(head, channel, values, stream); /* below 2^23 */
         const int64_t upper = centre + signed_number(from, &from->bias);
+        if (upper < -(LARGEST_UPPER >> digits) || upper > LARGEST_UPPER >> digits) {
+            from->failed = 1;
+            return;
+        }
         const int64_t bias =
             upper * (INT64_C(1) << digits) + shifted(slope * sum, SLOPE_BITS) + plain(from, digits);
         from->failed |= bias < INT32_MIN || bias > INT32_MAX;
