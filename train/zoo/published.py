@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from ec2t_tf import files
+from ec2t_tf.train.zoo import keras_files
 
 
 def load_weights(model: Any, path: str | Path) -> None:
-    """Load float weights: a `.npz` PyTorch state dict, or any weights file that Keras reads.
+    """Load float weights: a `.npz` PyTorch state dict, a whole model's `.h5` (see `keras_files`),
+    or any weights file that Keras reads.
 
     The net may be one of Keras 3 or its twin in tf_keras. Convolutions OIHW become HWIO; a fully
     connected layer behind a Flatten gets its rows from channel-major to (height, width, channel)
@@ -26,6 +28,9 @@ def load_weights(model: Any, path: str | Path) -> None:
     if path.suffix != ".npz":
         if not path.exists():
             raise FileNotFoundError(f"float weights not found. Received: '{path}'.")
+        if keras_files.is_whole_model(path):
+            keras_files.load(model, path)
+            return
         try:
             model.load_weights(str(path))
         except (OSError, KeyError) as error:  # of h5py, for a file that is damaged or another's
