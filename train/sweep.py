@@ -246,13 +246,15 @@ def main(argv: list[str]) -> None:
     for method in FLAGS.methods:
         _check_passed_on(argv[1:], method)
     _numbers("targets", float), _numbers("centroid_scales", float), _numbers("entropy_gains", float)
-    runs = grid(
-        methods=FLAGS.methods,
-        targets=FLAGS.targets,
-        centroid_scales=FLAGS.centroid_scales,
-        entropy_gains=FLAGS.entropy_gains,
-        seeds=_numbers("seeds", int),
-        others=_others(),
+    runs = list(
+        grid(
+            methods=FLAGS.methods,
+            targets=FLAGS.targets,
+            centroid_scales=FLAGS.centroid_scales,
+            entropy_gains=FLAGS.entropy_gains,
+            seeds=_numbers("seeds", int),
+            others=_others(),
+        )
     )
     folder = Path(FLAGS.output_dir)
     try:
@@ -260,10 +262,12 @@ def main(argv: list[str]) -> None:
     except (RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    kept = [path for run in runs if (path := folder / run.folder / "metrics.json").exists()]
+    figure = files.read_json(kept[0]).get("figure", "top-1") if kept else "top-1"
     print()
-    for part in sweep_page.tables(table, table.key):
+    for part in sweep_page.tables(table, table.key, figure=figure):
         print(f"{part.caption}\n{part.text()}\n")
-    for path in sweep_page.write(table, table.key, folder):
+    for path in sweep_page.write(table, table.key, folder, figure=figure):
         print(path)
 
 

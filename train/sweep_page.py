@@ -105,7 +105,7 @@ def together(points: Mapping[str, tuple[float, float]]) -> dict[tuple[float, flo
     return found
 
 
-def tables(rows: Iterable[Row], key: Sequence[str]) -> list[Table]:
+def tables(rows: Iterable[Row], key: Sequence[str], *, figure: str = "top-1") -> list[Table]:
     """Every run; before it the mean and the spread of each cell where there are several seeds."""
     rows = list(rows)
     knobs = varied(rows, key) or ["method"]
@@ -116,7 +116,7 @@ def tables(rows: Iterable[Row], key: Sequence[str]) -> list[Table]:
         [*(row[name] for name in knobs), row["seed"], *(float(row[name]) for name in columns)]
         for row in rows
     ]
-    found = [Table(head, runs, formats, "Every run.")]
+    found = [Table(head, runs, formats, f"Every run; {figure} of the nets.")]
     groups = cells(rows, key)
     if len(groups) < len(rows):
         head = [*knobs, "seeds", "float", "ternary", "ternary +-", "zeros", "zeros +-"]
@@ -132,12 +132,14 @@ def tables(rows: Iterable[Row], key: Sequence[str]) -> list[Table]:
             ]
             for one in groups
         ]
-        caption = "Mean over seeds; +- is the sample standard deviation over them."
+        caption = f"Mean {figure} over seeds; +- is the sample standard deviation over them."
         found.insert(0, Table(head, means, formats, caption))
     return found
 
 
-def draw(canvas: Canvas, palette: Palette, groups: Sequence[Cells], column: str) -> None:
+def draw(
+    canvas: Canvas, palette: Palette, groups: Sequence[Cells], column: str, *, figure: str
+) -> None:
     """A point a cell, named, bars from its worst seed to its best; the Pareto front as a line."""
     label, factor, larger = AXES[column]
     axis = canvas.subplots()
@@ -180,12 +182,17 @@ def draw(canvas: Canvas, palette: Palette, groups: Sequence[Cells], column: str)
         axis.plot([], [], "o", color=palette.grey, label="beaten by another in both")
     axis.margins(0.12, 0.12)
     axis.set_xlabel(label)
-    axis.set_ylabel("test accuracy of the ternary net, %")
+    axis.set_ylabel(f"{figure} of the ternary net on test examples, %")
     canvas.legend(loc="outside upper center", ncols=3)
 
 
-def write(rows: Iterable[Row], key: Sequence[str], folder: Path) -> list[Path]:
+def write(
+    rows: Iterable[Row], key: Sequence[str], folder: Path, *, figure: str = "top-1"
+) -> list[Path]:
     """sweep.html, accuracy_zeros.png, accuracy_bytes.png, and mean_and_spread.csv of several seeds.
+
+    Args:
+      figure: what the task measures, "top-1" or "AUC"; in the tables too.
 
     Returns:
       What was written.
@@ -196,20 +203,20 @@ def write(rows: Iterable[Row], key: Sequence[str], folder: Path) -> list[Path]:
     seeds = max(len(one.rows) for one in groups)
     for column, (label, _, larger) in AXES.items():
         with plots.drawing(*SIZE, plots.PAPER) as canvas:
-            draw(canvas, plots.PAPER, groups, column)
+            draw(canvas, plots.PAPER, groups, column, figure=figure)
             written.append(folder / f"accuracy_{'zeros' if larger else 'bytes'}.png")
             plots.png(canvas, written[-1])
         with plots.drawing(*SIZE) as canvas:
-            draw(canvas, plots.PAGE, groups, column)
+            draw(canvas, plots.PAGE, groups, column, figure=figure)
             better = "right" if larger else "left"
-            caption = f"Accuracy against {label.rpartition(', ')[0]}: up and to the {better} is "
+            caption = f"{figure} against {label.rpartition(', ')[0]}: up and to the {better} is "
             caption += f"better. A point is the mean of up to {seeds} seeds, its bar their range."
             figures.append(Figure(plots.svg(canvas), caption, wide=True))
-    found = tables(rows, key)
+    found = tables(rows, key, figure=figure)
     if len(found) > 1:
         written.append(folder / "mean_and_spread.csv")
         files.write_text(written[-1], found[0].csv())
     written.append(folder / "sweep.html")
-    sections = [Section("Accuracy, zeros and bytes", figures), Section("Tables", found), made_by()]
+    sections = [Section(f"{figure}, zeros and bytes", figures), Section("Tables", found), made_by()]
     files.write_text(written[-1], html(f"Sweep {folder.name}", sections))
     return written

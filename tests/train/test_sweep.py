@@ -96,6 +96,10 @@ def test_a_killed_sweep_repeats_nothing(tmp_path, monkeypatch):
     ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[:2])
     assert "0.9" in sweep_page.tables(table, table.key)[0].text()
+    assert "AUC against zeros" not in written[-1].read_text()
+    *_, page = sweep_page.write(table, table.key, tmp_path, figure="AUC")
+    assert "AUC against zeros" in page.read_text()
+    assert "top-1" not in page.read_text()
 
 
 def test_a_run_that_was_killed_is_resumed(tmp_path, monkeypatch):
