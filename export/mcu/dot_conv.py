@@ -131,7 +131,7 @@ def list_cost(symbols: npt.NDArray[np.int8], tiles: int, *, gaps: bool) -> int:
     return round(cost + (GAP_COST * weights if gaps else 0))
 
 
-def _runs(conv: Int8Conv, p: Plan) -> tuple[list[int], npt.NDArray[np.int8]]:
+def runs(conv: Int8Conv, p: Plan) -> tuple[list[int], npt.NDArray[np.int8]]:
     """Byte offsets of a pixel's bytes, chunk by chunk, and weights [channel, run, tap] in the same
     order; bytes that pad a chunk are copies without weight."""
     count, depth, high, wide = conv.weights.shape
@@ -165,64 +165,88 @@ def _pairs(conv: Int8Conv) -> list[str]:
     return lines
 
 
+def in_pairs(rows: npt.NDArray[np.int8], p: Plan) -> npt.NDArray[np.int8]:
+    """Weights [channel, run, tap] as the tile reads them, [pair, run, block, channel of the pair,
+    16]; runs padded with zeros, the last of an odd number of channels twice."""
+    count = len(rows)
+    wide = np.zeros((count + count % 2, rows.shape[1], p.blocks * BLOCK), np.int8)
+    wide[:count, :, : rows.shape[2]] = rows
+    wide[count:] = wide[count - 1]
+    pairs = wide.reshape(-1, 2, rows.shape[1], p.blocks, BLOCK).transpose(0, 2, 3, 1, 4)
+    return np.ascontiguousarray(pairs)
+
+
+def tile_of(conv: Int8Conv, p: Plan) -> tuple[str, str]:
+    """Name and macro of the tile."""
+    unroll = max(u for u in range(1, 7) if p.blocks % u == 0)
+    fits = zip(conv.bounds().tolist(), conv.multipliers, strict=True)
+    numbers = [
+        p.step * (conv.strides[1] if p.windows else 1),
+        2 if p.rows * p.chunks > 1 else 1,
+        unroll,
+        p.blocks // unroll,
+        int(not all(fits_fast(b, m) for b, m in fits)),
+    ]
+    tile = "dot_tile_" + "_".join(map(str, numbers))
+    return tile, f"EC2T_MCU_DOT_TILE({tile}, {', '.join(map(str, numbers))})"
+
+
+def members(conv: Int8Conv, p: Plan, *, size: int, pair_bytes: int) -> dict[str, object]:
+    """Of an ec2t_mcu_dot_conv but pairs, weights and distances; `size`: bytes of a pixel (of a
+    chunk) that are copied."""
+    return {
+        "in": conv.source.c(),
+        "out": conv.out.c(),
+        "pair_bytes": pair_bytes,
+        "row_bytes": p.row_bytes,
+        "bytes": size,
+        "step": p.step,
+        "columns": p.columns,
+        "row_step": conv.source.pitch * (1 if p.windows else conv.strides[0]),
+        "windows": int(p.windows),
+        "rows": p.rows,
+        "chunks": p.chunks,
+        "strip": p.strip,
+        "copy_stride": 1 if p.windows else conv.strides[1],
+        "stride_y": conv.strides[0],
+        "stride_x": conv.strides[1],
+        "clamp": conv.clamp,
+        "tile": tile_of(conv, p)[0],
+    }
+
+
+def too_far(conv: Int8Conv, p: Plan) -> bool:
+    """Whether an output pixel lies beyond 16 bits."""
+    return conv.out.plane + p.strip * conv.out.pitch > 0xFFFF or p.step > 0xFFFF
+
+
 def dot_code(conv: Int8Conv, p: Plan, names: Names, entry: str) -> Code | None:
     """The kernel call; None where an input byte, or an output pixel, lies too far. `entry` is the
     address of the first tap under the first output pixel."""
-    n, out = names.index, conv.out
-    where, rows = _runs(conv, p)
-    if max(where) > 0xFFFF or out.plane + p.strip * out.pitch > 0xFFFF or p.step > 0xFFFF:
+    n = names.index
+    where, rows = runs(conv, p)
+    if max(where) > 0xFFFF or too_far(conv, p):
         return None
     size = len(where) // p.chunks
     distances: list[int] = []
     for first in range(0, len(where), size):
         chunk = where[first : first + size]
         distances += [chunk[0], *(b - a for a, b in pairwise(chunk))]
-    count = len(rows)
-    wide = np.zeros((count + count % 2, rows.shape[1], p.blocks * BLOCK), np.int8)
-    wide[:count, :, : rows.shape[2]] = rows
-    wide[count:] = wide[count - 1]
-    packed = wide.reshape(-1, 2, rows.shape[1], p.blocks, BLOCK).transpose(0, 2, 3, 1, 4)
-    unroll = max(u for u in range(1, 7) if p.blocks % u == 0)
-    fits = zip(conv.bounds().tolist(), conv.multipliers, strict=True)
-    numbers = [
-        p.step * (conv.strides[1] if p.windows else 1),
-        2 if rows.shape[1] > 1 else 1,
-        unroll,
-        p.blocks // unroll,
-        int(not all(fits_fast(b, m) for b, m in fits)),
-    ]
-    tile = "dot_tile_" + "_".join(map(str, numbers))
-    row_step = conv.source.pitch * (1 if p.windows else conv.strides[0])
+    packed = in_pairs(rows, p)
     declarations = [
         array("uint16_t", f"distances_{n}", distances),
         f"static const ec2t_mcu_dot_pair pairs_{n}[] = {{",
         *_pairs(conv),
         "};",
-        array("int8_t", f"weights_{n}", np.ascontiguousarray(packed)),
+        array("int8_t", f"weights_{n}", packed),
         struct(
             "dot_conv",
             f"layer_{n}",
             {
-                "in": conv.source.c(),
-                "out": out.c(),
+                **members(conv, p, size=size, pair_bytes=packed[0].size),
                 "pairs": f"pairs_{n}",
                 "weights": f"weights_{n}",
                 "distances": f"distances_{n}",
-                "pair_bytes": packed[0].size,
-                "row_bytes": p.row_bytes,
-                "bytes": size,
-                "step": p.step,
-                "columns": p.columns,
-                "row_step": row_step,
-                "windows": int(p.windows),
-                "rows": p.rows,
-                "chunks": p.chunks,
-                "strip": p.strip,
-                "copy_stride": 1 if p.windows else conv.strides[1],
-                "stride_y": conv.strides[0],
-                "stride_x": conv.strides[1],
-                "clamp": conv.clamp,
-                "tile": tile,
             },
         ),
     ]
@@ -230,5 +254,4 @@ def dot_code(conv: Int8Conv, p: Plan, names: Names, entry: str) -> Code | None:
         f"ec2t_mcu_dot_conv_run(&layer_{n}, {entry}, {names.output}, (uint8_t *){names.scratch});"
     )
     flash = 2 * len(distances) + 48 * len(packed) + packed.size
-    shape = f"EC2T_MCU_DOT_TILE({tile}, {', '.join(map(str, numbers))})"
-    return Code(declarations, [call], flash, "int8, dot products", shape)
+    return Code(declarations, [call], flash, "int8, dot products", tile_of(conv, p)[1])

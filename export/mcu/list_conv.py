@@ -34,6 +34,17 @@ class Lists:
     bits: int = 0  # of the stream
 
 
+def tiles_of(core: Core, conv: Int8Conv) -> int:
+    """Tiles of a plane, before layouts are settled."""
+    out = conv.out
+    t = tiling(core, conv)
+    if not conv.unit:
+        return t.count * t.across
+    # Perhaps as one row, with a border of one column.
+    length = (out.height - 1) * (out.width + 1) + out.width
+    return min(t.count * t.across, -(-length // (4 * core.group)))
+
+
 def _taps(conv: Int8Conv) -> list[int]:
     """Byte offsets of one channel's kernel positions."""
     rows, columns = conv.kernel

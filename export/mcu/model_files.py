@@ -23,6 +23,7 @@ HEADERS = {
     "list_tile.h": "EC2T_MCU_TILE(",
     "dense_tile.h": "EC2T_MCU_DENSE_TILE(",
     "dot_conv.h": "EC2T_MCU_DOT_TILE(",
+    "masked_conv.h": "const ec2t_mcu_masked_conv ",
     "fours_helium.h": "const ec2t_mcu_four ",
     "normalise.h": "const ec2t_mcu_normalise ",
 }

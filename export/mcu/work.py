@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from . import depthwise_helium, dot_conv, panels
+from . import depthwise_helium, dot_conv, masked_conv, panels
 from .code import Code
 from .cores import Core
 from .int8_conv import Int8Conv
@@ -166,8 +166,8 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
         "limited words": count * rows * -(-columns // 4) if limited else 0,
     }
     if core.family == "helium":  # sixteen at once, of a row or (dot products) of a plane
-        line = rows * out.pitch if kernel == "dot_conv" else columns
-        lines = count if kernel == "dot_conv" else count * rows
+        dot = kernel in ("dot_conv", "masked_conv")
+        line, lines = (rows * out.pitch, count) if dot else (columns, count * rows)
         pixels = {
             "limited": lines * -(-line // 16) if limited else 0,
             "limited lines": lines if limited else 0,
@@ -252,16 +252,20 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
             "apart": count if slow else count % 4,
             "chunks": count * -(-taps // 16) if slow else 0,
         }
-    if kernel == "dot_conv":
-        return _dot(conv, code, pixels)
+    if kernel in ("dot_conv", "masked_conv"):
+        return _dot(kernel, conv, code, pixels)
     return _tiled(core, kernel, conv, code, pixels)
 
 
-def _dot(conv: Int8Conv, code: Code, pixels: dict[str, int]) -> tuple[str, dict[str, int]]:
+def _dot(
+    kernel: str, conv: Int8Conv, code: Code, pixels: dict[str, int]
+) -> tuple[str, dict[str, int]]:
     plan = dot_conv.plan(conv)
     assert plan is not None
     out = conv.out
     pairs = -(-len(conv.weights) // 2)
+    masked = kernel == "masked_conv"
+    parts = -(-len(conv.weights) // masked_conv.TOGETHER) if masked else 1  # each copies anew
     runs = plan.rows * plan.chunks if plan.windows else 1
     if plan.windows:
         tiles = out.height * -(-out.width // 4)
@@ -274,16 +278,21 @@ def _dot(conv: Int8Conv, code: Code, pixels: dict[str, int]) -> tuple[str, dict[
     bytes_each = plan.step if plan.windows else conv.weights[0].size
     # Of the tile: blocks unrolled, turns of a loop over them, whether multipliers may be any.
     *_, turns, exact = (int(v) for v in re.findall(r"\d+", code.tile.partition(",")[2]))
-    return f"dot_conv{' any' if exact else ''}", pixels | {
+    decoded = {
+        "parts": parts,
+        "masks": 2 * pairs * runs * plan.blocks,
+        "signs": int((conv.weights != 0).sum()),
+    }
+    return f"{kernel}{' any' if exact else ''}", pixels | (decoded if masked else {}) | {
         "turns": tiles * pairs * runs * turns if turns > 1 else 0,
-        "tiles": tiles,
-        "runs of tiles": tiles * runs,
+        "tiles": parts * tiles,
+        "runs of tiles": parts * tiles * runs,
         "pairs": tiles * pairs,
         "runs": tiles * pairs * runs,
         "blocks": tiles * pairs * runs * plan.blocks,
-        "rows copied": copied_rows,
-        "pixels": 0 if plan.windows else tiles,
-        "copied": copied_rows * -(-plan.columns // together) * bytes_each,
+        "rows copied": parts * copied_rows,
+        "pixels": 0 if plan.windows else parts * tiles,
+        "copied": parts * copied_rows * -(-plan.columns // together) * bytes_each,
         "odd": tiles * (len(conv.weights) % 2),
     }
 

@@ -67,3 +67,16 @@ def wide(seed: int) -> bytes:
         relu = bool(random.choice([True, False]))
         x = net.conv(x, net.shape(x)[3], kernel, stride, zeros=None, depthwise=True, relu=relu)
     return net.finish(x)
+
+
+def half(seed: int) -> bytes:
+    """Ternary convolutions of which about half the weights are zero."""
+    random = np.random.default_rng(seed)
+    size = tuple(int(n) for n in random.integers(10, 20, 2))
+    net = NetBuilder((1, *size, 16 * int(random.integers(1, 3))), seed=seed)
+    x = net.input
+    for kernel in ((3, 3), (3, 3), (2, 3)):
+        zeros, channels = float(random.uniform(0.3, 0.55)), 16 * int(random.integers(1, 3))
+        activation = str(random.choice(["RELU", "RELU6", "NONE"]))
+        x = net.conv(x, channels, kernel, zeros=zeros, activation=activation)
+    return net.finish(x)

@@ -307,6 +307,8 @@ def more(core: str, sizes: Sizes | None = None) -> list[Sample]:
     found += _calls(core, [cost_nets.covered(seed) for seed in range(16)])
     found += rows_and_products(core, sizes) + strips(core)
     found += _calls(core, [cost_nets.wide(seed) for seed in range(20)])
+    if core == "m55":
+        found += _calls(core, [cost_nets.half(seed) for seed in range(10)], sizes, optimize="size")
     steps = [random_streams.Draw(seed).model for seed in range(24)]
     return found + _calls(core, steps, stream=True)
 

@@ -37,7 +37,7 @@ extern uint8_t weights_0[];
 static int8_t input[MODEL_INPUT_SIZE], output[MODEL_OUTPUT_SIZE];
 static uint8_t arena[MODEL_ARENA_SIZE] __attribute__((aligned(4)));
 static int run(void) {
-  for (unsigned i = 0; i < sizeof weights; ++i) weights_0[i] = weights[i];
+  for (unsigned i = 0; i < sizeof weights; ++i) ((uint8_t *)weights_0)[i] = weights[i];
   return model_invoke(input, output, arena);
 }
 """
@@ -88,20 +88,39 @@ def test_generated_net(tmp_path: Path, core: str, optimize: str) -> None:
     net = nets.NetBuilder((1, 8, 9, 6), seed=4)
     to_c(net.finish(net.conv(net.input, 12, zeros=0.8)), tmp_path, core=core, optimize=optimize)
     assert ("ENCODING_GAPS" in (tmp_path / "model.c").read_text()) == (optimize == "balanced")
-    model = tmp_path / "model.c"
+    statuses = _of_array(tmp_path, core, "uint8_t", "weights_0")
+    assert statuses[0] == 0
+    assert set(statuses) == {0, 1}
+
+
+def test_masks(tmp_path: Path) -> None:
+    """Of the smallest build on M55: a sign for every weight that is not 0, no more and no fewer."""
+    net = nets.NetBuilder((1, 12, 12, 32), seed=4)
+    model = net.finish(net.conv(net.input, 12, zeros=0.5))
+    note = to_c(model, tmp_path, core="m55", optimize="size").layers[0].note
+    assert "masks" in note
+    statuses = _of_array(tmp_path, "m55", "uint16_t", "masks_0")
+    assert statuses[0] == 0
+    assert np.mean(statuses[1:]) > 0.7  # two bits may make up for each other
+
+
+def _of_array(folder: Path, core: str, type_name: str, name: str) -> list[int]:
+    """Statuses of a net whose array is damaged."""
+    model = folder / "model.c"
     source = model.read_text()
     model.write_text(
         source.replace(
-            "static const uint8_t weights_0", "extern uint8_t weights_0[];\nuint8_t weights_0"
+            f"static const {type_name} {name}", f"extern {type_name} {name}[];\n{type_name} {name}"
         )
     )
-    stream = re.search(r"uint8_t weights_0\[\] = \{(.*?)\}", source, re.S)
+    stream = re.search(rf"{type_name} {name}\[\] = \{{(.*?)\}}", source, re.S)
     assert stream is not None
-    good = bytes(int(v) for v in re.findall(r"(\d+)u", stream.group(1)))
-    main = _MAIN.replace("INCLUDE", '#include "model.h"').replace("BODY", _GENERATED)
-    statuses = _statuses(tmp_path, core, good, main, sorted(tmp_path.glob("*.c")), [tmp_path])
-    assert statuses[0] == 0
-    assert set(statuses) == {0, 1}
+    values = np.array([int(v) for v in re.findall(r"(\d+)u", stream.group(1))])
+    good = values.astype("<u2" if type_name == "uint16_t" else np.uint8).tobytes()
+    body = _GENERATED.replace("extern uint8_t weights_0", f"extern {type_name} weights_0")
+    main = _MAIN.replace("INCLUDE", '#include "model.h"')
+    main = main.replace("BODY", body.replace("weights_0", name))
+    return _statuses(folder, core, good, main, sorted(folder.glob("*.c")), [folder])
 
 
 def test_packed_operator(tmp_path: Path) -> None:

@@ -140,6 +140,51 @@ def test_ternary_layers_are_dense_where_that_is_cheaper(tmp_path: Path) -> None:
             assert ("dot products" in note) == (dense and optimize != "size"), (zeros, optimize)
 
 
+MASKED: list[Shape] = [
+    ((12, 12, 32), 12, (3, 3), (1, 1)),
+    ((11, 9, 32), 10, (3, 3), (1, 1)),
+    ((13, 17, 16), 22, (3, 3), (2, 2)),
+    ((9, 14, 24), 2, (5, 2), (1, 1)),
+    ((10, 16, 192), 4, (3, 3), (1, 1)),  # pixels in chunks
+    ((25, 8, 32), 18, (1, 1), (1, 1)),
+    ((12, 10, 32), 9, (3, 3), (1, 1)),  # an odd number of channels: lists
+]
+
+
+def test_masks_of_the_smallest_build(tmp_path: Path) -> None:
+    """Ternary layers of M55 that are decoded a few channels at a time."""
+    models = [
+        _masked(shape, i, zeros, change)
+        for zeros in (0.3, 0.5)
+        for i, shape in enumerate(MASKED)
+        for change in (None, _factor(0.6))
+    ]
+    notes = [
+        to_c(model, tmp_path / "notes", core="m55", optimize="size").layers[0].note
+        for model in models
+    ]
+    assert sum("masks" in note for note in notes) >= 12
+    assert not any("masks" in note for note in notes[-2:])
+    for first in range(0, len(models), 10):
+        few = models[first : first + 10]
+        values = [many_nets.inputs(m, 3, seed=i) for i, m in enumerate(few)]
+        want = [many_nets.reference(m, v) for m, v in zip(few, values, strict=True)]
+        got = many_nets.on_core("m55", few, values, tmp_path / str(first), optimize="size")
+        assert not many_nets.differences(list(range(len(few))), got, want)
+
+
+def _masked(shape: Shape, seed: int, zeros: float, change: Callable | None) -> bytes:
+    size, channels, kernel, stride = shape
+    net = nets.NetBuilder((1, *size), seed=seed)
+    activation = ["NONE", "RELU", "RELU6"][seed % 3]
+    x = net.conv(net.input, channels, kernel, stride, zeros=zeros, activation=activation)
+    if change is not None:
+        change(net, x)
+    if seed % 2:  # something that wants a border
+        x = net.conv(x, net.shape(x)[3], (3, 3), depthwise=True)
+    return net.finish(x)
+
+
 def _factor(factor: float) -> Callable[[nets.NetBuilder, int], None]:
     """Makes the multipliers of the last layer about `factor`, from channel to channel different."""
 

@@ -52,8 +52,7 @@ def test_convolution_stays_in_its_limits(core: str) -> None:
 
 @pytest.mark.parametrize("core", qemu.CORES)
 def test_no_layer_is_slower_than_cmsis_nn(core: str) -> None:
-    """Nor than 0.95 of its newest sources; 0.75 on cores with DSP instructions and on M55 but for
-    "size", which decodes at every call."""
+    """Nor than 0.95 of its newest sources; 0.75 on cores with DSP instructions and on M55."""
     limit = 0.95 if core in ("m0", "m3") else 0.75
     rows = {name: cores[core] for name, cores in table()["layers"].items()}
     assert all(mcu.RECORDED in row for row in rows.values())
@@ -62,10 +61,7 @@ def test_no_layer_is_slower_than_cmsis_nn(core: str) -> None:
         for name, row in rows.items()
         for key, count in row.items()
         if not key.startswith("CMSIS-NN")
-        and (
-            count > row["CMSIS-NN"]
-            or count > row[mcu.RECORDED] * (0.95 if key.endswith(" size") else limit)
-        )
+        and (count > row["CMSIS-NN"] or count > row[mcu.RECORDED] * limit)
     ]
     assert not slower
 

@@ -18,10 +18,15 @@ static void forward(uint8_t *to, const uint8_t *from, uint32_t count) {
     vstrbq_p_u8(to, vldrbq_z_u8(from, rest), rest);
     count = 0;
 #elif !defined(EC2T_MCU_ALIGNED)
-    for (; count >= 16u; count -= 16u, to += 16, from += 16) {
-        uint32_t words[4]; /* all are read before one is written */
-        __builtin_memcpy(words, from, 16);
-        __builtin_memcpy(to, words, 16);
+    for (; count >= 32u; count -= 32u, to += 32, from += 32) {
+        uint32_t words[8]; /* all are read before one is written */
+        __builtin_memcpy(words, from, 32);
+        __builtin_memcpy(to, words, 32);
+    }
+    for (; count >= 4u; count -= 4u, to += 4, from += 4) {
+        uint32_t word;
+        __builtin_memcpy(&word, from, 4);
+        __builtin_memcpy(to, &word, 4);
     }
 #endif
     for (; count; --count)
@@ -61,7 +66,13 @@ void ec2t_mcu_slide_run(const ec2t_mcu_slide *layer, const uint8_t *input, uint8
             return;
         }
 #endif
-        for (const uint8_t *const end = input + channels; input != end; to += plane)
+        for (const uint8_t *const end = input + (channels & ~3u); input != end; input += 4) {
+            uint8_t *const second = to + plane, *const third = second + plane;
+            const uint8_t a = input[0], b = input[1], c = input[2], d = input[3];
+            *to = a, *second = b, *third = c, third[plane] = d;
+            to = third + 2u * plane;
+        }
+        for (uint32_t left = channels & 3u; left; --left, to += plane)
             *to = *input++;
         return;
     }

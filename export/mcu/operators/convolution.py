@@ -11,7 +11,16 @@ import numpy.typing as npt
 
 from ec2t_tf.export.graph import FileError, Operator
 
-from .. import bands, depthwise_helium, dot_conv, dsp_conv, list_conv, tiled_conv, whole_depthwise
+from .. import (
+    bands,
+    depthwise_helium,
+    dot_conv,
+    dsp_conv,
+    list_conv,
+    masked_conv,
+    tiled_conv,
+    whole_depthwise,
+)
 from ..arithmetic import Multiplier, same_padding
 from ..code import Code, Names
 from ..code import clamp as clamp_of
@@ -347,6 +356,7 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
         if layer.strides[1] > 2 or max(counts) > 0xFFFF:
             ternary = None
     dot = _dot(net, conv, ternary)
+    masked = masked_conv.masks(core, net.optimize, conv, ternary)
     if dot is not None:
         ternary = None
 
@@ -367,6 +377,9 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
     def emit(names: Names) -> Code:
         shift = top * layout.pitch + left
         entry = f"{names.inputs[0]} - {shift}" if shift else names.inputs[0]
+        code = masked.code(names, entry) if masked is not None else None
+        if code is not None:
+            return code
         found = lists()
         if found is not None and ternary is not None:
             return list_conv.list_code(core, conv, ternary, found, names, entry)
@@ -384,6 +397,9 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
 
     def scratch() -> int:
         found = lists()
+        if masked is not None:
+            of_lists = list_conv.scratch(core, found, ternary) if found and ternary else 0
+            return max(masked.scratch, of_lists)
         if found is not None and ternary is not None:
             return list_conv.scratch(core, found, ternary)
         if dot is not None:
@@ -420,6 +436,7 @@ def _one_step(net: Lowering, layer: Convolution, source: int, target: int) -> No
     planes = core.family == "dsp" and dsp_conv.by_planes(conv)
     tiles = core.family == "helium" and dot is None
     sources: tuple[str, ...] = (*list_conv.SOURCES, *tiled_conv.SOURCES, "dot_conv.c")
+    sources += masked_conv.SOURCES
     sources += (*dsp_conv.SOURCES, *depthwise_helium.SOURCES, "band.c")
     net.steps.append(
         Step(
@@ -464,12 +481,7 @@ def _dot(net: Lowering, conv: Int8Conv, ternary: Ternary | None) -> dot_conv.Pla
     plan = dot_conv.plan(conv)
     if plan is None or ternary is None:
         return plan
-    out: Layout = conv.out
-    t = tiling(net.core, conv)
-    tiles = t.count * t.across
-    if conv.unit:  # perhaps as one row, with a border of one column
-        length = (out.height - 1) * (out.width + 1) + out.width
-        tiles = min(tiles, -(-length // (4 * net.core.group)))
+    tiles = list_conv.tiles_of(net.core, conv)
     gaps = net.optimize == "balanced"
     lists = dot_conv.list_cost(ternary.symbols, tiles, gaps=gaps)
     return plan if plan.cost < DOT_PAYS_BELOW[net.optimize] * lists else None
