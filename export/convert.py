@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,7 @@ def to_tflite(
     representative_data: RepresentativeData | None = None,
     io_dtype: str = "float32",
     allow_float: bool = False,
+    **options: Any,
 ) -> Path:
     """Write a model as a TensorFlow Lite file.
 
@@ -53,6 +54,10 @@ def to_tflite(
         100 of them, from which the ranges of activations are measured that training has not learnt.
       io_dtype: "float32" (the file quantises its input and dequantises its output) or "int8".
       allow_float: deprecated; what `apply` left float, and said so, is float in the file.
+      options: of the format. "packed" and "download" take `optimize`: "size" (the default) stores
+        layers as streams that are expanded when the file is opened, "speed" as blobs that are read
+        in place, "download" as streams whatever their size; and `names=False`, which leaves out
+        the names of tensors and signatures. "tflm": `streams` and `negative_scales` of `to_tflm`.
 
     Returns:
       The path.
@@ -65,6 +70,7 @@ def to_tflite(
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {tuple(FORMATS)}. Received: format='{format}'.")
+    FORMATS[format].require_options(options)
     if io_dtype not in IO_DTYPES:
         raise ValueError(f"io_dtype must be one of {IO_DTYPES}. Received: '{io_dtype}'.")
     if not isinstance(path, str | os.PathLike):
@@ -94,7 +100,7 @@ def to_tflite(
 
     with progress.working("converting"):
         graph = graph_of(model, representative_data=representative_data, io_dtype=io_dtype)
-    files.write_bytes(path, FORMATS[format].write(write(graph))[0])
+    files.write_bytes(path, FORMATS[format].write(write(graph), **options)[0])
     return path
 
 

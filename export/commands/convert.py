@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from ec2t_tf import files, progress
 
 from ..file_formats import FORMATS
+from ..formats.choose import Goal
 from ..mcu import BOARDS, CORES, OPTIMIZE
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 RUN_BY_LITERT = tuple(form.name for form in FORMATS.values() if "LiteRT" in form.runtimes)
 C_OPTIONS = ("core", "optimize", "example", "measure", "stream", "board")
+PACKED = ("packed", "download")
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +62,7 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
         help=".npy file, float32 (count, *input shape): compare Keras with the file",
     )
     trust_argument(parser)
-    c_arguments(parser)
+    format_arguments(parser)
 
 
 def trust_argument(parser: argparse.ArgumentParser) -> None:
@@ -70,9 +73,14 @@ def trust_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def c_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of --format=c."""
+def format_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of single formats, C among them."""
     add = parser.add_argument
+    add(
+        "--no_names",
+        action="store_true",
+        help="of packed and download: without names of tensors, signatures and notes",
+    )
     add("--board", choices=BOARDS, help="of --format=c: for that board, see 'boards'")
     add(
         "--core",
@@ -81,8 +89,10 @@ def c_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--optimize",
-        choices=OPTIMIZE,
-        help="of --format=c: flash, instructions or RAM first (default balanced)",
+        choices=list(dict.fromkeys((*OPTIMIZE, *get_args(Goal)))),
+        help=f"of --format=c: {', '.join(OPTIMIZE)}: flash, instructions or RAM first (default "
+        f"balanced); of packed and download: {', '.join(get_args(Goal))}: the smallest file, the "
+        "soonest to open, or the smallest whatever the size of its layers (default size)",
     )
     add("--example", action="store_true", help="of --format=c: also a firmware that runs in QEMU")
     add(
@@ -97,22 +107,42 @@ def c_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_c_options(arguments: argparse.Namespace) -> None:
-    """Fills in the defaults of --format=c, or refuses its options with another format.
+def format_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of a format of files; fills in the defaults of --format=c, which has none.
 
     Raises:
       ValueError: an option was given that does not belong to the format.
     """
+    packed = arguments.format in PACKED
+    if arguments.no_names and not packed:
+        raise ValueError(
+            f"--no_names requires --format=packed or download. "
+            f"Received: --format={arguments.format}."
+        )
+    goals: Sequence[str] = get_args(Goal) if packed else OPTIMIZE
+    takes_goals = packed or arguments.format == "c"
+    if takes_goals and arguments.optimize and arguments.optimize not in goals:
+        raise ValueError(
+            f"--optimize of --format={arguments.format} is {', '.join(goals)}. "
+            f"Received: --optimize={arguments.optimize}."
+        )
     if arguments.format == "c":
         arguments.core = arguments.core or "generic"
         arguments.optimize = arguments.optimize or "balanced"
-        return
-    given = [name for name in C_OPTIONS if getattr(arguments, name)]
+        return {}
+    given = [
+        name
+        for name in C_OPTIONS
+        if getattr(arguments, name) and not (packed and name == "optimize")
+    ]
     if given:
+        others = ", packed or download" if given[0] == "optimize" else ""
         raise ValueError(
-            f"--{given[0]} belongs to --format=c. Received: --format={arguments.format}. Leave "
-            f"--{given[0]} out, or choose --format=c."
+            f"--{given[0]} belongs to --format=c{others}. Received: --format={arguments.format}. "
+            f"Leave --{given[0]} out, or choose another format."
         )
+    options: dict[str, Any] = {"optimize": arguments.optimize} if arguments.optimize else {}
+    return options | ({"names": False} if arguments.no_names else {})
 
 
 def read_data(path: str | Path) -> np.ndarray | list[np.ndarray]:
@@ -121,7 +151,7 @@ def read_data(path: str | Path) -> np.ndarray | list[np.ndarray]:
     return arrays[""] if list(arrays) == [""] else list(arrays.values())
 
 
-def _convert(arguments: argparse.Namespace) -> None:
+def _convert(arguments: argparse.Namespace, options: dict[str, Any]) -> None:
     import ec2t_tf
     from ec2t_tf import export
 
@@ -133,8 +163,8 @@ def _convert(arguments: argparse.Namespace) -> None:
         # of a net with several inputs: one list an example
         data = list(zip(*arrays, strict=True)) if isinstance(arrays, list) else arrays
     if arguments.format == "c":
-        options = {name: getattr(arguments, name) for name in C_OPTIONS}
-        print(export.to_c(model, arguments.output, representative_data=data, **options))
+        of_c = {name: getattr(arguments, name) for name in C_OPTIONS}
+        print(export.to_c(model, arguments.output, representative_data=data, **of_c))
         return
     export.to_tflite(
         model,
@@ -142,6 +172,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         format=arguments.format,
         representative_data=data,
         io_dtype=arguments.io_dtype or "float32",
+        **options,
     )
     if arguments.format == "int8":
         print(export.report(arguments.output))
@@ -154,7 +185,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def convert(arguments: argparse.Namespace) -> None:
-    check_c_options(arguments)
+    options = format_options(arguments)
     if arguments.format == "c" and arguments.allow_float:
         raise ValueError("--allow_float is of .tflite files: C has no float part. Leave it out.")
     if arguments.format == "c" and arguments.io_dtype:
@@ -167,4 +198,4 @@ def convert(arguments: argparse.Namespace) -> None:
     from ec2t_tf import quiet
 
     quiet.load_keras()
-    _convert(arguments)
+    _convert(arguments, options)

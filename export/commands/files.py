@@ -11,7 +11,7 @@ from ec2t_tf import files
 from .. import file_formats
 from ..file_formats import FORMATS
 from ..mcu import CORES, to_c
-from .convert import C_OPTIONS, c_arguments, check_c_options, read_data, trust_argument
+from .convert import C_OPTIONS, format_arguments, format_options, read_data, trust_argument
 from .parser import count
 
 if TYPE_CHECKING:
@@ -157,20 +157,12 @@ def _verify_c(paths: list[Path], cores: list[str], calls: int) -> dict[str, Veri
 
 
 def rewrite(arguments: argparse.Namespace) -> None:
-    check_c_options(arguments)
+    options = format_options(arguments)
     if arguments.format == "c":
         content = file_formats.plain(arguments.file.read_bytes())
-        options = {name: getattr(arguments, name) for name in C_OPTIONS}
-        print(to_c(content, arguments.output, **options))
+        of_c = {name: getattr(arguments, name) for name in C_OPTIONS}
+        print(to_c(content, arguments.output, **of_c))
         return
-    options = {}
-    if arguments.no_names:
-        if arguments.format not in ("packed", "download"):
-            raise ValueError(
-                "--no_names requires --format=packed or download. "
-                f"Received: --format={arguments.format}."
-            )
-        options = {"names": False}
     done = file_formats.rewrite(
         arguments.file, format=arguments.format, output=arguments.output, **options
     )
@@ -293,12 +285,7 @@ def rewrite_arguments(parser: argparse.ArgumentParser) -> None:
     formats = [*FORMATS, "c"]
     parser.add_argument("--format", required=True, choices=formats, help="the format to write")
     parser.add_argument("--output", required=True, type=Path, help="file, or folder of C, to write")
-    parser.add_argument(
-        "--no_names",
-        action="store_true",
-        help="packed and download: without names of tensors, signatures and notes",
-    )
-    c_arguments(parser)
+    format_arguments(parser)
 
 
 def unpack_arguments(parser: argparse.ArgumentParser) -> None:

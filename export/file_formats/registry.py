@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class FileFormat:
         and "TFLM" (TensorFlow Lite Micro); none for a file that must be turned back first.
       exact: whether its files compute what the int8 file computes, bit for bit.
       write: an int8 .tflite file -> the format's file and notes for people; keyword options.
+      options: of `write`, by name.
       suffix: of the file's name.
       recognise: of a format that is no .tflite file: whether bytes are a file of it.
       unpack: of such a format: its file -> the .tflite file that it was given.
@@ -44,6 +45,7 @@ class FileFormat:
     runtimes: tuple[str, ...]
     exact: bool
     write: Callable[..., tuple[bytes, list[str]]]
+    options: tuple[str, ...] = ()
     suffix: str = ".tflite"
     recognise: Callable[[bytes], bool] | None = None
     unpack: Callable[[bytes], bytes] | None = None
@@ -51,6 +53,19 @@ class FileFormat:
     def read(self, file: bytes) -> bytes:
         """The format's file as plain int8, see `plain`."""
         return plain(file)
+
+    def require_options(self, names: Iterable[str]) -> None:
+        """Refuses options of other formats.
+
+        Raises:
+          ValueError: one of the names is no option of this format.
+        """
+        for name in set(names) - set(self.options):
+            others = [form.name for form in FORMATS.values() if name in form.options]
+            raise ValueError(
+                f"{name} is an option of {', '.join(others) or 'no format'}. "
+                f"Received: format={self.name!r}, which takes {', '.join(self.options) or 'none'}."
+            )
 
 
 def _graph_to_graph(change: Callable[[Graph], Graph]) -> Callable[..., tuple[bytes, list[str]]]:
@@ -130,6 +145,7 @@ FORMATS: dict[str, FileFormat] = {
             ("ec2t_tf",),
             True,
             _packed,
+            ("optimize", "names"),
         ),
         FileFormat(
             "download",
@@ -137,6 +153,7 @@ FORMATS: dict[str, FileFormat] = {
             (),
             True,
             _download,
+            ("optimize", "names"),
             ".ec2d",
             is_download,
             from_download,
@@ -147,6 +164,7 @@ FORMATS: dict[str, FileFormat] = {
             ("TFLM",),
             True,
             _tflm,
+            ("streams", "negative_scales"),
         ),
     )
 }

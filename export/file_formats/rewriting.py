@@ -46,16 +46,16 @@ def rewrite(
       file: the bytes or the path of an int8 .tflite file, or of a file of any of the formats.
       format: a name of `ec2t_tf.export.file_formats.FORMATS`.
       output: where to write it; nowhere if None.
-      options: of the format: `optimize` and `names` for "packed" and "download", `streams` and
-        `negative_scales` for "tflm".
+      options: of the format, see `to_tflite`.
 
     Raises:
       FileError: the file is damaged, or holds nothing that the format could store.
-      ValueError: `format` is unknown.
+      ValueError: `format` is unknown, or an option of another format.
       OSError: the file cannot be read or written.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}. Received: {format!r}.")
+    FORMATS[format].require_options(options)
     content = files.content(file, needed_by="rewrite")
     source = plain(content)
     written, notes = FORMATS[format].write(source, **options)

@@ -3,6 +3,8 @@
 import pytest
 
 from ec2t_tf.export import benchmark, commands
+from ec2t_tf.export.file_formats.download import header_goal
+from ec2t_tf.export.tflite import read
 from tests.tflite.fixtures import packed
 
 
@@ -21,6 +23,26 @@ def test_rewrite_and_unpack(int8_nets, file, tmp_path, capsys):
     assert again.read_bytes() == int8_nets["lenet5"]
     assert commands.main(["unpack", str(small), f"--output={again}"]) == 0
     assert again.read_bytes() == packed(int8_nets["lenet5"])
+
+
+@pytest.mark.parametrize("goal", ["size", "speed", "download"])
+def test_goals_of_packed_files(int8_nets, file, tmp_path, goal):
+    small, again = tmp_path / "lenet5.ec2d", tmp_path / "packed.tflite"
+    options = [f"--optimize={goal}", "--no_names"]
+    assert (
+        commands.main(["rewrite", str(file), "--format=packed", f"--output={again}", *options]) == 0
+    )
+    want = packed(int8_nets["lenet5"], optimize=goal, names=False)
+    assert again.read_bytes() == want
+    names = {operator.kind for operator in read(want).operators}
+    assert ("EC2T.Layer" in names) == (goal != "speed")
+    assert (
+        commands.main(["rewrite", str(file), "--format=download", f"--output={small}", *options])
+        == 0
+    )
+    assert header_goal(small.read_bytes()) == goal
+    assert commands.main(["unpack", str(small), f"--output={again}"]) == 0
+    assert again.read_bytes() == want
 
 
 def test_mistakes_are_one_line(file, tmp_path, capsys):

@@ -13,11 +13,12 @@ from ec2t_tf.export import tflite
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.graph.streaming import CannotStream, stream
 from ec2t_tf.export.integer import Interpreter
-from ec2t_tf.export.mcu import to_c
+from ec2t_tf.export.mcu import emit, ram, to_c
 from ec2t_tf.export.mcu.streaming import stream_from_silence
 from tests.bench import qemu
 from tests.mcu import many_nets
 from tests.mcu.random_streams import Draw
+from tests.mcu.test_ram import in_any_strips
 from tests.nets import NetBuilder
 
 Codes = npt.NDArray[np.int8]
@@ -48,15 +49,19 @@ def _wanted(model: bytes, steps: int, seed: int) -> tuple[Codes, Codes]:
     return new, np.asarray(Interpreter(graph)(windows)).reshape(steps, -1)
 
 
-def _compare(models: list[bytes], folder: Path, core: str, *, steps: int = 6) -> None:
+def _compare(
+    models: list[bytes], folder: Path, core: str, *, steps: int = 6, optimize: str = ""
+) -> None:
     pairs = [_wanted(model, steps, seed) for seed, model in enumerate(models)]
     values = [new.reshape(steps, -1) for new, _ in pairs]
     if core == "host":
-        got = many_nets.on_host(models, values, folder, sanitize=True, stream=True)
+        got = many_nets.on_host(
+            models, values, folder, sanitize=True, stream=True, optimize=optimize
+        )
     else:
         if qemu.missing_tools(core):
             pytest.skip(qemu.missing_tools(core))
-        got = many_nets.on_core(core, models, values, folder, stream=True)
+        got = many_nets.on_core(core, models, values, folder, stream=True, optimize=optimize)
     assert not many_nets.differences(range(len(models)), got, [want for _, want in pairs])
 
 
@@ -84,6 +89,49 @@ def test_c_gives_the_windows_bits(tmp_path: Path, core: str) -> None:
 @pytest.mark.parametrize("core", ["host", "m0", "m3", "m4", "m7", "m33", "m55", "rv32"])
 def test_many_in_c_give_the_windows_bits(tmp_path: Path, core: str) -> None:
     _compare([Draw(seed).model for seed in range(5000, 5100)], tmp_path, core, steps=10)
+
+
+def _wide_maps(seed: int) -> bytes:
+    """A net of a step so wide that the rows of a step are computed in strips."""
+    net = NetBuilder((1, 48, 20, 2), seed=seed)
+    x = net.conv(net.input, 4, (3, 3), zeros=0.6, same=False)
+    wide = 16 + 8 * (seed % 5)
+    x = net.conv(net.conv(x, wide, (1, 1), zeros=0.6), wide, (3, 3), same=False, depthwise=True)
+    x = net.pool(net.conv(x, 4, (1, 1), zeros=0.6), (4, 1), (4, 1), maximum=seed % 2 == 0)
+    x = net.conv(x, 6, (3, 3), (1, 2), zeros=0.6, same=False)
+    return net.finish(net.dense(net.mean(x), 5))
+
+
+def _can_be_in_strips(model: bytes) -> bool:
+    step = stream_from_silence(tflite.read(model)).graph
+    return any(True for _ in ram.regions(step, []))
+
+
+@pytest.mark.parametrize(
+    "core",
+    ["host", *(pytest.param(core, marks=pytest.mark.slow) for core in ("m0", "m4", "m55", "rv32"))],
+)
+@pytest.mark.parametrize("strips", ["least RAM", "any"])
+def test_steps_in_strips_give_the_windows_bits(
+    tmp_path: Path, core: str, strips: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows stay whole; what is computed of them is in strips."""
+    choose = {"least RAM": emit.with_least_ram, "any": in_any_strips}[strips]
+    changed: list[bool] = []
+
+    def chosen(graph: Graph, core: str) -> Graph:
+        found = choose(graph, core)
+        changed.append(len(found.operators) > len(graph.operators))
+        return found
+
+    monkeypatch.setattr(emit, "with_least_ram", chosen)
+    models = [_wide_maps(seed) for seed in range(10)]
+    if strips == "any":
+        drawn = [Draw(seed).model for seed in range(7000, 7150)]
+        models += [model for model in drawn if _can_be_in_strips(model)]
+    _compare(models, tmp_path, core, optimize="ram")
+    assert len(changed) == len(models)
+    assert sum(changed) > len(models) / 2
 
 
 @pytest.mark.parametrize("core", ["host", "m4"])

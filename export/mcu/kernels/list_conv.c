@@ -140,7 +140,9 @@ static ec2t_mcu_status lists(const ec2t_mcu_list_conv *layer, uint32_t *position
         return EC2T_MCU_CORRUPT;
     if (layer->encoding == EC2T_MCU_ENCODING_GAPS) {
         const uint8_t *gaps = (const uint8_t *)layer->weights + *position;
-        uint16_t *const plus = start_of(to + (fast->minus_count + 7u) / 8u * 8u, fast->plus_count);
+        /* behind the last of the minus list, which may begin a place later than `to` */
+        uint16_t *const plus =
+            start_of(minus + (fast->minus_count + 7u) / 8u * 8u, fast->plus_count);
         fast->plus_list = plus;
         *position += fast->minus_count + fast->plus_count;
         return layer->gap_list(gaps, fast->minus_count, where, taps, minus) &&
