@@ -12,7 +12,7 @@ from ec2t_tf.moving_range import GROWTH
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.fusion import Fusion
 from ec2t_tf.quantisation.graph import Call, read
-from ec2t_tf.quantisation.kinds import FIXED_RANGE, KERNELS, kind_of
+from ec2t_tf.quantisation.kinds import FIXED_RANGE, GIVEN, KERNELS, kind_of
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.normalisation import BatchNormalization
 from ec2t_tf.quantisation.quantised import Quantised, initialise
@@ -104,7 +104,8 @@ class _Conversion:
         if how == "own" or (how == "same" and before is None):
             growth = GROWTH if small else 0.0
             name = self._unique(f"{call.name}_range")
-            rounding = FakeQuant("moving", growth=growth, name=name)
+            given = kind_of(call.operation) in GIVEN  # whose range is known, and may begin at 0
+            rounding = FakeQuant("widest" if given else "moving", growth=growth, name=name)
             x = rounding(x)
         elif how == "fixed":
             limits = FIXED_RANGE[kind_of(call.operation)]

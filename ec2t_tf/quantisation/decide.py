@@ -129,6 +129,8 @@ class _Deciding:
                 reason = "folded into the scale of the layer before it"
                 return decision(Treatment.INT8, reason, folded_into=folded[0])
             return decision(Treatment.INT8, "an operator of its own")
+        if kind == "Weight" and rule is None:
+            return decision(Treatment.INT8, "a weight that a layer of yours has itself")
         if kind == "Embedding" and rule is None:
             return decision(self._careful, "a table, from which rows are taken")
         if kind not in (*KERNELS, *RECURRENT, "Embedding"):

@@ -24,7 +24,7 @@ NOTHING_AT_INFERENCE = (
     *("RandomBrightness", "RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale"),
     *("RandomColorJitter", "RandomErasing", "RandomSharpness", "RandomPosterization"),
     *("RandomPerspective", "RandomGaussianBlur", "RandomColorDegeneration"),
-    "RandomInvert",
+    *("RandomInvert", "RandomCrop", "InTraining"),
 )
 # Only move values, and add zeros; at inference also what draws random numbers in training.
 MOVING = (
@@ -34,23 +34,17 @@ MOVING = (
     *NOTHING_AT_INFERENCE,
     # of keras.ops
     *("Transpose", "Squeeze", "ExpandDims", "Flip", "GetItem", "Pad", "Max", "Min"),
-    *(
-        "Copy",
-        "Split",
-        "ArraySplit",
-        "Unstack",
-        "Swapaxes",
-        "Moveaxis",
-        "Repeat",
-        "UpSampling1D",
-        "Moves",
-    ),
+    *("Copy", "Split", "ArraySplit", "Unstack", "Swapaxes", "Moveaxis", "Repeat", "Tile", "Roll"),
+    *("BroadcastTo", "Take", "Slice", "ExtractPatches", "CropImages", "PadImages"),
+    *("UpSampling1D", "Moves", "ForEach"),
 )
 # Their operator has one scale for input and output, and rounds to it.
 SAME_RANGE = (
     *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Resizing"),
     "UpSampling2D",
 )
+# Values that are not computed from the net's inputs.
+GIVEN = ("Weight", "Constant")
 # Their output has a range of its own.
 OWN_RANGE = (
     *KERNELS,
@@ -60,6 +54,7 @@ OWN_RANGE = (
     *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
     *("Matmul", "Einsum", "Sum", "TrueDivide", "Divide"),
     *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "Mean"),
+    *GIVEN,
 )
 # Output ranges that the operators of TensorFlow Lite prescribe.
 FIXED_RANGE = {

@@ -9,15 +9,12 @@
 | TimeDistributed            | its layer, on the steps as a batch                               |
 | Add, Multiply of more than | layers of two values each                                        |
 | two values                 |                                                                  |
-| Lambda and layers of the   | the operations of keras.ops that they consist of                 |
-| user's without weights     |                                                                  |
-| layers of the user's whose | those layers                                                     |
-| weights are of layers      |                                                                  |
+| Lambda and layers of the   | what they consist of, see `traced`                               |
+| user's                     |                                                                  |
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +25,7 @@ from keras import ops
 
 from ec2t_tf.quantisation.kinds import class_name, has_rule, kind_of
 from ec2t_tf.quantisation.recurrent import RECURRENT
+from ec2t_tf.quantisation.values import Weight
 
 Tensor = Any
 Unique = Callable[[str], str]
@@ -84,7 +82,15 @@ class Attention(Opened):
         )
         self.inner: list[Any] = []
 
-    def __call__(self, query: Tensor, value: Tensor, key: Tensor | None = None, **_: Any) -> Tensor:
+    def __call__(
+        self,
+        query: Tensor,
+        value: Tensor,
+        key: Tensor | None = None,
+        *,
+        return_attention_scores: bool = False,
+        **_: Any,
+    ) -> Any:
         shape = query.shape
         query, value, key = (x if x is None else self._as_steps(x) for x in (query, value, key))
         if not self.inner:
@@ -94,7 +100,9 @@ class Attention(Opened):
         q, k, v = (layer(x) for layer, x in pairs)
         weights = self.softmax(ops.einsum("aecd,abcd->acbe", k, q))
         made = outer(ops.einsum("acbe,aecd->abcd", self.dropout(weights), v))
-        return made if len(shape) == 3 else ops.reshape(made, (-1, *shape[1:-1], made.shape[-1]))
+        if len(shape) > 3:
+            made = ops.reshape(made, (-1, *shape[1:-1], made.shape[-1]))
+        return (made, weights) if return_attention_scores else made
 
     def _as_steps(self, x: Tensor) -> Tensor:
         """(batch, steps, channels): the steps are the axes that attend, the batch those before."""
@@ -146,7 +154,9 @@ class Attention(Opened):
         if config.get("activity_regularizer") is not None:  # of values that are scaled here
             found.append("activity_regularizer")
         asked = [k for k, v in options.items() if v is not None and v is not False]
-        found += [k for k in asked if k not in ("training", "query", "value", "key")]
+        known = ("training", "query", "value", "key")
+        known += ("return_attention_scores",) if rank == 3 else ()
+        found += [k for k in asked if k not in known]
         return found + (["masks"] if len(args) > 3 else [])
 
 
@@ -167,16 +177,22 @@ class Luong(Opened):
         self.dropout = keras.layers.Dropout(
             self.layer.dropout, name=self.unique(f"{self.name}_dropout"), **shared
         )
+        if self.layer.use_scale:
+            self.scale = self.part(Weight((1,), name=self.unique(f"{self.name}_scale")))
 
     def __call__(self, inputs: list[Tensor], *_: Any, **__: Any) -> Tensor:
         query, value, *key = inputs
         scores = ops.einsum("abd,acd->abc", query, key[0] if key else value)
+        if self.layer.use_scale:
+            scores = ops.multiply(scores, self.scale(query))
         return ops.einsum("abc,acd->abd", self.dropout(self.softmax(scores)), value)
+
+    def take_weights(self, weights: list[np.ndarray]) -> None:
+        super().take_weights([w.reshape(1) for w in weights])
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        found = ["use_scale"] if layer.use_scale else []
-        found += [] if layer.score_mode == "dot" else ["score_mode other than 'dot'"]
+        found = [] if layer.score_mode == "dot" else ["score_mode other than 'dot'"]
         if any(len(x.shape) != 3 for x in _values(args, options)):
             found.append("inputs that are not all (batch, steps, channels)")
         found += ["masks"] if any(x is not None for x in keras.tree.flatten(args[1:])) else []
@@ -304,133 +320,6 @@ class Chain(Opened):
         return first
 
 
-class Traced(Opened):
-    """A Lambda or a layer of the user's without weights, written in keras.ops."""
-
-    def make(self) -> None:
-        pass
-
-    def __call__(self, *args: Any, **options: Any) -> Tensor:
-        return _function_of(self.layer)(*args, **options)
-
-    @staticmethod
-    def works(layer: Any, args: tuple, options: dict) -> bool:
-        if layer.weights or isinstance(layer, keras.Model):
-            return False
-        args, options = _symbolic(args, options)
-        try:
-            made = keras.tree.flatten(_function_of(layer)(*args, **options))
-        except Exception:
-            return False
-        return _are_sized(made)
-
-
-class Composed(Opened):
-    """A layer of the user's that only calls layers of its own, written in keras.ops between.
-
-    Its `call` runs on an object that has aliases of those layers: it need not be rebuildable from
-    its config, and its layers stay as they are.
-    """
-
-    def make(self) -> None:
-        def alias(given: Any) -> Any:
-            return self.part(_alias(given, self.unique(f"{self.name}_{given.name}")))
-
-        self.shadow, _ = _shadow(self.layer, alias)
-
-    def __call__(self, *args: Any, **options: Any) -> Tensor:
-        return _called(self.shadow, args, options)
-
-    def take_weights(self, weights: list[np.ndarray]) -> None:
-        """Aliases have them."""
-
-    @staticmethod
-    def works(layer: Any, args: tuple, options: dict) -> bool:
-        if isinstance(layer, keras.Model) or layer.losses or not layer.built:
-            return False
-        inner = {id(v) for x in layer._flatten_layers(include_self=False) for v in x.weights}
-        if not layer.weights or any(id(v) not in inner for v in layer.weights):
-            return False
-        args, options = _symbolic(args, options)
-        try:
-            shadow, replaced = _shadow(layer, lambda given: _alias(given, given.name))
-            if any(id(child) not in replaced for child in layer._layers):
-                return False
-            made = keras.tree.flatten(_called(shadow, args, options))
-        except Exception:
-            return False
-        return _are_sized(made)
-
-
-def _are_sized(made: list[Any]) -> bool:
-    """Whether these are symbolic values, of which and of all before them only the batch is open."""
-    before, seen = list(made), set()
-    while before:
-        x = before.pop()
-        if not keras.utils.is_keras_tensor(x) or None in x.shape[1:]:
-            return False
-        history = getattr(x, "_keras_history", None)
-        if history and history.operation is not None and id(x) not in seen:
-            seen.add(id(x))
-            before += history.operation._inbound_nodes[history.node_index].input_tensors
-    return bool(made)
-
-
-def _alias(layer: Any, name: str) -> Any:
-    """A layer with the variables of another, called elsewhere by another name."""
-    made = object.__new__(type(layer))
-    vars(made).update(vars(layer))
-    vars(made).update(name=name, _inbound_nodes=[], _outbound_nodes=[])
-    return made
-
-
-def _shadow(layer: Any, alias: Callable[[Any], Any]) -> tuple[Any, dict[int, Any]]:
-    """An object with the attributes of a layer but other layers for those inside, models of which
-    are made anew; and what stands for each of those, by its identity."""
-    replaced: dict[int, Any] = {}
-
-    def other(value: Any) -> Any:
-        if isinstance(value, keras.layers.Layer):
-            if id(value) not in replaced:
-                is_model = isinstance(value, keras.Model)
-                replaced[id(value)] = (
-                    keras.models.clone_model(value, clone_function=other)
-                    if is_model
-                    else alias(value)
-                )
-            return replaced[id(value)]
-        if isinstance(value, list):
-            return [other(x) for x in value]
-        if isinstance(value, dict):
-            return {key: other(x) for key, x in value.items()}
-        return tuple(map(other, value)) if type(value) is tuple else value
-
-    made = object.__new__(type(layer))
-    vars(made).update({key: other(value) for key, value in vars(layer).items()})
-    return made, replaced
-
-
-def _called(layer: Any, args: tuple, options: dict) -> Any:
-    """What its `call` makes of symbolic values; whether it trains is decided later, inside."""
-    if "training" in inspect.signature(layer.call).parameters:
-        options = {**options, "training": None}
-    return layer.call(*args, **options)
-
-
-def _symbolic(args: tuple, options: dict) -> Any:
-    return keras.tree.map_structure(
-        lambda x: keras.KerasTensor(x.shape, dtype=x.dtype) if _is_value(x) else x,
-        (args, options),
-    )
-
-
-def _function_of(layer: Any) -> Callable[..., Any]:
-    """What it computes, given symbolic values, in operations of keras.ops."""
-    if isinstance(layer, keras.layers.Lambda):
-        return lambda x, **_: layer.function(x, **(layer.arguments or {}))
-    return layer.call
-
-
 _OPENED: dict[type, type[Opened]] = {
     keras.layers.MultiHeadAttention: Attention,
     keras.layers.Attention: Luong,
@@ -448,11 +337,11 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     is_users = kind_of(layer) == "Lambda" or "." in class_name(layer)
     if kind is None and is_users and not has_rule(kind_of(layer)):
         from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
+        from ec2t_tf.quantisation.traced import written_in_operations  # whose layers are opened too
 
-        if class_name(layer) in RULES:
+        if kind_of(layer) != "Lambda" and class_name(layer) in RULES:
             return None  # a rule that the user registered
-        found: tuple[type[Traced | Composed], ...] = (Traced, Composed)
-        return next((kind for kind in found if kind.works(layer, args, options)), None)
+        return written_in_operations(layer, args, options)
     return None if kind is None or kind.missing(layer, args, options) else kind
 
 

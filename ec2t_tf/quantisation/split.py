@@ -6,6 +6,7 @@
 | an activation inside a layer that none fuses  | a layer of its own, `<name>_<activation>` |
 | SeparableConv1D, SeparableConv2D              | `<name>_depthwise`, then `<name>`         |
 | MultiHeadAttention, Bidirectional, ...        | see `opened`                              |
+| a quotient of two values                      | a product with the reciprocal             |
 | an activity regulariser of one of these       | an Activation("linear") that has it       |
 """
 
@@ -27,6 +28,7 @@ from ec2t_tf.quantisation.kinds import (
     kind_of,
 )
 from ec2t_tf.quantisation.opened import Opened, opened_as
+from ec2t_tf.quantisation.values import InTraining
 
 
 def split(model: keras.Model) -> tuple[keras.Model, dict[str, keras.layers.Layer]]:
@@ -78,6 +80,8 @@ class _Splitting:
     def _make(self, call: Call) -> list[Any]:
         layer = call.operation
         if not call.is_layer:
+            if kind_of(layer) in ("Divide", "TrueDivide") and len(call.inputs) == 2:
+                return [_quotient]
             return [_sized(copy_operation(layer), call)]
         opened = opened_as(layer, call.args, call.kwargs)
         if opened is not None:
@@ -178,7 +182,11 @@ def inputs_like(graph: Graph) -> Any:
     return keras.tree.pack_sequence_as(graph.inputs, inputs)
 
 
-_INSIDE: dict[type, str] = {keras.layers.TimeDistributed: "layer", keras.layers.RNN: "cell"}
+_INSIDE: dict[type, str] = {
+    keras.layers.TimeDistributed: "layer",
+    keras.layers.RNN: "cell",
+    InTraining: "layer",
+}
 
 
 def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.layers.Layer:
@@ -209,6 +217,11 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
             f"{type(layer).__name__}, for which {type(layer).__name__}.from_config(get_config()) "
             f"says: {error}. Write its get_config."
         ) from error
+
+
+def _quotient(x: Any, y: Any) -> Any:
+    """Of two values: the reciprocal is a table."""
+    return keras.ops.multiply(x, keras.ops.reciprocal(y))
 
 
 def _sized(operation: keras.Operation, call: Call) -> keras.Operation:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -25,6 +26,12 @@ def _parts(split: Any) -> Any:
         return split
     sizes = [int(size) for size in split]
     return [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+
+
+def _plain(numbers: Any) -> Any:
+    """Numbers or tensors of them, as numbers and tuples."""
+    found = np.asarray(numbers).tolist()
+    return tuple(found) if isinstance(found, list) else found
 
 
 def _depth_to_space(ops: Any, input: Any, block_size: int, data_format: str = "NHWC") -> Any:
@@ -112,6 +119,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "unstack": lambda ops, value, num=None, axis=0: ops.unstack(value, num, axis),
     "reverse": lambda ops, tensor, axis: ops.flip(tensor, axis),
     "repeat": lambda ops, input, repeats, axis=None: ops.repeat(input, repeats, axis),
+    "roll": lambda ops, input, shift, axis: ops.roll(input, _plain(shift), _plain(axis)),
+    "tile": lambda ops, input, multiples: ops.tile(input, _plain(multiples)),
+    "gather": lambda ops, params, indices, axis=0: ops.take(params, np.asarray(indices), axis),
+    "extract_patches": lambda ops, images, sizes, strides, rates, padding: (
+        ops.image.extract_patches(
+            images, tuple(sizes[1:3]), tuple(strides[1:3]), rates[1], padding.lower()
+        )
+    ),
 }
 
 

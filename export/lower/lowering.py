@@ -12,6 +12,7 @@ from ec2t_tf.quantisation.opened import closed_by
 
 from . import rules as _rules  # noqa: F401  (fills RULES)
 from .calls import Call, calls_of, kind_of, shape_of
+from .folding import folded
 from .net import Net
 from .pending import RULES, NoRuleError, Pending, TensorIndex, Value
 from .rules.activations import table
@@ -48,6 +49,7 @@ def lower(model: keras.Model, *, io_dtype: str = "float32", dry: bool = False) -
     net.graph.outputs = tuple(outputs)
     if io_dtype == "int8":
         _without_quantise(net.graph)
+    folded(net.graph)
     graph = net.pruned()
     names = _output_names(network)
     for name, index in zip(names, graph.outputs, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,8 @@ class RandomLayers:
         rank = len(x.shape)
         axis = int(self.random.integers(1, rank))
         kind = self.draw("permute", "flip", "slice", "split", "dropout", "repeat", "pad", "stack")
+        if self.chance(0.25) and hasattr(self.ops, "roll"):
+            return self.moved_in_blocks(x, axis)
         if kind == "permute" and rank > 2:
             order = [int(i) + 1 for i in self.random.permutation(rank - 1)]
             if self.chance(0.5):
@@ -200,6 +203,37 @@ class RandomLayers:
         if kind == "stack" and rank == 3:
             return self.ops.stack([x, self.ops.flip(x, 1)], axis=self.draw(1, 2, 3))
         return self.only_in_training(x)
+
+    def moved_in_blocks(self, x: Any, axis: int) -> Any:
+        """Of keras.ops: rolled, tiled, taken; images cut into patches."""
+        sizes, size = x.shape[1:], x.shape[axis]
+        counts = [1] * len(x.shape)
+        counts[axis] = 2
+        begin = [0] * len(x.shape)
+        begin[axis] = int(self.random.integers(size))
+        shape = list(x.shape)
+        shape[axis] = size - begin[axis]
+        made: list[Any] = [
+            lambda: self.ops.roll(x, self.draw(1, -2, 5), axis),
+            lambda: self.ops.tile(x, counts) if math.prod(sizes) < 500 else x,
+            lambda: self.ops.take(x, self.random.integers(0, size, 3), axis=axis),
+            lambda: self.ops.broadcast_to(self.ops.expand_dims(x, 1), (None, 2, *sizes)),
+            lambda: self.ops.slice(x, begin, [-1, *shape[1:]]),
+        ]
+        if len(x.shape) == 4 and min(sizes[:2]) > 2:
+            rows, columns = sizes[0] - 1, sizes[1] - 1
+            made += 2 * [
+                lambda: self.ops.image.extract_patches(x, 2, padding=self.draw("valid", "same")),
+                lambda: self.ops.image.extract_patches(x, (2, 3), 1, 1, self.draw("valid", "same")),
+                lambda: self.ops.image.crop_images(
+                    x, 1, bottom_cropping=0, left_cropping=0, target_width=columns
+                ),
+                lambda: self.ops.image.pad_images(
+                    x, 1, 0, target_height=rows + 3, target_width=columns + 2
+                ),
+                lambda: self.layers.RandomCrop(*sizes[:2])(x),
+            ]
+        return self.draw(*made)()
 
     def only_in_training(self, x: Any) -> Any:
         """A layer that does nothing at inference."""

@@ -92,6 +92,13 @@ def concatenated(net: Net, given: Sequence[Value], axis: int, name: str) -> Valu
     )
 
 
+def joined_at(net: Net, parts: Sequence[int], axis: int, name: str) -> int:
+    """Tensors of one range, one behind the other along an axis."""
+    if len(parts) == 1:
+        return parts[0]
+    return net.settled(concatenated(net, parts, axis, name))
+
+
 def later(
     net: Net,
     p: Pending,
@@ -163,6 +170,82 @@ def _repeat(net: Net, call: Call, given: Value, *_: Any) -> Value:
         raise NoRuleError(f"'{call.name}': a repeat needs an axis and one number.")
     axis = operation.axis % len(call.shape)
     return repeated(net, index, operation.repeats, axis, call.key)
+
+
+@rule("Tile")
+def _tile(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    index, repeats = net.settled(given), call.operation.repeats
+    counts = [repeats] if isinstance(repeats, int) else [int(n) for n in repeats]
+    shape = net.tensor(index).shape
+    rank = max(len(shape), len(counts))
+    counts = [1] * (rank - len(counts)) + counts
+    index = net.reshaped(index, [1] * (rank - len(shape)) + list(shape))
+    for axis, count in enumerate(counts):
+        index = joined_at(net, [index] * count, axis, f"{call.key}/axis_{axis}")
+    return index
+
+
+@rule("BroadcastTo", "ForEach")
+def _broadcast_to(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    index = net.settled(given)
+    shape = net.tensor(index).shape
+    index = net.reshaped(index, [1] * (len(call.shape) - len(shape)) + list(shape))
+    for axis, size in enumerate(call.shape):
+        if net.tensor(index).shape[axis] != size:
+            index = gathered(net, index, [0] * size, axis, f"{call.key}/axis_{axis}")
+    return index
+
+
+@rule("Roll")
+def _roll(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    """What leaves at one end comes in at the other; without an axis, of all values in a row."""
+    operation, index = call.operation, net.settled(given)
+    shape = net.tensor(index).shape
+    shifts, axes = (np.atleast_1d(x).tolist() for x in (operation.shift, operation.axis))
+    if operation.axis is None:
+        index, axes = net.reshaped(index, (math.prod(shape),)), [0]
+    for shift, axis in zip(np.broadcast_to(shifts, len(axes)).tolist(), axes, strict=True):
+        sizes = net.tensor(index).shape
+        at = -int(shift) % sizes[axis]
+        if not at:
+            continue
+        begin, middle, end = [0] * len(sizes), [0] * len(sizes), list(sizes)
+        middle[axis], stop = at, list(sizes)
+        stop[axis] = at
+        name = f"{call.key}/axis_{axis % len(sizes)}"
+        parts = [
+            sliced(net, index, middle, end, f"{name}/first"),
+            sliced(net, index, begin, stop, f"{name}/last"),
+        ]
+        index = joined_at(net, parts, axis % len(sizes), name)
+    return net.reshaped(index, call.shape)
+
+
+@rule("Take")
+def _take(net: Net, call: Call, given: Value, *places: Any) -> Value:
+    """Rows of a value at places that are known."""
+    wanted, index, axis = places[0] if places else None, net.settled(given), call.operation.axis
+    if wanted is None or isinstance(wanted, Pending | TensorIndex):
+        raise NoRuleError(f"'{call.name}': only places that are constants have a rule.")
+    shape = list(net.tensor(index).shape)
+    if axis is None:
+        index, shape, axis = net.reshaped(index, (math.prod(shape),)), [math.prod(shape)], 0
+    at = [int(p) % shape[axis] for p in array(np.asarray(wanted)).reshape(-1)]
+    return net.reshaped(gathered(net, index, at, axis % len(shape), call.key), call.shape)
+
+
+@rule("Slice")
+def _slice(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    starts = call.arguments[1] if len(call.arguments) > 1 else call.options["start_indices"]
+    if any(isinstance(x, Pending | TensorIndex) or not _is_number(x) for x in np.ravel(starts)):
+        raise NoRuleError(f"'{call.name}': only starts that are constants have a rule.")
+    begin = [int(n) for n in np.ravel(starts)]
+    ends = [b + n for b, n in zip(begin, call.shape, strict=True)]
+    return sliced(net, net.settled(given), begin, ends, call.key)
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | np.integer)
 
 
 @rule("Flip")

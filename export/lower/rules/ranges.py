@@ -39,11 +39,12 @@ def _fake_quant(net: Net, call: Call, given: Value, *_: Any) -> Value:
 
 @rule(
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout"),
-    *("GaussianNoise", "ActivityRegularization", "Identity", "RandomFlip"),
+    *("GaussianNoise", "ActivityRegularization", "Identity", "RandomFlip", "RandomCrop"),
     *("RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast", "RandomBrightness"),
     *("RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale", "RandomColorJitter"),
     *("RandomErasing", "RandomInvert", "RandomSharpness", "RandomPosterization"),
     *("RandomGaussianBlur", "RandomColorDegeneration", "RandomPerspective", "Copy"),
+    "InTraining",
 )
 def _nothing(net: Net, call: Call, given: Value, *_: Any) -> Value:
     if net.shape(given) != call.shape:

@@ -1,0 +1,337 @@
+"""A Lambda or a layer of the user's, written in keras.ops, as what it consists of.
+
+Its `call` is run on symbolic values, by an object that has stand-ins for what it holds: layers
+under names of their own, and `Weight` for its own weights. It is run for two sizes of the batch;
+what differs between the two is the batch, which is left open.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from ec2t_tf.quantisation.graph import Call, Graph, Value, read
+from ec2t_tf.quantisation.kinds import NOTHING_AT_INFERENCE, kind_of
+from ec2t_tf.quantisation.opened import Opened
+from ec2t_tf.quantisation.values import Constant, ForEach, InTraining, Weight
+
+Tensor = Any
+BATCHES = (5040, 10080)  # which many numbers divide: windows of an image are a batch, too
+
+
+def written_in_operations(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
+    """What opens a layer of the user's, called so; None where `call` says what no graph holds."""
+    if isinstance(layer, keras.Model) or _adds_losses(layer) or not layer.built:
+        return None
+    for kind in (OnlyInTraining, Traced):
+        if kind.works(layer, args, options):
+            return kind
+    return None
+
+
+def _adds_losses(layer: Any) -> bool:
+    """Whether its `call` adds losses, beside those of regularised weights."""
+    regularised = [v for v in layer.trainable_variables if v.regularizer is not None]
+    return len(layer.losses) > len(regularised)
+
+
+class Traced(Opened):
+    """The operations, and the layers that it has inside.
+
+    It need not be rebuildable from its config, and its layers stay as they are.
+    """
+
+    def make(self) -> None:
+        self.inside = _Inside(self.layer, self.unique, self.name)
+        self.parts = self.inside.made
+
+    def __call__(self, *args: Any, **options: Any) -> Tensor:
+        return _rebuilt(self.inside, args, options)
+
+    def take_weights(self, weights: list[np.ndarray]) -> None:
+        """Aliases have them."""
+
+    @staticmethod
+    def works(layer: Any, args: tuple, options: dict) -> bool:
+        given = keras.tree.map_structure(
+            lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype) if _is_open(x) else x,
+            (args, options),
+        )
+        try:
+            inside = _Inside(layer, lambda name: name, layer.name)
+            made = keras.tree.flatten(_rebuilt(inside, *given))
+        except Exception:
+            return False
+        return bool(made) and all(
+            keras.utils.is_keras_tensor(x) and None not in x.shape[1:] for x in made
+        )
+
+
+class OnlyInTraining(Opened):
+    """Its input at inference."""
+
+    def make(self) -> None:
+        self.whole = self.part(InTraining(self.layer, name=self.name))
+
+    def __call__(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return self.whole(x)
+
+    @staticmethod
+    def works(layer: Any, args: tuple, options: dict) -> bool:
+        if layer.weights or "training" not in _parameters(layer) or len(args) != 1:
+            return False
+        x = keras.KerasTensor(args[0].shape, dtype=args[0].dtype) if _is_open(args[0]) else None
+        try:
+            return x is not None and layer.call(x, training=False) is x
+        except Exception:
+            return False
+
+
+# -- running `call` ------------------------------------------------------------------------------
+
+
+class _Inside:
+    """A layer with stand-ins for what it holds.
+
+    Attributes:
+      made: the stand-ins, each once, in order.
+    """
+
+    def __init__(self, layer: Any, unique: Callable[[str], str], name: str) -> None:
+        self.layer, self.unique, self.name = layer, unique, name
+        self.made: list[keras.layers.Layer] = []
+        self._aliases: dict[int, Any] = {}
+        self._weights: dict[int, Weight] = {}
+        self._constants: dict[tuple, Constant] = {}
+        self._names: dict[str, str] = {}
+        inner = {id(v) for x in layer._flatten_layers(include_self=False) for v in x.weights}
+        self.own = {id(v): v for v in layer.weights if id(v) not in inner}
+
+    def operations(self, args: tuple, options: dict, batch: int, training: Any) -> Graph:
+        """What `call` does with values of this batch.
+
+        Raises:
+          Exception: anything that it raises; a layer that it holds where none is looked for.
+        """
+        values = [x for x in keras.tree.flatten((args, options)) if _is_open(x)]
+        inputs = [
+            keras.Input(
+                batch_shape=(batch if x.shape[0] is None else x.shape[0], *x.shape[1:]),
+                dtype=x.dtype,
+            )
+            for x in values
+        ]
+        places = iter(inputs)
+        args, options = keras.tree.map_structure(
+            lambda x: next(places) if _is_open(x) else x, (args, options)
+        )
+        function = self._function(inputs[0])
+        if "training" in _parameters(self.layer):
+            options = {**options, "training": training}
+        return read(keras.Model(inputs, function(*args, **options)))
+
+    def _function(self, like: Any) -> Callable[..., Any]:
+        if isinstance(self.layer, keras.layers.Lambda):
+            function, extra = self.layer.function, self.layer.arguments or {}
+            return lambda x, **_: function(x, **extra)
+        found: set[int] = set()
+
+        def other(value: Any) -> Any:
+            if isinstance(value, keras.Model):
+                found.add(id(value))
+                return keras.models.clone_model(value, clone_function=self.alias)
+            if isinstance(value, keras.layers.Layer):
+                found.add(id(value))
+                alias = self.alias(value)
+                return _Part(self, alias, like) if alias.weights else alias
+            if isinstance(value, keras.Variable):
+                return self.weight(value, like) if id(value) in self.own else value
+            if isinstance(value, list):
+                return [other(x) for x in value]
+            if isinstance(value, dict):
+                return {key: other(x) for key, x in value.items()}
+            return tuple(map(other, value)) if type(value) is tuple else value
+
+        shadow = object.__new__(type(self.layer))
+        vars(shadow).update({key: other(value) for key, value in vars(self.layer).items()})
+        if any(id(child) not in found for child in self.layer._layers):
+            raise ValueError(f"'{self.name}' holds layers in something else than lists.")
+        return shadow.call
+
+    def alias(self, layer: Any) -> Any:
+        """A layer with the variables of another, called elsewhere by another name."""
+        if id(layer) not in self._aliases:
+            made = object.__new__(type(layer))
+            vars(made).update(vars(layer))
+            name = self.unique(f"{self.name}_{layer.name}")
+            vars(made).update(name=name, _inbound_nodes=[], _outbound_nodes=[])
+            self._aliases[id(layer)] = made
+            self.made.append(made)
+        return self._aliases[id(layer)]
+
+    def weight(self, variable: Any, like: Any) -> Any:
+        """A weight of the layer's own; whole numbers (places in a table) are constants."""
+        if not variable.dtype.startswith(("float", "bfloat")):
+            return ops.convert_to_numpy(variable)
+        if id(variable) not in self._weights:
+            made = Weight.of(variable, self.unique(f"{self.name}_{variable.name}"))
+            self._weights[id(variable)] = made
+            self.made.append(made)
+        return self._weights[id(variable)](like)
+
+    def constant(self, values: Any, like: Any) -> Any:
+        array = ops.convert_to_numpy(values)
+        key = (array.dtype.name, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = self.unique(f"{self.name}_constant")
+            self._constants[key] = Constant(array, array.dtype.name, name=name)
+            self.made.append(self._constants[key])
+        return self._constants[key](like)
+
+
+class _Part:
+    """A layer with weights: what it makes of constants is no constant, but trains with them."""
+
+    def __init__(self, inside: _Inside, alias: Any, like: Any) -> None:
+        self._inside, self._alias, self._like = inside, alias, like
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        flat = keras.tree.flatten((args, options))
+        if not any(keras.utils.is_keras_tensor(x) for x in flat):
+            args, options = keras.tree.map_structure(
+                lambda x: self._inside.constant(x, self._like) if _is_array(x) else x,
+                (args, options),
+            )
+        return self._alias(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._alias, name)
+
+
+# -- with the batch left open --------------------------------------------------------------------
+
+
+def _rebuilt(inside: _Inside, args: tuple, options: dict) -> Tensor:
+    """What the layer makes of symbolic values, in operations for every batch.
+
+    Raises:
+      Exception: `call` cannot be run so.
+      ValueError: it computes otherwise in training, or does something with the batch.
+    """
+    values = [x for x in keras.tree.flatten((args, options)) if _is_open(x)]
+    graph, other = (inside.operations(args, options, batch, None) for batch in BATCHES)
+    if "training" in _parameters(inside.layer):
+        trained, other_trained = (
+            inside.operations(args, options, batch, True) for batch in BATCHES
+        )
+        if _steps(trained) != _steps(graph):
+            at_inference = [x for x in _steps(trained) if x not in NOTHING_AT_INFERENCE]
+            if at_inference != [x for x in _steps(graph) if x not in NOTHING_AT_INFERENCE]:
+                raise ValueError(f"'{inside.name}' computes otherwise in training.")
+            graph, other = trained, other_trained
+    if _steps(graph) != _steps(other):
+        raise ValueError(f"'{inside.name}' computes otherwise for another batch.")
+    like = next(x for x in values if x.shape[0] is None)
+    pairs = iter(zip(graph.calls, other.calls, strict=True))
+
+    def compute(call: Call, args: tuple, options: dict) -> Any:
+        _, twin = next(pairs)
+        options = {key: x for key, x in options.items() if key != "training"}
+        return _open_call(inside, call, twin, args, options, like)
+
+    return graph.run(values, compute)
+
+
+def _open_call(
+    inside: _Inside, call: Call, twin: Call, args: tuple, options: dict, like: Any
+) -> Any:
+    """One call of the graph, for every batch."""
+    if call.is_layer:
+        return call.operation(*args, **options)
+    kind, (result, *_), (other, *_) = kind_of(call.operation), call.results, twin.results
+    if kind in ("ConvertToTensor", "Cast") and result.is_float and call.inputs[0].is_float:
+        return args[0]
+    changed = [i for i, (a, b) in enumerate(zip(result.shape, other.shape, strict=True)) if a != b]
+    if kind == "Reshape" and len(changed) <= 1:
+        shape = [-1 if i in changed else n for i, n in enumerate(result.shape)]
+        return ops.reshape(args[0], shape)
+    given = call.inputs
+    if kind in ("BroadcastTo", "Repeat", "Tile") and changed == [0]:
+        if given[0].shape[:1] == result.shape[:1] and kind == "BroadcastTo":
+            return _repeated(args[0], result.shape)
+        if given[0].shape == twin.inputs[0].shape and _is_one(given[0], result):
+            one = ops.reshape(args[0], (1, *result.shape[1:]))
+            return ForEach(name=inside.unique(f"{inside.name}_for_each"))(one, like)
+    if kind == "Slice" and changed == [0]:
+        starts = (*args, *options.values())[1]
+        key = tuple(slice(int(b), int(b) + n) for b, n in zip(starts, result.shape, strict=True))
+        return args[0][(slice(None), *key[1:])]
+    if _settings(call.operation) != _settings(twin.operation):
+        raise ValueError(f"'{inside.name}': {kind} depends on the batch.")
+    args, options = _constants_of_one(inside, call, twin, args, options, like)
+    config = call.operation.get_config()
+    name = inside.unique(f"{inside.name}_{call.operation.name}")
+    return type(call.operation).from_config({**config, "name": name})(*args, **options)
+
+
+def _repeated(x: Any, shape: Any) -> Any:
+    """Broadcast along all axes but the batch."""
+    x = ops.reshape(x, (-1, *(1,) * (len(shape) - len(x.shape)), *x.shape[1:]))
+    for axis in range(1, len(shape)):
+        if x.shape[axis] != shape[axis]:
+            x = ops.repeat(x, shape[axis], axis=axis)
+    return x
+
+
+def _is_one(given: Value, result: Value) -> bool:
+    """Whether only the batch is new."""
+    sizes = [n for n in given.shape if n != 1]
+    return sizes == [n for n in result.shape[1:] if n != 1]
+
+
+def _constants_of_one(
+    inside: _Inside, call: Call, twin: Call, args: tuple, options: dict, like: Any
+) -> tuple[tuple, dict]:
+    """Arguments with arrays made for the batch (zeros, say) as values for each example."""
+
+    def one(x: Any, mine: Any, other: Any) -> Any:
+        if not _is_array(mine) or tuple(mine.shape) == tuple(other.shape):
+            return x
+        array = ops.convert_to_numpy(mine)
+        if np.any(array != array[:1]):
+            raise ValueError(f"'{inside.name}' makes a batch of its own.")
+        made = inside.constant(array[:1], like)
+        return ForEach(name=inside.unique(f"{inside.name}_for_each"))(made, like)
+
+    flat = (
+        keras.tree.flatten(x)
+        for x in ((args, options), (call.args, call.kwargs), (twin.args, twin.kwargs))
+    )
+    parts = [one(*x) for x in zip(*flat, strict=False)]
+    return keras.tree.pack_sequence_as((args, options), parts)
+
+
+def _settings(operation: Any) -> dict[str, Any]:
+    return {k: v for k, v in vars(operation).items() if not k.startswith("_") and k != "name"}
+
+
+def _steps(graph: Graph) -> list[str]:
+    return [kind_of(call.operation) for call in graph.calls]
+
+
+def _parameters(layer: Any) -> Any:
+    return inspect.signature(layer.call).parameters
+
+
+def _is_open(x: Any) -> bool:
+    """A value of a graph, or what stands for one."""
+    return isinstance(x, Value) or keras.utils.is_keras_tensor(x)
+
+
+def _is_array(x: Any) -> bool:
+    return not _is_open(x) and hasattr(x, "shape") and hasattr(x, "dtype")

@@ -1,0 +1,281 @@
+"""Layers of the user's with weights of their own, and what they do with the batch and in training:
+each is what it is written in, and its file is exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import ec2t_tf
+from tests.lower.models import trained
+from tests.lower.random_check import Outcome, compare
+
+registered = keras.saving.register_keras_serializable(package="tests_own_weights")
+
+
+@registered
+class Tokens(layers.Layer):
+    """One more step in front, the same for every example; and a place for each step."""
+
+    def build(self, shape: Any) -> None:
+        self.first = self.add_weight((1, 1, shape[-1]), "normal", name="first")
+        self.places = self.add_weight((1, shape[1] + 1, shape[-1]), "normal", name="places")
+
+    def call(self, x: Any) -> Any:
+        first = ops.broadcast_to(self.first, (ops.shape(x)[0], 1, x.shape[-1]))
+        return ops.concatenate([ops.cast(first, x.dtype), x], axis=1) + self.places
+
+
+@registered
+class Repeated(Tokens):
+    def call(self, x: Any) -> Any:
+        first = ops.repeat(ops.convert_to_tensor(self.first), ops.shape(x)[0], axis=0)
+        return ops.concatenate([first, x], axis=1) + self.places
+
+
+@registered
+class Scaled(layers.Layer):
+    def build(self, shape: Any) -> None:
+        self.gamma = self.add_weight((shape[-1],), keras.initializers.Constant(0.3), name="gamma")
+
+    def call(self, x: Any) -> Any:
+        return x * self.gamma
+
+
+@registered
+class Mixed(layers.Layer):
+    """A kernel that is no layer's."""
+
+    def build(self, shape: Any) -> None:
+        self.mix = self.add_weight(
+            (shape[-1], 7), "glorot_uniform", name="mix", regularizer=keras.regularizers.L2(0.01)
+        )
+
+    def call(self, x: Any) -> Any:
+        return ops.relu(ops.matmul(x, self.mix))
+
+
+@registered
+class Placed(layers.Layer):
+    """An Embedding of places that are known, which trains."""
+
+    def __init__(self, steps: int = 9, width: int = 8, **options: Any) -> None:
+        super().__init__(**options)
+        self.inner = layers.Dense(width)
+        self.table = layers.Embedding(steps, width)
+        self.steps = steps
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x) + self.table(ops.arange(0, self.steps, 1))
+
+
+@registered
+class Biased(layers.Layer):
+    """Attention whose scores have a bias out of a table, by places that are no weights."""
+
+    def build(self, shape: Any) -> None:
+        self.table = self.add_weight((5, 2), "normal", name="table")
+        index = np.arange(81).reshape(9, 9) % 5
+        self.index = self.add_weight(
+            (9, 9), lambda *_, **__: index, dtype="int32", trainable=False, name="index"
+        )
+        self.query = layers.Dense(24, name="query")
+        self.query.build(shape)
+
+    def call(self, x: Any) -> Any:
+        batch, steps, _ = ops.shape(x)
+        q, k, v = ops.unstack(
+            ops.transpose(ops.reshape(self.query(x), (batch, steps, 3, 2, -1)), (2, 0, 3, 1, 4))
+        )
+        bias = ops.take(self.table, ops.reshape(self.index, (-1,)), axis=0)
+        bias = ops.transpose(ops.reshape(bias, (steps, steps, -1)), (2, 0, 1))
+        scores = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + bias[None, :])
+        return ops.reshape(ops.transpose(ops.matmul(scores, v), (0, 2, 1, 3)), (batch, -1, 8))
+
+
+@registered
+class Padded(layers.Layer):
+    """Zeros made for the batch."""
+
+    def call(self, x: Any) -> Any:
+        return ops.concatenate([ops.zeros((ops.shape(x)[0], 2, x.shape[-1])), x], axis=1)
+
+
+@registered
+class InWindows(layers.Layer):
+    """Three windows of three steps as a batch, rolled, and back."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.inner = Scaled()
+
+    def call(self, x: Any) -> Any:
+        windows = ops.reshape(ops.roll(x, 1, 1), (-1, 3, 8))
+        return ops.reshape(self.inner(windows), (-1, 9, 8))
+
+
+@registered
+class Normed(layers.Layer):
+    """A quotient of two values."""
+
+    def call(self, x: Any) -> Any:
+        x = ops.relu(x) + 0.5
+        return x / (1e-3 + ops.sum(x, axis=-1, keepdims=True))
+
+
+CASES = (Tokens, Repeated, Scaled, Mixed, Placed, Biased, Padded, InWindows, Normed)
+
+
+def net(middle: Any) -> keras.Model:
+    source = keras.Input((9, 8), name="x")
+    x = layers.Dense(8, activation="relu")(source)
+    x = layers.Dense(8, name="middle")(middle(x))
+    return keras.Model(source, layers.Dense(3)(layers.GlobalMaxPooling1D()(x)))
+
+
+@pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
+def test_is_what_it_is_written_in(kind: type, tmp_path: Any) -> None:
+    keras.utils.set_random_seed(3)
+    source = net(kind(name="mine"))
+    x = np.random.default_rng(0).normal(size=(8, 9, 8)).astype(np.float32)
+    policy = ec2t_tf.Policy([ec2t_tf.Rule("int8")])
+    model = ec2t_tf.apply(source, policy=policy, verbose=0)
+    # Before a batch no range is known, and nothing is rounded but int8 kernels.
+    expected = ops.convert_to_numpy(source(x))
+    found = ops.convert_to_numpy(model(x))
+    assert np.abs(found - expected).max() <= 0.05 * np.ptp(expected)
+    assert sum(int(np.prod(w.shape)) for w in source.trainable_weights) == sum(
+        int(np.prod(w.shape)) for w in model.trainable_weights if "step" not in w.path
+    )
+    keras.utils.set_random_seed(3)
+    made, inputs = trained(net(kind(name="mine")), steps=2)
+    outcome = Outcome()
+    compare(made, inputs, outcome)
+    assert outcome.steps < 3
+    made.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(again(inputs[0])), ops.convert_to_numpy(made(inputs[0]))
+    )
+
+
+@pytest.mark.parametrize("kind", [Tokens, Placed, Biased], ids=lambda kind: kind.__name__)
+def test_its_weights_train(kind: type) -> None:
+    keras.utils.set_random_seed(3)
+    source = net(kind(name="mine"))
+    model = ec2t_tf.apply(source, verbose=0)
+    before = {w.path: ops.convert_to_numpy(w) for w in model.trainable_weights}
+    given = {w.path: ops.convert_to_numpy(w) for w in source.weights}
+    x = np.random.default_rng(0).normal(size=(8, 9, 8)).astype(np.float32)
+    eager = keras.backend.backend() == "tensorflow"
+    model.compile(keras.optimizers.Adam(0.01), "mse", run_eagerly=eager)
+    model.fit(x, np.ones((8, 3)), verbose=0)
+    own = [w for w in model.trainable_weights if "mine" in w.path]
+    assert own
+    assert all(np.any(before[w.path] != ops.convert_to_numpy(w)) for w in own)
+    for weight in source.weights:  # `source` is not changed
+        np.testing.assert_array_equal(given[weight.path], ops.convert_to_numpy(weight))
+
+
+@registered
+class Depth(layers.Layer):
+    """Stochastic depth: examples lose a branch in training."""
+
+    def __init__(self, rate: float = 0.5, **options: Any) -> None:
+        super().__init__(**options)
+        self.rate = rate
+        self.seeds = keras.random.SeedGenerator(1)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        if not training:
+            return x
+        shape = (ops.shape(x)[0],) + (1,) * (len(x.shape) - 1)
+        keep = ops.floor(1 - self.rate + keras.random.uniform(shape, seed=self.seeds))
+        return x / (1 - self.rate) * keep
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "rate": self.rate}
+
+
+@registered
+class Dropped(layers.Layer):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.inner, self.drop = layers.Dense(8), layers.Dropout(0.5, seed=1)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        x = self.inner(x)
+        return self.drop(x, training=training) if training else x
+
+
+@pytest.mark.parametrize("kind", [Depth, Dropped], ids=lambda kind: kind.__name__)
+def test_what_only_training_does_stays(kind: type, tmp_path: Any) -> None:
+    keras.utils.set_random_seed(3)
+    model, inputs = trained(net(kind(name="mine")), steps=1)
+    x = inputs[0]
+    spread = np.std([ops.convert_to_numpy(model(x, training=True)) for _ in range(4)], axis=0)
+    assert spread.max() > 0.01
+    quiet = [ops.convert_to_numpy(model(x, training=False)) for _ in range(2)]
+    np.testing.assert_array_equal(*quiet)
+    compare(model, inputs, Outcome())
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(ops.convert_to_numpy(again(x, training=False)), quiet[0])
+
+
+@registered
+class Otherwise(layers.Layer):
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return ops.tanh(x) if training else ops.relu(x) * 2.0
+
+
+@registered
+class Moving(layers.Layer):
+    """A statistic that `call` itself keeps."""
+
+    def build(self, shape: Any) -> None:
+        self.mean = self.add_weight((shape[-1],), "zeros", trainable=False, name="mean")
+
+    def call(self, x: Any) -> Any:
+        self.mean.assign(0.9 * self.mean + 0.1 * ops.mean(x, axis=(0, 1)))
+        return x - self.mean
+
+
+@pytest.mark.parametrize("kind", [Otherwise, Moving], ids=lambda kind: kind.__name__)
+def test_what_no_graph_holds_is_refused_by_name(kind: type) -> None:
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match="'mine'"):
+        ec2t_tf.apply(net(kind(name="mine")), verbose=0)
+
+
+def test_an_operation_without_a_rule_is_named_by_its_layer() -> None:
+    class Sorted(layers.Layer):
+        def call(self, x: Any) -> Any:
+            return ops.sort(x)
+
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match="'mine_sort"):
+        ec2t_tf.apply(net(Sorted(name="mine")), verbose=0)
+
+
+def test_a_lambda_of_several_values() -> None:
+    keras.utils.set_random_seed(3)
+    function = layers.Lambda(lambda x: ops.softmax(x[:, :, 4:]) * x[:, :, :4])
+    made, inputs = trained(net(function), steps=1)
+    assert not made.ec2t_report.of("float")
+    compare(made, inputs, Outcome())
+
+
+def test_attention_with_a_scale_and_with_scores() -> None:
+    keras.utils.set_random_seed(3)
+    source = keras.Input((9, 8), name="x")
+    x = layers.Dense(8, activation="relu")(source)
+    x = layers.Attention(use_scale=True)([x, layers.Dense(8)(x)])
+    made, scores = layers.MultiHeadAttention(2, 4)(x, x, return_attention_scores=True)
+    scores = layers.Flatten()(scores)
+    y = layers.Concatenate()([layers.GlobalMaxPooling1D()(made), scores])
+    model, inputs = trained(keras.Model(source, layers.Dense(3)(y)), steps=2)
+    assert not model.ec2t_report.of("float")
+    compare(model, inputs, Outcome())
