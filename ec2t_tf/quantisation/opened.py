@@ -154,8 +154,8 @@ class Attention(Opened):
         if config.get("activity_regularizer") is not None:  # of values that are scaled here
             found.append("activity_regularizer")
         asked = [k for k, v in options.items() if v is not None and v is not False]
-        known = ("training", "query", "value", "key")
-        known += ("return_attention_scores",) if rank == 3 else ()
+        known = ["training", "query", "value", "key"]
+        known += ["return_attention_scores"] if rank == 3 else []
         found += [k for k in asked if k not in known]
         return found + (["masks"] if len(args) > 3 else [])
 
@@ -334,8 +334,7 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     if type(layer) in (keras.layers.Add, keras.layers.Multiply):
         return Chain if len(_values(args, options)) > 2 else None
     kind = _OPENED.get(type(layer))
-    is_users = kind_of(layer) == "Lambda" or "." in class_name(layer)
-    if kind is None and is_users and not has_rule(kind_of(layer)):
+    if kind is None and _is_users(layer) and not has_rule(kind_of(layer)):
         from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
         from ec2t_tf.quantisation.traced import written_in_operations  # whose layers are opened too
 
@@ -353,4 +352,12 @@ def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
     if kind_of(layer) in RECURRENT:
         return RECURRENT[kind_of(layer)].missing(layer)
     kind = _OPENED.get(type(layer))
+    if kind is None and isinstance(layer, keras.layers.Layer) and _is_users(layer):
+        from ec2t_tf.quantisation.traced import why_not  # whose layers are opened too
+
+        return [why for why in (why_not(layer, args, options),) if why]
     return [] if kind is None else kind.missing(layer, args, options)
+
+
+def _is_users(layer: Any) -> bool:
+    return kind_of(layer) == "Lambda" or "." in class_name(layer)

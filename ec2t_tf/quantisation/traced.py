@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from ec2t_tf.quantisation.graph import Call, Graph, Value, read
-from ec2t_tf.quantisation.kinds import NOTHING_AT_INFERENCE, kind_of
+from ec2t_tf.quantisation.kinds import NOTHING_AT_INFERENCE, class_name, has_rule, kind_of
 from ec2t_tf.quantisation.opened import Opened
 from ec2t_tf.quantisation.values import Constant, ForEach, InTraining, Weight
 
@@ -58,18 +58,24 @@ class Traced(Opened):
 
     @staticmethod
     def works(layer: Any, args: tuple, options: dict) -> bool:
-        given = keras.tree.map_structure(
-            lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype) if _is_open(x) else x,
-            (args, options),
-        )
-        try:
-            inside = _Inside(layer, lambda name: name, layer.name)
-            made = keras.tree.flatten(_rebuilt(inside, *given))
-        except Exception:
-            return False
-        return bool(made) and all(
-            keras.utils.is_keras_tensor(x) and None not in x.shape[1:] for x in made
-        )
+        return not why_not(layer, args, options)
+
+
+def why_not(layer: Any, args: tuple, options: dict) -> str:
+    """What keeps a layer of the user's from being what it is written in; "" if nothing does."""
+    given = keras.tree.map_structure(
+        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype) if _is_open(x) else x,
+        (args, options),
+    )
+    try:
+        inside = _Inside(layer, lambda name: name, layer.name)
+        made = keras.tree.flatten(_rebuilt(inside, *given))
+    except ValueError as error:
+        return str(error).splitlines()[0][:120] if str(error) else "an error of its call"
+    except Exception as error:
+        return f"{type(error).__name__} in its call on symbolic values"
+    sized = all(keras.utils.is_keras_tensor(x) and None not in x.shape[1:] for x in made)
+    return "" if made and sized else "results of open sizes"
 
 
 class OnlyInTraining(Opened):
@@ -160,7 +166,7 @@ class _Inside:
         shadow = object.__new__(type(self.layer))
         vars(shadow).update({key: other(value) for key, value in vars(self.layer).items()})
         if any(id(child) not in found for child in self.layer._layers):
-            raise ValueError(f"'{self.name}' holds layers in something else than lists.")
+            raise ValueError("layers in something else than lists")
         return shadow.call
 
     def alias(self, layer: Any) -> Any:
@@ -232,10 +238,15 @@ def _rebuilt(inside: _Inside, args: tuple, options: dict) -> Tensor:
         if _steps(trained) != _steps(graph):
             at_inference = [x for x in _steps(trained) if x not in NOTHING_AT_INFERENCE]
             if at_inference != [x for x in _steps(graph) if x not in NOTHING_AT_INFERENCE]:
-                raise ValueError(f"'{inside.name}' computes otherwise in training.")
+                raise ValueError("a call that computes otherwise in training")
             graph, other = trained, other_trained
     if _steps(graph) != _steps(other):
-        raise ValueError(f"'{inside.name}' computes otherwise for another batch.")
+        raise ValueError("a call that computes otherwise for another batch")
+    unknown = sorted(
+        {kind for call in graph.calls if not call.is_layer and (kind := _without_rule(call))}
+    )
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} of keras.ops inside")
     like = next(x for x in values if x.shape[0] is None)
     pairs = iter(zip(graph.calls, other.calls, strict=True))
 
@@ -268,11 +279,11 @@ def _open_call(
             one = ops.reshape(args[0], (1, *result.shape[1:]))
             return ForEach(name=inside.unique(f"{inside.name}_for_each"))(one, like)
     if kind == "Slice" and changed == [0]:
-        starts = (*args, *options.values())[1]
-        key = tuple(slice(int(b), int(b) + n) for b, n in zip(starts, result.shape, strict=True))
-        return args[0][(slice(None), *key[1:])]
+        starts = [int(n) for n in (*args, *options.values())[1]]
+        ends = [b + int(n or 0) for b, n in zip(starts, result.shape, strict=True)]
+        return args[0][(slice(None), *map(slice, starts[1:], ends[1:]))]
     if _settings(call.operation) != _settings(twin.operation):
-        raise ValueError(f"'{inside.name}': {kind} depends on the batch.")
+        raise ValueError(f"{kind} of keras.ops inside, by the size of the batch")
     args, options = _constants_of_one(inside, call, twin, args, options, like)
     config = call.operation.get_config()
     name = inside.unique(f"{inside.name}_{call.operation.name}")
@@ -304,7 +315,7 @@ def _constants_of_one(
             return x
         array = ops.convert_to_numpy(mine)
         if np.any(array != array[:1]):
-            raise ValueError(f"'{inside.name}' makes a batch of its own.")
+            raise ValueError("numbers that differ from example to example")
         made = inside.constant(array[:1], like)
         return ForEach(name=inside.unique(f"{inside.name}_for_each"))(made, like)
 
@@ -314,6 +325,15 @@ def _constants_of_one(
     )
     parts = [one(*x) for x in zip(*flat, strict=False)]
     return keras.tree.pack_sequence_as((args, options), parts)
+
+
+def _without_rule(call: Call) -> str:
+    """The name of an operation that no rule writes; "" of others."""
+    from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
+
+    name = class_name(call.operation)
+    known = has_rule(kind_of(call.operation)) or name in RULES or name == "ConvertToTensor"
+    return "" if known else name
 
 
 def _settings(operation: Any) -> dict[str, Any]:

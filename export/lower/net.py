@@ -17,8 +17,9 @@ LARGEST_BIAS = float(1 << 30)  # leaves room for the sums in int32
 # Multipliers below this are zero in the runtimes' 32-bit fixed point, or refused by XNNPACK.
 SMALLEST_MULTIPLIER = 2.0**-30
 LARGEST_MULTIPLIER = 255.0  # XNNPACK refuses a net with a larger one
-
-
+# Of the larger step of two summands, doubled, to that of the sum: LiteRT ends the whole program
+# from 2^20 on.
+LARGEST_SUM = 2.0**20 * 0.99
 LARGEST_RATIO = 2.0**20  # of a scale to the one it is turned into
 
 
@@ -156,6 +157,8 @@ class Net:
     def _least_scale(self, p: Pending, inputs: tuple[int, ...], scale: float) -> float:
         """Of an output that the runtimes can compute."""
         steps = [float(self.tensor(x).scale[0]) for x in inputs if self.is_int8(x)]
+        if p.kind in ("ADD", "SUB") and steps:
+            return 2.0 * max(steps) / LARGEST_SUM
         if p.kernel is not None:
             steps = [steps[0], float(_in_reach(p.kernel, steps[0], scale).scale.max())]
         elif p.kind not in ("BATCH_MATMUL", "MEAN"):

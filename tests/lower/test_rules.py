@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from ec2t_tf.export.lower import lower
+from ec2t_tf.export.integer import Interpreter
+from ec2t_tf.export.lower import Net, lower
+from ec2t_tf.export.lower.rules.arithmetic import joined
+from ec2t_tf.export.tflite import write
+from tests.integer import runtimes
 
 from .nets import Around, differences
 
@@ -235,3 +239,20 @@ def test_no_reshape_that_another_undoes() -> None:
     graph = lower(Around().model(SEQUENCE, make, data))
     kinds = [operator.kind for operator in graph.operators]
     assert kinds == ["QUANTIZE", "RESHAPE", "CONV_2D", "CONV_2D", "RESHAPE", "DEQUANTIZE"]
+
+
+@pytest.mark.parametrize("kind", ["ADD", "SUB"])
+def test_a_sum_of_a_dead_branch_and_a_faint_one(kind: str) -> None:
+    """LiteRT ended the program where one step is more than 2^19 times the other and the sum's."""
+    net = Net()
+    faint, dead = net.int8("faint", (1, 6), 4e-11, 3), net.int8("dead", (1, 6), 1 / 255, -128)
+    net.graph.inputs = (faint, dead)
+    pending = joined(net, kind, "sum", [faint, dead], (1, 6))
+    net.graph.outputs = (net.with_range(pending, 4e-11, 0, "sum"),)
+    content = write(net.pruned())
+    random = np.random.default_rng(0)
+    given = [random.integers(-128, 128, (5, 6)).astype(np.int8), np.full((5, 6), -128, np.int8)]
+    for rounding in ("reference", "xnnpack", "builtin"):
+        (file,) = runtimes.run(content, rounding, given)
+        (exact,) = runtimes.compute(Interpreter(net.pruned(), rounding=rounding), given)
+        np.testing.assert_array_equal(file.reshape(5, 6), np.asarray(exact).reshape(5, 6))

@@ -65,6 +65,10 @@ IMAGE: dict[str, Make] = {
     "SpatialDropout2D": lambda x: layers.SpatialDropout2D(0.1)(x),
     "PReLU": lambda x: layers.PReLU("uniform", shared_axes=[1, 2])(x),
     "Normalization": lambda x: layers.Normalization(mean=[0.0] * 3, variance=[2.0] * 3)(x),
+    "ExtractPatches": lambda x: ops.image.extract_patches(x, 2),
+    "CropImages": lambda x: ops.image.crop_images(x, 1, 1, target_height=4, target_width=5),
+    "PadImages": lambda x: ops.image.pad_images(x, 1, 1, target_height=8, target_width=9),
+    "RandomCrop": lambda x: layers.RandomCrop(6, 6)(x),
     **{f"Random{name}": random_layer(name) for name in RANDOM},
 }
 SEQUENCE: dict[str, Make] = {
@@ -111,6 +115,13 @@ SEQUENCE: dict[str, Make] = {
     "Mean": lambda x: ops.mean(x, axis=1),
     "Sum": lambda x: ops.sum(x, axis=1),
     "Flip": lambda x: ops.flip(x, 1),
+    "BroadcastTo": lambda x: layers.Lambda(
+        lambda v: ops.broadcast_to(v[:, :1], (ops.shape(v)[0], 3, 4))
+    )(x),
+    "Roll": lambda x: ops.roll(x, 2, 1),
+    "Slice": lambda x: ops.slice(x, (0, 1, 0), (-1, 2, 3)),
+    "Take": lambda x: ops.take(x, [0, 2], axis=1),
+    "Tile": lambda x: ops.tile(x, (1, 2, 1)),
 }
 VECTOR: dict[str, Make] = {
     "Dense": lambda x: layers.Dense(3)(x),

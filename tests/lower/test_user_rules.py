@@ -66,7 +66,10 @@ def net(middle: layers.Layer) -> keras.Model:
 
 
 def test_without_a_rule_it_is_refused_by_name() -> None:
-    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'mine_cumsum.*export\.lower\.rule"):
+    with pytest.raises(
+        ec2t_tf.UnsupportedLayerError,
+        match=r"'mine' .*with Cumsum of keras.ops inside.*export\.lower\.rule",
+    ):
         ec2t_tf.apply(net(Gained(name="mine")), policy={"a": "ternary"}, verbose=0)
 
 

@@ -19,18 +19,17 @@ def _extract_patches(net: Net, call: Call, given: Value, *_: Any) -> Value:
     batch, *sizes, channels = net.tensor(index).shape
     if operation.data_format != "channels_last" or len(sizes) != 2:
         raise NoRuleError(f"'{call.name}' must cut (batch, rows, columns, channels).")
-    window, stride, spread = (
-        _pair(x) for x in (operation.size, operation.strides, operation.dilation_rate)
-    )
+    window, stride = _pair(operation.size), _pair(operation.strides)
+    spread = _pair(operation.dilation_rate)
     reach = [(k - 1) * d + 1 for k, d in zip(window, spread, strict=True)]
     if operation.padding == "same":
         lacks = [
-            max((math.ceil(n / s) - 1) * s + r - n, 0)
-            for n, s, r in zip(sizes, stride, reach, strict=True)
+            max((math.ceil(size / step) - 1) * step + n - size, 0)
+            for size, step, n in zip(sizes, stride, reach, strict=True)
         ]
-        pads = [(n // 2, n - n // 2) for n in lacks]
-        index = padded(net, index, [(0, 0), *pads, (0, 0)], f"{call.key}/padded")
-    _, rows, columns, _ = call.shape
+        borders = [(lack // 2, lack - lack // 2) for lack in lacks]
+        index = padded(net, index, [(0, 0), *borders, (0, 0)], f"{call.key}/padded")
+    rows, columns = call.shape[1:3]
     if window == stride and spread == (1, 1):
         covered = (batch, rows * window[0], columns * window[1], channels)
         index = sliced(net, index, [0] * 4, covered, f"{call.key}/covered")
@@ -65,7 +64,7 @@ def _crop_or_pad(net: Net, call: Call, given: Value, *_: Any) -> Value:
         raise NoRuleError(f"'{call.name}': data_format must be channels_last.")
     is_crop = call.kind == "CropImages"
     axes = range(len(shape) - 3, len(shape) - 1)
-    pads = [(0, 0)] * len(shape)
+    pads: list[tuple[int, int]] = [(0, 0)] * len(shape)
     word = "cropping" if is_crop else "padding"
     for axis, first, last in zip(axes, ("top", "left"), ("bottom", "right"), strict=True):
         before = getattr(operation, f"{first}_{word}")
