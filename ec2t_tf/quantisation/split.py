@@ -82,6 +82,8 @@ class _Splitting:
         if not call.is_layer:
             if kind_of(layer) in ("Divide", "TrueDivide") and len(call.inputs) == 2:
                 return [_quotient]
+            if kind_of(layer) == "Tensordot" and getattr(layer, "axes", None) == 1:
+                return [_product]
             return [_sized(copy_operation(layer), call)]
         opened = opened_as(layer, call.args, call.kwargs)
         if opened is not None:
@@ -222,6 +224,11 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
 def _quotient(x: Any, y: Any) -> Any:
     """Of two values: the reciprocal is a table."""
     return keras.ops.multiply(x, keras.ops.reciprocal(y))
+
+
+def _product(x: Any, y: Any) -> Any:
+    """Of matrices, over one axis."""
+    return keras.ops.matmul(x, y)
 
 
 def _sized(operation: keras.Operation, call: Call) -> keras.Operation:

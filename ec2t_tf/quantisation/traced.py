@@ -265,6 +265,8 @@ def _open_call(
     if call.is_layer:
         return call.operation(*args, **options)
     kind, (result, *_), (other, *_) = kind_of(call.operation), call.results, twin.results
+    if kind == "Tensordot" and call.operation.axes == 1 and len(twin.inputs[-1].shape) <= 2:
+        return ops.matmul(*args)
     if kind in ("ConvertToTensor", "Cast") and result.is_float and call.inputs[0].is_float:
         return args[0]
     changed = [i for i, (a, b) in enumerate(zip(result.shape, other.shape, strict=True)) if a != b]
@@ -332,7 +334,8 @@ def _without_rule(call: Call) -> str:
     from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
 
     name = class_name(call.operation)
-    known = has_rule(kind_of(call.operation)) or name in RULES or name == "ConvertToTensor"
+    known = has_rule(kind_of(call.operation)) or name in (*RULES, "ConvertToTensor")
+    known = known or (name == "Tensordot" and call.operation.axes == 1)
     return "" if known else name
 
 

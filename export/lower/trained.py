@@ -88,6 +88,12 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
     count = 0
     for example in data() if callable(data) else data:
         arrays = example if isinstance(example, list | tuple) else [example]
+        if len(arrays) != len(shapes):
+            raise ValueError(
+                f"Each entry of representative_data must have {len(shapes)} arrays, one for each "
+                f"input of '{model.name}'. Received: {len(arrays)}. For a batch of each input pass "
+                "[(first, second, ...)]."
+            )
         if not all(np.isfinite(np.asarray(array, np.float32)).all() for array in arrays):
             raise ValueError("representative_data must be finite. Received: NaN or infinity in it.")
         given = [

@@ -220,3 +220,12 @@ def test_a_treated_model_inside_another_is_not_exported_as_a_float_one(tmp_path:
 def test_a_name_in_a_policy_that_no_layer_has() -> None:
     with pytest.warns(UserWarning, match="'midle', of which 1 decided .* 'middle', 'last'"):
         ec2t_tf.apply(small(), policy={"midle": "ternary"}, verbose=0)
+
+
+def test_a_batch_of_each_of_two_inputs_is_no_list_of_examples(tmp_path: Path) -> None:
+    one, other = keras.Input((4,)), keras.Input((4,))
+    model = keras.Model([one, other], layers.Dense(2)(layers.Concatenate()([one, other])))
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    with pytest.raises(ValueError, match=r"must have 2 arrays.*Received: 1\."):
+        export.to_tflite(model, tmp_path / "m.tflite", representative_data=[x, x, x])
+    export.to_tflite(model, tmp_path / "m.tflite", representative_data=[(x, x)])

@@ -1,14 +1,21 @@
-"""Products of two computed matrices, of which attention is made."""
+"""Products of two matrices, computed ones or constants, of which attention is made."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..calls import Call
 from ..net import Net
-from ..pending import NoRuleError, Pending, Value, rule
+from ..pending import NoRuleError, Pending, TensorIndex, Value, rule
+from .arithmetic import operand
+
+
+def is_value(x: Any) -> bool:
+    return isinstance(x, Pending | TensorIndex)
 
 
 def product(
@@ -26,8 +33,24 @@ def product(
 
 
 @rule("Matmul")
-def _matmul(net: Net, call: Call, a: Value, b: Value, *_: Any) -> Value:
-    return product(net, call.key, net.settled(a), net.settled(b))
+def _matmul(net: Net, call: Call, *given: Any) -> Value:
+    a, b = _matrices(net, call, given)
+    made = product(net, call.key, a, b)
+    if made.shape != call.shape:
+        raise NoRuleError(
+            f"'{call.name}' must multiply matrices. Received: {net.shape(a)} and {net.shape(b)}."
+        )
+    return made
+
+
+def _matrices(net: Net, call: Call, given: Sequence[Any]) -> list[int]:
+    """Values, and arrays that a call is given as constants."""
+    values = [x for x in given if not isinstance(x, str | int | float) or is_value(x)]
+    is_float = all(net.is_float(x) for x in values if is_value(x))
+    return [
+        net.settled(operand(net, x, f"{call.key}/constant_{i}", is_float=is_float))
+        for i, x in enumerate(values[:2])
+    ]
 
 
 @rule("Einsum")
@@ -36,29 +59,35 @@ def _einsum(net: Net, call: Call, *given: Any) -> Value:
     from .kernels import later
 
     equation = call.operation.subscripts.replace(" ", "")
-    values = [x for x in given if not isinstance(x, str)]
     left, _, result = equation.partition("->")
     entries = left.split(",")
-    if len(values) != 2 or len(entries) != 2 or "." in equation:
+    if len(entries) != 2 or "." in equation or any(len({*e}) < len(e) for e in entries):
         raise NoRuleError(f"'{call.name}': '{equation}' has no rule.")
-    a, b = (net.settled(x) for x in values)
+    a, b = _matrices(net, call, given)
     first, second = entries
     batch = [c for c in first if c in second and c in result]
     inner = [c for c in first if c in second and c not in result]
     rows = [c for c in first if c not in second]
     columns = [c for c in second if c not in first]
-    if len(inner) != 1 or len(rows) != 1 or len(columns) != 1:
+    if not inner or not rows or not columns or {*rows, *columns} - {*result}:
         raise NoRuleError(f"'{call.name}': '{equation}' is not a product of matrices.")
-    orders = (
-        [first.index(c) for c in (*batch, *rows, *inner)],
-        [second.index(c) for c in (*batch, *columns, *inner)],
-    )
-    a = net.transposed(a, orders[0], f"{call.key}/left")
-    b = net.transposed(b, orders[1], f"{call.key}/right")
+    sizes = dict(zip(first + second, (*net.shape(a), *net.shape(b)), strict=True))
+
+    def matrix(index: int, entry: str, outer: list[str], name: str) -> int:
+        order = [entry.index(c) for c in (*batch, *outer, *inner)]
+        index = net.transposed(index, order, f"{call.key}/{name}")
+        shape = [math.prod(sizes[c] for c in part) for part in (outer, inner)]
+        return net.reshaped(index, (*(sizes[c] for c in batch), *shape))
+
+    a, b = matrix(a, first, rows, "left"), matrix(b, second, columns, "right")
     made = product(net, call.key, a, b, turned=(False, True))
-    order = [[*batch, *rows, *columns].index(c) for c in result]
-    if order == sorted(order):
+    letters = [*batch, *rows, *columns]
+    order = [letters.index(c) for c in result]
+    if order == sorted(order) and len(letters) == len(made.shape):
         return made
-    return later(
-        net, made, call.shape, lambda value: net.transposed(value, order, f"{call.key}/moved_back")
-    )
+
+    def back(value: int) -> int:
+        value = net.reshaped(value, [sizes[c] for c in letters])
+        return net.transposed(value, order, f"{call.key}/moved_back")
+
+    return later(net, made, call.shape, back)

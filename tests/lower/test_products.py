@@ -1,0 +1,50 @@
+"""Products of matrices by `keras.ops`: of computed ones, and of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from tests.lower.models import trained
+from tests.lower.random_check import Outcome, compare
+
+RANDOM = np.random.default_rng(5)
+MATRIX = RANDOM.normal(size=(8, 6)).astype(np.float32)
+CUBE = RANDOM.normal(size=(2, 4, 5)).astype(np.float32)
+PRODUCTS: dict[str, Callable[[Any], Any]] = {
+    "matmul with an array": lambda x: ops.matmul(x, MATRIX),
+    "matmul of an array": lambda x: ops.matmul(MATRIX[:3, :5], x),
+    "einsum of two rows": lambda x: ops.einsum("abc,cd->abd", x, MATRIX),
+    "einsum of two inner axes": lambda x: ops.einsum(
+        "abhc,hcd->abd", ops.reshape(x, (-1, 5, 2, 4)), CUBE
+    ),
+    "einsum moved back": lambda x: ops.einsum("abc,cd->dab", x, MATRIX)[0],
+    "einsum of two columns": lambda x: ops.reshape(
+        ops.einsum("abc,cde->abde", x, np.stack([MATRIX, -MATRIX], 1)), (-1, 5, 12)
+    ),
+    "einsum with itself": lambda x: ops.einsum("abc,adc->abd", x, ops.tanh(x)),
+    "tensordot": lambda x: ops.tensordot(x, MATRIX, axes=1),
+    "quotient": lambda x: x / (ops.sum(ops.relu(x), axis=-1, keepdims=True) + 1.0),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_product(name: str) -> None:
+    keras.utils.set_random_seed(1)
+    source = keras.Input((5, 8))
+    x = layers.Dense(8, activation="relu")(source)
+    x = PRODUCTS[name](x)
+    if len(x.shape) == 2:
+        x = ops.expand_dims(x, 1)
+    x = layers.Dense(6)(x)
+    model = keras.Model(source, layers.Dense(2)(layers.GlobalMaxPooling1D()(x)))
+    made, inputs = trained(model, steps=1)
+    assert not made.ec2t_report.of("float")
+    found = Outcome()
+    compare(made, inputs, found)
+    assert found.steps < 3
