@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from keras import layers
@@ -22,7 +22,6 @@ def decide(
     origin: Mapping[str, Any],
     *,
     prune_int8: bool = False,
-    untrained: Collection[str] = (),
 ) -> ApplyReport:
     """Treatments of all layers that have weights or no int8 rule.
 
@@ -30,9 +29,8 @@ def decide(
       graph: what is going to be trained (after `split`).
       origin: layer name -> the layer of the user's model that it computes (a part of).
       prune_int8: layers with a kernel that the defaults keep int8 are pruned as well.
-      untrained: kinds of layers that cannot be trained in int8 where the model comes from.
     """
-    return _Deciding(graph, policy, origin, prune_int8, untrained).report()
+    return _Deciding(graph, policy, origin, prune_int8).report()
 
 
 def _ends(graph: Graph) -> dict[str, str]:
@@ -56,9 +54,7 @@ class _Deciding:
         policy: Policy,
         origin: Mapping[str, Any],
         prune_int8: bool,
-        untrained: Collection[str],
     ) -> None:
-        self._untrained = untrained
         self._graph, self._policy, self._origin = graph, policy, origin
         self._careful = Treatment.PRUNE if prune_int8 else Treatment.INT8
         kernels = [c.name for c in graph.calls if c.is_layer and kind_of(c.operation) in KERNELS]
@@ -118,7 +114,7 @@ class _Deciding:
                 folded_into=folded_into,
             )
 
-        if not has_rule(kind) or lacks or kind in self._untrained:
+        if not has_rule(kind) or lacks:
             return self._no_rule(layer.name, type(layer).__name__, rule, lacks)
         if kind == "BatchNormalization":
             before = [name for name in makers if name in self._float]

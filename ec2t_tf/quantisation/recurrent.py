@@ -98,7 +98,7 @@ class Recurrent(keras.layers.Layer):
         self.kernel.build((shape[0], shape[-1]))
         self.recurrent.build((shape[0], self.layer.units))
         self.bias = self.add_weight(
-            self._bias_shape(), "zeros", name="bias", regularizer=self.layer.bias_regularizer
+            self.bias_shape(), "zeros", name="bias", regularizer=self.layer.bias_regularizer
         )
         self.bias.trainable = self.layer.use_bias
         count = (len(self.inner),)
@@ -106,7 +106,7 @@ class Recurrent(keras.layers.Layer):
         self.largest = self.add_weight(count, "zeros", name="largest", **STATE)
         self.built = True
 
-    def _bias_shape(self) -> tuple[int, ...]:
+    def bias_shape(self) -> tuple[int, ...]:
         return (self.gates * self.layer.units,)
 
     def take_weights(self, weights: list[np.ndarray]) -> None:
@@ -141,15 +141,36 @@ class Recurrent(keras.layers.Layer):
         kernel, recurrent = (part.quantised_kernel(training=bool(training)) for part in self.parts)
         # Copies: on torch an assignment would change what the gradient needs.
         low, high = self.smallest.value + 0.0, self.largest.value + 0.0
+        made, least, most = self.all_steps(x, kernel, recurrent, self.bias.value, low, high)
+        if learning:
+            limits = self.learnt(low, high, least, most)
+            for variable, value in zip((self.smallest, self.largest), limits, strict=True):
+                variable.assign(value)
+        return made
+
+    def all_steps(
+        self, x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, low: Tensor, high: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the layer computes, of tensors only: in the layer of tf_keras too.
+
+        Args:
+          x: float32 (batch, steps, channels).
+          kernel, recurrent: quantised; float32, shapes of the latent weights.
+          bias: float32.
+          low, high: float32 (values inside,), the range of each.
+
+        Returns:
+          The output, and the least and the largest of each value inside, without gradients.
+        """
         units, seen = self.layer.units, len(self.inner)
-        given = ops.moveaxis(self.before_loop(ops.matmul(x, kernel), low, high), 1, 0)
+        given = ops.moveaxis(self.before_loop(ops.matmul(x, kernel), bias), 1, 0)
         if self.layer.go_backwards:
             given = ops.flip(given, axis=0)
 
         def step(carry: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
             state, least, most = ops.split(carry, [self.width, self.width + seen], axis=1)
             inside = Inside(low, high, self.inner)
-            state = self.step(state, now, recurrent, inside)
+            state = self.step(state, now, recurrent, bias, inside)
             least, most = inside.widened(least, most)
             carry = ops.concatenate([state, least, most], axis=1)
             return carry, carry
@@ -157,16 +178,16 @@ class Recurrent(keras.layers.Layer):
         # One tensor: TensorFlow's scan wants an output of the shape of what it carries.
         empty = ops.zeros((ops.shape(x)[0], self.width + 2 * seen), "float32")
         carry, sequence = ops.scan(step, empty, given)
-        if learning:
-            least = ops.min(ops.stop_gradient(carry[:, self.width : self.width + seen]), axis=0)
-            most = ops.max(ops.stop_gradient(carry[:, self.width + seen :]), axis=0)
-            self._learn(least, most)
+        least = ops.min(ops.stop_gradient(carry[:, self.width : self.width + seen]), axis=0)
+        most = ops.max(ops.stop_gradient(carry[:, self.width + seen :]), axis=0)
         if self.layer.return_sequences:
-            return ops.moveaxis(sequence[:, :, :units], 0, 1)
-        return carry[:, :units]
+            return ops.moveaxis(sequence[:, :, :units], 0, 1), least, most
+        return carry[:, :units], least, most
 
-    def _learn(self, least: Tensor, most: Tensor) -> None:
-        low, high = self.smallest.value, self.largest.value
+    def learnt(
+        self, low: Tensor, high: Tensor, least: Tensor, most: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The ranges after a batch with these extremes."""
         unknown = ops.equal(low, high)
         finite = ops.logical_and(ops.isfinite(least), ops.isfinite(most))
         if self.observing:
@@ -175,19 +196,20 @@ class Recurrent(keras.layers.Layer):
             new_low, new_high = moved(low, high, least, most, growth=GROWTH)
             new_low = ops.where(unknown, least, new_low)
             new_high = ops.where(unknown, most, new_high)
-        for variable, old, new in ((self.smallest, low, new_low), (self.largest, high, new_high)):
-            variable.assign(ops.where(finite, new, old))
+        return ops.where(finite, new_low, low), ops.where(finite, new_high, high)
 
     @property
     def width(self) -> int:
         """Numbers that are carried from step to step; the hidden state comes first."""
         return self.layer.units
 
-    def before_loop(self, products: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def before_loop(self, products: Tensor, bias: Tensor) -> Tensor:
         """What is done with x @ kernel of all steps at once."""
         raise NotImplementedError
 
-    def step(self, state: Tensor, now: Tensor, recurrent: Tensor, inside: Inside) -> Tensor:
+    def step(
+        self, state: Tensor, now: Tensor, recurrent: Tensor, bias: Tensor, inside: Inside
+    ) -> Tensor:
         raise NotImplementedError
 
     def compute_output_shape(self, shape: Any) -> Any:
@@ -256,10 +278,12 @@ class QuantisedLSTM(Recurrent):
     def width(self) -> int:
         return 2 * self.layer.units
 
-    def before_loop(self, products: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        return ops.clip(products + self.bias.value, -GATE_LIMIT, GATE_LIMIT)
+    def before_loop(self, products: Tensor, bias: Tensor) -> Tensor:
+        return ops.clip(products + bias, -GATE_LIMIT, GATE_LIMIT)
 
-    def step(self, state: Tensor, now: Tensor, recurrent: Tensor, inside: Inside) -> Tensor:
+    def step(
+        self, state: Tensor, now: Tensor, recurrent: Tensor, bias: Tensor, inside: Inside
+    ) -> Tensor:
         h, c = ops.split(state, 2, axis=1)
         gates = ops.clip(now + ops.matmul(h, recurrent), -GATE_LIMIT, GATE_LIMIT)
         i, f, g, o = ops.split(gates, 4, axis=1)
@@ -287,16 +311,18 @@ class QuantisedGRU(Recurrent):
         **{"stateful": False, "dropout": 0.0, "recurrent_dropout": 0.0, "reset_after": True},
     }
 
-    def _bias_shape(self) -> tuple[int, ...]:
+    def bias_shape(self) -> tuple[int, ...]:
         return (2, self.gates * self.layer.units)
 
-    def before_loop(self, products: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        return products + self.bias.value[0]
+    def before_loop(self, products: Tensor, bias: Tensor) -> Tensor:
+        return products + bias[0]
 
-    def step(self, state: Tensor, now: Tensor, recurrent: Tensor, inside: Inside) -> Tensor:
+    def step(
+        self, state: Tensor, now: Tensor, recurrent: Tensor, bias: Tensor, inside: Inside
+    ) -> Tensor:
         h, units = state, self.layer.units
         x = inside.rounded("inputs", now)
-        s = inside.rounded("states", ops.matmul(h, recurrent) + self.bias.value[1])
+        s = inside.rounded("states", ops.matmul(h, recurrent) + bias[1])
         gates = inside.rounded("gates", x[:, : 2 * units] + s[:, : 2 * units])
         z, r = ops.split(in_codes(ops.sigmoid(gates), 0.0, 255 / 256), 2, axis=1)
         reset = inside.rounded("reset", r * s[:, 2 * units :])

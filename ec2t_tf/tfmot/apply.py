@@ -19,8 +19,6 @@ from ec2t_tf.tfmot.quantize_config import connect, initialise
 from ec2t_tf.tfmot.summary import has_kernel
 from ec2t_tf.treatments import UnsupportedLayerError, methods_of, prunes_int8, require_treatable
 
-# Layers that tfmot's wrapper cannot train in int8, though Keras 3 models can have them so.
-UNTRAINED = ("LSTM", "GRU", "Embedding")
 # Wrappers of tfmot's other techniques, and what takes them off.
 STRIPPED_BY = {
     "PruneLowMagnitude": "tfmot.sparsity.keras.strip_pruning",
@@ -42,7 +40,6 @@ def quantised(
         policy,
         {name: layer for name, layer in origin.items() if layer is not None},
         prune_int8=prunes_int8(method),
-        untrained=UNTRAINED,
     )
     report = dataclasses.replace(report, rewritten=rewritten.notes)
     kinds = {call.name: type(call.operation).__name__ for call in plan.graph.calls}
@@ -56,6 +53,7 @@ def quantised(
             untouched=[plan.names[name] for name in report.of(Treatment.FLOAT)],
             plan=plan,
             values=equal_weights(rewritten.model, ternary),
+            int8_inputs=[plan.names[d.layer] for d in report.decisions if d.only],
         )
         error = ec2t_tf.export.unwritable(trained)
         if error is None:

@@ -153,8 +153,13 @@ def rebuild_chain(
 INSIDE: dict[type, str] = {layers.TimeDistributed: "layer", layers.RNN: "cell"}
 
 
-def copy_layer(layer: layers.Layer, name: str, **changes: Any) -> layers.Layer:
-    """A new layer with the same settings but for `changes`; it has no weights yet."""
+def copy_layer(
+    layer: layers.Layer, name: str, *, kind: type | None = None, **changes: Any
+) -> layers.Layer:
+    """A new layer with the same settings but for `changes`; it has no weights yet.
+
+    Of the same class, or of another `kind` that takes the same config.
+    """
     if isinstance(layer, layers.Lambda | TFOpLambda | SlicingOpLambda):
         config = layer.get_config()  # from which it makes its function
     else:
@@ -170,6 +175,6 @@ def copy_layer(layer: layers.Layer, name: str, **changes: Any) -> layers.Layer:
         config[INSIDE[type(layer)]] = copy_layer(inner, inner.name)
         copy = type(layer)(**config)
     else:
-        copy = type(layer).from_config(config)
+        copy = (kind or type(layer)).from_config(config)
     copy._name = name  # not every layer has its name in its config
     return copy

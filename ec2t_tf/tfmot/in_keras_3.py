@@ -94,7 +94,7 @@ _RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 # Config entries that say nothing about what the layer computes once its weights are copied.
 _IRRELEVANT = {
     *("trainable", "dtype", "seed", "rng_type", "build_config", "batch_input_shape", "batch_shape"),
-    *("input_length", "implementation", "time_major", "ragged", "sparse", "synchronized", "fused"),
+    *("input_length", "implementation", "ragged", "sparse", "synchronized", "fused"),
     *("query_shape", "key_shape", "value_shape"),
 }
 

@@ -26,9 +26,11 @@ from ec2t_tf.quantisation import graph as native_graph
 from ec2t_tf.quantisation import kinds
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.quantised import LARGEST_CODE, SMALLEST_WEIGHT, Quantised
+from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.in_keras_3 import ToKeras3, fitting_config, name_of, require_graph
 from ec2t_tf.tfmot.quantizers import KnownRange, TernaryQuantizer, unwrapped
+from ec2t_tf.tfmot.recurrent import Rounded
 from ec2t_tf.tfmot.wrapper import is_quantise_layer, last_name, wrapped
 
 
@@ -205,11 +207,22 @@ class _Native(ToKeras3):
         if id(layer) in self._twins:
             return self._twins[id(layer)]
         inner = layer.layer
+
+        def codes_and_scale(number: int) -> tuple[np.ndarray, np.ndarray]:
+            kernel, quantizer, state = layer._weight_vars[number]
+            return _codes_and_scale(kernel, unwrapped(quantizer), state)
+
+        if isinstance(inner, Rounded):
+            wrapper = inner.native(
+                name_of(inner),
+                lambda part, i: TrainedKernel(part.layer, *codes_and_scale(i), name=part.name),
+            )
+            self._twins[id(layer)] = wrapper
+            return wrapper
         twin = self._make(inner, **({"activation": "linear"} if linear else {}))
         wrapper = twin
         if layer._weight_vars:
-            ((kernel, quantizer, state),) = layer._weight_vars
-            codes, scale = _codes_and_scale(kernel, unwrapped(quantizer), state)
+            codes, scale = codes_and_scale(0)
             if scale.ndim and "Depthwise" in type(inner).__name__:
                 scale = np.broadcast_to(scale, codes.shape[-2:]).reshape(-1)
             wrapper = TrainedKernel(twin, codes, scale, name=name_of(inner))
@@ -218,7 +231,7 @@ class _Native(ToKeras3):
 
     def _fill(self, layer: Any) -> None:
         twin = self._twins.get(id(layer))
-        if isinstance(twin, _Foreign) or twin is None or not twin.weights:
+        if isinstance(twin, _Foreign | Recurrent) or twin is None or not twin.weights:
             return
         if wrapped(layer) is layer:
             super()._fill(layer)

@@ -24,6 +24,7 @@ TERNARY_KERNELS: dict[type, str] = {
     **dict.fromkeys((layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D), "kernel"),
     **dict.fromkeys((layers.Conv1DTranspose, layers.Conv2DTranspose), "kernel"),
     **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), "depthwise_kernel"),
+    layers.Embedding: "embeddings",
 }
 
 
@@ -89,20 +90,26 @@ class TernaryQuantizeConfig(default_8bit_quantize_registry.Default8BitQuantizeCo
 
 
 class TernaryLayer:
-    """The ternary kernel inside a wrapped layer: latent weights, state and method together."""
+    """A ternary kernel inside a wrapped layer: latent weights, state and method together.
 
-    def __init__(self, wrapper: QuantizeWrapper) -> None:
+    Args:
+      wrapper: of the layer.
+      number: which of the kernels that it quantises.
+    """
+
+    def __init__(self, wrapper: QuantizeWrapper, number: int = 0) -> None:
         self.wrapper = wrapper
-        self.latent, self.quantizer, self.state = next(
-            (latent, unwrapped(quantizer), state)
-            for latent, quantizer, state in wrapper._weight_vars
-            if isinstance(unwrapped(quantizer), TernaryQuantizer)
-        )
-        (self.kernel_name,) = wrapper.quantize_config.weight_attrs
+        self.latent, quantizer, self.state = wrapper._weight_vars[number]
+        self.quantizer: TernaryQuantizer = unwrapped(quantizer)
+        self.kernel_name = wrapper.quantize_config.weight_attrs[number]
 
     @property
     def name(self) -> str:
-        return self.wrapper.layer.name
+        """That of the layer; of a recurrent one with that of the matrix behind."""
+        name = str(self.wrapper.layer.name)
+        if len(self.wrapper._weight_vars) == 1:
+            return name
+        return f"{name}_{self.kernel_name.removesuffix('_kernel')}"
 
     @property
     def method(self) -> TernaryMethod:
@@ -127,10 +134,11 @@ class TernaryLayer:
 def ternary_layers(model: tf_keras.Model) -> list[TernaryLayer]:
     """The ternary layers of a model that `apply` made, in order; empty for any other model."""
     return [
-        TernaryLayer(layer)
+        TernaryLayer(layer, number)
         for layer in model.layers
         if isinstance(layer, QuantizeWrapper)
-        and isinstance(layer.quantize_config, TernaryQuantizeConfig)
+        for number, (_, quantizer, _) in enumerate(layer._weight_vars)
+        if isinstance(unwrapped(quantizer), TernaryQuantizer)
     ]
 
 

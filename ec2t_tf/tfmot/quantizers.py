@@ -27,10 +27,13 @@ class InFloat32:
     Args:
       quantizer: tfmot's, or a `TernaryQuantizer`.
       dtype: of what is returned for a variable; a tensor keeps its own.
+      growth: of a range that moves, as `moving_range.moved` has it.
     """
 
-    def __init__(self, quantizer: quantizers.Quantizer, dtype: str | None = None) -> None:
-        self.quantizer = quantizer
+    def __init__(
+        self, quantizer: quantizers.Quantizer, dtype: str | None = None, growth: float = 0.0
+    ) -> None:
+        self.quantizer, self.growth = quantizer, growth
         self.dtype = dtype
 
     def __call__(
@@ -50,7 +53,7 @@ class InFloat32:
                 if many:
                     extremes = replica.all_gather(extremes, axis=0)
                 if follows:
-                    updated = ranges.update(self.quantizer, extremes, weights)
+                    updated = ranges.update(self.quantizer, extremes, weights, self.growth)
                 else:
                     updated = self.quantizer(extremes, True, weights, **options)
                 with tf.control_dependencies([updated]):
@@ -66,6 +69,11 @@ class InFloat32:
             return self.quantizer(variable, training, weights, **options)
         # tfmot's have no kernels of one dimension.
         return self.quantizer(tf.expand_dims(variable, 0), training, weights, **options)[0]
+
+
+def kernel_owner(layer: layers.Layer) -> layers.Layer:
+    """What holds the kernels of a layer: the cell of a recurrent one."""
+    return getattr(layer, "cell", layer)
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
@@ -111,7 +119,7 @@ class TernaryQuantizer(quantizers.Quantizer):
 
         state = self.method.build(add_weight)
         if type(self.method).losses is not TernaryMethod.losses:
-            latent = getattr(layer.layer, name)
+            latent = getattr(kernel_owner(layer.layer), name)
 
             def loss() -> tf.Tensor:
                 return tf.add_n(list(self.losses(latent, state).values()))
@@ -160,7 +168,7 @@ _TIE = 1e-3
 Limits = tuple[tf.Tensor | tf.Variable, tf.Tensor | tf.Variable]
 
 
-class _OutputRange(quantize_config.QuantizeConfig):
+class OutputRange(quantize_config.QuantizeConfig):
     """Quantises nothing of a layer but its output."""
 
     def get_weights_and_quantizers(self, layer: layers.Layer) -> list:
@@ -177,7 +185,7 @@ class _OutputRange(quantize_config.QuantizeConfig):
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
-class KnownRange(_OutputRange):
+class KnownRange(OutputRange):
     """The output range of a layer whose operator has one scale for input and output in the file.
 
     Args:
@@ -211,7 +219,7 @@ class KnownRange(_OutputRange):
 
 
 @tf_keras.saving.register_keras_serializable(package="ec2t_tf")
-class FixedRange(_OutputRange):
+class FixedRange(OutputRange):
     """The output range that a layer's operator prescribes."""
 
     def __init__(self, least: float, most: float) -> None:

@@ -21,13 +21,16 @@ def learns(quantizer: quantizers.Quantizer, variables: dict) -> bool:
     return isinstance(quantizer, kinds) and "min_var" in variables and not quantizer.per_axis
 
 
-def update(quantizer: quantizers.Quantizer, extremes: tf.Tensor, variables: dict) -> tf.Operation:
+def update(
+    quantizer: quantizers.Quantizer, extremes: tf.Tensor, variables: dict, growth: float
+) -> tf.Operation:
     """Take in a batch; one with NaN or infinity changes nothing.
 
     Args:
       quantizer: of which `learns` is true; the range of an `AllValuesQuantizer` covers all batches.
       extremes: float32 (n,), the least and largest values of the batch among them.
       variables: "min_var" and "max_var", float32 variables of shape ().
+      growth: as `moving_range.moved` has it.
     """
     low, high = variables["min_var"], variables["max_var"]
     old_low, old_high = low.read_value(), high.read_value()
@@ -36,7 +39,7 @@ def update(quantizer: quantizers.Quantizer, extremes: tf.Tensor, variables: dict
     if isinstance(quantizer, quantizers.AllValuesQuantizer):
         new_low, new_high = tf.minimum(old_low, least), tf.maximum(old_high, most)
     else:
-        new_low, new_high = moved(old_low, old_high, least, most)
+        new_low, new_high = moved(old_low, old_high, least, most, growth=growth)
     unknown = tf.logical_and(tf.equal(old_low, UNKNOWN[0]), tf.equal(old_high, UNKNOWN[1]))
     # Zeros alone have no range.
     first = tf.logical_and(unknown, most > least)

@@ -82,7 +82,7 @@ def _is_more_than_one(layer: layers.Layer) -> bool:
 
 
 def _has_own_activation(layer: layers.Layer) -> bool:
-    return type(layer) in TERNARY_KERNELS and layer.activation not in FUSED
+    return type(layer) in TERNARY_KERNELS and getattr(layer, "activation", None) not in FUSED
 
 
 class _Rewriting:
@@ -170,7 +170,7 @@ class _Rewriting:
             self._weights.append((parts[0], layer.get_weights()))
             if not changes:
                 return parts
-        if layer.activation not in FUSED:
+        if getattr(layer, "activation", None) not in FUSED:
             parts.append(self._activation(layer))
         return parts
 

@@ -28,12 +28,14 @@ from tf_keras import layers
 from tf_keras.src.layers.core import SlicingOpLambda, TFOpLambda
 
 from ec2t_tf.methods.base import TernaryMethod
+from ec2t_tf.moving_range import GROWTH
 from ec2t_tf.quantisation.fusion import Fusion
 from ec2t_tf.quantisation.kinds import FIXED_RANGE, kind_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.native import Plan, plan_of
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS, TernaryQuantizeConfig, connect
-from ec2t_tf.tfmot.quantizers import FixedRange, KnownRange, TernaryQuantizer
+from ec2t_tf.tfmot.quantizers import FixedRange, KnownRange, TernaryQuantizer, kernel_owner
+from ec2t_tf.tfmot.recurrent import PLAIN, ROUNDED, RecurrentQuantizeConfig
 from ec2t_tf.tfmot.wrapper import (
     QuantizeInput,
     QuantizeWrapper,
@@ -87,7 +89,7 @@ def _plain_layer(layer: layers.Layer) -> layers.Layer:
     changes = {}
     if "activation" in inner.get_config():
         changes["activation"] = _plain_activation(inner.get_config()["activation"])
-    return graph.copy_layer(inner, inner.name, **changes)
+    return graph.copy_layer(inner, inner.name, kind=PLAIN.get(type(inner)), **changes)
 
 
 def _plain_activation(activation: object) -> object:
@@ -106,6 +108,7 @@ def quantise(
     untouched: Collection[str] = (),
     plan: Plan | None = None,
     values: Mapping[int, np.ndarray] | None = None,
+    int8_inputs: Collection[str] = (),
 ) -> tf_keras.Model:
     """A copy of `model` for quantize-aware training: weights copied, `model` unchanged.
 
@@ -115,9 +118,10 @@ def quantise(
       untouched: names of the layers that stay float.
       plan: of the model, where it is known already.
       values: other values than their own, for variables of `model` by their id.
+      int8_inputs: names of recurrent layers of which only the recurrent kernel gets the method.
     """
     plan = plan or plan_of(model)
-    return _Quantising(model, ternary, frozenset(untouched), plan, values or {}).run()
+    return _Quantising(model, ternary, frozenset(untouched), plan, values or {}, int8_inputs).run()
 
 
 class _Quantising:
@@ -130,15 +134,16 @@ class _Quantising:
         untouched: frozenset[str],
         plan: Plan,
         values: Mapping[int, np.ndarray],
+        int8_inputs: Collection[str],
     ) -> None:
         self._source, self._ternary, self._plan = model, ternary, plan
-        self._values = values
+        self._values, self._int8_inputs = values, int8_inputs
         float_calls = {call.name for name in untouched for call in plan.calls.get(name, ())}
         self._fusion = Fusion(plan.graph, float_calls)
         self._names = graph.Names({layer.name for layer in model.layers})
         by_name = {layer.name: layer for layer in model.layers}
         self._sizes = {
-            name: getattr(layer, TERNARY_KERNELS[type(layer)]).shape.num_elements()
+            name: max(v.shape.num_elements() for v in _kernels(layer))
             for name, layer in by_name.items()
             if name in ternary
         }
@@ -147,6 +152,8 @@ class _Quantising:
             int, Any
         ] = {}  # by their ids, tensors that are int8: alive, so no id twice
         self._rounded: dict[Any, Any] = {}  # float tensors as the quantised layers see them
+        # Behind an Embedding, with no normalisation between.
+        self._begins_small: dict[int, Any] = {}
 
     def run(self) -> tf_keras.Model:
         is_chain = isinstance(self._source, tf_keras.Sequential)
@@ -167,11 +174,13 @@ class _Quantising:
     def _chain(self) -> tf_keras.Model:
         parts: list[layers.Layer] = []
         before, is_float = self._source.input_names[0], self._source.inputs[0].dtype.is_floating
+        small = False
         for layer in self._source.layers:
             untouched = self._how(layer) == "float"
-            if is_float and not untouched:
+            if is_float and not untouched and not isinstance(layer, layers.Embedding):
                 parts.append(self._quantise_input(before))
-            parts.append(self._twin(layer))
+            small = _stays_small(layer, small)
+            parts.append(self._twin(layer, small))
             before, is_float = layer.name, untouched
         return graph.rebuild_chain(self._source, parts)
 
@@ -179,17 +188,22 @@ class _Quantising:
         how = self._how(layer)
         if how == "float":
             return self._twin(layer)(*arguments, **options)
-        arguments, options = tf.nest.map_structure(self._as_int8, (arguments, options))
+        if not isinstance(layer, layers.Embedding):  # tokens may come as float32
+            arguments, options = tf.nest.map_structure(self._as_int8, (arguments, options))
+        given = tf.nest.flatten((arguments, options))
+        small = _stays_small(layer, any(id(x) in self._begins_small for x in given))
         if isinstance(layer, TFOpLambda | SlicingOpLambda):  # a wrapper would not call it rightly
             outputs = self._twin(layer)(*arguments, **options)
             if how in ("own", "fixed"):
-                outputs = self._range_behind(layer, how)(outputs)
+                outputs = self._range_behind(layer, how, small)(outputs)
         else:
             if options.get("training") is not None:
                 # Of the layer: a frozen normalisation still has ranges to learn.
                 options["layer_training"] = options.pop("training")
-            outputs = self._twin(layer)(*arguments, **options)
-        self._int8.update({id(x): x for x in tf.nest.flatten(outputs)})
+            outputs = self._twin(layer, small)(*arguments, **options)
+        made = {id(x): x for x in tf.nest.flatten(outputs)}
+        self._int8.update(made)
+        self._begins_small.update(made if small else {})
         return outputs
 
     def _as_int8(self, value: Any) -> Any:
@@ -210,7 +224,7 @@ class _Quantising:
         )
         return QuantizeInput(quantizer, name=name, dtype="float32")
 
-    def _range_behind(self, layer: layers.Layer, how: str) -> QuantizeInput:
+    def _range_behind(self, layer: layers.Layer, how: str, small: bool) -> QuantizeInput:
         """A range for what no wrapper is around."""
         if how == "own":
             quantizer: Any = quantizers.MovingAverageQuantizer(8, False, False, False)
@@ -218,43 +232,58 @@ class _Quantising:
             limits = FIXED_RANGE[kind_of(self._plan.calls[layer.name][0].operation)]
             quantizer = quantizers.FixedQuantizer(8, *limits, narrow_range=False)
         name = self._names.unique(f"{layer.name}_range")
-        return QuantizeInput(quantizer, name=name, dtype="float32")
+        growth = GROWTH if small else 0.0
+        return QuantizeInput(quantizer, name=name, dtype="float32", growth=growth)
 
-    def _twin(self, layer: layers.Layer) -> layers.Layer:
+    def _twin(self, layer: layers.Layer, small: bool = False) -> layers.Layer:
         """The copy of a layer, wrapped unless it stays float; the same one at every call.
 
         A layer without weights that has the range of its input is another one at every call.
         """
         if id(layer) not in self._twins:
-            self._twins[id(layer)] = self._make(layer, layer.name)
+            self._twins[id(layer)] = self._make(layer, layer.name, small)
         elif self._how(layer) == "same":
-            return self._make(layer, self._names.unique(layer.name))
+            return self._make(layer, self._names.unique(layer.name), small)
         return self._twins[id(layer)]
 
-    def _make(self, layer: layers.Layer, name: str) -> layers.Layer:
+    def _make(self, layer: layers.Layer, name: str, small: bool) -> layers.Layer:
         how = self._how(layer)
         if how == "float" or isinstance(layer, TFOpLambda | SlicingOpLambda):
             return graph.copy_layer(layer, name)
         config: dict[str, Any] = {}
         if layer.name in self._ternary:
             # Latent weights train without weight decay (docs/specification.md).
-            config[TERNARY_KERNELS[type(layer)].removesuffix("_kernel") + "_regularizer"] = None
-        copy = graph.copy_layer(layer, name, **config)
-        return QuantizeWrapper(copy, self._config(layer, how), dtype=layer.dtype_policy)
+            for kernel in _kernels(layer)[layer.name in self._int8_inputs :]:
+                config[f"{last_name(kernel).removesuffix('_kernel')}_regularizer"] = None
+        policy = layer.dtype_policy
+        if isinstance(layer, layers.Embedding):
+            policy = "float32"  # half precision would round tokens
+        if type(layer) in ROUNDED:
+            policy = config["dtype"] = "float32"
+        copy = graph.copy_layer(layer, name, kind=ROUNDED.get(type(layer)), **config)
+        growth = GROWTH if small else 0.0
+        return QuantizeWrapper(copy, self._config(layer, how), dtype=policy, growth=growth)
 
     def _config(self, layer: layers.Layer, how: str) -> QuantizeConfig:
         """What tfmot's wrapper quantises of a layer."""
         kernel = TERNARY_KERNELS.get(type(layer), "")
-        activations = ["activation"] if how == "own" else []
-        if layer.name in self._ternary:
-            relative_size = self._sizes[layer.name] / max(self._sizes.values())
-            quantizer = TernaryQuantizer(self._ternary[layer.name], relative_size)
+        method = self._ternary.get(layer.name)
+        relative_size = self._sizes.get(layer.name, 1) / max(self._sizes.values(), default=1)
+        if type(layer) in ROUNDED:
+            return RecurrentQuantizeConfig(method, relative_size, layer.name in self._int8_inputs)
+        is_table = isinstance(layer, layers.Embedding)  # which has no activation
+        activations = ["activation"] if how == "own" and not is_table else []
+        own_output = how == "own" and is_table
+        if method is not None:
             return TernaryQuantizeConfig(
-                weight_attrs=[kernel], activation_attrs=activations, quantizer=quantizer
+                weight_attrs=[kernel],
+                activation_attrs=activations,
+                quantize_output=own_output,
+                quantizer=TernaryQuantizer(method, relative_size),
             )
         if kernel:
             default = default_8bit_quantize_registry.Default8BitQuantizeConfig
-            return _INT8.get(type(layer), default)([kernel], activations, False)
+            return _INT8.get(type(layer), default)([kernel], activations, own_output)
         twin = self._plan.calls[layer.name][0].operation
         if how == "own":
             return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
@@ -264,6 +293,19 @@ class _Quantising:
             interpolates = kind_of(twin) in ("UpSampling2D", "Resizing")
             return KnownRange("interpolate" if interpolates else "average")
         return default_8bit_quantize_configs.NoOpQuantizeConfig()
+
+
+def _stays_small(layer: layers.Layer, before: bool) -> bool:
+    """Whether what a layer computes begins near 0, as what it is given does."""
+    is_table = isinstance(layer, layers.Embedding)
+    return is_table or (before and "Normalization" not in type(layer).__name__)
+
+
+def _kernels(layer: layers.Layer) -> list[tf.Variable]:
+    names = RecurrentQuantizeConfig.weight_attrs
+    if type(layer) not in ROUNDED:
+        names = (TERNARY_KERNELS[type(layer)],)
+    return [getattr(kernel_owner(layer), name) for name in names]
 
 
 def _copy_weights(

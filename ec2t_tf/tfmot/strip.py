@@ -6,6 +6,7 @@ import tf_keras
 
 from ec2t_tf.tfmot import scheme, wrapper
 from ec2t_tf.tfmot.quantize_config import ternary_layers
+from ec2t_tf.tfmot.quantizers import kernel_owner
 
 
 def is_treated(model: tf_keras.Model) -> bool:
@@ -15,10 +16,9 @@ def is_treated(model: tf_keras.Model) -> bool:
 
 def plain(model: tf_keras.Model) -> tf_keras.Model:
     """The float model, with the weights that the ternary layers compute with."""
-    ternary = {layer.name: layer for layer in ternary_layers(model)}
     copy = scheme.plain_model(model)
-    for layer in copy.layers:
-        if layer.name in ternary:
-            kernel = ternary[layer.name].kernel_name
-            getattr(layer, kernel).assign(ternary[layer.name].assign().dequantise())
+    there = {layer.name: layer for layer in copy.layers}
+    for ternary in ternary_layers(model):
+        owner = kernel_owner(there[ternary.layer.name])
+        getattr(owner, ternary.kernel_name).assign(ternary.assign().dequantise())
     return copy

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
-from ec2t_tf.counting.places import places
+from ec2t_tf.counting.places import Shape, places
 from ec2t_tf.policy import Treatment
 from ec2t_tf.summary import LayerSummary, float_rows, row, rows_without_a_graph
 from ec2t_tf.tfmot import wrapper
 from ec2t_tf.tfmot.quantize_config import ternary_layers
+from ec2t_tf.tfmot.quantizers import kernel_owner
+from ec2t_tf.tfmot.recurrent import Rounded
 
 
 def has_kernel(layer: layers.Layer) -> bool:
@@ -22,42 +25,49 @@ def has_kernel(layer: layers.Layer) -> bool:
     return any(len(weight.shape) >= 2 for weight in layer.weights)
 
 
-def kernel_of(layer: layers.Layer) -> tf.Variable | None:
-    """The weight that multiplies the input, also inside tfmot's wrapper; None if there is none."""
-    inner = wrapper.wrapped(layer)
-    if inner is not layer:
-        return next(iter(wrapper.quantised_weights(layer)), None)
+def kernels_of(layer: layers.Layer) -> list[tf.Variable]:
+    """The weights that multiply the input, also inside tfmot's wrapper: one, but of an LSTM or GRU
+    inside it two."""
+    if wrapper.wrapped(layer) is not layer:
+        return wrapper.quantised_weights(layer)
     if not has_kernel(layer) or wrapper.is_quantise_layer(layer):
-        return None
+        return []
     for name in ("depthwise_kernel", "kernel"):
         if hasattr(layer, name):
-            return getattr(layer, name)
-    return max(layer.weights, key=lambda weight: weight.shape.num_elements())
+            return [getattr(layer, name)]
+    return [max(layer.weights, key=lambda weight: weight.shape.num_elements())]
 
 
 def rows(model: tf_keras.Model) -> Iterator[LayerSummary]:
     """One for each layer with a kernel; of a float model one for each kernel."""
-    quantised = wrapper.is_quantised(model)
-    if not quantised:
+    if not wrapper.is_quantised(model):
         yield from _of_floats(model)
         return
-    ternary = {layer.name: layer for layer in ternary_layers(model)}
+    ternary = {id(one.latent): one for one in ternary_layers(model)}
     for outer in model.layers:
         layer = wrapper.wrapped(outer)
-        kernel = kernel_of(outer)
-        if kernel is None:
-            continue
-        applied = places(layer, outer.input_shape, outer.output_shape)
-        bias = getattr(layer, "bias", None)
+        bias = getattr(kernel_owner(layer), "bias", None)
         biases = 0 if bias is None else bias.shape.num_elements()
-        if layer.name in ternary:
-            is_ternary = ternary[layer.name].method.is_ternary
-            treatment = Treatment.TERNARY if is_ternary else Treatment.PRUNE
-            weights = ternary[layer.name].assign()
-            yield row(layer.name, weights, treatment, places=applied, biases=biases)
-            continue
-        treatment = Treatment.INT8 if quantised and outer is not layer else Treatment.FLOAT
-        yield row(layer.name, tuple(kernel.shape), treatment, places=applied, biases=biases)
+        for number, kernel in enumerate(kernels_of(outer)):
+            name = layer.name
+            if isinstance(layer, Rounded):
+                name += "/recurrent" if number else "/kernel"
+            weights: Any = tuple(kernel.shape)
+            treatment = Treatment.INT8 if outer is not layer else Treatment.FLOAT
+            if id(kernel) in ternary:
+                one = ternary[id(kernel)]
+                treatment = Treatment.TERNARY if one.method.is_ternary else Treatment.PRUNE
+                weights = one.assign()
+            applied = _places(layer, outer)
+            yield row(name, weights, treatment, places=applied, biases=0 if number else biases)
+
+
+def _places(layer: layers.Layer, outer: layers.Layer) -> Shape:
+    if isinstance(layer, layers.Embedding):
+        return ()
+    if isinstance(layer, Rounded):
+        return tuple(outer.input_shape[1:2])  # time steps
+    return places(layer, outer.input_shape, outer.output_shape)
 
 
 def _of_floats(model: tf_keras.Model) -> Iterator[LayerSummary]:

@@ -20,7 +20,21 @@ from ec2t_tf.tfmot import normalisation
 from ec2t_tf.tfmot.quantizers import FixedRange, InFloat32, KnownRange
 
 
-class _NotPrunable:
+class _OfRanges:
+    """Has ranges, which may grow fast where values begin near 0 (`moving_range.moved`)."""
+
+    growth = 0.0
+
+    def __init__(self, *arguments: Any, growth: float = 0.0, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.growth = float(growth)
+
+    def get_config(self) -> dict:
+        given: dict = super().get_config()  # type: ignore[misc]
+        return {**given, "growth": self.growth} if self.growth else given
+
+
+class _NotPrunable(_OfRanges):
     """Answers `prune_low_magnitude`, which asks each layer what it may zero."""
 
     def get_prunable_weights(self) -> list:
@@ -39,7 +53,7 @@ class QuantizeInput(_NotPrunable, quantize_layer.QuantizeLayer):
 
     def build(self, input_shape: tf.TensorShape) -> None:
         super().build(input_shape)
-        self.quantizer = InFloat32(self.quantizer)
+        self.quantizer = InFloat32(self.quantizer, growth=self.growth)
 
     def add_weight(self, *arguments: Any, **options: Any) -> tf.Variable:
         return super().add_weight(*arguments, **_same_on_every_replica(options))
@@ -93,8 +107,10 @@ class QuantizeWrapper(_NotPrunable, quantize_wrapper.QuantizeWrapperV2):
             for variable, quantizer, state in self._weight_vars
         ]
         for activation in self._quantize_activations:
-            activation.quantizer = InFloat32(activation.quantizer)
-        self._output_quantizers = [InFloat32(one) for one in self._output_quantizers]
+            activation.quantizer = InFloat32(activation.quantizer, growth=self.growth)
+        self._output_quantizers = [
+            InFloat32(one, growth=self.growth) for one in self._output_quantizers
+        ]
 
     def add_weight(self, *arguments: Any, **options: Any) -> tf.Variable:
         return super().add_weight(*arguments, **_same_on_every_replica(options))
@@ -181,6 +197,8 @@ class QuantizeWrapper(_NotPrunable, quantize_wrapper.QuantizeWrapperV2):
                 "Decorate it with tf_keras.saving.register_keras_serializable, and import its "
                 "module before loading."
             )
+        if known:
+            inner["class_name"] = known  # by which files of v2, .h5 among them, find a class
         with loading():
             return super().from_config({**config, "layer": inner})
 

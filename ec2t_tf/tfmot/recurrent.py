@@ -1,0 +1,142 @@
+"""LSTM and GRU of tf_keras inside tfmot's wrapper: the loop, and what is rounded in it, is that of
+Keras 3 (`ec2t_tf.quantisation.recurrent`), computed on the matrices that tfmot's quantizers make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras import quantizers
+from tf_keras import layers
+
+from ec2t_tf import methods
+from ec2t_tf.methods.base import TernaryMethod
+from ec2t_tf.quantisation.quantised import Quantised
+from ec2t_tf.quantisation.recurrent import RECURRENT, Recurrent
+from ec2t_tf.tfmot.quantizers import OutputRange, TernaryQuantizer
+
+_register = tf_keras.saving.register_keras_serializable(package="ec2t_tf")
+
+
+class Rounded:
+    """What both share: a layer of tf_keras whose `call` is the loop of the native layer."""
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)  # type: ignore[misc]
+        made: Any = self
+        kind = type(self).__name__.removeprefix("Rounded")
+        options = {key: getattr(made, key) for key in ("units", "return_sequences", "go_backwards")}
+        loop = RECURRENT[kind](getattr(keras.layers, kind)(**options))
+        self._loop = lambda: loop  # where Keras does not look for layers
+        shape = (len(loop.inner),)
+        self.smallest, self.largest = (
+            made.add_weight(
+                name=name,
+                shape=shape,
+                initializer="zeros",
+                trainable=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+            for name in ("smallest", "largest")
+        )
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        made: Any = self
+        cell, loop = made.cell, self._loop()
+        low, high = self.smallest.read_value(), self.largest.read_value()
+        bias = cell.bias if made.use_bias else tf.zeros(loop.bias_shape())
+        output, least, most = loop.all_steps(
+            tf.cast(inputs, tf.float32), cell.kernel, cell.recurrent_kernel, bias, low, high
+        )
+        if training:
+            replica = tf.distribute.get_replica_context()
+            if replica is not None and replica.num_replicas_in_sync > 1:
+                least = tf.reduce_min(replica.all_gather(least[None], axis=0), axis=0)
+                most = tf.reduce_max(replica.all_gather(most[None], axis=0), axis=0)
+            limits = loop.learnt(low, high, least, most)
+            with tf.control_dependencies(
+                [self.smallest.assign(limits[0]), self.largest.assign(limits[1])]
+            ):
+                output = tf.identity(output)
+        return output
+
+    def native(self, name: str, matrices: Callable[[Quantised, int], Quantised]) -> Recurrent:
+        """The native layer with this one's bias and ranges.
+
+        Args:
+          matrices: gives one of its two from that which the layer has, and its number.
+        """
+        made: Any = self
+        loop = self._loop()
+        layer = type(loop)(loop.layer, name=name)
+        layer.kernel, layer.recurrent = (matrices(part, i) for i, part in enumerate(layer.parts))
+        layer.build((None, None, int(made.cell.kernel.shape[0])))
+        if made.use_bias:
+            layer.bias.assign(made.cell.bias.numpy())
+        layer.smallest.assign(self.smallest.numpy())
+        layer.largest.assign(self.largest.numpy())
+        return layer
+
+
+@_register
+class RoundedLSTM(Rounded, layers.LSTM):
+    """See `ec2t_tf.quantisation.recurrent.QuantisedLSTM`."""
+
+
+@_register
+class RoundedGRU(Rounded, layers.GRU):
+    """See `ec2t_tf.quantisation.recurrent.QuantisedGRU`."""
+
+
+ROUNDED: dict[type, type] = {layers.LSTM: RoundedLSTM, layers.GRU: RoundedGRU}
+PLAIN: dict[type, type] = {ours: plain for plain, ours in ROUNDED.items()}
+
+
+@_register
+class RecurrentQuantizeConfig(OutputRange):
+    """A quantizer for each of the two matrices; the output is rounded in the loop.
+
+    Args:
+      method: a ternary method, or its saved form; None for int8.
+      relative_size: weights of the larger matrix / weights of the largest ternary layer.
+      int8_inputs: the matrix for the inputs is int8 in any case.
+    """
+
+    weight_attrs = ("kernel", "recurrent_kernel")  # of the cell
+
+    def __init__(
+        self,
+        method: TernaryMethod | dict | None = None,
+        relative_size: float = 1.0,
+        int8_inputs: bool = False,
+    ) -> None:
+        method = methods.deserialize(method) if isinstance(method, dict) else method
+        self.method, self.relative_size, self.int8_inputs = method, relative_size, int8_inputs
+        self._quantizers = [
+            quantizers.LastValueQuantizer(8, per_axis=False, symmetric=True, narrow_range=True)
+            if given is None
+            else TernaryQuantizer(given, relative_size)
+            for given in (None if int8_inputs else method, method)
+        ]
+
+    def get_weights_and_quantizers(self, layer: Any) -> list:
+        matrices = [getattr(layer.cell, name) for name in self.weight_attrs]
+        return list(zip(matrices, self._quantizers, strict=True))
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: list) -> None:
+        for name, value in zip(self.weight_attrs, quantize_weights, strict=True):
+            setattr(layer.cell, name, value)
+
+    def get_output_quantizers(self, layer: Any) -> list:
+        return []
+
+    def get_config(self) -> dict:
+        return {
+            "method": None if self.method is None else methods.serialize(self.method),
+            "relative_size": self.relative_size,
+            "int8_inputs": self.int8_inputs,
+        }
