@@ -1,11 +1,13 @@
-"""Layers that are several operators of an int8 file, as these.
+"""Layers of either Keras that are several operators of an int8 file, as these.
 
 | layer                      | instead                                                          |
 |----------------------------|------------------------------------------------------------------|
 | MultiHeadAttention         | four EinsumDense, two `ops.einsum`, a Softmax                    |
-| Attention                  | two `ops.einsum`, a Softmax                                      |
+| Attention                  | two `ops.einsum`, a Softmax, a DepthwiseConv1D for its scale     |
+| AdditiveAttention          | an Add, a tanh, a DepthwiseConv1D, a sum, a Softmax, an einsum   |
 | Dot                        | an `ops.einsum`, two UnitNormalization if it normalises          |
 | Bidirectional              | its two layers, `ops.flip` and the layer that merges             |
+| RNN                        | an LSTM or GRU for each of its cells                             |
 | TimeDistributed            | its layer, on the steps as a batch                               |
 | Add, Multiply of more than | layers of two values each                                        |
 | two values                 |                                                                  |
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -25,10 +27,32 @@ from keras import ops
 
 from ec2t_tf.quantisation.kinds import class_name, has_rule, kind_of
 from ec2t_tf.quantisation.recurrent import RECURRENT
-from ec2t_tf.quantisation.values import Weight
 
 Tensor = Any
 Unique = Callable[[str], str]
+
+
+class Library(NamedTuple):
+    """What layers are made with.
+
+    Attributes:
+      layers: those of Keras 3, or of tf_keras.
+      ops: functions by the names and with the arguments of `keras.ops`.
+      copy: a layer of another name with the same settings.
+    """
+
+    layers: Any
+    ops: Any
+    copy: Callable[[Any, str], Any]
+
+
+def _copy(layer: Any, name: str) -> Any:
+    from ec2t_tf.quantisation.split import copy_layer  # which opens layers by this module
+
+    return copy_layer(layer, name)
+
+
+KERAS_3 = Library(keras.layers, ops, _copy)
 
 
 class Opened:
@@ -38,19 +62,34 @@ class Opened:
       layer: the layer.
       name: of it in the new model.
       unique: makes a name that no other layer has.
+      library: that the layer is of.
 
     Attributes:
       parts: the layers it is made of.
     """
 
-    def __init__(self, layer: Any, name: str, unique: Unique) -> None:
+    def __init__(self, layer: Any, name: str, unique: Unique, library: Library = KERAS_3) -> None:
         self.layer, self.name, self.unique = layer, name, unique
-        self.parts: list[keras.layers.Layer] = []
+        self.layers, self.ops, self.copy = library
+        self.parts: list[Any] = []
         self.make()
 
-    def part(self, layer: keras.layers.Layer) -> Any:
+    def part(self, layer: Any) -> Any:
+        if not self.layer.trainable:
+            layer.trainable = False
         self.parts.append(layer)
         return layer
+
+    def attended(self, scores: Tensor, value: Tensor) -> Tensor:
+        """softmax(scores) value, with the dropout of the layer."""
+        return self.ops.einsum("abc,acd->abd", self.dropout(self.softmax(scores)), value)
+
+    def make_weighing(self, dropout: float) -> None:
+        shared = {"dtype": self.layer.dtype_policy}
+        self.softmax = self.layers.Softmax(name=self.unique(f"{self.name}_softmax"), **shared)
+        self.dropout = self.layers.Dropout(
+            dropout, name=self.unique(f"{self.name}_dropout"), **shared
+        )
 
     def make(self) -> None:
         raise NotImplementedError
@@ -76,10 +115,7 @@ class Attention(Opened):
 
     def make(self) -> None:
         self.config, self.shared = self.layer.get_config(), {"dtype": self.layer.dtype_policy}
-        self.softmax = keras.layers.Softmax(name=self.unique(f"{self.name}_softmax"), **self.shared)
-        self.dropout = keras.layers.Dropout(
-            self.config["dropout"], name=self.unique(f"{self.name}_dropout"), **self.shared
-        )
+        self.make_weighing(self.config["dropout"])
         self.inner: list[Any] = []
 
     def __call__(
@@ -98,10 +134,10 @@ class Attention(Opened):
         *inner, outer = self.inner
         pairs = zip(inner, (query, value if key is None else key, value), strict=True)
         q, k, v = (layer(x) for layer, x in pairs)
-        weights = self.softmax(ops.einsum("aecd,abcd->acbe", k, q))
-        made = outer(ops.einsum("acbe,aecd->abcd", self.dropout(weights), v))
+        weights = self.softmax(self.ops.einsum("aecd,abcd->acbe", k, q))
+        made = outer(self.ops.einsum("acbe,aecd->abcd", self.dropout(weights), v))
         if len(shape) > 3:
-            made = ops.reshape(made, (-1, *shape[1:-1], made.shape[-1]))
+            made = self.ops.reshape(made, (-1, *shape[1:-1], made.shape[-1]))
         return (made, weights) if return_attention_scores else made
 
     def _as_steps(self, x: Tensor) -> Tensor:
@@ -109,7 +145,7 @@ class Attention(Opened):
         if len(x.shape) == 3:
             return x
         axes = _attending(self.config, len(x.shape))
-        return ops.reshape(x, (-1, math.prod(x.shape[axes[0] : -1]), x.shape[-1]))
+        return self.ops.reshape(x, (-1, math.prod(x.shape[axes[0] : -1]), x.shape[-1]))
 
     def _make_matrices(self, query: Tensor, value: Tensor) -> None:
         config = self.config
@@ -128,7 +164,7 @@ class Attention(Opened):
             ("", joining, (asked, width)),
         ):
             axes = "de" if equation == heading else "e"
-            layer = keras.layers.EinsumDense(
+            layer = self.layers.EinsumDense(
                 equation,
                 output_shape=shape,
                 bias_axes=axes if config["use_bias"] else None,
@@ -145,7 +181,7 @@ class Attention(Opened):
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
         config, found = layer.get_config(), []
-        ranks = {len(x.shape) for x in keras.tree.flatten((args, options)) if _is_value(x)}
+        ranks = {len(x.shape) for x in keras.tree.flatten((args, options)) if is_value(x)}
         rank = max(ranks)
         if len(ranks) > 1 or rank < 3:
             found.append("inputs that are not all (batch, steps, channels)")
@@ -169,35 +205,64 @@ def _attending(config: dict[str, Any], rank: int) -> list[int]:
 
 
 class Luong(Opened):
-    """An Attention: softmax(query key^T) value."""
+    """An Attention: softmax(scale query key^T) value."""
 
     def make(self) -> None:
-        shared = {"dtype": self.layer.dtype_policy}
-        self.softmax = keras.layers.Softmax(name=self.unique(f"{self.name}_softmax"), **shared)
-        self.dropout = keras.layers.Dropout(
-            self.layer.dropout, name=self.unique(f"{self.name}_dropout"), **shared
-        )
-        if self.layer.use_scale:
-            self.scale = self.part(Weight((1,), name=self.unique(f"{self.name}_scale")))
+        self.make_weighing(self.layer.dropout)
+        if self.layer.use_scale:  # a factor that is trained, in int8 by default
+            scale = self.layers.DepthwiseConv1D(
+                1, use_bias=False, name=self.unique(f"{self.name}_scale")
+            )
+            self.scale = self.part(scale)
 
     def __call__(self, inputs: list[Tensor], *_: Any, **__: Any) -> Tensor:
         query, value, *key = inputs
-        scores = ops.einsum("abd,acd->abc", query, key[0] if key else value)
-        if self.layer.use_scale:
-            scores = ops.multiply(scores, self.scale(query))
-        return ops.einsum("abc,acd->abd", self.dropout(self.softmax(scores)), value)
+        return self.attended(self.scores(query, key[0] if key else value), value)
+
+    def scores(self, query: Tensor, key: Tensor) -> Tensor:
+        scores = self.ops.einsum("abd,acd->abc", query, key)
+        if not self.layer.use_scale:
+            return scores
+        asked, given = query.shape[1], key.shape[1]
+        scaled = self.scale(self.ops.reshape(scores, (-1, asked * given, 1)))
+        return self.ops.reshape(scaled, (-1, asked, given))
 
     def take_weights(self, weights: list[np.ndarray]) -> None:
-        super().take_weights([w.reshape(1) for w in weights])
+        for part, value in zip(self.parts, weights, strict=True):
+            part.set_weights([np.reshape(value, (1, -1, 1))])
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        found = [] if layer.score_mode == "dot" else ["score_mode other than 'dot'"]
+        mode = getattr(layer, "score_mode", "dot")
+        found = [] if mode == "dot" else ["score_mode other than 'dot'"]
         if any(len(x.shape) != 3 for x in _values(args, options)):
             found.append("inputs that are not all (batch, steps, channels)")
         found += ["masks"] if any(x is not None for x in keras.tree.flatten(args[1:])) else []
         known = ("inputs", "training")
         return found + [k for k, v in options.items() if v not in (None, False) and k not in known]
+
+
+class Bahdanau(Luong):
+    """An AdditiveAttention: softmax(sum(scale tanh(query + key))) value."""
+
+    def make(self) -> None:
+        super().make()
+        self.sum, self.tanh = (
+            kind(*given, name=self.unique(f"{self.name}_{part}"), dtype=self.layer.dtype_policy)
+            for part, kind, *given in (
+                ("sum", self.layers.Add),
+                ("tanh", self.layers.Activation, "tanh"),
+            )
+        )
+
+    def scores(self, query: Tensor, key: Tensor) -> Tensor:
+        pairs = [self.ops.expand_dims(query, 2), self.ops.expand_dims(key, 1)]
+        shape = (-1, query.shape[1], key.shape[1])
+        made = self.tanh(self.sum(pairs))
+        if self.layer.use_scale:
+            flat = self.ops.reshape(made, (-1, shape[1] * shape[2], made.shape[-1]))
+            made = self.ops.reshape(self.scale(flat), (*shape, made.shape[-1]))
+        return self.ops.sum(made, axis=-1)
 
 
 class Product(Opened):
@@ -206,7 +271,7 @@ class Product(Opened):
     def make(self) -> None:
         self.axes = self._axes(self.layer)
         self.unit = [
-            keras.layers.UnitNormalization(
+            self.layers.UnitNormalization(
                 axis, name=self.unique(f"{self.name}_unit_{i}"), dtype=self.layer.dtype_policy
             )
             for i, axis in enumerate(self.axes if self.layer.normalize else ())
@@ -223,14 +288,14 @@ class Product(Opened):
         matrices, entries, kept = [], [], []
         for x, axis, rest in zip(values, self.axes, "bc", strict=True):
             if len(x.shape) == 2:
-                matrix, inner = ops.expand_dims(x, 1), 2
+                matrix, inner = self.ops.expand_dims(x, 1), 2
             else:
                 matrix, inner = x, axis % 3
                 kept.append(x.shape[3 - inner])
             matrices.append(matrix)
             entries.append(f"ad{rest}" if inner == 1 else f"a{rest}d")
-        made = ops.einsum(f"{entries[0]},{entries[1]}->abc", *matrices)
-        return made if len(kept) == 2 else ops.reshape(made, (-1, *(kept or [1])))
+        made = self.ops.einsum(f"{entries[0]},{entries[1]}->abc", *matrices)
+        return made if len(kept) == 2 else self.ops.reshape(made, (-1, *(kept or [1])))
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
@@ -246,7 +311,7 @@ def _values(args: tuple, options: dict) -> list[Any]:
     return args[0] if args else options["inputs"]
 
 
-def _is_value(x: Any) -> bool:
+def is_value(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
@@ -254,23 +319,21 @@ class BothWays(Opened):
     """A Bidirectional."""
 
     def make(self) -> None:
-        from ec2t_tf.quantisation.split import copy_layer  # which opens layers by this module
-
         for half in ("forward", "backward"):
             given = getattr(self.layer, f"{half}_layer")
-            self.part(copy_layer(given, self.unique(f"{self.name}_{half}")))
+            self.part(self.copy(given, self.unique(f"{self.name}_{half}")))
         merges: dict[str, Any] = {
-            "concat": keras.layers.Concatenate,
-            "sum": keras.layers.Add,
-            "mul": keras.layers.Multiply,
-            "ave": keras.layers.Average,
+            "concat": self.layers.Concatenate,
+            "sum": self.layers.Add,
+            "mul": self.layers.Multiply,
+            "ave": self.layers.Average,
         }
         self.merge = merges[self.layer.merge_mode](name=self.name)
 
     def __call__(self, x: Tensor, **_: Any) -> Tensor:
         there, back = (part(x) for part in self.parts)
         if self.layer.forward_layer.return_sequences:
-            back = ops.flip(back, axis=1)
+            back = self.ops.flip(back, axis=1)
         return self.merge([there, back])
 
     @staticmethod
@@ -285,24 +348,58 @@ class EveryStep(Opened):
     """A TimeDistributed: the steps are a batch."""
 
     def make(self) -> None:
-        from ec2t_tf.quantisation.split import copy_layer  # which opens layers by this module
-
-        self.inner = self.part(copy_layer(self.layer.layer, self.name))
+        self.inner = self.part(self.copy(self.layer.layer, self.name))
         self.inner.activity_regularizer = None  # Keras does not count it inside either
 
     def __call__(self, x: Tensor, **options: Any) -> Tensor:
-        if isinstance(self.inner, keras.layers.Dense):
+        if isinstance(self.inner, self.layers.Dense):
             return self.inner(x)
         steps = x.shape[1]
-        made = self.inner(ops.reshape(x, (-1, *x.shape[2:])))
-        return ops.reshape(made, (-1, steps, *made.shape[1:]))
+        made = self.inner(self.ops.reshape(x, (-1, *x.shape[2:])))
+        return self.ops.reshape(made, (-1, steps, *made.shape[1:]))
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
         inner = layer.layer
-        if isinstance(inner, keras.Model):
+        if hasattr(inner, "layers"):
             return ["a model inside"]
-        return ["a recurrent layer inside"] if isinstance(inner, keras.layers.RNN) else []
+        return ["a recurrent layer inside"] if hasattr(inner, "cell") else []
+
+
+class Cells(Opened):
+    """An RNN of one cell, or of several one above the other."""
+
+    KINDS = ("LSTMCell", "GRUCell")
+
+    def make(self) -> None:
+        cells = self._cells(self.layer)
+        for number, cell in enumerate(cells):
+            last = number == len(cells) - 1
+            config = {
+                **cell.get_config(),
+                "name": self.name if last else self.unique(f"{self.name}_{number}"),
+                "return_sequences": self.layer.return_sequences or not last,
+                "go_backwards": self.layer.go_backwards and not number,
+            }
+            kind = getattr(self.layers, type(cell).__name__.removesuffix("Cell"))
+            self.part(kind.from_config(config))
+
+    @staticmethod
+    def _cells(layer: Any) -> list[Any]:
+        return list(getattr(layer.cell, "cells", [layer.cell]))
+
+    def __call__(self, x: Tensor, **_: Any) -> Tensor:
+        for part in self.parts:
+            x = part(x)
+        return x
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        kinds = {type(cell).__name__ for cell in Cells._cells(layer)}
+        found = [f"a {kind}" for kind in sorted(kinds - {*Cells.KINDS})]
+        found += [f"{x}=True" for x in ("return_state", "stateful") if getattr(layer, x)]
+        begun = any(x is not None for x in (*args[1:2], options.get("initial_state")))
+        return found + (["an initial state"] if begun else [])
 
 
 class Chain(Opened):
@@ -320,12 +417,14 @@ class Chain(Opened):
         return first
 
 
-_OPENED: dict[type, type[Opened]] = {
-    keras.layers.MultiHeadAttention: Attention,
-    keras.layers.Attention: Luong,
-    keras.layers.Dot: Product,
-    keras.layers.Bidirectional: BothWays,
-    keras.layers.TimeDistributed: EveryStep,
+OPENED: dict[str, type[Opened]] = {
+    "MultiHeadAttention": Attention,
+    "Attention": Luong,
+    "AdditiveAttention": Bahdanau,
+    "Dot": Product,
+    "Bidirectional": BothWays,
+    "TimeDistributed": EveryStep,
+    "RNN": Cells,
 }
 
 
@@ -333,7 +432,7 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     """What a layer that is called so can be opened as; None where it stays as it is."""
     if type(layer) in (keras.layers.Add, keras.layers.Multiply):
         return Chain if len(_values(args, options)) > 2 else None
-    kind = _OPENED.get(type(layer))
+    kind = OPENED.get(class_name(layer))
     if kind is None and _is_users(layer) and not has_rule(kind_of(layer)):
         from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
         from ec2t_tf.quantisation.traced import written_in_operations  # whose layers are opened too
@@ -351,7 +450,7 @@ def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
     """
     if kind_of(layer) in RECURRENT:
         return RECURRENT[kind_of(layer)].missing(layer)
-    kind = _OPENED.get(type(layer))
+    kind = OPENED.get(class_name(layer))
     if kind is None and isinstance(layer, keras.layers.Layer) and _is_users(layer):
         from ec2t_tf.quantisation.traced import why_not  # whose layers are opened too
 

@@ -66,7 +66,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "minimum": lambda ops, x, y: ops.minimum(x, y),
     "pow": lambda ops, x, y: ops.power(x, y),
     "negative": lambda ops, x: ops.negative(x),
-    "matmul": lambda ops, a, b: ops.matmul(a, b),
+    "matmul": lambda ops, a, b, transpose_a=False, transpose_b=False: ops.matmul(
+        ops.swapaxes(a, -2, -1) if transpose_a else a, ops.swapaxes(b, -2, -1) if transpose_b else b
+    ),
+    "einsum": lambda ops, equation, *inputs: ops.einsum(equation, *inputs),
     "relu": lambda ops, features: ops.relu(features),
     "relu6": lambda ops, features: ops.relu6(features),
     "silu": lambda ops, features: ops.silu(features),

@@ -153,9 +153,7 @@ def rebuild_chain(
 INSIDE: dict[type, str] = {layers.TimeDistributed: "layer", layers.RNN: "cell"}
 
 
-def copy_layer(
-    layer: layers.Layer, name: str, *, kind: type | None = None, **changes: Any
-) -> layers.Layer:
+def copy_layer(layer: layers.Layer, name: str, *, kind: Any = None, **changes: Any) -> layers.Layer:
     """A new layer with the same settings but for `changes`; it has no weights yet.
 
     Of the same class, or of another `kind` that takes the same config.

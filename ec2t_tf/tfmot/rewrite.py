@@ -5,6 +5,8 @@
 | a model inside the model                      | its layers                                |
 | an activation inside a layer that none fuses  | a layer of its own, `<name>_<activation>` |
 | SeparableConv1D, SeparableConv2D              | `<name>_depthwise`, `<name>_pointwise`    |
+| MultiHeadAttention, Bidirectional, ...        | see `ec2t_tf.quantisation.opened`         |
+| a layer of the user's that calls layers       | those layers                              |
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from ec2t_tf.layer_config import config_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
 from ec2t_tf.tfmot.in_keras_3 import HALF_PRECISION_TOLERANCE, largest_difference, random_input
+from ec2t_tf.tfmot.opened import Opener, may_open
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS
 
 # Rounding differs between a layer and its replacement; deep nets add that up.
@@ -78,7 +81,8 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
 
 def _is_more_than_one(layer: layers.Layer) -> bool:
     is_separable = isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D)
-    return isinstance(layer, tf_keras.Model) or is_separable or _has_own_activation(layer)
+    is_made_of_some = isinstance(layer, tf_keras.Model) or may_open(layer)
+    return is_made_of_some or is_separable or _has_own_activation(layer)
 
 
 def _has_own_activation(layer: layers.Layer) -> bool:
@@ -98,6 +102,8 @@ class _Rewriting:
         self._weights: list[tuple[layers.Layer, list[np.ndarray]]] = []
         self._walked: list[tf_keras.Model] = []
         self._training: bool | None = None  # what a call of a model inside says
+        self._opener = Opener()
+        self._owner: layers.Layer | None = None  # the layer that is being opened
 
     def run(self) -> tf_keras.Model:
         inputs = []
@@ -115,6 +121,7 @@ class _Rewriting:
             layer.set_weights(weights)
         for walked in self._walked:
             graph.keep_aside(walked, model, self._there, self._names.unique)
+        self._opener.forget()
         return model
 
     def _there(self, value: Any) -> Any:
@@ -123,28 +130,51 @@ class _Rewriting:
     def _walk(self, model: tf_keras.Model) -> None:
         self._walked.append(model)
         for node in graph.nodes(model):
-            results = self._inlined(node) if isinstance(node.layer, tf_keras.Model) else None
+            is_model = isinstance(node.layer, tf_keras.Model)
+            results = self._inlined(node) if is_model else self._opened(node)
             results = self._called(node) if results is None else results
             for tensor, result in zip(tf.nest.flatten(node.outputs), results, strict=True):
                 self._made[id(tensor)] = result
 
     def _inlined(self, node: Any) -> list[Any]:
         """What the layers of a nested model give."""
-        inner = node.layer
-        self._note(inner, "a model in the model, its layers took its place")
-        for tensor, given in zip(inner.inputs, node.keras_inputs, strict=True):
+        self._note(node.layer, "a model in the model, its layers took its place")
+        return self._in_place(node, node.layer, node.keras_inputs)
+
+    def _in_place(self, node: Any, inner: tf_keras.Model, sources: list[Any]) -> list[Any]:
+        for tensor, given in zip(inner.inputs, sources, strict=True):
             self._made[id(tensor)] = self._there(given)
         before, self._training = self._training, self._mode(node)
         self._walk(inner)
         self._training = before
         return [self._there(output) for output in inner.outputs]
 
+    def _opened(self, node: Any) -> list[Any] | None:
+        """What the layers give that a layer is made of; None where it stays one."""
+        layer = node.layer
+        with _policy_of(layer):
+            found = self._opener.inside(node)
+        if found is None:
+            return None
+        self._note(layer, "the layers that it is made of took its place")
+        before, self._owner = self._owner, self._owner or layer
+        results = self._in_place(node, *found)
+        self._owner = before
+        if layer.activity_regularizer is None:
+            return results
+        name = self._names.unique(f"{layer.name}_regularised")
+        regularised = layers.Activation(
+            "linear", name=name, activity_regularizer=layer.activity_regularizer
+        )
+        return [regularised(one) for one in results]
+
     def _called(self, node: Any) -> list[Any]:
         layer = node.layer
         if id(layer) not in self._parts:
             with _policy_of(layer):
                 self._parts[id(layer)] = self._made_of(layer)
-            self.origin.update({part.name: layer for part in self._parts[id(layer)]})
+            origin = self._owner or layer
+            self.origin.update({part.name: origin for part in self._parts[id(layer)]})
         first, *rest = self._parts[id(layer)]
         arguments = tf.nest.map_structure(self._there, node.call_args)
         options = tf.nest.map_structure(self._there, node.call_kwargs)

@@ -302,9 +302,8 @@ def _stays_small(layer: layers.Layer, before: bool) -> bool:
 
 
 def _kernels(layer: layers.Layer) -> list[tf.Variable]:
-    names = RecurrentQuantizeConfig.weight_attrs
-    if type(layer) not in ROUNDED:
-        names = (TERNARY_KERNELS[type(layer)],)
+    is_loop = type(layer) in ROUNDED
+    names = RecurrentQuantizeConfig.weight_attrs if is_loop else [TERNARY_KERNELS[type(layer)]]
     return [getattr(kernel_owner(layer), name) for name in names]
 
 

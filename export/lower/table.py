@@ -7,13 +7,13 @@ from typing import NamedTuple
 import keras
 
 from ec2t_tf.quantisation import kinds
+from ec2t_tf.quantisation.opened import OPENED
 
 from .pending import RULES
 from .rules.kernels import KERNELS
 
-# Opened by `apply` into other layers, with kernels among them.
-_OPENED = ("MultiHeadAttention", "Bidirectional", "TimeDistributed")
-_OPENED_TO_PRODUCTS = ("Attention", "Dot")
+# Opened by `apply` into other layers, without kernels that could be ternary.
+_TO_PRODUCTS = ("Attention", "AdditiveAttention", "Dot")
 _ORDER = ("ternary", "int8", "float")
 
 
@@ -29,7 +29,7 @@ class Supported(NamedTuple):
 def supported() -> list[Supported]:
     """All that `to_tflite` writes of a Keras 3 model, by name."""
     found = {}
-    for name in (*RULES, *kinds.RECURRENT, *_OPENED, *_OPENED_TO_PRODUCTS):
+    for name in (*RULES, *kinds.RECURRENT, *OPENED):
         layer = getattr(keras.layers, name, None)
         if "." in name or (layer is None and hasattr(keras.activations, name)):
             continue
@@ -41,11 +41,12 @@ def supported() -> list[Supported]:
 
 def _how(name: str) -> str:
     kernels = (*kinds.KERNELS, *kinds.SEPARABLE)
-    if name in _OPENED or name in kinds.RECURRENT or name == "Embedding":
+    is_opened = name in OPENED and name not in _TO_PRODUCTS
+    if is_opened or name in kinds.RECURRENT or name == "Embedding":
         return "ternary"
     if name in kernels and (name in KERNELS or name in kinds.SEPARABLE):
         return "ternary"
-    others = ("Softmax", "Lambda", *_OPENED_TO_PRODUCTS)
+    others = ("Softmax", "Lambda", *_TO_PRODUCTS)
     in_int8 = kinds.has_rule(kinds._LAYER_OF.get(name, name)) or name in others
     return "int8" if in_int8 else "float"
 

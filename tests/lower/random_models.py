@@ -225,6 +225,11 @@ class RandomModel(RandomLayers):
     def _recurrent(self, x: Any) -> Any:
         if x.shape[1] > 12:
             return self.layers.GlobalMaxPooling1D(keepdims=True)(x)
+        if self.chance(0.15):
+            cells: list[Any] = [self.layers.LSTMCell(self.size()), self.layers.LSTMCell(3)]
+            if x.shape[1] <= 6:
+                cells[self.draw(0, 1)] = self.layers.GRUCell(self.size())
+            return self.layers.RNN(self.draw(cells, cells[0]), return_sequences=self.chance(0.8))(x)
         both = self.chance(0.25)
         options: dict[str, Any] = {
             "return_sequences": self.chance(0.8),
@@ -243,9 +248,12 @@ class RandomModel(RandomLayers):
     def _attention(self, x: Any) -> Any:
         if x.shape[1] > 16:
             return self.layers.MaxPooling1D(2)(x)
-        kind = self.draw("heads", "heads", "cross", "block", "plain", "dot")
-        if kind == "plain":
-            return self.layers.Attention()([x, self.layers.Dense(x.shape[-1])(x)])
+        kind = self.draw("heads", "heads", "cross", "block", "plain", "dot", "additive")
+        if kind in ("plain", "additive"):
+            pair = [x, self.layers.Dense(x.shape[-1])(x)]
+            if kind == "additive" and x.shape[1] <= 10:
+                return self.layers.AdditiveAttention(use_scale=self.chance(0.7))(pair)
+            return self.layers.Attention(use_scale=self.chance(0.4))(pair)
         if kind == "dot":
             other = self.layers.Dense(x.shape[-1], activation=self.draw(None, "relu"))(x)
             return self.layers.Dot(self.draw(1, 2), normalize=self.chance(0.3))([x, other])

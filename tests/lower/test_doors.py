@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -230,41 +229,24 @@ class TestOpenSizes:
 def test_functions_of_a_layer_inside_a_layer(door: str) -> None:
     one = DOORS[door]
     limits = Limits(one.ops, 0.5)
-    with (
-        contextlib.nullcontext()
-        if door == "keras_3"
-        else pytest.raises(
-            ec2t_tf.UnsupportedLayerError, match=r"'steps' \(TimeDistributed\).*to_keras_3"
-        )
-    ):
-        followed(
-            one,
-            one.keras.Input((7, 5), name="x"),
-            lambda x: one.layers.TimeDistributed(
-                one.layers.Dense(4, activation=functools.partial(limits.limited)), name="steps"
-            )(x),
-        )
+    followed(
+        one,
+        one.keras.Input((7, 5), name="x"),
+        lambda x: one.layers.TimeDistributed(
+            one.layers.Dense(4, activation=functools.partial(limits.limited)), name="steps"
+        )(x),
+    )
 
 
-def test_why_a_layer_of_layers_has_no_rule_is_said() -> None:
-    one = DOORS["keras_3"]
+@pytest.mark.parametrize("door", DOORS)
+def test_why_a_layer_of_layers_has_no_rule_is_said(door: str) -> None:
+    one = DOORS[door]
 
     def middle(x: Any) -> Any:
         x = one.layers.Reshape((7, 5, 1))(one.layers.Dense(5, name="first")(x))
         return one.layers.TimeDistributed(one.layers.LSTM(3), name="steps")(x)
 
     with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'steps'.*a recurrent layer inside"):
-        followed(one, one.keras.Input((7, 5), name="x"), middle)
-
-
-def test_attention_of_tf_keras_is_refused_by_name() -> None:
-    one = DOORS["tf_keras"]
-
-    def middle(x: Any) -> Any:
-        x = one.layers.Dense(6, name="first")(x)
-        return one.layers.MultiHeadAttention(2, 3, name="heads")(x, x)
-
-    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'heads'.*to_keras_3"):
         followed(one, one.keras.Input((7, 5), name="x"), middle)
 
 
@@ -334,9 +316,10 @@ def test_functions_without_a_rule_are_refused_by_name(name: str) -> None:
         followed(DOORS["tf_keras"], source, _image(REFUSED_OF_TENSORFLOW[name]))
 
 
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("masks", ["causal", "given"])
-def test_attention_that_looks_at_some_is_refused_or_exact(masks: str) -> None:
-    one = DOORS["keras_3"]
+def test_attention_that_looks_at_some_is_refused_or_exact(masks: str, door: str) -> None:
+    one = DOORS[door]
 
     def middle(x: Any) -> Any:
         x = one.layers.Dense(6, name="first")(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from ec2t_tf.export.lower.table import supported
 from ec2t_tf.quantisation.graph import read
 
 from .nets import differences
+from .random_check import Outcome, compare
+from .random_doors import TF_KERAS
 
 Make = Callable[[Any], Any]
 RANDOM = (
@@ -79,9 +82,11 @@ SEQUENCE: dict[str, Make] = {
     "Conv1DTranspose": lambda x: layers.Conv1DTranspose(3, 3)(x),
     "DepthwiseConv1D": lambda x: layers.DepthwiseConv1D(3)(x),
     "SeparableConv1D": lambda x: layers.SeparableConv1D(3, 3)(x),
-    "EinsumDense": lambda x: layers.EinsumDense("abc,cd->abd", (None, 3))(x),
+    "EinsumDense": lambda x: layers.EinsumDense("abc,cd->abd", (5, 3))(x),
     "MultiHeadAttention": lambda x: layers.MultiHeadAttention(2, 3)(x, x),
     "Attention": lambda x: layers.Attention()([x, x]),
+    "AdditiveAttention": lambda x: layers.AdditiveAttention()([x, x]),
+    "RNN": lambda x: layers.RNN([layers.LSTMCell(3), layers.GRUCell(3)])(x),
     "Dot": lambda x: layers.Dot(2)([x, x]),
     "TimeDistributed": lambda x: layers.TimeDistributed(layers.Dense(3))(x),
     "AveragePooling1D": lambda x: layers.AveragePooling1D(2)(x),
@@ -222,6 +227,37 @@ def test_each_is_what_the_table_says(net: str) -> None:
         assert from_keras <= 3, rounding
     kernels = [name for name in parts if TABLE[name] == "ternary"]
     assert len(report.of("ternary")) >= len(kernels)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*includes a `lambda`")
+@pytest.mark.parametrize("net", [net for net in NETS if net != "float"])
+def test_tf_keras_has_all_of_it_that_it_has(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(0)
+    shape, parts = NETS[net]
+    source = tf_keras.Input(shape, name="x")
+    x = tf_keras.layers.Dense(shape[-1], name="first")(source)
+    monkeypatch.setitem(globals(), "layers", tf_keras.layers)
+    monkeypatch.setitem(globals(), "ops", TF_KERAS.ops)
+    made_of = {name: make(x) for name, make in parts.items() if _is_in_tf_keras(name)}
+    assert len(made_of) > 0.6 * len(parts) or net == "image"
+    model = tf_keras.Model(source, list(made_of.values()))
+    made = ec2t_tf.apply(model, policy=ec2t_tf.Policy([ec2t_tf.Rule("ternary")]), verbose=0)
+    data = np.random.default_rng(0).normal(size=(16, *shape)).astype(np.float32)
+    made(data, training=True)
+    assert not made.ec2t_report.of("float")
+    found = Outcome()
+    compare(made, [data], found)
+    assert found.steps < 2
+
+
+def _is_in_tf_keras(name: str) -> bool:
+    if hasattr(keras.layers, name):
+        return hasattr(layers, name)
+    words = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower().replace("get_item", "split")
+    return hasattr(ops, words)
 
 
 def test_tokens_of_float32_are_not_rounded() -> None:

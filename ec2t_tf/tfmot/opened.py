@@ -1,0 +1,126 @@
+"""Layers of tf_keras that are several operators of an int8 file, opened as those of Keras 3 are
+(`ec2t_tf.quantisation.opened`); and the user's layers of layers, as the layers that they call.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
+
+from ec2t_tf.quantisation.opened import OPENED, EveryStep, Library, Opened, Product
+from ec2t_tf.tfmot import graph
+from ec2t_tf.tfmot.functions import in_keras_ops
+
+_OPS = SimpleNamespace(
+    einsum=tf.einsum,
+    reshape=tf.reshape,
+    expand_dims=tf.expand_dims,
+    flip=lambda x, axis: tf.reverse(x, [axis]),
+    sum=lambda x, axis: tf.reduce_sum(x, axis=axis),
+)
+TF_KERAS = Library(tf_keras.layers, _OPS, graph.copy_layer)
+# Which compute the same with and without a mask.
+_WITHOUT_MASKS = (EveryStep, Product)
+
+
+def may_open(layer: Any) -> bool:
+    """Whether a layer is several operators, or may be."""
+    if _is_users(layer):
+        flags = ("elementwise", "moves_values_only")
+        return not any(getattr(layer, flag, False) for flag in flags) and not _has_rule(layer)
+    return type(layer).__module__.startswith("tf_keras.") and type(layer).__name__ in OPENED
+
+
+def _is_users(layer: Any) -> bool:
+    return type(layer).__module__.split(".")[0] not in ("tf_keras", "ec2t_tf")
+
+
+def _has_rule(layer: Any) -> bool:
+    from ec2t_tf.export.lower.pending import RULES  # which reads graphs by the native room
+
+    return f"{type(layer).__module__}.{type(layer).__name__}" in RULES
+
+
+class Opener:
+    """What layers are made of, as models; a layer that is called twice has its parts twice."""
+
+    def __init__(self) -> None:
+        self._opened: dict[int, Opened] = {}
+        self._before: list[tuple[Any, int, int]] = []
+
+    def inside(self, node: Any) -> tuple[tf_keras.Model, list[Any]] | None:
+        """The model that computes a call of a layer, and the tensors that it is given; None where
+        the layer stays as it is."""
+        layer, sources = node.layer, {id(x): x for x in node.keras_inputs}
+        if not may_open(layer):
+            return None
+        kind = None if _is_users(layer) else OPENED[type(layer).__name__]
+        options = {k: v for k, v in node.call_kwargs.items() if k != "training" and v is not None}
+        if kind is not None and kind.missing(layer, node.call_args, options):
+            return None
+        masked = any(getattr(x, "_keras_mask", None) is not None for x in sources.values())
+        if masked and kind not in _WITHOUT_MASKS:
+            return None
+        inputs = {
+            key: tf_keras.Input(batch_shape=x.shape, dtype=x.dtype) for key, x in sources.items()
+        }
+        arguments, options = tf.nest.map_structure(
+            lambda x: inputs.get(id(x), x), (node.call_args, options)
+        )
+        outputs = (
+            self._composed(layer, arguments, options)
+            if kind is None
+            else self._made(kind, layer, arguments, options)
+        )
+        if outputs is None:
+            return None
+        model = tf_keras.Model(list(inputs.values()), outputs)
+        if kind is None and not _holds(model, layer):
+            return None
+        return model, list(sources.values())
+
+    def _made(self, kind: type[Opened], layer: Any, arguments: Any, options: Any) -> Any:
+        known = self._opened.get(id(layer))
+        opened = known or kind(layer, layer.name, graph.Names().unique, TF_KERAS)
+        outputs = opened(*arguments, **options)
+        if known is None:
+            opened.take_weights(layer.get_weights())
+            self._opened[id(layer)] = opened
+        return outputs
+
+    def _composed(self, layer: Any, arguments: Any, options: Any) -> Any:
+        """What the `call` of a user's layer makes of symbolic values."""
+        if not layer.built or layer.losses:
+            return None
+        self._before += [
+            (one, len(one._inbound_nodes), len(one._outbound_nodes))
+            for one in layer._flatten_layers(include_self=False)
+        ]
+        if layer._expects_training_arg:
+            options = {**options, "training": None}
+        try:
+            outputs = layer.call(*arguments, **options)
+        except Exception:  # it may do anything
+            return None
+        made = tf.nest.flatten(outputs)
+        symbolic = all(tf.is_tensor(x) and tf_keras.backend.is_keras_tensor(x) for x in made)
+        return outputs if made and symbolic else None
+
+    def forget(self) -> None:
+        """Leaves the user's layers as they were: without the calls made here."""
+        for layer, entering, leaving in self._before:
+            del layer._inbound_nodes[entering:], layer._outbound_nodes[leaving:]
+
+
+def _holds(model: tf_keras.Model, layer: Any) -> bool:
+    """Whether a model is all of a layer: its weights are those of layers that the model calls, and
+    the functions between have rules."""
+    called = [node.layer for node in graph.nodes(model)]
+    held = {id(v) for one in called for v in one.weights}
+    functions = [x for x in called if isinstance(x, TFOpLambda | SlicingOpLambda)]
+    known = all(in_keras_ops(x.get_config()["function"]) for x in functions)
+    return known and all(id(v) in held for v in layer.weights)

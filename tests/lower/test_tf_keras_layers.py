@@ -1,0 +1,212 @@
+"""Layers of tf_keras with insides: loops, attention, tables of tokens, layers of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+import ec2t_tf
+from ec2t_tf import export
+
+from .random_check import Outcome, compare
+
+Make = Callable[[Any], Any]
+TERNARY, INT8 = (ec2t_tf.Policy([ec2t_tf.Rule(kind)]) for kind in ("ternary", "int8"))
+
+
+class Block(layers.Layer):
+    """A transformer's, as tutorials have it: no config that rebuilds it."""
+
+    def __init__(self, width: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.attention = layers.MultiHeadAttention(2, 3)
+        self.inside = tf_keras.Sequential([layers.Dense(8, "relu"), layers.Dense(width)])
+        self.normalisation = layers.LayerNormalization(epsilon=1e-6)
+        self.dropout = layers.Dropout(0.1)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        x = self.normalisation(x + self.dropout(self.attention(x, x), training=training))
+        return x + self.inside(x)
+
+
+def other(x: Any) -> Any:
+    return layers.Dense(6, activation="relu")(x)
+
+
+def twice(x: Any) -> Any:
+    heads = layers.MultiHeadAttention(2, 3, name="it")
+    return layers.Add()([heads(x, x), heads(x, other(x))])
+
+
+OPENED: dict[str, Make] = {
+    "heads": lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x),
+    "heads, twice": twice,
+    "Attention": lambda x: layers.Attention(use_scale=True, name="it")([x, other(x)]),
+    "AdditiveAttention": lambda x: layers.AdditiveAttention(name="it")([x, other(x)]),
+    "Dot": lambda x: layers.Dot(2, normalize=True, name="it")([x, other(x)]),
+    "two ways": lambda x: layers.Bidirectional(
+        layers.LSTM(3, return_sequences=True, go_backwards=False), name="it"
+    )(x),
+    "two ways, product": lambda x: layers.Bidirectional(layers.GRU(3), merge_mode="mul", name="it")(
+        x
+    ),
+    "cells": lambda x: layers.RNN([layers.LSTMCell(3), layers.GRUCell(4)], name="it")(x),
+    "every step": lambda x: layers.TimeDistributed(
+        layers.Conv1D(4, 3, activation=lambda v: tf.minimum(v * 2, 1.0)), name="it"
+    )(layers.Reshape((7, 6, 1))(x)),
+    "a block": lambda x: Block(6, name="it")(x),
+    "tf.matmul": lambda x: tf.matmul(tf.nn.softmax(tf.matmul(x, x, transpose_b=True)), x),
+}
+
+
+FAST = ("heads", "two ways", "every step", "a block")
+
+
+def net(middle: Make) -> tuple[tf_keras.Model, np.ndarray]:
+    tf_keras.utils.set_random_seed(1)
+    source = tf_keras.Input((7, 5), name="x")
+    x = middle(layers.Dense(6, name="first")(source))
+    x = layers.Flatten()(x) if len(x.shape) > 2 else x
+    model = tf_keras.Model(source, layers.Dense(3, name="last")(x))
+    random = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(variable + random.normal(0, 0.1, variable.shape))
+    return model, random.normal(size=(32, 7, 5)).astype(np.float32)
+
+
+def trained(model: tf_keras.Model, x: np.ndarray, **options: Any) -> tf_keras.Model:
+    made = ec2t_tf.apply(model, verbose=0, **options)
+    made.compile("adam", "mse")
+    made.fit(x, np.random.default_rng(1).normal(size=(len(x), 3)), verbose=0)
+    made(x, training=True)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:.*includes a `lambda`")
+@pytest.mark.parametrize(
+    "case",
+    [case if case in FAST else pytest.param(case, marks=pytest.mark.slow) for case in OPENED],
+)
+def test_opened_layers_are_exact(case: str) -> None:
+    model, x = net(OPENED[case])
+    before = [np.array(v) for v in model.weights]
+    expected = model(x)
+    made = trained(model, x, policy=TERNARY)
+    report = made.ec2t_report
+    assert not report.of("float")
+    assert "it" not in OPENED[case].__code__.co_consts or report.of("ternary")
+    found = Outcome()
+    compare(made, [x], found)
+    assert found.spread > 8
+    assert found.steps < 2
+    for variable, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    np.testing.assert_array_equal(model(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        (layers.LSTM, ec2t_tf.methods.EC2T(target_sparsity=0.6)),
+        pytest.param(layers.GRU, "ec2t", marks=pytest.mark.slow),
+        pytest.param(layers.LSTM, "tga", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*HDF5")
+def test_loops_train_are_saved_stripped_and_listed(kind: Any, method: Any, tmp_path: Path) -> None:
+    options = {"kernel_regularizer": "l2", "recurrent_regularizer": "l2"}
+    model, x = net(lambda x: kind(4, name="it", **options)(x))
+    made = trained(model, x, method=method)
+    assert "it_recurrent" in {one.name for one in ec2t_tf.callbacks.ternary_layers(made)}
+    (kernel, recurrent) = [x for x in ec2t_tf.summary(made).rows if x.layer.startswith("it/")]
+    assert (kernel.layer, recurrent.layer) == ("it/kernel", "it/recurrent")
+    expected = made.predict(x, verbose=0)
+    for name in ("net.keras", "net.h5"):
+        made.save(tmp_path / name)
+        again = ec2t_tf.load_model(tmp_path / name)
+        np.testing.assert_array_equal(again.predict(x, verbose=0), expected)
+        again.compile("adam", "mse")
+        again.fit(x, np.zeros((len(x), 3)), verbose=0)
+    plain = ec2t_tf.strip(made)
+    assert isinstance(plain.get_layer("it"), kind)
+    assert len(np.unique(plain.get_layer("it").cell.recurrent_kernel)) <= 3
+    assert np.abs(plain.predict(x, verbose=0) - expected).max() < 0.1 * np.ptp(expected)
+    twin = export.exact(made)
+    difference = np.abs(np.asarray(twin(x)) - expected)
+    assert difference.max() < 0.1 * np.ptp(expected)
+
+
+def test_the_first_loop_keeps_its_inputs_int8() -> None:
+    source = tf_keras.Input((7, 5), name="x")
+    x = layers.LSTM(6, kernel_regularizer="l2", recurrent_regularizer="l2", name="it")(source)
+    model = tf_keras.Model(source, layers.Dense(3)(layers.Dense(4)(x)))
+    made = ec2t_tf.apply(model, verbose=0)
+    assert ec2t_tf.callbacks.ternary_layers(made)[0].name == "it_recurrent"
+    inside = made.get_layer("quant_it").layer
+    assert inside.kernel_regularizer is not None  # int8: it decays
+    assert inside.recurrent_regularizer is None
+    assert len(made.losses) == 1
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_tables_of_tokens(dtype: str, tmp_path: Path) -> None:
+    tf_keras.utils.set_random_seed(1)
+    source = tf_keras.Input((7,), dtype=dtype, name="x")
+    x = layers.Embedding(1000, 4, mask_zero=True, name="it")(source)
+    x = x + tf.constant(np.full((7, 4), 0.01, np.float32))
+    model = tf_keras.Model(source, layers.Dense(3)(layers.Flatten()(layers.Dense(5)(x))))
+    tokens = np.random.default_rng(0).integers(0, 1000, (64, 7)).astype(dtype)
+    policy = {"it": "ternary"} if dtype == "int32" else None
+    made = trained(model, tokens, policy=policy)
+    growing = {layer.name: layer.growth for layer in made.layers if hasattr(layer, "growth")}
+    assert growing["quant_it"] > 0
+    assert any(x > 0 for name, x in growing.items() if name.startswith("tf.__operators__.add"))
+    found = Outcome()
+    compare(made, [tokens], found)
+    assert found.steps < 2 < found.spread
+    made.save(tmp_path / "net.keras")
+    again = ec2t_tf.load_model(tmp_path / "net.keras")
+    assert again.get_layer("quant_it").growth == growing["quant_it"]
+    np.testing.assert_array_equal(again(tokens), made(tokens))
+
+
+def test_a_net_of_words_one_layer_after_the_other() -> None:
+    tf_keras.utils.set_random_seed(1)
+    model = tf_keras.Sequential(
+        [layers.Embedding(50, 4, input_length=7), layers.LSTM(6), layers.Dense(3)]
+    )
+    words = np.random.default_rng(0).integers(0, 50, (64, 7)).astype(np.float32)
+    made = trained(model, words)
+    found = Outcome()
+    compare(made, [words], found)
+    assert found.steps < 2 < found.spread
+
+
+REFUSED: dict[str, tuple[Make, str]] = {
+    "state": (lambda x: layers.LSTM(4, return_state=True, name="it")(x)[0], "return_state"),
+    "dropout": (lambda x: layers.GRU(4, recurrent_dropout=0.2, name="it")(x), "recurrent_dropout"),
+    "cells": (lambda x: layers.RNN(layers.SimpleRNNCell(4), name="it")(x), "a SimpleRNNCell"),
+    "causal": (
+        lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x, use_causal_mask=True),
+        "use_causal_mask",
+    ),
+    "a loop every step": (
+        lambda x: layers.TimeDistributed(layers.LSTM(3), name="it")(layers.Reshape((7, 6, 1))(x)),
+        "a recurrent layer inside",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_has_no_operator_is_refused_by_name(case: str) -> None:
+    make, why = REFUSED[case]
+    model, _ = net(make)
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"'it'.*{why}"):
+        ec2t_tf.apply(model, policy=INT8, verbose=0)
