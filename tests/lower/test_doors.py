@@ -290,11 +290,11 @@ OF_TENSORFLOW: dict[str, Callable[[Any], Any]] = {
     "squeeze": lambda x: tf.squeeze(tf.expand_dims(x, 2), 2),
     "erf": tf.math.erf,
     "log1p": lambda x: tf.math.log1p(tf.nn.relu(x)),
+    "tile": lambda x: tf.tile(x, [1, 1, 2, 1]),
 }
 REFUSED_OF_TENSORFLOW: dict[str, Callable[[Any], Any]] = {
     "cumsum": lambda x: tf.cumsum(x, 1),
     "greater": lambda x: tf.where(x > 0.0, x, 0.1 * x),
-    "tile": lambda x: tf.tile(x, [1, 1, 2, 1]),
 }
 
 
