@@ -17,7 +17,7 @@ def load() -> dict[str, Any]:
 
 
 def update(section: str, rows: Mapping[str, Any]) -> None:
-    """Replace the rows of nets that were measured; others stay. `section`: "x86" or "aarch64"."""
+    """Replace the rows of nets that were measured; others stay. `section`: of `RENDERED`."""
     table = load()
     table[section] = {**table[section], **rows}
     (DOCS / "runtime.json").write_text(json.dumps(table, indent=1) + "\n")
@@ -27,7 +27,7 @@ def update(section: str, rows: Mapping[str, Any]) -> None:
 
 def filled(page: str, table: Mapping[str, Any]) -> str:
     """The page with its tables made anew from the figures."""
-    for section, render in (("x86", x86), ("aarch64", aarch64)):
+    for section, render in RENDERED.items():
         page = between(page, section, render(table[section]))
     return page
 
@@ -48,6 +48,19 @@ def x86(rows: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def opening(rows: Mapping[str, Any]) -> str:
+    lines = [
+        "| net | XNNPACK | int8 | packed, in place | packed, compact | bytes: int8 | in place "
+        "| compact |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for net, row in rows.items():
+        shares = " | ".join(f"{row[f]['shortest']:.2f} ({row[f]['median']:.2f})" for f in OPENED)
+        sizes = " | ".join(f"{row[f]['bytes']:,}" for f in OPENED)
+        lines.append(f"| {net} | {row['xnnpack']['milliseconds']:.2f} ms | {shares} | {sizes} |")
+    return "\n".join(lines) + "\n"
+
+
 def aarch64(rows: Mapping[str, Any]) -> str:
     lines = ["| net | core | XNNPACK | int8 | packed |", "|---|---|---:|---:|---:|"]
     for net, cores in rows.items():
@@ -58,3 +71,5 @@ def aarch64(rows: Mapping[str, Any]) -> str:
 
 
 FILES = ("int8", "packed")
+OPENED = ("int8", "in place", "compact")
+RENDERED = {"x86": x86, "opening": opening, "aarch64": aarch64}

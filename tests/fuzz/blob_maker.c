@@ -58,8 +58,7 @@ static void put_stream(buffer *to, const layer_plan *plan, int encoding) {
     }
 }
 
-/* Two values a channel; false if it has more. */
-static bool channel_values(const layer_plan *plan, int8_t *values) {
+bool channel_values(const layer_plan *plan, int8_t *values) {
     memset(values, 0, 2 * (size_t)plan->outputs);
     for (int i = 0; i < plan->count; i++) {
         const int8_t weight = plan->weights[i];

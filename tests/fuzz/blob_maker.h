@@ -25,4 +25,11 @@ typedef struct {
 void make_blob(buffer *blob, const layer_plan *plan, const TfLiteTensor *input,
                const TfLiteTensor *output, decisions *from);
 
+/* The compact blob of a layer; what it does not say, its tensors say. */
+void make_compact_blob(buffer *blob, const layer_plan *plan, const TfLiteTensor *output,
+                       decisions *from);
+
+/* Two values a channel; false if it has more. */
+bool channel_values(const layer_plan *plan, int8_t *values);
+
 #endif

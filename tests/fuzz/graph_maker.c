@@ -166,10 +166,20 @@ static void add_own_layer(ec2t_runtime *runtime, const layer_plan *plan, int sou
     static const char *const NAMES[] = {"", "EC2T.Conv2D", "EC2T.DepthwiseConv2D",
                                         "EC2T.FullyConnected"};
     static buffer blob;
+    const int how = decide(from);
+    if (how >= 128) {
+        make_compact_blob(&blob, plan, &runtime->tensors[target], from);
+        TfLiteNode *node =
+            add_node(runtime, kTfLiteBuiltinCustom, "EC2T.Layer", 1, &source, target);
+        if (node != NULL) {
+            runtime_set_custom(runtime, node, blob.bytes, blob.size);
+        }
+        return;
+    }
     make_blob(&blob, plan, &runtime->tensors[source], &runtime->tensors[target], from);
     const int size = (int)blob.size;
     TfLiteIntArray *dims = array_of(1, &size);
-    const size_t shift = (size_t)pick(from, 8) % 5 % 4; /* other writers align to nothing */
+    const size_t shift = (size_t)how % 8 % 5 % 4; /* other writers align to nothing */
     const int constant = add_constant(runtime, kTfLiteUInt8, dims, blob.bytes, blob.size, shift);
     free(dims);
     const int inputs[2] = {source, constant};

@@ -97,6 +97,7 @@ void runtime_destroy(ec2t_runtime *runtime) {
         free(node->inputs);
         free(node->outputs);
         free(node->builtin_data);
+        free(runtime->custom[i]);
     }
     for (size_t i = 0; i < runtime->context.tensors_size; i++) {
         TfLiteTensor *tensor = &runtime->tensors[i];
@@ -132,6 +133,14 @@ TfLiteNode *runtime_add_node(ec2t_runtime *runtime, int builtin_code, const char
     runtime->registrations[index].builtin_code = builtin_code;
     runtime->registrations[index].custom_name = custom_name;
     return &runtime->nodes[index];
+}
+
+void runtime_set_custom(ec2t_runtime *runtime, TfLiteNode *node, const void *bytes, size_t size) {
+    void *copy = malloc(size);
+    memcpy(copy, bytes, size);
+    runtime->custom[node - runtime->nodes] = copy;
+    node->custom_initial_data = copy;
+    node->custom_initial_data_size = (int)size;
 }
 
 /* One set of nodes that become one node of the delegate, or stay as they are. */

@@ -24,6 +24,7 @@ typedef struct {
     /* The nodes of the file, then the partitions that took their place. */
     TfLiteNode nodes[2 * MOST_NODES];
     TfLiteRegistration registrations[2 * MOST_NODES];
+    void *custom[2 * MOST_NODES]; /* bytes of nodes' options */
     int node_count, file_nodes;
     TfLiteIntArray *plan;
 } ec2t_runtime;
@@ -39,6 +40,9 @@ void runtime_destroy(ec2t_runtime *runtime);
 /* The next free tensor or node; NULL if there is none. */
 TfLiteTensor *runtime_add_tensor(ec2t_runtime *runtime);
 TfLiteNode *runtime_add_node(ec2t_runtime *runtime, int builtin_code, const char *custom_name);
+
+/* Gives a node a copy of bytes as its custom options. */
+void runtime_set_custom(ec2t_runtime *runtime, TfLiteNode *node, const void *bytes, size_t size);
 
 /* What an interpreter does; a node that is not the delegate's fills its outputs from its inputs. */
 TfLiteStatus runtime_apply(ec2t_runtime *runtime, TfLiteDelegate *delegate);

@@ -115,15 +115,23 @@ def layer(encoding: Encoding | None = None) -> Target:
     return Target("layer", (HERE / "fuzz_layer.c",), forced)
 
 
+_PORTABLE = build.INCLUDE.parent / "portable"
+_GRAPH_SOURCES = ("fuzz_graph.c", "graph_maker.c", "blob_maker.c", "compact_maker.c", "runtime.c")
 COMPACT = Target("compact", (HERE / "fuzz_layer.c",), ("-DFUZZ_COMPACT",))
 GRAPH = Target(
     "graph",
     (
-        *(HERE / name for name in ("fuzz_graph.c", "graph_maker.c", "blob_maker.c", "runtime.c")),
+        *(HERE / name for name in _GRAPH_SOURCES),
         *library.sources(),
     ),
     # Allocations of the delegate fail when the fuzzer says so: fuzz_graph.c.
-    ("-Dmalloc=fuzz_malloc", "-Dcalloc=fuzz_calloc", f"-I{library.ROOM}", f"-I{HERE}"),
+    (
+        "-Dmalloc=fuzz_malloc",
+        "-Dcalloc=fuzz_calloc",
+        f"-I{library.ROOM}",
+        f"-I{HERE}",
+        f"-I{_PORTABLE}",
+    ),
     longest=256,
 )
 
