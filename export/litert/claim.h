@@ -41,6 +41,10 @@ ec2t_claim ec2t_claim_plain(const TfLiteContext *context, const TfLiteNode *node
                             const ec2t_delegate_options *options, ec2t_step *step,
                             ec2t_reason *reason);
 
+/* Keeps what a claimed step of an EC2T.Layer was expanded to, for the next step of this node. */
+void ec2t_keep_expansion(const TfLiteContext *context, const TfLiteNode *node,
+                         const ec2t_delegate_options *options, ec2t_step *step);
+
 /* Keeps the reason, formatted, and returns `claim`. */
 ec2t_claim ec2t_say(ec2t_reason *reason, ec2t_claim claim, const char *format, ...);
 

@@ -86,24 +86,37 @@ static ec2t_claim parse_blob(const TfLiteTensor *blob, ec2t_step *step, ec2t_rea
                : ec2t_say(reason, EC2T_DAMAGED, "its blob: %s", ec2t_status_text(status));
 }
 
-/* Expands the compact blob that a node has as its options. */
+static ec2t_ends ends_of(const TfLiteTensor *input, const TfLiteTensor *output) {
+    return (ec2t_ends){input->params.scale, output->params.scale, input->params.zero_point,
+                       output->params.zero_point};
+}
+
+/* The compact blob that a node has as its options, expanded, now or when it was judged. */
 static ec2t_claim expand_blob(const TfLiteNode *node, const TfLiteTensor *input,
-                              const TfLiteTensor *output, ec2t_step *step, ec2t_reason *reason) {
+                              const TfLiteTensor *output, const ec2t_delegate_options *options,
+                              ec2t_step *step, ec2t_reason *reason) {
     if (node->custom_initial_data == NULL || node->custom_initial_data_size < 1 ||
         !ec2t_is_int8_activation(input) || !ec2t_is_int8_activation(output)) {
         return ec2t_say(reason, EC2T_DAMAGED,
                         "it must have a blob, and int8 activations as input and output");
     }
-    const ec2t_ends ends = {input->params.scale, output->params.scale, input->params.zero_point,
-                            output->params.zero_point};
+    const ec2t_ends ends = ends_of(input, output);
     const size_t size = (size_t)node->custom_initial_data_size;
-    size_t blob_size = ec2t_compact_get_expanded_size(node->custom_initial_data, size, &ends);
-    step->owned = malloc(blob_size + 1);
-    if (step->owned == NULL) {
-        return ec2t_say(reason, EC2T_DAMAGED, "out of memory");
+    size_t blob_size = 0;
+    ec2t_status status = EC2T_OK;
+    if (options->expansions != NULL) {
+        step->owned =
+            ec2t_expansions_take(options->expansions, node->custom_initial_data, &ends, &blob_size);
     }
-    ec2t_status status =
-        ec2t_compact_expand(node->custom_initial_data, size, &ends, step->owned, &blob_size);
+    if (step->owned == NULL) {
+        blob_size = ec2t_compact_get_expanded_size(node->custom_initial_data, size, &ends);
+        step->owned = malloc(blob_size + 1);
+        if (step->owned == NULL) {
+            return ec2t_say(reason, EC2T_DAMAGED, "out of memory");
+        }
+        status =
+            ec2t_compact_expand(node->custom_initial_data, size, &ends, step->owned, &blob_size);
+    }
     if (status == EC2T_OK) {
         status = ec2t_layer_parse(step->owned, blob_size, &step->layer);
     }
@@ -123,7 +136,7 @@ ec2t_claim ec2t_claim_own(const TfLiteContext *context, const TfLiteNode *node,
     }
     const ec2t_claim claim =
         node->inputs->size == 1
-            ? expand_blob(node, input, output, step, reason)
+            ? expand_blob(node, input, output, options, step, reason)
             : parse_blob(ec2t_tensor_at(context, node->inputs, 1), step, reason);
     if (claim != EC2T_CLAIMED) {
         return claim;
@@ -135,6 +148,21 @@ ec2t_claim ec2t_claim_own(const TfLiteContext *context, const TfLiteNode *node,
                         (int)step->layer.input_channels, (int)step->layer.output_channels);
     }
     return finish_layer(input, output, options, step, EC2T_DAMAGED, reason);
+}
+
+void ec2t_keep_expansion(const TfLiteContext *context, const TfLiteNode *node,
+                         const ec2t_delegate_options *options, ec2t_step *step) {
+    if (options->expansions == NULL || node->inputs->size != 1 || step->owned == NULL) {
+        return;
+    }
+    const ec2t_ends ends = ends_of(ec2t_tensor_at(context, node->inputs, 0),
+                                   ec2t_tensor_at(context, node->outputs, 0));
+    uint32_t size; /* a field of the blob's header */
+    memcpy(&size, (const uint8_t *)step->owned + 8, sizeof size);
+    if (ec2t_expansions_keep(options->expansions, node->custom_initial_data, &ends, step->owned,
+                             size)) {
+        step->owned = NULL;
+    }
 }
 
 static bool is_step(int32_t value) {

@@ -79,6 +79,9 @@ static TfLiteStatus classify(TfLiteContext *context, const ec2t_delegate_options
         memcpy(choice->inputs, step.inputs, sizeof choice->inputs);
         choice->output = step.output;
     }
+    if (class == EC2T_NODE_OWN) {
+        ec2t_keep_expansion(context, node, options, &step);
+    }
     ec2t_step_destroy(&step);
     return kTfLiteOk;
 }
@@ -145,11 +148,13 @@ static TfLiteStatus delegate_prepare(TfLiteContext *context, TfLiteDelegate *bas
     TfLiteIntArray *own_plan = malloc(sizeof *own_plan + sizeof(int) * (count + 1));
     TfLiteIntArray *mine = malloc(sizeof *mine + sizeof(int) * (count + 1));
     TfLiteStatus status = kTfLiteError;
+    ec2t_expansions expansions = {NULL};
     pthread_mutex_lock(&delegate->lock);
     if (choices != NULL && own_plan != NULL && mine != NULL) {
         own_plan->size = plan->size;
         memcpy(own_plan->data, plan->data, sizeof(int) * count);
         mine->size = 0;
+        delegate->options.expansions = &expansions;
         status = ec2t_check_order(context, own_plan);
         if (status == kTfLiteOk) {
             status = select_nodes(context, delegate, own_plan, choices, mine);
@@ -158,6 +163,8 @@ static TfLiteStatus delegate_prepare(TfLiteContext *context, TfLiteDelegate *bas
     if (status == kTfLiteOk && mine->size > 0) {
         status = replace_nodes(context, delegate, mine);
     }
+    delegate->options.expansions = NULL;
+    ec2t_expansions_clear(&expansions);
     pthread_mutex_unlock(&delegate->lock);
     free(choices);
     free(own_plan);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "ec2t_requant.h"
+#include "expansions.h"
 #include "workspace.h"
 
 typedef struct {
@@ -13,9 +14,11 @@ typedef struct {
     bool everything; /* and that where the cost model prefers dense */
     bool reference;  /* run the reference kernels only */
     bool verbose;
-    bool profile;              /* print the time of every step when the interpreter goes */
-    int threads;               /* 0: as many as the interpreter asks for */
-    ec2t_workspace *workspace; /* not the user's: of the partitions that are being made */
+    bool profile; /* print the time of every step when the interpreter goes */
+    int threads;  /* 0: as many as the interpreter asks for */
+    /* Not the user's: of the partitions that are being made. */
+    ec2t_workspace *workspace;
+    ec2t_expansions *expansions;
 } ec2t_delegate_options;
 
 #endif
