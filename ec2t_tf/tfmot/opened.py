@@ -29,13 +29,13 @@ _WITHOUT_MASKS = (EveryStep, Product)
 
 def may_open(layer: Any) -> bool:
     """Whether a layer is several operators, or may be."""
-    if _is_users(layer):
+    if is_users(layer):
         flags = ("elementwise", "moves_values_only")
         return not any(getattr(layer, flag, False) for flag in flags) and not _has_rule(layer)
     return type(layer).__module__.startswith("tf_keras.") and type(layer).__name__ in OPENED
 
 
-def _is_users(layer: Any) -> bool:
+def is_users(layer: Any) -> bool:
     return type(layer).__module__.split(".")[0] not in ("tf_keras", "ec2t_tf")
 
 
@@ -58,7 +58,7 @@ class Opener:
         layer, sources = node.layer, {id(x): x for x in node.keras_inputs}
         if not may_open(layer):
             return None
-        kind = None if _is_users(layer) else OPENED[type(layer).__name__]
+        kind = None if is_users(layer) else OPENED[type(layer).__name__]
         options = {k: v for k, v in node.call_kwargs.items() if k != "training" and v is not None}
         if kind is not None and kind.missing(layer, node.call_args, options):
             return None
@@ -71,17 +71,12 @@ class Opener:
         arguments, options = tf.nest.map_structure(
             lambda x: inputs.get(id(x), x), (node.call_args, options)
         )
-        outputs = (
-            self._composed(layer, arguments, options)
-            if kind is None
-            else self._made(kind, layer, arguments, options)
-        )
-        if outputs is None:
-            return None
-        model = tf_keras.Model(list(inputs.values()), outputs)
-        if kind is None and not _holds(model, layer):
-            return None
-        return model, list(sources.values())
+        sides = list(inputs.values())
+        if kind is None:
+            model = self._composed(layer, sides, arguments, options)
+        else:
+            model = tf_keras.Model(sides, self._made(kind, layer, arguments, options))
+        return None if model is None else (model, list(sources.values()))
 
     def _made(self, kind: type[Opened], layer: Any, arguments: Any, options: Any) -> Any:
         known = self._opened.get(id(layer))
@@ -92,28 +87,39 @@ class Opener:
             self._opened[id(layer)] = opened
         return outputs
 
-    def _composed(self, layer: Any, arguments: Any, options: Any) -> Any:
-        """What the `call` of a user's layer makes of symbolic values."""
-        if not layer.built or layer.losses:
+    def _composed(
+        self, layer: Any, inputs: list[Any], arguments: Any, options: Any
+    ) -> tf_keras.Model | None:
+        """What the `call` of a user's layer makes of symbolic values; None if that is not all."""
+        if not layer.built:
             return None
         self._before += [
             (one, len(one._inbound_nodes), len(one._outbound_nodes))
             for one in layer._flatten_layers(include_self=False)
         ]
-        if layer._expects_training_arg:
-            options = {**options, "training": None}
-        try:
-            outputs = layer.call(*arguments, **options)
-        except Exception:  # it may do anything
-            return None
-        made = tf.nest.flatten(outputs)
-        symbolic = all(tf.is_tensor(x) and tf_keras.backend.is_keras_tensor(x) for x in made)
-        return outputs if made and symbolic else None
+        models = []
+        for training in (True, None) if layer._expects_training_arg else (None,):
+            if layer._expects_training_arg:
+                options = {**options, "training": training}
+            try:
+                models.append(tf_keras.Model(inputs, layer.call(*arguments, **options)))
+            except Exception:  # it may do anything
+                return None
+        if layer._losses or layer._callable_losses or layer._metrics:
+            return None  # of its own
+        alike = len({str(_steps(model)) for model in models}) == 1
+        return models[-1] if alike and _holds(models[-1], layer) else None
 
     def forget(self) -> None:
         """Leaves the user's layers as they were: without the calls made here."""
         for layer, entering, leaving in self._before:
             del layer._inbound_nodes[entering:], layer._outbound_nodes[leaving:]
+
+
+def _steps(model: tf_keras.Model) -> list[Any]:
+    """What a model calls; layers without weights may be made anew at each call."""
+    called = [node.layer for node in graph.nodes(model)]
+    return [id(x) if x.weights else getattr(x, "symbol", type(x).__name__) for x in called]
 
 
 def _holds(model: tf_keras.Model, layer: Any) -> bool:

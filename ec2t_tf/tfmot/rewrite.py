@@ -25,7 +25,7 @@ from ec2t_tf.layer_config import config_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
 from ec2t_tf.tfmot.in_keras_3 import HALF_PRECISION_TOLERANCE, largest_difference, random_input
-from ec2t_tf.tfmot.opened import Opener, may_open
+from ec2t_tf.tfmot.opened import Opener, is_users, may_open
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS
 
 # Rounding differs between a layer and its replacement; deep nets add that up.
@@ -104,6 +104,7 @@ class _Rewriting:
         self._training: bool | None = None  # what a call of a model inside says
         self._opener = Opener()
         self._owner: layers.Layer | None = None  # the layer that is being opened
+        self._prefix = ""  # of the names of what a user's layer calls
 
     def run(self) -> tf_keras.Model:
         inputs = []
@@ -157,9 +158,12 @@ class _Rewriting:
         if found is None:
             return None
         self._note(layer, "the layers that it is made of took its place")
-        before, self._owner = self._owner, self._owner or layer
+        before = self._owner, self._prefix
+        self._owner = self._owner or layer
+        if is_users(layer):
+            self._prefix += f"{layer.name}_"
         results = self._in_place(node, *found)
-        self._owner = before
+        self._owner, self._prefix = before
         if layer.activity_regularizer is None:
             return results
         name = self._names.unique(f"{layer.name}_regularised")
@@ -196,7 +200,8 @@ class _Rewriting:
             parts = self._separable(layer)
         else:
             changes = {"activation": "linear"} if _has_own_activation(layer) else {}
-            parts = [copy_layer(layer, self._names.unique(layer.name), **changes)]
+            name = self._names.unique(self._prefix + layer.name)
+            parts = [copy_layer(layer, name, **changes)]
             self._weights.append((parts[0], layer.get_weights()))
             if not changes:
                 return parts

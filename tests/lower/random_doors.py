@@ -89,7 +89,7 @@ _FUNCTIONS = SimpleNamespace(
     moveaxis=_moved_axis,
     split=lambda x, parts, axis: tf.split(x, parts, axis=axis),
     repeat=lambda x, times, axis: tf.repeat(x, times, axis=axis),
-    pad=lambda x, widths, mode: tf.pad(x, widths, mode=mode.upper()),
+    pad=lambda x, widths, mode="constant": tf.pad(x, widths, mode=mode.upper()),
     stack=lambda xs, axis: tf.stack(xs, axis=axis),
     unstack=lambda x, axis: tf.unstack(x, axis=axis),
     concatenate=lambda xs, axis: tf.concat(xs, axis=axis),
