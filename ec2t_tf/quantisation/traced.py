@@ -117,6 +117,11 @@ class _Inside:
         self._names: dict[str, str] = {}
         inner = {id(v) for x in layer._flatten_layers(include_self=False) for v in x.weights}
         self.own = {id(v): v for v in layer.weights if id(v) not in inner}
+        for variable in self.own.values():
+            if variable.dtype.startswith(("float", "bfloat")):
+                made = Weight.of(variable, unique(f"{name}_{variable.name}"))
+                self._weights[id(variable)] = made
+                self.made.append(made)
 
     def operations(self, args: tuple, options: dict, batch: int, training: Any) -> Graph:
         """What `call` does with values of this batch.
@@ -139,7 +144,11 @@ class _Inside:
         function = self._function(inputs[0])
         if "training" in _parameters(self.layer):
             options = {**options, "training": training}
-        return read(keras.Model(inputs, function(*args, **options)))
+        with keras.StatelessScope() as scope:
+            made = function(*args, **options)
+        if scope.state_mapping and training is None:
+            raise ValueError("variables that its call assigns to")
+        return read(keras.Model(inputs, made))
 
     def _function(self, like: Any) -> Callable[..., Any]:
         if isinstance(self.layer, keras.layers.Lambda):
@@ -184,10 +193,6 @@ class _Inside:
         """A weight of the layer's own; whole numbers (places in a table) are constants."""
         if not variable.dtype.startswith(("float", "bfloat")):
             return ops.convert_to_numpy(variable)
-        if id(variable) not in self._weights:
-            made = Weight.of(variable, self.unique(f"{self.name}_{variable.name}"))
-            self._weights[id(variable)] = made
-            self.made.append(made)
         return self._weights[id(variable)](like)
 
     def constant(self, values: Any, like: Any) -> Any:

@@ -12,7 +12,7 @@ from ec2t_tf import doors
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.fake_quant import FakeQuant
-from ec2t_tf.quantisation.graph import require_sizes
+from ec2t_tf.quantisation.graph import read, require_sizes
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.quantisation.split import split
@@ -78,7 +78,10 @@ def _require_finite_variables(model: Any) -> None:
 
 def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
     """The int8 model of a float one, its ranges those of the data. `model` is not changed."""
+    from ec2t_tf.quantisation.apply import require_no_masked_inference
+
     require_sizes(model)
+    require_no_masked_inference(read(model))
     copy, _ = split(model)
     made = quantise(copy, {})
     ranges = [layer for layer in made.layers if isinstance(layer, FakeQuant | Recurrent)]

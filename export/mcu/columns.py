@@ -95,6 +95,8 @@ def _turns(graph: Graph, op: Operator) -> bool:
     ]
     if len(op.outputs) != 1 or not activations or not any(map(_is_column, activations)):
         return False
+    if any(t.dtype == "int16" for t in activations):
+        return False  # of a normalisation, whose inside keeps its shape
     if op.kind in _ALIKE:
         constants = [graph.tensors[t] for t in op.inputs if t >= 0]
         small = all(

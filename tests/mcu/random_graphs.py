@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from tests.mcu import random_normalisations
 from tests.mcu.random_memory import Memory
 from tests.mcu.random_movements import LARGEST
 from tests.nets import NetBuilder
@@ -62,6 +63,8 @@ class Draw(Memory):
         more = [x for x in self.pool[1:-1] if self.flip(0.3)]  # several outputs
         outputs = dict.fromkeys([self.pool[-1], *more])
         self.model = self.net.finish(*outputs, inputs=self.more_inputs)
+        if self.flip(0.25):
+            self.model = random_normalisations.behind(self.model, seed)
 
     def zeros(self) -> float | None:
         return [None, 0.05, 0.4, 0.8, 0.97][self.number(0, 4)]

@@ -13,6 +13,7 @@ from keras import layers
 from ec2t_tf.export.graph import Graph
 from ec2t_tf.export.lower.net import Net
 from ec2t_tf.export.lower.pending import RULES
+from ec2t_tf.export.tflite import read, write
 from tests.mcu import many_nets
 
 KINDS = ("layer", "layer of axes", "group", "rms", "unit")
@@ -90,6 +91,28 @@ def draw(seed: int) -> Drawn:
         assert table.data is not None
         table.data = table.data - random.integers(0, 3, table.shape).astype(np.int16)
     return Drawn(f"{seed}: {kind} {shape} {layer.get_config()}", net.graph)
+
+
+def behind(model: bytes, seed: int) -> bytes:
+    """A file with a random normalisation of its first output in that place, where one fits."""
+    random = np.random.default_rng(seed)
+    graph = read(model)
+    index = graph.outputs[0]
+    tensor = graph.tensors[index]
+    kind = str(random.choice(KINDS))
+    shape = tensor.shape
+    if tensor.dtype != "int8" or not (3 if kind == "group" else 2) <= len(shape) <= 4:
+        return model
+    net = Net()
+    net.graph = graph
+    call = types.SimpleNamespace(
+        key="norm", name="norm", operation=_layer(random, kind, shape), shape=shape
+    )
+    pending: Any = RULES[type(call.operation).__name__](net, call, index)
+    reach = 1.0 if kind == "unit" else 3.0
+    out = net.with_range(pending, *_range(np.array([-reach, reach])), "norm")
+    graph.outputs = (out, *graph.outputs[1:])
+    return write(graph)
 
 
 def values_of(graph: Graph, seed: int, runs: int = 6) -> many_nets.Codes:

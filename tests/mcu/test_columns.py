@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
+from ec2t_tf import export
 from ec2t_tf.export import tflite
 from ec2t_tf.export.mcu import to_c
 from ec2t_tf.export.mcu.columns import without_columns
@@ -126,3 +129,16 @@ def test_a_column_takes_about_what_a_row_takes(tmp_path: Path, core: str) -> Non
         x = net.conv(x, 16, kernel, zeros=0.8)
         counts.append(mcu.whole(net.finish(x), core, tmp_path / str(turn))["instructions"])
     assert counts[0] == pytest.approx(counts[1], rel=0.02)
+
+
+def test_normalisations_between_columns(tmp_path: Path) -> None:
+    """One of them was turned in its int8 ends and not inside, and then no normalisation for C."""
+    source = keras.Input((12, 1, 4))
+    x = layers.Conv2D(6, (3, 1), padding="same")(source)
+    for norm in (layers.LayerNormalization((1, 3)), layers.LayerNormalization((1, 2, 3))):
+        x = layers.Conv2D(6, (3, 1), padding="same", activation="relu")(norm(x))
+    model = keras.Model(source, layers.Dense(3)(layers.Flatten()(x)))
+    data = np.random.default_rng(0).normal(size=(20, 12, 1, 4)).astype(np.float32)
+    file = export.to_tflite(model, tmp_path / "m.tflite", representative_data=data)
+    found = export.verify_c(file)
+    assert found.passes(), found

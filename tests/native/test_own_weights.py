@@ -245,10 +245,31 @@ class Moving(layers.Layer):
         return x - self.mean
 
 
-@pytest.mark.parametrize("kind", [Otherwise, Moving], ids=lambda kind: kind.__name__)
+@registered
+class MaskedKernel(layers.Layer):
+    """PixelCNN: the kernel of a layer inside is masked whenever it is called."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.inner = layers.Dense(8)
+
+    def call(self, x: Any) -> Any:
+        kernel = self.inner.kernel
+        kernel.assign(kernel * np.tri(*kernel.shape))
+        return self.inner(x)
+
+    def build(self, shape: Any) -> None:
+        self.inner.build(shape)
+
+
+@pytest.mark.parametrize("kind", [Otherwise, Moving, MaskedKernel], ids=lambda kind: kind.__name__)
 def test_what_no_graph_holds_is_refused_by_name(kind: type) -> None:
+    source = net(kind(name="mine"))
+    before = [ops.convert_to_numpy(w) for w in source.weights]
     with pytest.raises(ec2t_tf.UnsupportedLayerError, match="'mine'"):
-        ec2t_tf.apply(net(kind(name="mine")), verbose=0)
+        ec2t_tf.apply(source, verbose=0)
+    for weight, given in zip(source.weights, before, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(weight), given)
 
 
 def test_an_operation_without_a_rule_is_named_by_its_layer() -> None:
