@@ -155,6 +155,7 @@ class NetBuilder:
         dilation: int = 1,
         activation: str | None = None,
         groups: int = 1,
+        zero_point: int | None = None,
     ) -> int:
         _, h, w, depth = self.shape(x)
         depth //= groups
@@ -177,7 +178,8 @@ class NetBuilder:
         axis = 3 if depthwise else 0
         filters = self.tensor(data.shape, scales, 0, np.ascontiguousarray(data), axis)
         constants = self.tensor((channels,), scales * self.quantisation(x)[0], 0, bias)
-        zero_point = -128 if activation in ("RELU", "RELU6") else 3
+        if zero_point is None:
+            zero_point = -128 if activation in ("RELU", "RELU6") else 3
         out = self.tensor((1, *size, channels), scale_out, zero_point)
         options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
         options.padding = schema.Padding.SAME if same else schema.Padding.VALID

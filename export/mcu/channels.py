@@ -103,8 +103,8 @@ class _Lists:
 
 
 def _is_fast(bound: int, shift: int) -> bool:
-    """Whether the tiles of 32-bit sums round exactly; `prepare` of list_conv.c."""
-    return 1 <= -shift <= LARGEST_SHIFT and bound <= LARGEST_SUM and bound >> -shift <= 32000
+    """Whether the tiles of 32-bit sums round exactly, on RISC-V too; `prepare` of list_conv.c."""
+    return 1 <= -shift <= LARGEST_SHIFT and bound <= LARGEST_SUM // 2 and bound >> -shift <= 32000
 
 
 def _lists(ternary: Ternary) -> _Lists | None:

@@ -7,6 +7,8 @@ import math
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from . import depthwise_helium, dot_conv, masked_conv, panels
 from .code import Code
 from .cores import Core
@@ -14,7 +16,7 @@ from .int8_conv import Int8Conv
 from .lists import as_ternary
 from .plan import Layout
 from .row_copy import RowCopy
-from .tiling import tiling
+from .tiling import Tiling, tiling
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Window:
 
 
 _BORDERS = ("border", "bordered rows", "wide border", "border eights", "border planes")
+_OF_PAIRS = (
+    *("sum", "difference", "product", "squared_difference", "maximum", "minimum", "prelu"),
+)
 _COPIED = ("call", "channels", "rows", "elements")
 Facts = Int8Conv | Dense | Window | RowCopy | None
 
@@ -96,13 +101,17 @@ def work_of(core: Core, facts: Facts, code: Code, inputs: list[Layout], out: Lay
         amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows")} | more
         if more.pop("filled"):
             kernel, amounts["bytes"] = "fill and move", out.channels * out.plane
+    elif kernel in _OF_PAIRS:
+        more = _moves(code)
+        amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows")}
+        amounts |= {"loops": more["loops"], "elements": more["strided"] + more["alike"]}
     elif kernel in ("normalise", "matmul"):
         amounts = {k: amounts[k] for k in (*_BORDERS, "call")} | _rows(kernel, code)
     elif kernel == "slide":
         by_rows = ".rows = 0," not in "".join(code.declarations)
         at_once = out.plane == out.height * out.pitch and (by_rows or out.height == 1)
         kernel += " at once" if at_once else " by rows" if by_rows else " by columns"
-        if at_once and core.family == "helium":
+        if at_once:
             amounts = _slides(inputs[0], out, by_rows=by_rows)
     if "binary" in kernel or "add" in kernel:
         kernel += f" {len(inputs)}"
@@ -140,15 +149,21 @@ def _of_maps(inputs: list[Layout], out: Layout) -> dict[str, int]:
 
 
 def _slides(new: Layout, window: Layout, *, by_rows: bool) -> dict[str, int]:
-    """Of a window that moves in one piece, sixteen bytes a vector, and takes `new` values."""
+    """Of a window that moves in one piece and takes `new` values."""
     by = new.height * window.pitch if by_rows else new.width
     moved = window.channels * window.plane - by
     pixel = (new.height, new.width, new.plane) == (1, 1, 1)
     return {
         "call": 1,
+        "moved": moved,
         "sixty-fours": moved // 64,
         "sixteens": moved % 64 // 16,
+        "thirty-twos": moved // 32,
+        "words": moved % 32 // 4,
+        "bytes": moved % 4,
         "scattered": new.channels // 8 if pixel else 0,
+        "fours": new.channels // 4 if pixel else 0,
+        "ones": new.channels % 4 if pixel else 0,
         "new channels": 0 if pixel else new.channels,
         "new rows": 0 if pixel else new.channels * new.height,
         "new": 0 if pixel else new.channels * new.height * new.width,
@@ -161,9 +176,16 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
     rows, columns = out.height, out.width
     stride = conv.strides[1]
     limited = conv.limits != (-128, 127)
+    # Where the border is written afterwards, a plane is limited as one row.
+    whole_plane = kernel not in ("dense_conv", "gather_conv") and rows * out.pitch <= 0xFFFF
+    whole_plane &= core.family == "swar" or kernel != "list_conv"
+    lines, line = (count, rows * out.pitch) if whole_plane else (count * rows, columns)
     pixels = {
-        "limited": count * rows * columns if limited else 0,
-        "limited words": count * rows * -(-columns // 4) if limited else 0,
+        "limited words": lines * (line // 4) if limited else 0,
+        "limited rest": lines * (line % 4) if limited else 0,
+        "limited lines": lines if limited else 0,
+        # A lower limit is mostly ReLU's: then about every second value is below.
+        "words limited below": lines * (line // 4) if conv.limits[0] > -128 else 0,
     }
     if core.family == "helium":  # sixteen at once, of a row or (dot products) of a plane
         dot = kernel in ("dot_conv", "masked_conv")
@@ -183,25 +205,37 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
         g, step = t.in_group, 4 * stride
         whole = not core.aligned or g == [0, step, 2 * step, 3 * step]
         halves = not whole and g[1] == step and g[3] - g[2] == step
+        parts = [0, g[2]] if halves else [0]  # that are loaded by themselves
+        aligned = _aligned(conv, code, t, parts) if core.aligned else 0
         return f"list_conv {how} {stride}", pixels | {
             "tiles": count * tiles,
-            "listed in tiles": listed * tiles if whole else 0,
-            "listed in halves": listed * tiles if halves else 0,
+            "listed in tiles": listed * tiles - aligned if whole else 0,
+            "listed in halves": 2 * listed * tiles - aligned if halves else 0,
             "listed in fours": 0 if whole or halves else listed * tiles,
+            "aligned in tiles": aligned if whole else 0,
+            "aligned in halves": aligned if halves else 0,
             "listed": listed,
             "taps": taps,
             "turns": count * (t.count if t.across > 1 else 1),
         }
     if kernel == "panel_conv":
-        steps = len(panels.taps_of(conv).steps)
+        of_taps = panels.taps_of(conv)
+        steps = len(of_taps.steps)
         alike = columns - columns % 4 if columns % 4 else columns
         straight = rows * (alike // 4) if stride == 1 else 0
         total = -(-rows * columns // 4)
         entries = panels.entry_counts(conv)
         return kernel, pixels | {
             "panels": total,
-            "steps packed straight": straight * steps,
-            "steps packed": (total - straight) * steps,
+            **{
+                f"{what}{how}": panels_of * amount
+                for how, panels_of in ((" straight", straight), ("", total - straight))
+                for what, amount in (
+                    ("runs", len(of_taps.runs)),
+                    ("doubles", len(of_taps.threes) // 2),
+                    ("pairs", len(of_taps.singles) // 2),
+                )
+            },
             "entries": total * sum(entries),
             "steps": total * sum(entries) * steps,
             "exact": total * entries[1],
@@ -226,12 +260,13 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
             "weights": count * conv.kernel[0],
         }
     if kernel.startswith("depthwise_conv"):
-        step = 4 if stride == 1 else 2
-        turns = -(-columns // step)
+        turns, lines = -(-columns // (4 if stride == 1 else 2)), rows
+        if conv.strides == (1, 1) and conv.source.pitch == out.pitch:  # perhaps as one row
+            flat = -(-((rows - 1) * out.pitch + columns) // 4)
+            turns, lines = (flat, 1) if 8 * flat < rows * (8 * turns + 1) else (turns, lines)
         return f"{kernel} {stride}", pixels | {
-            "tiles": count * rows * turns,
-            "tiles of a row": count * turns,
-            "rest": rest,
+            "tiles": count * lines * turns,
+            "lines": count * lines,
         }
     if kernel in ("dense_conv", "gather_conv"):
         tiles = count * rows * -(-columns // 4)
@@ -255,6 +290,25 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
     if kernel in ("dot_conv", "masked_conv"):
         return _dot(kernel, conv, code, pixels)
     return _tiled(core, kernel, conv, code, pixels)
+
+
+def _aligned(conv: Int8Conv, code: Code, tiles: Tiling, parts: list[int]) -> int:
+    """Entries of lists times tiles whose pixels are not split over words: those that begin at a
+    multiple of four, at a stride of 2 those of the byte behind it, too. `parts`: where pixels that
+    are loaded together begin in a tile."""
+    text = "\n".join(code.statements)
+    place = re.search(r"&layer_\d+, \(arena \+ (\d+)\)(?: - (\d+))?", text)
+    entry = int(place[1]) - int(place[2] or 0) if place else 0
+    channel, depth, y, x = np.nonzero(conv.weights)
+    if conv.depth_multiplier:
+        depth = channel // conv.depth_multiplier
+    at = entry + depth * conv.source.plane
+    at = at + y * conv.dilation[0] * conv.source.pitch + x * conv.dilation[1]
+    rows = np.arange(tiles.count) * tiles.in_row_step
+    starts = np.bincount(np.add.outer(rows, parts).reshape(-1) % 4, minlength=4)
+    taps = np.bincount(at % 4, minlength=4)
+    pairs = [(a, r) for a in range(4) for r in range(4) if (a + r) % 4 < conv.strides[1]]
+    return tiles.across * sum(int(taps[a] * starts[r]) for a, r in pairs)
 
 
 def _dot(
@@ -281,7 +335,7 @@ def _dot(
     decoded = {
         "parts": parts,
         "masks": 2 * pairs * runs * plan.blocks,
-        "signs": int((conv.weights != 0).sum()),
+        "signs": int(np.count_nonzero(conv.weights)),
     }
     return f"{kernel}{' any' if exact else ''}", pixels | (decoded if masked else {}) | {
         "turns": tiles * pairs * runs * turns if turns > 1 else 0,

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tests.nets import NetBuilder
+
+
+def _activation(random: np.random.Generator) -> dict[str, Any]:
+    """Limits of a layer: none, above, or below as well, where about half the outputs are."""
+    drawn = int(random.integers(4))
+    if drawn == 3:
+        return {"activation": "RELU", "zero_point": int(random.integers(-110, -30))}
+    return {"activation": ["RELU", "RELU6", "NONE"][drawn]}
 
 
 def vectors(seed: int) -> bytes:
@@ -69,6 +79,49 @@ def wide(seed: int) -> bytes:
     return net.finish(x)
 
 
+def separable(seed: int) -> bytes:
+    """Depthwise convolutions 3x3 of whole weights, each with an ordinary one of one pixel."""
+    random = np.random.default_rng(seed)
+    size = (int(random.integers(4, 14)), int(random.integers(5, 36)))
+    net = NetBuilder((1, *size, int(random.integers(4, 33))), seed=seed)
+    x = net.input
+    for zeros in (0.8, None):
+        stride = (1, 1) if random.random() < 0.7 else (2, 2)
+        channels, limits = net.shape(x)[3], _activation(random)
+        x = net.conv(x, channels, stride=stride, zeros=None, depthwise=True, **limits)
+        channels, limits = int(random.integers(4, 33)), _activation(random)
+        x = net.conv(x, channels, (1, 1), zeros=zeros, **limits)
+    return net.finish(x)
+
+
+def shallow(seed: int) -> bytes:
+    """An int8 convolution of an image of few channels into few."""
+    random = np.random.default_rng(seed)
+    size = tuple(int(n) for n in random.integers(10, 30, 2))
+    net = NetBuilder((1, *size, int(random.choice([1, 1, 2, 3]))), seed=seed)
+    kernel = [(3, 3), (5, 5), (7, 7), (10, 4), (3, 5)][int(random.integers(5))]
+    stride = (1, 1) if random.random() < 0.6 else (2, 2)
+    same, limits, channels = bool(random.random() < 0.6), _activation(random), 2 + seed % 18
+    x = net.conv(net.input, channels, kernel, stride, zeros=None, same=same, **limits)
+    return net.finish(x)
+
+
+def long(seed: int) -> bytes:
+    """Ternary convolutions along one axis and poolings, as in nets of sensors."""
+    random = np.random.default_rng(seed)
+    net = NetBuilder((1, int(random.integers(12, 100)), 1, int(random.integers(1, 20))), seed=seed)
+    x = net.input
+    for _ in range(3):
+        zeros = float(random.choice([0.6, 0.8, 0.9]))
+        stride = (1, 1) if random.random() < 0.7 else (2, 1)
+        kernel = (int(random.integers(3, 8)), 1)
+        channels, limits = int(random.integers(8, 64)), _activation(random)
+        x = net.conv(x, channels, kernel, stride, zeros=zeros, **limits)
+        if net.shape(x)[1] > 9:
+            x = net.pool(x, (2, 1), (2, 1), maximum=bool(random.random() < 0.7))
+    return net.finish(x)
+
+
 def half(seed: int) -> bytes:
     """Ternary convolutions of which about half the weights are zero."""
     random = np.random.default_rng(seed)
@@ -79,4 +132,28 @@ def half(seed: int) -> bytes:
         zeros, channels = float(random.uniform(0.3, 0.55)), 16 * int(random.integers(1, 3))
         activation = str(random.choice(["RELU", "RELU6", "NONE"]))
         x = net.conv(x, channels, kernel, zeros=zeros, activation=activation)
+    return net.finish(x)
+
+
+def pairs(seed: int) -> bytes:
+    """Element-wise operators of two maps, or of a map and a value a channel."""
+    random = np.random.default_rng(seed)
+    net = NetBuilder((1, *(int(n) for n in random.integers(3, 18, 3))), seed=seed)
+    options = {
+        "SUB": schema.SubOptionsT,
+        "MUL": schema.MulOptionsT,
+        "SQUARED_DIFFERENCE": schema.SquaredDifferenceOptionsT,
+        "MAXIMUM": schema.MaximumMinimumOptionsT,
+        "MINIMUM": schema.MaximumMinimumOptionsT,
+    }
+    x, y = net.input, net.elementwise("RELU", net.input, net.quantisation(net.input)[0], -128)
+    for kind, made in options.items():
+        shape, (scale, zero) = net.shape(x), net.quantisation(x)
+        other = y
+        if kind in ("MUL", "SUB") and random.random() < 0.5:
+            other = net.reshape(net.mean(y), (1, 1, 1, shape[3]))
+        if kind in ("MAXIMUM", "MINIMUM"):
+            other = net.elementwise("QUANTIZE", other, scale, zero)
+        to = net.tensor(tuple(shape), scale, zero)
+        x = net.operator(kind, [x, other], to, made())
     return net.finish(x)

@@ -307,6 +307,10 @@ def more(core: str, sizes: Sizes | None = None) -> list[Sample]:
     found += _calls(core, [cost_nets.covered(seed) for seed in range(16)])
     found += rows_and_products(core, sizes) + strips(core)
     found += _calls(core, [cost_nets.wide(seed) for seed in range(20)])
+    found += _calls(core, [cost_nets.separable(seed) for seed in range(24)])
+    found += _calls(core, [cost_nets.shallow(seed) for seed in range(24)])
+    found += _calls(core, [cost_nets.long(seed) for seed in range(24)])
+    found += _calls(core, [cost_nets.pairs(seed) for seed in range(12)])
     if core == "m55":
         found += _calls(core, [cost_nets.half(seed) for seed in range(10)], sizes, optimize="size")
     steps = [random_streams.Draw(seed).model for seed in range(24)]
@@ -325,7 +329,7 @@ def strips(core: str) -> list[Sample]:
     return _calls(core, models, optimize="ram")
 
 
-def rare(core: str, known: set[str], *, graphs: int = 60) -> list[Sample]:
+def rare(core: str, known: set[str], *, graphs: int = 120) -> list[Sample]:
     """Calls of kernels that no other net here has, on small maps."""
     models = []
     for seed in range(graphs):

@@ -146,12 +146,17 @@
                                                int32_t *sums) {                                    \
         int32_t sum[pixels];                                                                       \
         _Pragma("GCC unroll 8") for (uint32_t i = 0; i < (pixels); ++i) sum[i] = sums[i];          \
-        for (const uint16_t *const end = taps + runs; taps != end;) {                              \
+        for (const uint16_t *const end = taps + runs; taps != end; weights += (run)) {             \
             const uint8_t *p = input + *taps++;                                                    \
-            _Pragma("GCC unroll 8") for (uint32_t k = 0; k < (run); ++k) {                         \
-                const int32_t w = *weights++;                                                      \
-                _Pragma("GCC unroll 8") for (uint32_t i = 0; i < (pixels); ++i) {                  \
-                    sum[i] += w * p[k + i * (stride)];                                             \
+            int32_t w[run];                                                                        \
+            _Pragma("GCC unroll 8") for (uint32_t k = 0; k < (run); ++k) w[k] = weights[k];        \
+            /* Every input once, to all pixels that see it. */                                     \
+            _Pragma("GCC unroll 32") for (uint32_t j = 0; j < (run) + ((pixels) - 1u) * (stride);  \
+                                          ++j) {                                                   \
+                const int32_t x = p[j];                                                            \
+                _Pragma("GCC unroll 8") for (uint32_t k = 0; k < (run); ++k) {                     \
+                    if (j >= k && (j - k) % (stride) == 0u && (j - k) / (stride) < (pixels))       \
+                        sum[(j - k) / (stride)] += w[k] * x;                                       \
                 }                                                                                  \
                 /* Without this the compiler keeps inputs of several taps, and runs out of         \
                  * registers. */                                                                   \

@@ -188,6 +188,7 @@ static inline void constants(const ec2t_mcu_channel *channel, uint32_t left, uin
     /* Inputs and outputs are 128 greater. */
     const int32_t excess = 128 * ((int32_t)channel->plus * channel->plus_count -
                                   (int32_t)channel->minus * channel->minus_count);
+    left += EC2T_MCU_MORE_BITS;
     fast->bias = (channel->bias - excess) * (int32_t)(2u << left);
     fast->minus_scale = -(int32_t)((uint32_t)channel->minus << (1u + left));
     fast->plus_scale = (int32_t)((uint32_t)channel->plus << (1u + left));
@@ -197,7 +198,8 @@ static inline void constants(const ec2t_mcu_channel *channel, uint32_t left, uin
 #if defined(EC2T_MCU_HELIUM)
     fast->rounding = zero_point;
 #else
-    fast->rounding = (1 << (right - 1u)) + (zero_point + (int32_t)EC2T_MCU_FLIP) * (1 << right);
+    fast->rounding = ec2t_mcu_more_rounding((1 << (right - 1u)) +
+                                            (zero_point + (int32_t)EC2T_MCU_FLIP) * (1 << right));
 #endif
 }
 
@@ -219,7 +221,7 @@ static int prepare(const ec2t_mcu_channel *channel, int32_t zero_point, ec2t_mcu
         return 0;
     if (channel->minus > 127 || channel->plus > 127)
         return 0;
-    if (magnitude > 0x3fffffffu || bound > (0x3fffffffu >> left))
+    if (magnitude > EC2T_MCU_LARGEST_SUM || bound > (EC2T_MCU_LARGEST_SUM >> left))
         return 0;
     if (((bound << left) >> right) > 32000u)
         return 0;

@@ -200,6 +200,17 @@ ec2t_mcu_straight_1(const uint8_t *p, const uint16_t *list, uint32_t count, ec2t
     for (uint32_t i = 0; i < groups; ++i)
         lanes[i] = (ec2t_mcu_lanes){even[i] - (odd[i] << 8), odd[i]};
 }
+/* The pairs of bytes are in one word or in two; code for each place of a tap, which the compiler is
+ * kept from computing ahead for all of them. */
+#define EC2T_MCU_EVERY_PAIR(value)                                                                 \
+    {                                                                                              \
+        uint32_t word = *from++;                                                                   \
+        _Pragma("GCC unroll 8") for (uint32_t i = 0; i < 2u * groups; ++i) {                       \
+            const uint32_t next = i + 1u < 2u * groups || split ? from[i] : 0u;                    \
+            sums[i] += value;                                                                      \
+            word = next;                                                                           \
+        }                                                                                          \
+    }
 static inline __attribute__((always_inline, unused)) void
 ec2t_mcu_straight_2(const uint8_t *p, const uint16_t *list, uint32_t count, ec2t_mcu_lanes *lanes,
                     const uint32_t groups) {
@@ -207,19 +218,24 @@ ec2t_mcu_straight_2(const uint8_t *p, const uint16_t *list, uint32_t count, ec2t
     __asm("" : "+r"(mask));
     for (const uint16_t *end = list + count; list != end;) {
         p += *list++;
-        const uint32_t *from = (const uint32_t *)((uintptr_t)p & ~(uintptr_t)3);
-        const uint32_t right = ((uint32_t)(uintptr_t)p & 3u) * 8u, left = 32u - right;
-        if (right < 16u) { /* both bytes in one word */
-#pragma GCC unroll 8
-            for (uint32_t i = 0; i < 2u * groups; ++i)
-                sums[i] += from[i] >> right & mask;
+        const uint32_t place = (uint32_t)(uintptr_t)p & 3u;
+        const uint32_t *from = (const uint32_t *)(const void *)(p - place);
+        if (place & 2u) {
+            const uint32_t split = 1;
+            __asm volatile("" : "+r"(from));
+            if (place & 1u) {
+                __asm volatile("" : "+r"(from));
+                EC2T_MCU_EVERY_PAIR((word >> 24) + (next << 8 & 0x00ff0000u))
+            } else {
+                EC2T_MCU_EVERY_PAIR((word >> 16 | next << 16) & mask)
+            }
         } else {
-            uint32_t word = from[0];
-#pragma GCC unroll 8
-            for (uint32_t i = 0; i < 2u * groups; ++i) {
-                const uint32_t next = from[i + 1];
-                sums[i] += (word >> right | next << left) & mask;
-                word = next;
+            const uint32_t split = 0;
+            if (place) {
+                __asm volatile("" : "+r"(from));
+                EC2T_MCU_EVERY_PAIR(word >> 8 & mask)
+            } else {
+                EC2T_MCU_EVERY_PAIR(word & mask)
             }
         }
     }

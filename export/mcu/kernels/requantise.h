@@ -65,6 +65,25 @@ static inline int32_t ec2t_mcu_high(int32_t value, int32_t multiplier, int32_t r
 #endif
 }
 
+/* Bits that fast requantisations shift values, and with them the rounding, further left: with one
+ * the half below the point is at hand, and RISC-V, which has no multiplication that rounds, needs
+ * no lower half of the product. */
+#if defined(__riscv)
+enum { EC2T_MCU_MORE_BITS = 1 };
+#else
+enum { EC2T_MCU_MORE_BITS = 0 };
+#endif
+static inline int32_t ec2t_mcu_more_rounding(int32_t rounding) {
+    return EC2T_MCU_MORE_BITS ? 2 * rounding + 1 : rounding;
+}
+static inline int32_t ec2t_mcu_fast_high(int32_t value, int32_t multiplier, int32_t rounding) {
+    if (EC2T_MCU_MORE_BITS)
+        return ((int32_t)((int64_t)value * multiplier >> 32) + rounding) >> 1;
+    return ec2t_mcu_high(value, multiplier, rounding);
+}
+/* What their sums may be. */
+#define EC2T_MCU_LARGEST_SUM (0x3fffffffu >> EC2T_MCU_MORE_BITS)
+
 /* To a stored byte; `value` is 128 greater than the int8 it stands for where EC2T_MCU_FLIP says so.
  */
 static inline uint8_t ec2t_mcu_saturated(int32_t value) {
@@ -91,19 +110,20 @@ static inline ec2t_mcu_constants ec2t_mcu_constants_of(int32_t multiplier, int32
                                                        const ec2t_mcu_clamp *clamp) {
     ec2t_mcu_constants c = {multiplier, 0, 0, 0, 0};
     const int32_t left = shift > 0 ? shift : 0, right = shift < 0 ? -shift : 0;
-    if (right < 1 || right > 20 || left > 20 || bound > (0x3fffffffu >> left))
+    if (right < 1 || right > 20 || left > 20 || bound > (EC2T_MCU_LARGEST_SUM >> left))
         return c;
-    c.rounding = (1 << (right - 1)) + (clamp->zero_point + (int32_t)EC2T_MCU_FLIP) * (1 << right);
+    c.rounding = ec2t_mcu_more_rounding(
+        (1 << (right - 1)) + (clamp->zero_point + (int32_t)EC2T_MCU_FLIP) * (1 << right));
     c.right = right;
-    c.left = left + 1;
+    c.left = left + 1 + EC2T_MCU_MORE_BITS;
     c.exact = 1;
     return c;
 }
 
 /* One sum, shifted left already, to a byte, the activation's limits aside. */
 static inline uint8_t ec2t_mcu_shifted_to_byte(int32_t value, const ec2t_mcu_constants *c) {
-    return ec2t_mcu_saturated((ec2t_mcu_high(value, c->multiplier, c->rounding) + (value >> 31)) >>
-                              c->right);
+    const int32_t high = ec2t_mcu_fast_high(value, c->multiplier, c->rounding);
+    return ec2t_mcu_saturated((high + (value >> 31)) >> c->right);
 }
 static inline uint8_t ec2t_mcu_to_byte(int32_t sum, const ec2t_mcu_constants *c) {
     return ec2t_mcu_shifted_to_byte((int32_t)((uint32_t)sum << c->left), c);
