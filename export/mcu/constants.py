@@ -10,7 +10,8 @@ from .code import Code
 
 _DECLARATION = re.compile(r"static const ((?:_Alignas\(\d+\) )?)(\w+) (\w+)(\[\])? = (.*)", re.S)
 _BYTES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4}
-_ROWS = {"ec2t_mcu_channel": WHOLE, "ec2t_mcu_axis": 16}  # of a table with a line or brace each
+# Of a table, for each of its braces with names: a pair of channels has three.
+_ROWS = {"ec2t_mcu_channel": WHOLE, "ec2t_mcu_axis": 16, "ec2t_mcu_dot_pair": 16}
 
 
 @dataclass

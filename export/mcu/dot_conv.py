@@ -56,14 +56,19 @@ class Plan:
         """Bytes of one row (of a chunk) in scratch."""
         if not self.windows:
             return self.columns * self.step
-        return (self.columns + -self.columns % self.together) * self.step
+        return self._copied * self.step
+
+    @property
+    def _copied(self) -> int:
+        """Pixels of a row with those that are copied together with its last."""
+        return self.columns if self.columns < 8 else self.columns + -self.columns % self.together
 
     @property
     def scratch(self) -> int:
         """Bytes of scratch."""
         if self.windows:
             return self.rows * self.chunks * self.row_bytes + 16
-        return (self.strip * self.columns + self.together - 1) * self.step + 16
+        return ((self.strip - 1) * self.columns + self._copied) * self.step + 16
 
 
 def plan(conv: Int8Conv) -> Plan | None:

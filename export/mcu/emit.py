@@ -124,7 +124,7 @@ def to_c(
     text = _text(net, name)
     plain, least = text, least_ram(net, text.memory)[0]
     if optimize == "ram":
-        striped = with_least_ram(lowered, core)
+        striped = with_least_ram(lowered, core, _instructions)
         if striped is not lowered:
             net = Lowering(striped, core=core, optimize=kept)
             text = _text(net, name)
@@ -249,8 +249,14 @@ class _Text:
         lines += [f"  /* {number}: {what} */", *(f"  {s}" for s in code.statements)]
 
 
-def _text(net: Lowering, name: str) -> _Text:
-    memory = memory_of(net)
+def _instructions(net: Lowering, memory: Memory) -> float:
+    """Estimated of a call; where there is no estimate, kernel calls."""
+    estimate = total(_text(net, "model", memory).layers)
+    return len(net.steps) if estimate is None else estimate.instructions
+
+
+def _text(net: Lowering, name: str, memory: Memory | None = None) -> _Text:
+    memory = memory_of(net) if memory is None else memory
     addresses = memory.addresses
 
     def pointer(layout: Layout) -> str:

@@ -6,7 +6,7 @@ sizes of the maps that are alive at once, then, the best of them, by plans of wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ec2t_tf.export.graph import FileError, Graph, Operator
 
@@ -23,17 +23,22 @@ ROWS_TRIED = (1, 2, 3, 4, 6, 8, 12, 16)
 MOST_OPERATORS = 24  # of a part in strips
 MOST_CALLS = 600  # kernel calls of all strips of a part, each a few instructions of flash
 PLANNED = 6  # how many of the best by estimate are planned
-WORTH = 1.05  # an arena this much larger is taken for fewer kernel calls
+WORTH = 1.09  # no arena is larger than the least by more
+# An arena larger by so much is taken for instructions fewer by the fourth power of it.
+FOR_COST = 0.25
 MOST_REGIONS = 3
 _ANY = 1 << 40  # a size that holds whatever there is
 # Their output may lie over their input, or nearly.
 _IN_PLACE = ("ADD", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "TABLE")
 
 
-def with_least_ram(graph: Graph, core: str) -> Graph:
-    """The net with those of its parts in strips with which it takes the least RAM; the graph itself
-    where that is without."""
-    best = (_ram(graph, core), len(graph.operators), graph)
+Cost = Callable[[Lowering, Memory], float]
+
+
+def with_least_ram(graph: Graph, core: str, cost: Cost) -> Graph:
+    """The net with those of its parts in strips with which it takes the least RAM, or nearly that
+    and far fewer instructions; the graph itself where that is without. `cost`: instructions."""
+    least, best = _ram(graph, core)[0], graph
     chosen: list[Region] = []
     for _ in range(MOST_REGIONS):
         tried = {}
@@ -43,26 +48,26 @@ def with_least_ram(graph: Graph, core: str) -> Graph:
                 tried[region] = _peak(striped), striped
         found = []
         for region in sorted(tried, key=lambda r: (tried[r][0], -r.rows))[:PLANNED]:
-            striped = tried[region][1]
             try:
-                found.append((_ram(striped, core), len(striped.operators), striped, region))
+                found.append((*_ram(tried[region][1], core), region))
             except FileError:  # shapes that a kernel does not take a few rows at a time
                 continue
-        if not found or min(arena for arena, *_ in found) >= best[0]:
+        most = min([WORTH * min((ram for ram, *_ in found), default=0), least - 1])
+        fitting = [one for one in found if one[0] <= most]
+        if not fitting:
             break
-        least = min(arena for arena, *_ in found)
-        arena, calls, striped, region = min(
-            (one for one in found if one[0] <= min(WORTH * least, best[0] - 1)),
-            key=lambda one: (one[1], one[0]),
+        least, *_, region = min(
+            fitting, key=lambda one: one[0] * max(cost(one[1], one[2]), 1.0) ** FOR_COST
         )
-        best = arena, calls, striped
+        best = tried[region][1]
         chosen.append(region)
-    return best[2]
+    return best
 
 
-def _ram(graph: Graph, core: str) -> int:
+def _ram(graph: Graph, core: str) -> tuple[int, Lowering, Memory]:
     net = Lowering(graph, core=core, optimize="balanced")
-    return least_ram(net, memory_of(net))[0]
+    memory = memory_of(net)
+    return least_ram(net, memory)[0], net, memory
 
 
 def least_ram(net: Lowering, memory: Memory) -> tuple[int, int]:

@@ -57,7 +57,7 @@ def test_depthwise_over_its_input(tmp_path: Path, core: str, arena: int) -> None
     assert to_c(nets.mobilenet(), tmp_path, core=core).arena == arena
 
 
-def in_any_strips(graph: Graph, core: str) -> Graph:
+def in_any_strips(graph: Graph, core: str, cost: ram.Cost) -> Graph:
     """One or two parts of the net in strips, drawn."""
     random = np.random.default_rng(len(graph.tensors))
     regions: list[Region] = []
@@ -105,6 +105,10 @@ def test_least_ram(tmp_path: Path, core: str, name: str, most: int) -> None:
     assert report.arena + report.ends_bytes <= most
     assert report.whole_maps is not None
     assert report.arena < report.whole_maps.arena
+    whole = report.whole_maps.estimate
+    assert report.estimate is not None
+    assert whole is not None
+    assert report.estimate.instructions < 3.5 * whole.instructions
     assert f"{report.whole_maps.arena:,}" in str(report)
     assert json.loads(report.as_json())["whole maps"]["arena"] == report.whole_maps.arena
     assert report.macs == to_c(model, tmp_path / "whole", core=core).macs  # no row twice

@@ -29,8 +29,9 @@ typedef struct {
 } ec2t_mcu_dot_conv;
 enum { EC2T_MCU_DOT_RUNS = 32 };
 
-/* `scratch`, aligned to 4: windows: rows * chunks * row_bytes + 16 with row_bytes = (columns
- * rounded up to 16) * step; patches: (strip * columns + 15) * step + 16 bytes. */
+/* `scratch`, aligned to 4: windows: rows * chunks * row_bytes + 16 with row_bytes = step *
+ * (columns, where they are 8 or more rounded up to 16); patches: step * ((strip - 1) * columns +
+ * the same) + 16 bytes. */
 void ec2t_mcu_dot_conv_run(const ec2t_mcu_dot_conv *layer, const uint8_t *input, uint8_t *output,
                            uint8_t *scratch);
 #endif
