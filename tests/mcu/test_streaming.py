@@ -118,8 +118,8 @@ def test_steps_in_strips_give_the_windows_bits(
     choose = {"least RAM": emit.with_least_ram, "any": in_any_strips}[strips]
     changed: list[bool] = []
 
-    def chosen(graph: Graph, core: str) -> Graph:
-        found = choose(graph, core)
+    def chosen(graph: Graph, core: str, cost: ram.Cost) -> Graph:
+        found = choose(graph, core, cost)
         changed.append(len(found.operators) > len(graph.operators))
         return found
 
