@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_PARTS = ("_initializer", "_regularizer", "_constraint")
+
 
 class _Left:
     """Stands in a config for a layer that is copied by itself."""
@@ -20,7 +22,7 @@ def config_of(layer: Any, known: Any, *, without: str = "") -> dict[str, Any]:
       known: a function that Keras has a name for.
       without: an attribute that is a layer, of which the config says nothing.
     """
-    functions = {key: value for key, value in vars(layer).items() if _is_function(value)}
+    functions = {k: v for k, v in vars(layer).items() if _is_function(v) or _is_users(k, v)}
     twin = layer
     if functions or without:
         twin = object.__new__(type(layer))  # the user's layer stays as it is
@@ -30,7 +32,7 @@ def config_of(layer: Any, known: Any, *, without: str = "") -> dict[str, Any]:
         for key in functions:
             if key.endswith("activation"):
                 vars(twin)[key] = known
-            elif key.endswith(("_initializer", "_regularizer", "_constraint")):
+            elif key.endswith(_PARTS):
                 vars(twin)[key] = None
     config = twin.get_config()
     return {**config, **{key: functions[key] for key in config if key in functions}}
@@ -39,3 +41,9 @@ def config_of(layer: Any, known: Any, *, without: str = "") -> dict[str, Any]:
 def _is_function(value: Any) -> bool:
     """Whether it is called as a function, with no config of its own."""
     return callable(value) and not isinstance(value, type) and not hasattr(value, "get_config")
+
+
+def _is_users(key: str, value: Any) -> bool:
+    """A regulariser, constraint or initialiser of a class that Keras need not be able to make."""
+    room = type(value).__module__.split(".")[0]
+    return key.endswith(_PARTS) and callable(value) and room not in ("keras", "tf_keras")

@@ -300,3 +300,26 @@ def test_attention_with_a_scale_and_with_scores() -> None:
     model, inputs = trained(keras.Model(source, layers.Dense(3)(y)), steps=2)
     assert not model.ec2t_report.of("float")
     compare(model, inputs, Outcome())
+
+
+class Near(keras.regularizers.Regularizer):
+    """Without a config, as PointNet's of keras.io."""
+
+    def __call__(self, x: Any) -> Any:
+        return 0.1 * ops.sum(ops.square(x - 1.0))
+
+
+class NearWithConfig(Near):
+    """Which nobody registered."""
+
+    def get_config(self) -> dict:
+        return {}
+
+
+@pytest.mark.parametrize("kind", [Near, NearWithConfig])
+def test_regularisers_that_keras_cannot_make(kind: type) -> None:
+    source = keras.Input((6,), name="x")
+    x = layers.Dense(8, kernel_regularizer=kind())(source)
+    source = keras.Model(source, layers.Dense(3)(layers.Dense(8)(x)))
+    model = ec2t_tf.apply(source, verbose=0)
+    assert len(model.losses) == len(source.losses) == 1
