@@ -174,5 +174,7 @@ def copy_layer(layer: layers.Layer, name: str, *, kind: Any = None, **changes: A
         copy = type(layer)(**config)
     else:
         copy = (kind or type(layer)).from_config(config)
-    copy._name = name  # not every layer has its name in its config
+    copy._name = name  # not every layer has its name in its config, or its activity regulariser
+    if "activity_regularizer" not in changes:
+        copy._activity_regularizer = layer._activity_regularizer
     return copy

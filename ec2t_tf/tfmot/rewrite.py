@@ -164,13 +164,17 @@ class _Rewriting:
             self._prefix += f"{layer.name}_"
         results = self._in_place(node, *found)
         self._owner, self._prefix = before
-        if layer.activity_regularizer is None:
-            return results
+        for part in self._regularised(layer):
+            results = [part(one) for one in results]
+        return results
+
+    def _regularised(self, layer: layers.Layer) -> list[layers.Layer]:
+        """What has the activity regulariser of a layer that is several now."""
+        regulariser = layer.activity_regularizer
+        if regulariser is None:
+            return []
         name = self._names.unique(f"{layer.name}_regularised")
-        regularised = layers.Activation(
-            "linear", name=name, activity_regularizer=layer.activity_regularizer
-        )
-        return [regularised(one) for one in results]
+        return [layers.Activation("linear", name=name, activity_regularizer=regulariser)]
 
     def _called(self, node: Any) -> list[Any]:
         layer = node.layer
@@ -199,7 +203,9 @@ class _Rewriting:
         if isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
             parts = self._separable(layer)
         else:
-            changes = {"activation": "linear"} if _has_own_activation(layer) else {}
+            changes: dict[str, Any] = {}
+            if _has_own_activation(layer):
+                changes = {"activation": "linear", "activity_regularizer": None}
             name = self._names.unique(self._prefix + layer.name)
             parts = [copy_layer(layer, name, **changes)]
             self._weights.append((parts[0], layer.get_weights()))
@@ -207,7 +213,7 @@ class _Rewriting:
                 return parts
         if getattr(layer, "activation", None) not in FUSED:
             parts.append(self._activation(layer))
-        return parts
+        return parts + self._regularised(layer)
 
     def _activation(self, layer: Any) -> layers.Layer:
         function = layer.activation

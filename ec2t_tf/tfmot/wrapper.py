@@ -102,6 +102,8 @@ class QuantizeWrapper(_NotPrunable, quantize_wrapper.QuantizeWrapperV2):
 
     def build(self, input_shape: tf.TensorShape) -> None:
         super().build(input_shape)
+        # Keras applies it around a layer's `call`, which here is the wrapper's.
+        self._activity_regularizer = self.layer.activity_regularizer
         self._weight_vars = [
             (variable, InFloat32(quantizer, self.compute_dtype), state)
             for variable, quantizer, state in self._weight_vars
@@ -171,10 +173,14 @@ class QuantizeWrapper(_NotPrunable, quantize_wrapper.QuantizeWrapperV2):
 
     def get_config(self) -> dict:
         config = super().get_config()
+        inner, unsaid = config["layer"], {}
         if getattr(self.layer, "synchronized", False):
-            # BatchNormalization leaves it out of its own config.
-            inner = config["layer"]
-            config["layer"] = {**inner, "config": {**inner["config"], "synchronized": True}}
+            unsaid["synchronized"] = True  # BatchNormalization leaves it out of its own config
+        regulariser = self.layer.activity_regularizer
+        is_activation = isinstance(self.layer, layers.Activation)  # which leaves this out
+        if is_activation and hasattr(regulariser, "get_config"):
+            unsaid["activity_regularizer"] = tf_keras.regularizers.serialize(regulariser)
+        config["layer"] = {**inner, "config": {**inner["config"], **unsaid}}
         return config
 
     # tfmot's lists the kernel among its own trainable weights, also of a frozen layer.

@@ -228,3 +228,29 @@ def test_what_has_no_operator_is_refused_by_name(case: str) -> None:
     model, _ = net(make)
     with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"'it'.*{why}"):
         ec2t_tf.apply(model, policy=INT8, verbose=0)
+
+
+def test_activity_regularisers_are_kept(tmp_path: Path) -> None:
+    """Inside tfmot's wrapper, in a layer that is several, and in one of its own."""
+    decay = {"activity_regularizer": "l2"}
+
+    def middle(x: Any) -> Any:
+        x = layers.Dense(6, **decay)(x)
+        x = layers.Dense(5, activation="gelu", **decay)(x)
+        x = layers.SeparableConv1D(4, 3, **decay)(x)
+        x = layers.ActivityRegularization(l2=0.01)(x)
+        return layers.Bidirectional(layers.LSTM(3), **decay)(x)
+
+    model, x = net(middle)
+    made = ec2t_tf.apply(model, policy=INT8, verbose=0)
+    made(x, training=True)
+    losses = []
+    for one in (model, made):
+        one.compile("sgd", "mse")
+        nothing = one.predict(x, verbose=0)
+        losses.append(one.evaluate(x, nothing, verbose=0))
+    assert losses[0] > 0.01
+    made.save(tmp_path / "net.keras")
+    again = ec2t_tf.load_model(tmp_path / "net.keras")
+    assert again.evaluate(x, nothing, verbose=0) == pytest.approx(losses[1])
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
