@@ -172,6 +172,8 @@ class RandomModel(RandomLayers):
 
     def _inside(self, x: Any) -> Any:
         """A model in the model, called once or twice."""
+        if getattr(x, "_keras_mask", None) is not None:
+            return x  # a softmax in it would take a mask of steps for one of channels
         source = self.keras.Input(x.shape[1:])
         y = self.activation_layer()(self.kernel(source))
         y = self.layers.Dense(x.shape[-1])(y)
