@@ -10,6 +10,7 @@ METHOD_FLAGS: dict[str, dict[str, str]] = {
             "centroid_scale",
             "entropy_gain",
             "target_sparsity",
+            "layer_shares",
             "frozen_from",
             "prune_int8_from",
             "centroid_learning_rate",

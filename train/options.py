@@ -154,6 +154,12 @@ flags.DEFINE_float(
     "entropy_gain", None, "EC2T: strength of the entropy constraint, 0 to 1; default: 0.1"
 )
 flags.DEFINE_float("target_sparsity", None, "EC2T: share of zeros to train to, 0.8 for 80 %")
+flags.DEFINE_enum(
+    "layer_shares",
+    "free",
+    ["free", "kept"],
+    "EC2T: whether zeros of --target_sparsity move between layers, or each keeps its first share",
+)
 flags.DEFINE_float(
     "sparsity_ramp",
     0.0,

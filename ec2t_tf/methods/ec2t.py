@@ -75,6 +75,10 @@ class EC2T(TernaryMethod):
       target_sparsity: share of zeros in all ternary layers together, in (0, 1). Where nearest
         neighbour alone gives more zeros, gamma becomes negative: entropy is rewarded. Weights
         below a quarter of the centroid stay zero all the same.
+      layer_shares: with a sparsity of the network, "free" lets its zeros move between layers as it
+        trains, under one gain, like the paper's lambda; "kept" gives each layer a gain of its own,
+        so that it stays at its share of zeros at the start: in long trainings the largest layer is
+        else left with next to no weights.
       schedule: a `tfmot.sparsity.keras.PruningSchedule`. As in tfmot the last value holds outside
         its pruning steps; before the first, EC2T is nearest neighbour.
       schedule_of: what the schedule gives, "sparsity" or "entropy_gain".
@@ -113,6 +117,7 @@ class EC2T(TernaryMethod):
         centroid_scale: float | None = None,
         entropy_gain: float | None = None,
         target_sparsity: float | None = None,
+        layer_shares: Literal["free", "kept"] = "free",
         schedule: Schedule | dict | None = None,
         schedule_of: Literal["sparsity", "entropy_gain"] = "sparsity",
         frozen_from: float | None = None,
@@ -163,6 +168,7 @@ class EC2T(TernaryMethod):
         self.centroid_scale = centroid_scale
         self.entropy_gain = entropy_gain
         self.target_sparsity = target_sparsity
+        self.layer_shares = require_one_of("layer_shares", layer_shares, ("free", "kept"))
         self.schedule = None if schedule is None else schedules.check(schedule)
         self.schedule_of = require_one_of("schedule_of", schedule_of, ("sparsity", "entropy_gain"))
         self.frozen_from = require_moment("frozen_from", frozen_from)
@@ -187,6 +193,7 @@ class EC2T(TernaryMethod):
             "centroid_scale": self.centroid_scale,
             "entropy_gain": self.entropy_gain,
             "target_sparsity": self.target_sparsity,
+            "layer_shares": self.layer_shares,
             "schedule": schedules.serialize(self.schedule),
             "schedule_of": self.schedule_of,
             "frozen_from": self.frozen_from,
@@ -230,6 +237,8 @@ class EC2T(TernaryMethod):
             state["entropy_gain"] = add_weight("entropy_gain", (), False)
         if self.controls_network and self.schedule is not None:
             state["target_sparsity"] = add_weight("target_sparsity", (), False)
+        if self.controls_network and self.layer_shares == "kept":
+            state["layer_share"] = add_weight("layer_share", (), False)
         if self._counts_steps:
             state |= StepCounter.build(add_weight)
         if self.freezing_step is not None:
@@ -272,6 +281,11 @@ class EC2T(TernaryMethod):
                 "(smaller for fewer zeros, larger for more), or choose another target.",
                 stacklevel=2,
             )
+        if self.layer_shares == "kept":
+            for member in members:
+                latent = ops.convert_to_tensor(member.latent)
+                zeros = self.assign(latent, member.state, relative_size=member.relative_size)
+                member.state["layer_share"].assign(zeros.sparsity / final)
         if self.schedule is not None:
             self._control(members, ops.zeros(()))
 
@@ -309,12 +323,22 @@ class EC2T(TernaryMethod):
         if self.schedule is not None:
             target = schedules.scheduled(self.schedule, steps, state["target_sparsity"])
             state["target_sparsity"].assign(target)
+        if self.layer_shares == "kept":
+            for member in members:
+                share = ops.convert_to_tensor(member.state["layer_share"])
+                self._control([member], target, learns, share=share)
+            return
         self._control(members, target, learns)
 
     def _control(
-        self, members: Sequence[Member], sparsity: Tensor, learns: bool | Tensor = True
-    ) -> Tensor:
-        """Set and return the gain that gives the network this sparsity; kept unless it learns.
+        self,
+        members: Sequence[Member],
+        sparsity: Tensor,
+        learns: bool | Tensor = True,
+        *,
+        share: Tensor | float = 1.0,
+    ) -> None:
+        """Set the gain that gives these layers `share` of this sparsity; kept unless it learns.
 
         A schedule that rises to its final value does so from nearest neighbour: the gain is below
         zero only where the final value needs it.
@@ -327,7 +351,7 @@ class EC2T(TernaryMethod):
                 latent, centroids, relative_size=member.relative_size, entropy_gain=1.0
             )
             gains.append(zeroing_gains(latent, centroids, largest=largest))
-        wanted = ops.stack([sparsity, self._final_sparsity])
+        wanted = share * ops.stack([sparsity, self._final_sparsity])
         now, final = ops.unstack(schedules.gain_for_sparsity(gains, wanted))
         gain = ops.maximum(now, ops.minimum(final, 0.0))
         if learns is not True:
@@ -335,7 +359,6 @@ class EC2T(TernaryMethod):
             gain = ops.where(learns, gain, held)
         for member in members:
             member.state["entropy_gain"].assign(gain)
-        return gain
 
     @property
     def _fixed_gain(self) -> float:

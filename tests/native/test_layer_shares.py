@@ -1,0 +1,68 @@
+"""EC2T(layer_shares=...): whether zeros move between layers while a net trains."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import ec2t_tf
+from ec2t_tf import methods
+from ec2t_tf.quantisation.quantised import Quantised
+
+
+def net() -> keras.Model:
+    keras.utils.set_random_seed(3)
+    sizes = (12, 40, 40, 12, 3)
+    return keras.Sequential([layers.Input((16,)), *(layers.Dense(n) for n in sizes)])
+
+
+def shares(model: keras.Model) -> list[float]:
+    return [row.zeros for row in ec2t_tf.summary(model).ternary]
+
+
+def trained(kind: Literal["free", "kept"], **options: object) -> tuple[list[float], list[float]]:
+    """Shares of zeros at the start, and after most weights of one layer have shrunk."""
+    method = methods.EC2T(layer_shares=kind, **options)
+    model = ec2t_tf.apply(net(), method)
+    before = shares(model)
+    layer = max(
+        (one for one in model.layers if isinstance(one, Quantised) and one.method is not None),
+        key=lambda one: one.latent.shape[0] * one.latent.shape[1],
+    )
+    latent = keras.ops.convert_to_numpy(layer.latent.value)
+    rare = np.random.default_rng(1).random(latent.shape) < 0.02
+    layer.latent.assign(np.where(rare, latent, 0.6 * latent))
+    model.compile(keras.optimizers.SGD(1e-6), "mse")
+    inputs = np.random.default_rng(2).normal(size=(8, 16)).astype(np.float32)
+    model.fit(inputs, inputs[:, :3], epochs=5, verbose=0)
+    return before, shares(model)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_sparsity": 0.8},
+        {
+            "schedule": ec2t_tf.PolynomialDecay(
+                initial_sparsity=0.0, final_sparsity=0.8, begin_step=0, end_step=2, frequency=1
+            )
+        },
+    ],
+    ids=["target", "schedule"],
+)
+def test_zeros_move_between_layers_only_if_they_are_free(options: dict) -> None:
+    started, moved = trained("free", target_sparsity=0.8)
+    assert np.ptp(np.subtract(moved, started)) > 0.05
+    _, after = trained("kept", **options)
+    np.testing.assert_allclose(after, started, atol=0.01)
+
+
+def test_it_is_kept_in_the_config_and_checked() -> None:
+    method = methods.EC2T(target_sparsity=0.8, layer_shares="kept")
+    assert methods.deserialize(methods.serialize(method)).layer_shares == "kept"
+    with pytest.raises(ValueError, match="layer_shares must be one of"):
+        methods.EC2T(layer_shares="even")
