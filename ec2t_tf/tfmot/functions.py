@@ -20,6 +20,12 @@ def _key(slice_spec: Any) -> Any:
     return slice_spec
 
 
+def _keys(slice_spec: Any) -> Any:
+    """The same, a lone slice as one of several, as keras.ops wants it."""
+    key = _key(slice_spec)
+    return (key,) if isinstance(key, slice) else key
+
+
 def _parts(split: Any) -> Any:
     """Equal parts as their number, others as the places between them; as keras.ops wants them."""
     if isinstance(split, int):
@@ -103,7 +109,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         t, clip_value_min, clip_value_max
     ),
     "cast": lambda ops, x, dtype: ops.cast(x, tf.as_dtype(dtype).name),
-    "getitem": lambda ops, tensor, slice_spec: tensor[_key(slice_spec)],
+    "getitem": lambda ops, tensor, slice_spec: tensor[_keys(slice_spec)],
     "leaky_relu": lambda ops, features, alpha=0.2: ops.leaky_relu(features, alpha),
     **{
         name: lambda ops, x, name=name: getattr(ops, name)(x)

@@ -14,6 +14,7 @@ import tf_keras
 from ec2t_tf.layer_config import config_of
 from ec2t_tf.tfmot import activations, graph
 from ec2t_tf.tfmot.functions import in_keras_ops
+from ec2t_tf.treatments import UnsupportedLayerError
 
 TOLERANCE = 1e-5  # of float32 outputs, relative to the largest
 HALF_PRECISION_TOLERANCE = 2e-2  # of float16 and bfloat16 outputs
@@ -365,6 +366,12 @@ class ToKeras3:
         layer, kind = node.layer, type(node.layer).__name__
         if kind in ("TFOpLambda", "SlicingOpLambda"):
             function = layer.get_config()["function"]
+            if function.split(".")[-1] == "shape":
+                raise UnsupportedLayerError(
+                    "Sizes written as numbers are required, x.shape[1] where x has them and -1 for "
+                    f"the batch: those of a file are fixed. Received: '{layer.name}', which "
+                    f"computes them (tf.{function})."
+                )
             compute = in_keras_ops(function)
             if compute is None:
                 compute = self._without(layer, f"keras.ops has no tf.{function}")

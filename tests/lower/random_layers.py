@@ -217,7 +217,6 @@ class RandomLayers:
             lambda: self.ops.roll(x, self.draw(1, -2, 5), axis),
             lambda: self.ops.tile(x, counts) if math.prod(sizes) < 500 else x,
             lambda: self.ops.take(x, self.random.integers(0, size, 3), axis=axis),
-            lambda: self.ops.broadcast_to(self.ops.expand_dims(x, 1), (None, 2, *sizes)),
             lambda: self.ops.slice(x, begin, [-1, *shape[1:]]),
         ]
         if len(x.shape) == 4 and min(sizes[:2]) > 2:

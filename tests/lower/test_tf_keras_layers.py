@@ -254,3 +254,28 @@ def test_activity_regularisers_are_kept(tmp_path: Path) -> None:
     again = ec2t_tf.load_model(tmp_path / "net.keras")
     assert again.evaluate(x, nothing, verbose=0) == pytest.approx(losses[1])
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [
+        lambda x: tf.reshape(x, (tf.shape(x)[0], 42)),
+        lambda x: tf.image.resize(tf.expand_dims(x, -1), tf.shape(x)[1:] * 2),
+    ],
+    ids=["reshape", "resize"],
+)
+def test_sizes_that_a_net_computes_are_refused_by_name(computed: Make) -> None:
+    x = inputs = layers.Input((7, 6))
+    model = tf_keras.Model(inputs, layers.Dense(3)(computed(x)))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"x\.shape\[1\].*tf.compat.v1.shape"):
+        ec2t_tf.apply(model, policy=INT8, verbose=0)
+
+
+def test_a_lone_slice_is_one_of_several() -> None:
+    x = inputs = layers.Input((7, 6))
+    x = layers.Flatten()(layers.Dense(5)(layers.Dense(4)(x))[0:])
+    model = tf_keras.Model(inputs, layers.Dense(3)(x))
+    made = trained(model, np.random.default_rng(0).normal(size=(64, 7, 6)).astype(np.float32))
+    found = Outcome()
+    compare(made, [np.ones((4, 7, 6), np.float32)], found)
+    assert found.steps == 0
