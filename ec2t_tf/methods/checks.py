@@ -77,3 +77,15 @@ def optimiser_step(name: str, value: float | None, total_steps: int | None) -> i
             "Pass total_steps=epochs * steps_per_epoch, or the step itself."
         )
     return round(value * total_steps)
+
+
+def require_order(*, prune_int8_from: float | None, frozen_from: float | None) -> None:
+    """Raise a ValueError if what is pruned would be frozen before; of two shares or two steps."""
+    first, second = prune_int8_from, frozen_from
+    if first is None or second is None or (0.0 < first < 1.0) != (0.0 < second < 1.0):
+        return
+    if first >= second:
+        raise ValueError(
+            "prune_int8_from must come before frozen_from, which freezes what is pruned too. "
+            f"Received: prune_int8_from={first}, frozen_from={second}."
+        )

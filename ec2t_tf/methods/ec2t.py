@@ -37,9 +37,15 @@ from ec2t_tf.methods.checks import (
     optimiser_step,
     require_moment,
     require_one_of,
+    require_order,
     require_total_steps,
 )
-from ec2t_tf.methods.entropy_constraint import Thresholds, thresholds, zeroing_gains
+from ec2t_tf.methods.entropy_constraint import (
+    Thresholds,
+    held_codes,
+    thresholds,
+    zeroing_gains,
+)
 from ec2t_tf.methods.own_rate import OwnRate
 from ec2t_tf.schedule import Schedule, StepCounter
 
@@ -174,11 +180,7 @@ class EC2T(TernaryMethod):
         self.frozen_from = require_moment("frozen_from", frozen_from)
         self.prune_int8_from = require_moment("prune_int8_from", prune_int8_from)
         self.total_steps = require_total_steps(total_steps)
-        if _not_before(prune_int8_from, frozen_from):
-            raise ValueError(
-                "prune_int8_from must come before frozen_from, which freezes what is pruned too. "
-                f"Received: prune_int8_from={prune_int8_from}, frozen_from={frozen_from}."
-            )
+        require_order(prune_int8_from=prune_int8_from, frozen_from=frozen_from)
         self.centroid_learning_rate = float(centroid_learning_rate)
         self.level_grid = None if level_grid is None else int(level_grid)
         self.start = require_one_of("start", start, ("robust", "published"))
@@ -433,7 +435,7 @@ class EC2T(TernaryMethod):
         learns: bool | Tensor = True
         if self.freezing_step is not None:
             learns = steps < self.freezing_step
-            codes = _held_codes(negative, positive, state)
+            codes = held_codes(negative, positive, state)
             negative, positive = codes < 0, codes > 0
             if training:
                 state["codes"].assign(codes)
@@ -461,19 +463,12 @@ class EC2T(TernaryMethod):
         )
         value = ops.where(positive, high, ops.where(negative, low, 0.0))
         # Scaled straight-through for the latents, sums over each cluster for the centroids.
-        surrogate = self._slope(centroids, negative, positive, learns) * latent
+        slope = ops.where(positive, centroids[1], ops.where(negative, centroids[0], 1.0))
+        surrogate = (slope if learns is True else ops.where(learns, slope, 0.0)) * latent
         # The value is -w_n, so the true derivative by w_n is minus the sum.
         w_n = moving[0] if self.reference_sign else -moving[0]
         surrogate += ops.where(positive, moving[1], ops.where(negative, w_n, 0.0))
         return straight_through(value, surrogate)
-
-    @staticmethod
-    def _slope(
-        centroids: Tensor, negative: Tensor, positive: Tensor, learns: bool | Tensor
-    ) -> Tensor:
-        """dW_q/dW as the authors take it: float32, shape of the weights."""
-        slope = ops.where(positive, centroids[1], ops.where(negative, centroids[0], 1.0))
-        return slope if learns is True else ops.where(learns, slope, 0.0)
 
     def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
         latent = ops.convert_to_tensor(latent)
@@ -488,7 +483,7 @@ class EC2T(TernaryMethod):
         boundary = self.thresholds(
             latent, centroids, relative_size=relative_size, entropy_gain=self.current_gain(state)
         )
-        return _held_codes(latent < -boundary.negative, latent > boundary.positive, state)
+        return held_codes(latent < -boundary.negative, latent > boundary.positive, state)
 
 
 class _Start(NamedTuple):
@@ -502,19 +497,3 @@ class _Start(NamedTuple):
     def rank(self) -> tuple[float, float]:
         """Smaller is better: reach the sparsity first, then stay near the float weights."""
         return self.miss if self.miss > SPARSITY_TOLERANCE else 0.0, self.error
-
-
-def _held_codes(negative: Tensor, positive: Tensor, state: State) -> Tensor:
-    """Codes -1, 0, +1 as int8: the frozen ones where the assignment is frozen."""
-    codes = ops.cast(positive, "int8") - ops.cast(negative, "int8")
-    if "frozen" not in state:
-        return codes
-    frozen, held = (ops.convert_to_tensor(state[name]) for name in ("frozen", "codes"))
-    return ops.where(frozen, held, codes)
-
-
-def _not_before(first: float | None, second: float | None) -> bool:
-    """Whether two moments, both shares or both steps, are in the wrong order."""
-    if first is None or second is None or (0.0 < first < 1.0) != (0.0 < second < 1.0):
-        return False
-    return first >= second

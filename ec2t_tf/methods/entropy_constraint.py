@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from ec2t_tf.methods.base import Tensor, number_of, ratio
+from ec2t_tf.methods.base import State, Tensor, number_of, ratio
 
 # Where zero and another cluster are equally probable, no lambda moves the boundary.
 SMALLEST_INFORMATION_GAP = 1e-6
@@ -112,3 +112,12 @@ def zeroing_gains(latent: Tensor, centroids: Tensor, *, largest: Thresholds) -> 
     fixed = ops.where(beyond > 0.0, np.float32(np.inf), -np.float32(np.inf))
     always_zero = ops.abs(latent) <= SMALLEST_THRESHOLD * centroid
     return ops.where(ops.logical_or(slope <= 0.0, always_zero), fixed, gains)
+
+
+def held_codes(negative: Tensor, positive: Tensor, state: State) -> Tensor:
+    """Codes -1, 0, +1 as int8: the frozen ones where the assignment is frozen."""
+    codes = ops.cast(positive, "int8") - ops.cast(negative, "int8")
+    if "frozen" not in state:
+        return codes
+    frozen, held = (ops.convert_to_tensor(state[name]) for name in ("frozen", "codes"))
+    return ops.where(frozen, held, codes)

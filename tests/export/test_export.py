@@ -143,7 +143,7 @@ class TestPromises:
                 layers.Dense(2, name="last"),
             ]
         )
-        quantised = ec2t_tf.apply(model)
+        quantised = ec2t_tf.apply(model, policy={"table": "float"})
         assert quantised.ec2t_report.of("float") == ["table"]
         quantised(np.arange(12).reshape(2, 6) % 9, training=True)
         path = tmp_path / "model.tflite"

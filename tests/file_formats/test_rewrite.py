@@ -95,7 +95,7 @@ def test_a_file_that_is_not_smaller_is_said() -> None:
 def test_unknown_words(small: bytes) -> None:
     with pytest.raises(ValueError, match=r"format must be one of int8, .*'zip'"):
         rewrite(small, format="zip")
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="optimize is an option of packed, download"):
         rewrite(small, format="sparse", optimize="size")
 
 

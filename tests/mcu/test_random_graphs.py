@@ -37,7 +37,7 @@ def test_every_operator_is_drawn() -> None:
     for seed in range(2000):
         graph = tflite.read(random_graphs.Draw(seed).model)
         drawn |= {op.kind for op in graph.operators}
-    assert drawn == set(supported())
+    assert drawn - {"CAST"} == set(supported())  # of an input's whole numbers, which C is given
 
 
 @pytest.mark.slow
