@@ -43,6 +43,7 @@ from ec2t_tf.methods.checks import (
 from ec2t_tf.methods.entropy_constraint import (
     Thresholds,
     held_codes,
+    straight_slope,
     thresholds,
     zeroing_gains,
 )
@@ -463,8 +464,7 @@ class EC2T(TernaryMethod):
         )
         value = ops.where(positive, high, ops.where(negative, low, 0.0))
         # Scaled straight-through for the latents, sums over each cluster for the centroids.
-        slope = ops.where(positive, centroids[1], ops.where(negative, centroids[0], 1.0))
-        surrogate = (slope if learns is True else ops.where(learns, slope, 0.0)) * latent
+        surrogate = straight_slope(centroids, negative, positive, learns) * latent
         # The value is -w_n, so the true derivative by w_n is minus the sum.
         w_n = moving[0] if self.reference_sign else -moving[0]
         surrogate += ops.where(positive, moving[1], ops.where(negative, w_n, 0.0))

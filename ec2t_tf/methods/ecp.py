@@ -22,6 +22,7 @@ from ec2t_tf.methods.base import (
 )
 from ec2t_tf.methods.checks import optimiser_step, require_moment
 from ec2t_tf.methods.ec2t import EC2T
+from ec2t_tf.methods.entropy_constraint import straight_slope
 from ec2t_tf.schedule import StepCounter
 
 
@@ -83,7 +84,7 @@ class ECP(EC2T):
         learns: bool | Tensor,
     ) -> Tensor:
         value = ops.where(ops.logical_or(positive, negative), _stored(latent), 0.0)
-        surrogate = self._slope(centroids, negative, positive, learns) * latent
+        surrogate = straight_slope(centroids, negative, positive, learns) * latent
         # The optimiser wants a gradient of all that it trains.
         return straight_through(value, surrogate + 0.0 * ops.sum(moving))
 

@@ -121,3 +121,11 @@ def held_codes(negative: Tensor, positive: Tensor, state: State) -> Tensor:
         return codes
     frozen, held = (ops.convert_to_tensor(state[name]) for name in ("frozen", "codes"))
     return ops.where(frozen, held, codes)
+
+
+def straight_slope(
+    centroids: Tensor, negative: Tensor, positive: Tensor, learns: bool | Tensor
+) -> Tensor:
+    """dW_q/dW as the authors take it, 0 where the assignment is frozen; float32, of all weights."""
+    slope = ops.where(positive, centroids[1], ops.where(negative, centroids[0], 1.0))
+    return slope if learns is True else ops.where(learns, slope, 0.0)
