@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from keras import ops
@@ -47,6 +47,7 @@ from ec2t_tf.methods.entropy_constraint import (
     thresholds,
     zeroing_gains,
 )
+from ec2t_tf.methods.network_start import SPARSITY_TOLERANCE, Start
 from ec2t_tf.methods.own_rate import OwnRate
 from ec2t_tf.schedule import Schedule, StepCounter
 
@@ -62,8 +63,6 @@ PRUNING_CENTROID_SCALE = 0.25
 PRUNING_ENTROPY_GAIN = 0.15
 # With a target sparsity: values of s to choose from.
 CENTROID_SCALES = tuple(0.05 * 1.3**step for step in range(14))
-# A target sparsity missed by more than this at the start is worth a warning.
-SPARSITY_TOLERANCE = 0.01
 
 
 class EC2T(TernaryMethod):
@@ -289,14 +288,15 @@ class EC2T(TernaryMethod):
                 latent = ops.convert_to_tensor(member.latent)
                 zeros = self.assign(latent, member.state, relative_size=member.relative_size)
                 member.state["layer_share"].assign(zeros.sparsity / final)
+            self._control_each(members, ops.convert_to_tensor(final, "float32"))
         if self.schedule is not None:
-            self._control(members, ops.zeros(()))
+            self._control_each(members, ops.zeros(()))
 
     def _place_all_centroids(self, members: Sequence[Member], scale: float) -> None:
         for member in members:
             self._place_centroids(ops.convert_to_tensor(member.latent), member.state, scale)
 
-    def _start(self, members: Sequence[Member], scale: float | None, sparsity: float) -> _Start:
+    def _start(self, members: Sequence[Member], scale: float | None, sparsity: float) -> Start:
         """The ternary net at a sparsity: centroids by this s, or (None) as they are."""
         if scale is not None:
             self._place_all_centroids(members, scale)
@@ -312,7 +312,7 @@ class EC2T(TernaryMethod):
             error += count * squares / energy
             zeros += count * assignment.sparsity
             size += count
-        return _Start(zeros / size, abs(zeros / size - sparsity), error / size)
+        return Start(zeros / size, abs(zeros / size - sparsity), error / size)
 
     def before_pass(self, members: Sequence[Member]) -> None:
         """Find the entropy gain that gives the whole network its sparsity."""
@@ -326,12 +326,18 @@ class EC2T(TernaryMethod):
         if self.schedule is not None:
             target = schedules.scheduled(self.schedule, steps, state["target_sparsity"])
             state["target_sparsity"].assign(target)
-        if self.layer_shares == "kept":
-            for member in members:
-                share = ops.convert_to_tensor(member.state["layer_share"])
-                self._control([member], target, learns, share=share)
+        self._control_each(members, target, learns)
+
+    def _control_each(
+        self, members: Sequence[Member], sparsity: Tensor, learns: bool | Tensor = True
+    ) -> None:
+        """The same with a gain for each layer where layers keep their shares."""
+        if self.layer_shares == "free":
+            self._control(members, sparsity, learns)
             return
-        self._control(members, target, learns)
+        for member in members:
+            share = ops.convert_to_tensor(member.state["layer_share"])
+            self._control([member], sparsity, learns, share=share)
 
     def _control(
         self,
@@ -350,9 +356,8 @@ class EC2T(TernaryMethod):
         for member in members:
             latent = ops.stop_gradient(ops.convert_to_tensor(member.latent))
             centroids = ops.stop_gradient(self.levels(self.centroids(latent, member.state)))
-            largest = self.thresholds(
-                latent, centroids, relative_size=member.relative_size, entropy_gain=1.0
-            )
+            size = _size(member.relative_size, member.state)
+            largest = self.thresholds(latent, centroids, relative_size=size, entropy_gain=1.0)
             gains.append(zeroing_gains(latent, centroids, largest=largest))
         wanted = share * ops.stack([sparsity, self._final_sparsity])
         now, final = ops.unstack(schedules.gain_for_sparsity(gains, wanted))
@@ -367,7 +372,9 @@ class EC2T(TernaryMethod):
     def _fixed_gain(self) -> float:
         return DEFAULT_ENTROPY_GAIN if self.entropy_gain is None else self.entropy_gain
 
-    def gain(self, relative_size: float, entropy_gain: Tensor | None = None) -> Tensor | float:
+    def gain(
+        self, relative_size: float | Tensor, entropy_gain: Tensor | None = None
+    ) -> Tensor | float:
         """gamma * delta of a layer (docs/specification.md, Lambda); by default of the fixed one."""
         size_factor = (relative_size + SIZE_SIGMA) / (1 + SIZE_SIGMA)
         return (self._fixed_gain if entropy_gain is None else entropy_gain) * size_factor
@@ -405,7 +412,7 @@ class EC2T(TernaryMethod):
         latent: Tensor,
         centroids: Tensor,
         *,
-        relative_size: float,
+        relative_size: float | Tensor,
         entropy_gain: Tensor,
     ) -> Thresholds:
         """The layer's two thresholds at an entropy gain of the network."""
@@ -429,9 +436,8 @@ class EC2T(TernaryMethod):
         if training and self.schedule is not None and self.schedule_of == "entropy_gain":
             gain = schedules.scheduled(self.schedule, steps, state["entropy_gain"])
             state["entropy_gain"].assign(gain)
-        boundary = self.thresholds(
-            fixed, centroids, relative_size=relative_size, entropy_gain=self.current_gain(state)
-        )
+        size, gain = _size(relative_size, state), self.current_gain(state)
+        boundary = self.thresholds(fixed, centroids, relative_size=size, entropy_gain=gain)
         negative, positive = fixed < -boundary.negative, fixed > boundary.positive
         learns: bool | Tensor = True
         if self.freezing_step is not None:
@@ -480,20 +486,13 @@ class EC2T(TernaryMethod):
     def _codes(self, latent: Tensor, state: State, relative_size: float) -> Tensor:
         """Codes -1, 0, +1 of the state as it is: int8, shape of `latent`."""
         centroids = self.levels(self.centroids(latent, state))
-        boundary = self.thresholds(
-            latent, centroids, relative_size=relative_size, entropy_gain=self.current_gain(state)
-        )
+        size, gain = _size(relative_size, state), self.current_gain(state)
+        boundary = self.thresholds(latent, centroids, relative_size=size, entropy_gain=gain)
         return held_codes(latent < -boundary.negative, latent > boundary.positive, state)
 
 
-class _Start(NamedTuple):
-    """How a network starts with some s, and how good that is."""
-
-    sparsity: float
-    miss: float  # distance to the sparsity wanted
-    error: float  # squared distance to the float weights / their squares, mean over all weights
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """Smaller is better: reach the sparsity first, then stay near the float weights."""
-        return self.miss if self.miss > SPARSITY_TOLERANCE else 0.0, self.error
+def _size(relative_size: float, state: State) -> float | Tensor:
+    """A layer's size beside the largest one's; 1 where its gain is its own."""
+    if "layer_share" not in state:
+        return relative_size
+    return ops.where(ops.convert_to_tensor(state["layer_share"]) > 0.0, 1.0, relative_size)

@@ -24,18 +24,23 @@ def shares(model: keras.Model) -> list[float]:
     return [row.zeros for row in ec2t_tf.summary(model).ternary]
 
 
-def trained(kind: Literal["free", "kept"], **options: object) -> tuple[list[float], list[float]]:
-    """Shares of zeros at the start, and after most weights of one layer have shrunk."""
+def trained(
+    kind: Literal["free", "kept"], *, largest: bool = True, **options: object
+) -> tuple[list[float], list[float]]:
+    """Shares of zeros at the start, and after most weights of one layer have shrunk, or (of the
+    smallest layer) grown."""
     method = methods.EC2T(layer_shares=kind, **options)
     model = ec2t_tf.apply(net(), method)
     before = shares(model)
-    layer = max(
+    layer = (max if largest else min)(
         (one for one in model.layers if isinstance(one, Quantised) and one.method is not None),
         key=lambda one: one.latent.shape[0] * one.latent.shape[1],
     )
     latent = keras.ops.convert_to_numpy(layer.latent.value)
     rare = np.random.default_rng(1).random(latent.shape) < 0.02
-    layer.latent.assign(np.where(rare, latent, 0.6 * latent))
+    even = np.random.default_rng(4).uniform(0.3, 1.0, latent.shape)
+    changed = 0.6 * latent if largest else np.sign(latent) * np.abs(latent).max() * even
+    layer.latent.assign(np.where(rare, latent, changed))
     model.compile(keras.optimizers.SGD(1e-6), "mse")
     inputs = np.random.default_rng(2).normal(size=(8, 16)).astype(np.float32)
     model.fit(inputs, inputs[:, :3], epochs=5, verbose=0)
@@ -58,6 +63,11 @@ def test_zeros_move_between_layers_only_if_they_are_free(options: dict) -> None:
     started, moved = trained("free", target_sparsity=0.8)
     assert np.ptp(np.subtract(moved, started)) > 0.05
     _, after = trained("kept", **options)
+    np.testing.assert_allclose(after, started, atol=0.01)
+
+
+def test_a_small_layer_keeps_its_share_however_large_its_weights_are() -> None:
+    started, after = trained("kept", target_sparsity=0.8, largest=False)
     np.testing.assert_allclose(after, started, atol=0.01)
 
 
