@@ -76,3 +76,20 @@ def test_it_is_kept_in_the_config_and_checked() -> None:
     assert methods.deserialize(methods.serialize(method)).layer_shares == "kept"
     with pytest.raises(ValueError, match="layer_shares must be one of"):
         methods.EC2T(layer_shares="even")
+
+
+def test_every_layer_counts_each_step_once() -> None:
+    schedule = ec2t_tf.PolynomialDecay(
+        initial_sparsity=0.0, final_sparsity=0.8, begin_step=0, end_step=2, frequency=1
+    )
+    inputs = np.random.default_rng(2).normal(size=(8, 16)).astype(np.float32)
+    for _ in range(3):  # one that counted twice did so in a quarter of the runs
+        model = ec2t_tf.apply(net(), methods.EC2T(schedule=schedule), verbose=0)
+        model.compile(keras.optimizers.SGD(1e-6), "mse")
+        model.fit(inputs, inputs[:, :3], epochs=5, verbose=0)
+        counted = [
+            int(keras.ops.convert_to_numpy(one.state["steps"]))
+            for one in model.layers
+            if isinstance(one, Quantised) and one.method is not None
+        ]
+        assert counted == [4, 4, 4]  # before the fifth pass four steps were made
