@@ -171,7 +171,8 @@ class StepCounter:
             if seen is None:
                 state[StepCounter.CLOCK].assign(ops.zeros(()))
             else:
-                seen.assign(clock)
+                # A buffer of its own: TensorFlow may update the clock's in place.
+                seen.assign(ops.where(moved, clock, ops.convert_to_tensor(seen)))
         return steps
 
     @staticmethod
