@@ -171,24 +171,30 @@ class StepCounter:
             if seen is None:
                 state[StepCounter.CLOCK].assign(ops.zeros(()))
             else:
-                # A buffer of its own: TensorFlow may update the clock's in place.
-                seen.assign(ops.where(moved, clock, ops.convert_to_tensor(seen)))
+                seen.assign(clock)
         return steps
 
     @staticmethod
     def attach(weights: Tensor, state: State) -> Tensor:
-        """`weights`, unchanged, on whose gradient the clock runs."""
+        """`weights`, unchanged, on whose gradient the clock runs.
+
+        The gradient needs what the pass has counted: else only control edges keep the optimiser's
+        step behind the pass's look at the clock, and TensorFlow's graph optimiser drops one.
+        """
 
         @ops.custom_gradient
-        def pass_on(weights: Tensor, clock: Tensor) -> tuple:
+        def pass_on(weights: Tensor, clock: Tensor, steps: Tensor) -> tuple:
             def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple:
                 g = arguments[0] if upstream is None else upstream
-                return g, ops.where(clock < 0.0, -TICK, TICK) * ops.ones_like(clock)
+                tick = ops.where(clock < 0.0, -TICK, TICK) * ops.ones_like(clock)
+                return g, ops.where(steps < 0.0, 0.0, tick), ops.zeros_like(steps)
 
             return weights * 1.0, gradient
 
         # Times 1: TensorFlow wants no variable in a custom gradient.
-        return pass_on(weights, ops.convert_to_tensor(state[StepCounter.CLOCK]) * 1.0)
+        clock = ops.convert_to_tensor(state[StepCounter.CLOCK]) * 1.0
+        steps = ops.cast(ops.convert_to_tensor(state["steps"]), "float32")
+        return pass_on(weights, clock, ops.stop_gradient(steps))
 
 
 def scheduled(schedule: Schedule, steps: Tensor, held: Any) -> Tensor:

@@ -320,7 +320,7 @@ class EC2T(TernaryMethod):
         target = ops.convert_to_tensor(self.target_sparsity or 0.0, "float32")
         learns: bool | Tensor = True
         if self._counts_steps:
-            steps = StepCounter.read(state, training=False)  # `quantise` counts, once a pass
+            steps = StepCounter.read(state, training=True)
             if self.freezing_step is not None:
                 learns = steps < self.freezing_step
         if self.schedule is not None:
