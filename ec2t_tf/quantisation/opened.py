@@ -210,10 +210,9 @@ class Luong(Opened):
     def make(self) -> None:
         self.make_weighing(self.layer.dropout)
         if self.layer.use_scale:  # a factor that is trained, in int8 by default
-            scale = self.layers.DepthwiseConv1D(
-                1, use_bias=False, name=self.unique(f"{self.name}_scale")
-            )
-            self.scale = self.part(scale)
+            settings = {"use_bias": False, "dtype": self.layer.dtype_policy}
+            name = self.unique(f"{self.name}_scale")
+            self.scale = self.part(self.layers.DepthwiseConv1D(1, name=name, **settings))
 
     def __call__(self, inputs: list[Tensor], *_: Any, **__: Any) -> Tensor:
         query, value, *key = inputs

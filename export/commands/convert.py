@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RUN_BY_LITERT = tuple(form.name for form in FORMATS.values() if "LiteRT" in form.runtimes)
 C_OPTIONS = ("core", "optimize", "example", "measure", "stream", "board")
-PACKED = ("packed", "download")
+PACKED = tuple(form.name for form in FORMATS.values() if "optimize" in form.options)
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
