@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -128,21 +127,21 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, default=DOCS / "ablation.json")
     parser.add_argument("--write", action="store_true", help="the table into docs/results.md")
     given = parser.parse_args()
-    rows: dict[str, Any] = json.loads(given.figures.read_text()) if given.figures.exists() else {}
-    with tempfile.TemporaryDirectory() as folder:
-        runs = in_process.Runs(Path(folder))
-        for seed in given.seeds.split(","):
-            for net in given.nets.split(","):
-                for piece, words in list(pieces_of(net).items())[: given.first]:
-                    place = rows.setdefault(net, {}).setdefault(piece, {})
-                    if seed in place:
-                        continue
-                    words = [*NETS[net], *words, f"--seed={seed}"]
-                    if given.tfds_dir and "spoken" in net:
-                        words.append(f"--tfds_dir={given.tfds_dir}")
-                    place[seed] = accuracies(runs.train(words))
-                    print(f"{net}, seed {seed}, {piece}: {place[seed][1]:.4f}", flush=True)
-                    given.figures.write_text(json.dumps(rows, indent=1) + "\n")
+    nets, seeds = given.nets.split(","), given.seeds.split(",")
+    wanted = (
+        (net, piece, seed)
+        for seed in seeds
+        for net in nets
+        for piece in list(pieces_of(net))[: given.first]
+    )
+
+    def measure(runs: in_process.Runs, net: str, piece: str, seed: str) -> tuple[float, float]:
+        words = [*NETS[net], *pieces_of(net)[piece], f"--seed={seed}"]
+        if given.tfds_dir and "spoken" in net:
+            words.append(f"--tfds_dir={given.tfds_dir}")
+        return accuracies(runs.train(words))
+
+    rows = in_process.fill(given.figures, wanted, measure)
     print(table(rows))
     if given.write:
         page = DOCS / "results.md"

@@ -6,8 +6,9 @@ Data are loaded once, and the float net of the same data, net and seed is traine
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,34 @@ def settings_of(words: Sequence[str], folder: Path) -> Any:
         policy=script.build_policy(),
         output_dir=folder,
     )
+
+
+def fill(
+    figures: Path,
+    wanted: Iterable[tuple[str, str, str]],
+    measure: Callable[[Runs, str, str, str], Any],
+) -> dict[str, Any]:
+    """Measures what a file of figures lacks, and writes it after each.
+
+    Args:
+      figures: JSON, figures by the three names.
+      wanted: three names each, the last of which may be a seed.
+      measure: of these three.
+
+    Returns:
+      All figures of the file.
+    """
+    rows: dict[str, Any] = json.loads(figures.read_text()) if figures.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Runs(Path(folder))
+        for one, other, last in wanted:
+            place = rows.setdefault(one, {}).setdefault(other, {})
+            if last in place:
+                continue
+            place[last] = measure(runs, one, other, last)
+            print(f"{one}, {other}, {last}: {place[last]}", flush=True)
+            figures.write_text(json.dumps(rows, indent=1) + "\n")
+    return rows
 
 
 class Runs:

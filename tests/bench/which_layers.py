@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,21 +108,16 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, default=DOCS / "which_layers.json")
     parser.add_argument("--write", action="store_true", help="the tables into docs/results.md")
     given = parser.parse_args()
-    rows: dict[str, Any] = json.loads(given.figures.read_text()) if given.figures.exists() else {}
-    with tempfile.TemporaryDirectory() as folder:
-        runs = in_process.Runs(Path(folder))
-        for number, seed in enumerate(given.seeds.split(",")):
-            for net in given.nets.split(","):
-                for point, rules in points_of(net).items():
-                    place = rows.setdefault(net, {}).setdefault(point, {})
-                    if seed in place:
-                        continue
-                    words = [*NETS[net], f"--seed={seed}"]
-                    if given.tfds_dir and "spoken" in net:
-                        words.append(f"--tfds_dir={given.tfds_dir}")
-                    place[seed] = measure(runs, words, rules, costs=number == 0)
-                    print(f"{net}, seed {seed}, {point}: {place[seed]['accuracy']:.4f}", flush=True)
-                    given.figures.write_text(json.dumps(rows, indent=1) + "\n")
+    nets, seeds = given.nets.split(","), given.seeds.split(",")
+    wanted = ((net, point, seed) for seed in seeds for net in nets for point in points_of(net))
+
+    def measured(runs: in_process.Runs, net: str, point: str, seed: str) -> dict[str, Any]:
+        words = [*NETS[net], f"--seed={seed}"]
+        if given.tfds_dir and "spoken" in net:
+            words.append(f"--tfds_dir={given.tfds_dir}")
+        return measure(runs, words, points_of(net)[point], costs=seed == seeds[0])
+
+    rows = in_process.fill(given.figures, wanted, measured)
     page = (DOCS / "results.md").read_text()
     for net in rows:
         print(f"{net}\n{table(net, rows[net])}\n")
