@@ -175,24 +175,24 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
     out, taps = conv.out, conv.weights[0].size
     rows, columns = out.height, out.width
     stride = conv.strides[1]
-    limited = conv.limits != (-128, 127)
+    limited = int(conv.limits != (-128, 127))
+    if core.family == "swar":  # one limit after the other
+        limited = (conv.limits[0] > -128) + (conv.limits[1] < 127)
     # Where the border is written afterwards, a plane is limited as one row.
     whole_plane = kernel not in ("dense_conv", "gather_conv") and rows * out.pitch <= 0xFFFF
     whole_plane &= core.family == "swar" or kernel != "list_conv"
     lines, line = (count, rows * out.pitch) if whole_plane else (count * rows, columns)
     pixels = {
-        "limited words": lines * (line // 4) if limited else 0,
-        "limited rest": lines * (line % 4) if limited else 0,
-        "limited lines": lines if limited else 0,
-        # A lower limit is mostly ReLU's: then about every second value is below.
-        "words limited below": lines * (line // 4) if conv.limits[0] > -128 else 0,
+        "limited words": limited * lines * (line // 4),
+        "limited rest": limited * lines * (line % 4),
+        "limited lines": limited * lines,
     }
     if core.family == "helium":  # sixteen at once, of a row or (dot products) of a plane
         dot = kernel in ("dot_conv", "masked_conv")
         line, lines = (rows * out.pitch, count) if dot else (columns, count * rows)
         pixels = {
-            "limited": lines * -(-line // 16) if limited else 0,
-            "limited lines": lines if limited else 0,
+            "limited": limited * lines * -(-line // 16),
+            "limited lines": limited * lines,
         }
     rest = count * rows * (columns % 4)  # pixels of tiles that are not full
     if kernel == "list_conv":

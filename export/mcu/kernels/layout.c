@@ -139,40 +139,54 @@ void ec2t_mcu_place(const ec2t_mcu_planar *layout_in, const uint8_t *input,
 }
 
 #if defined(EC2T_MCU_SWAR)
-void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane, const ec2t_mcu_clamp *clamp) {
-    if (clamp->minimum == -128 && clamp->maximum == 127)
-        return;
+/* Four bytes `x` at once: bit 7 of each byte of `over` says whether that byte is the threshold or
+ * more. The sum says so of its lower seven bits; with a threshold of 128 or more bit 7 of the byte
+ * must be set as well (&), with a lower one that alone is enough (|). As many instructions whatever
+ * the values are. */
+#define LIMIT_WORDS(COMBINED, KEPT)                                                                \
+    for (; word != words_end; ++word) {                                                            \
+        const uint32_t x = *word;                                                                  \
+        const uint32_t over = (((x & low) + complement) COMBINED x) & ~low;                        \
+        const uint32_t mask = (over << 1) - (over >> 7);                                           \
+        *word = ((x ^ limits) & mask) ^ (KEPT);                                                    \
+    }
+
+/* One limit, of stored bytes: `above` 1 means that no byte is greater, 0 that none is less. */
+static void limit_on_one_side(const ec2t_mcu_planar *layout, uint8_t *plane, uint32_t limit,
+                              uint32_t above) {
+    const uint32_t threshold = limit + above, low = 0x7f7f7f7fu;
+    const uint32_t complement = (0x80u - (threshold & 0x7fu)) * 0x01010101u;
+    const uint32_t limits = limit * 0x01010101u;
     for (uint32_t y = layout->height; y; --y, plane += layout->pitch) {
-        uint32_t x = 0;
-        /* Aligned words whose bytes, as halfwords, go beyond no limit: bit 15 would say so. */
-        const uint32_t mask = 0x00ff00ffu;
-        const uint32_t above = (0x7fffu - (uint32_t)(clamp->maximum + 128)) * 0x00010001u;
-        const uint32_t below = (uint32_t)(clamp->minimum + 128) * 0x00010001u;
-        while (x < layout->width) {
-            uint32_t most = layout->width - x;
-            if (!((uintptr_t)(plane + x) & 3u) && most >= 4u) {
-                const uint32_t *from = (const uint32_t *)(const void *)(plane + x);
-                const uint32_t *const end = from + most / 4u;
-                for (; from != end; ++from) {
-                    const uint32_t even = *from & mask, odd = *from >> 8 & mask;
-                    if (((even + above) | (odd + above) | (even - below) | (odd - below)) &
-                        0x80008000u)
-                        break;
-                }
-                x = (uint32_t)((const uint8_t *)from - plane);
-                most = from == end ? layout->width - x : 4u;
-            } else {
-                const uint32_t head = (0u - (uint32_t)(uintptr_t)(plane + x)) & 3u;
-                most = head && head < most ? head : most;
-            }
-            for (; most; --most, ++x) {
-                const int32_t value = ec2t_mcu_value(plane[x]);
-                if (value < clamp->minimum)
-                    plane[x] = ec2t_mcu_byte(clamp->minimum);
-                if (value > clamp->maximum)
-                    plane[x] = ec2t_mcu_byte(clamp->maximum);
-            }
+        uint8_t *at = plane, *const end = plane + layout->width;
+        for (; at != end && ((uintptr_t)at & 3u); ++at) {
+            if ((*at - threshold) >> 31 != above)
+                *at = (uint8_t)limit;
+        }
+        uint32_t *word = (uint32_t *)(void *)at, *const words_end =
+                                                     word + (uint32_t)(end - at) / 4u;
+        if (above) {
+            if (threshold & 0x80u)
+                LIMIT_WORDS(&, x)
+            else
+                LIMIT_WORDS(|, x)
+        } else {
+            if (threshold & 0x80u)
+                LIMIT_WORDS(&, limits)
+            else
+                LIMIT_WORDS(|, limits)
+        }
+        for (at = (uint8_t *)words_end; at != end; ++at) {
+            if ((*at - threshold) >> 31 != above)
+                *at = (uint8_t)limit;
         }
     }
+}
+
+void ec2t_mcu_limit(const ec2t_mcu_planar *layout, uint8_t *plane, const ec2t_mcu_clamp *clamp) {
+    if (clamp->minimum > -128)
+        limit_on_one_side(layout, plane, (uint32_t)(clamp->minimum + 128), 0);
+    if (clamp->maximum < 127)
+        limit_on_one_side(layout, plane, (uint32_t)(clamp->maximum + 128), 1);
 }
 #endif
