@@ -17,6 +17,13 @@ from ec2t_tf.treatments import UnsupportedLayerError
 
 __all__ = ["UnsupportedLayerError", "apply"]
 
+# What a class of a model can have of its own, and a model of another class does not.
+TRAINING = (
+    *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "compile"),
+    *("fit", "evaluate", "predict"),
+)
+KERAS = ("keras", "tf_keras", "tensorflow", "builtins")
+
 
 def apply(
     model: Any,
@@ -55,7 +62,11 @@ def apply(
       TypeError: not a Sequential or functional model.
       ValueError: the model is not built, has no layer that can be ternary, holds NaN or infinite
         weights, or was treated before; or the method is unknown.
-      UnsupportedLayerError: `strict` and a layer cannot be treated.
+      UnsupportedLayerError: a layer that a file can hold neither in int8 nor in float; with
+        `strict`, each that is not treated as wanted.
+
+    Warns:
+      UserWarning: the class of `model` trains in a way of its own, which is not taken along.
     """
     method = methods.get(method)
     names = dict(policy) if isinstance(policy, Mapping) else {}
@@ -79,6 +90,15 @@ def apply(
             "apply requires a Sequential or functional model of Keras 3 or tf_keras. "
             f"Received: {type(model).__module__}.{type(model).__name__}."
         )
+    own = _own_training(model)
+    if own:
+        warnings.warn(
+            "apply returns a model that trains as Keras' own do. Received: a "
+            f"{type(model).__name__}, whose {', '.join(own)} {'is' if len(own) == 1 else 'are'} "
+            "not taken along. Write a keras.Model that calls what apply returns, and give that one "
+            "your methods: docs/what_apply_does.md shows how.",
+            stacklevel=2,
+        )
     trained, report = quantised(model, method, policy, strict=strict)
     trained.ec2t_report = report
     if names and report.unused_rules:
@@ -91,6 +111,12 @@ def apply(
     if verbose:
         print(report)
     return trained
+
+
+def _own_training(model: Any) -> list[str]:
+    """Methods by which the class of a model trains otherwise than Keras' models."""
+    users = [one for one in type(model).__mro__ if one.__module__.split(".")[0] not in KERAS]
+    return [name for name in TRAINING if any(name in vars(one) for one in users)]
 
 
 def _is_tf_keras(model: Any) -> bool:

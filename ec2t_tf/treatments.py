@@ -9,7 +9,7 @@ from ec2t_tf.policy import ApplyReport, Treatment
 
 
 class UnsupportedLayerError(ValueError):
-    """`strict=True` and a layer could not be treated; the message names it."""
+    """A layer cannot be treated, nor left float in a file; or not treated, and `strict=True`."""
 
 
 def prunes_int8(method: TernaryMethod) -> bool:
@@ -38,7 +38,8 @@ def require_treatable(report: ApplyReport, *, strict: bool) -> None:
         reasons = "; ".join(f"'{d.layer}': {d.reason}" for d in report.refused)
         raise UnsupportedLayerError(
             f"With strict=True every layer must be treatable. Received a model with {reasons}. "
-            "Replace these layers, or pass strict=False to leave them out."
+            "Replace these layers. strict=False leaves out those that a file can hold in float, "
+            "and names the others."
         )
     treated = [*report.of(Treatment.TERNARY), *report.of(Treatment.PRUNE)]
     if treated or any(d.by_rule and d.treatment == Treatment.INT8 for d in report.decisions):

@@ -48,9 +48,17 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "test_images": rng.normal(size=(8, 8, 8, 1)).astype(np.float32),
         "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     }
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
     for block in BLOCKS:
         exec(block.replace("epochs=10", "epochs=1, verbose=0"), names)
+    distilled = names["distilled"]
+    distilled.compile("adam", names["loss"])
+    before = names["net"].get_weights()
+    taught = distilled.fit(names["images"], names["labels"], verbose=0)
+    alone = names["net"]
+    alone.compile("adam", names["loss"])
+    assert taught.history["loss"][0] > alone.evaluate(names["images"], names["labels"], verbose=0)
+    assert not all(map(np.array_equal, before, alone.get_weights()))
     assert (tmp_path / "model.tflite").exists()
     assert (tmp_path / "packed.tflite").exists()
     assert (tmp_path / "model_c" / "model.c").exists()

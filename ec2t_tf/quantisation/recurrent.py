@@ -20,6 +20,7 @@ from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.registered import registered
 
 Tensor = Any
+Masks = list[Tensor] | None
 # What the integer LSTM keeps of a gate's input: 16 bits, 3 of them before the point.
 GATE_LIMIT = 8.0
 # Integer bits of its cell state.
@@ -62,6 +63,11 @@ class Recurrent(keras.layers.Layer):
             self.layer = keras.saving.deserialize_keras_object(layer)
         else:
             self.layer = type(layer).from_config(layer.get_config())
+        config = self.layer.get_config()
+        self.rates = (config["dropout"], config["recurrent_dropout"])
+        self.seed_generator = (
+            keras.random.SeedGenerator(config["seed"]) if any(self.rates) else None
+        )
         width = self.gates * self.layer.units
         given = {"kernel": None if int8_inputs else method, "recurrent": method}
         # A ternary kernel trains without weight decay, as in all layers.
@@ -141,15 +147,50 @@ class Recurrent(keras.layers.Layer):
         kernel, recurrent = (part.quantised_kernel(training=bool(training)) for part in self.parts)
         # Copies: on torch an assignment would change what the gradient needs.
         low, high = self.smallest.value + 0.0, self.largest.value + 0.0
-        made, least, most = self.all_steps(x, kernel, recurrent, self.bias.value, low, high)
+        made, least, most = self.all_steps(
+            x,
+            kernel,
+            recurrent,
+            self.bias.value,
+            low,
+            high,
+            self.dropout_masks(x) if training else (None, None),
+        )
         if learning:
             limits = self.learnt(low, high, least, most)
             for variable, value in zip((self.smallest, self.largest), limits, strict=True):
                 variable.assign(value)
         return made
 
+    @property
+    def mask_count(self) -> int:
+        """Masks of the inputs and of the hidden state, as many as Keras draws: one a gate as soon
+        as the hidden state has any.
+        """
+        return self.gates if self.rates[1] else 1
+
+    def dropout_masks(self, x: Tensor) -> tuple[Masks, Masks]:
+        """Of the inputs and of the hidden state; one draw for all steps, as in Keras."""
+        batch = ops.shape(x)[0]
+
+        def drawn(ones: Tensor, rate: float) -> Masks:
+            seed = self.seed_generator
+            draws = range(self.mask_count)
+            return [keras.random.dropout(ones, rate, seed=seed) for _ in draws] if rate else None
+
+        of_inputs, of_states = self.rates
+        ones = ops.ones((batch, 1, x.shape[-1])), ops.ones((batch, self.layer.units))
+        return drawn(ones[0], of_inputs), drawn(ones[1], of_states)
+
     def all_steps(
-        self, x: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, low: Tensor, high: Tensor
+        self,
+        x: Tensor,
+        kernel: Tensor,
+        recurrent: Tensor,
+        bias: Tensor,
+        low: Tensor,
+        high: Tensor,
+        masks: tuple[Masks, Masks] = (None, None),
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What the layer computes, of tensors only: in the layer of tf_keras too.
 
@@ -158,19 +199,22 @@ class Recurrent(keras.layers.Layer):
           kernel, recurrent: quantised; float32, shapes of the latent weights.
           bias: float32.
           low, high: float32 (values inside,), the range of each.
+          masks: what `dropout_masks` returns.
 
         Returns:
           The output, and the least and the largest of each value inside, without gradients.
         """
         units, seen = self.layer.units, len(self.inner)
-        given = ops.moveaxis(self.before_loop(ops.matmul(x, kernel), bias), 1, 0)
+        of_inputs, of_states = masks
+        given = ops.moveaxis(self.before_loop(product(x, kernel, of_inputs), bias), 1, 0)
         if self.layer.go_backwards:
             given = ops.flip(given, axis=0)
 
         def step(carry: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
             state, least, most = ops.split(carry, [self.width, self.width + seen], axis=1)
             inside = Inside(low, high, self.inner)
-            state = self.step(state, now, recurrent, bias, inside)
+            h = state[:, :units]
+            state = self.step(state, now, product(h, recurrent, of_states), bias, inside)
             least, most = inside.widened(least, most)
             carry = ops.concatenate([state, least, most], axis=1)
             return carry, carry
@@ -208,8 +252,14 @@ class Recurrent(keras.layers.Layer):
         raise NotImplementedError
 
     def step(
-        self, state: Tensor, now: Tensor, recurrent: Tensor, bias: Tensor, inside: Inside
+        self, state: Tensor, now: Tensor, product: Tensor, bias: Tensor, inside: Inside
     ) -> Tensor:
+        """The next state.
+
+        Args:
+          now: what `before_loop` made of this step's inputs.
+          product: the hidden state @ its kernel.
+        """
         raise NotImplementedError
 
     def compute_output_shape(self, shape: Any) -> Any:
@@ -229,6 +279,15 @@ class Recurrent(keras.layers.Layer):
             "relative_size": shared["relative_size"],
             "int8_inputs": self.int8_inputs,
         }
+
+
+def product(x: Tensor, kernel: Tensor, masks: Masks) -> Tensor:
+    """x @ kernel; with masks, each gate of as many multiplies x by one of its own."""
+    if masks is None:
+        return ops.matmul(x, kernel)
+    parts = ops.split(kernel, len(masks), axis=1)
+    made = [ops.matmul(x * mask, part) for mask, part in zip(masks, parts, strict=True)]
+    return ops.concatenate(made, axis=-1)
 
 
 class Inside:
@@ -271,7 +330,7 @@ class QuantisedLSTM(Recurrent):
     inner = ("hidden", "cell")
     wanted: ClassVar = {
         **{"activation": "tanh", "recurrent_activation": "sigmoid", "return_state": False},
-        **{"stateful": False, "dropout": 0.0, "recurrent_dropout": 0.0},
+        "stateful": False,
     }
 
     @property
@@ -282,10 +341,10 @@ class QuantisedLSTM(Recurrent):
         return ops.clip(products + bias, -GATE_LIMIT, GATE_LIMIT)
 
     def step(
-        self, state: Tensor, now: Tensor, recurrent: Tensor, bias: Tensor, inside: Inside
+        self, state: Tensor, now: Tensor, product: Tensor, bias: Tensor, inside: Inside
     ) -> Tensor:
-        h, c = ops.split(state, 2, axis=1)
-        gates = ops.clip(now + ops.matmul(h, recurrent), -GATE_LIMIT, GATE_LIMIT)
+        c = state[:, self.layer.units :]
+        gates = ops.clip(now + product, -GATE_LIMIT, GATE_LIMIT)
         i, f, g, o = ops.split(gates, 4, axis=1)
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
         inside.see("cell", c)
@@ -308,7 +367,7 @@ class QuantisedGRU(Recurrent):
     inner = ("inputs", "states", "gates", "reset", "candidate", "difference", "update", "hidden")
     wanted: ClassVar = {
         **{"activation": "tanh", "recurrent_activation": "sigmoid", "return_state": False},
-        **{"stateful": False, "dropout": 0.0, "recurrent_dropout": 0.0, "reset_after": True},
+        **{"stateful": False, "reset_after": True},
     }
 
     def bias_shape(self) -> tuple[int, ...]:
@@ -318,11 +377,11 @@ class QuantisedGRU(Recurrent):
         return products + bias[0]
 
     def step(
-        self, state: Tensor, now: Tensor, recurrent: Tensor, bias: Tensor, inside: Inside
+        self, state: Tensor, now: Tensor, product: Tensor, bias: Tensor, inside: Inside
     ) -> Tensor:
         h, units = state, self.layer.units
         x = inside.rounded("inputs", now)
-        s = inside.rounded("states", ops.matmul(h, recurrent) + bias[1])
+        s = inside.rounded("states", product + bias[1])
         gates = inside.rounded("gates", x[:, : 2 * units] + s[:, : 2 * units])
         z, r = ops.split(in_codes(ops.sigmoid(gates), 0.0, 255 / 256), 2, axis=1)
         reset = inside.rounded("reset", r * s[:, 2 * units :])

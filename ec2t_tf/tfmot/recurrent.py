@@ -16,9 +16,10 @@ from tf_keras import layers
 from ec2t_tf import methods
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.quantisation.quantised import Quantised
-from ec2t_tf.quantisation.recurrent import RECURRENT, Recurrent
+from ec2t_tf.quantisation.recurrent import RECURRENT, Masks, Recurrent
 from ec2t_tf.tfmot.quantizers import OutputRange, TernaryQuantizer
 
+OPTIONS = ("units", "return_sequences", "go_backwards", "dropout", "recurrent_dropout")
 _register = tf_keras.saving.register_keras_serializable(package="ec2t_tf")
 
 
@@ -29,7 +30,7 @@ class Rounded:
         super().build(input_shape)  # type: ignore[misc]
         made: Any = self
         kind = type(self).__name__.removeprefix("Rounded")
-        options = {key: getattr(made, key) for key in ("units", "return_sequences", "go_backwards")}
+        options = {key: getattr(made, key) for key in OPTIONS}
         loop = RECURRENT[kind](getattr(keras.layers, kind)(**options))
         self._loop = lambda: loop  # where Keras does not look for layers
         shape = (len(loop.inner),)
@@ -50,7 +51,13 @@ class Rounded:
         low, high = self.smallest.read_value(), self.largest.read_value()
         bias = cell.bias if made.use_bias else tf.zeros(loop.bias_shape())
         output, least, most = loop.all_steps(
-            tf.cast(inputs, tf.float32), cell.kernel, cell.recurrent_kernel, bias, low, high
+            tf.cast(inputs, tf.float32),
+            cell.kernel,
+            cell.recurrent_kernel,
+            bias,
+            low,
+            high,
+            self._masks(inputs) if training else (None, None),
         )
         if training:
             replica = tf.distribute.get_replica_context()
@@ -63,6 +70,20 @@ class Rounded:
             ):
                 output = tf.identity(output)
         return output
+
+    def _masks(self, inputs: tf.Tensor) -> tuple[Masks, Masks]:
+        """As `Recurrent.dropout_masks`, of those that tf_keras draws itself."""
+        made: Any = self
+        cell, loop = made.cell, self._loop()
+        cell.reset_dropout_mask()
+        cell.reset_recurrent_dropout_mask()
+        # Its fused loop draws anew each step, the other once.
+        steps = inputs if made._could_use_gpu_kernel else inputs[:, :1]
+        state = tf.zeros((tf.shape(inputs)[0], made.units))
+        # More than are used: asked for one, tf_keras would return no list.
+        of_inputs = cell.get_dropout_mask_for_cell(tf.cast(steps, tf.float32), True, loop.gates)
+        of_states = cell.get_recurrent_dropout_mask_for_cell(state, True, loop.gates)
+        return of_inputs and of_inputs[: loop.mask_count], of_states
 
     def native(self, name: str, matrices: Callable[[Quantised, int], Quantised]) -> Recurrent:
         """The native layer with this one's bias and ranges.

@@ -207,7 +207,7 @@ def test_a_net_of_words_one_layer_after_the_other() -> None:
 
 REFUSED: dict[str, tuple[Make, str]] = {
     "state": (lambda x: layers.LSTM(4, return_state=True, name="it")(x)[0], "return_state"),
-    "dropout": (lambda x: layers.GRU(4, recurrent_dropout=0.2, name="it")(x), "recurrent_dropout"),
+    "activation": (lambda x: layers.GRU(4, activation="relu", name="it")(x), "activation=relu"),
     "cells": (lambda x: layers.RNN(layers.SimpleRNNCell(4), name="it")(x), "a SimpleRNNCell"),
     "causal": (
         lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x, use_causal_mask=True),

@@ -243,3 +243,18 @@ def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing of the zeros by which the variables were made is counted.
     assert found["size_mae"][0] > 0.1
     assert found["loss"][0] == pytest.approx(found["kind_loss"][0] + found["size_loss"][0])
+
+
+class OwnTraining(keras.Model):
+    def train_step(self, *data: Any) -> Any:
+        return super().train_step(*data)
+
+    def compute_loss(self, *data: Any, **named: Any) -> Any:
+        return 2 * super().compute_loss(*data, **named)
+
+
+def test_training_of_the_users_own_is_not_lost_without_a_word() -> None:
+    plain = nets.sequence()
+    with pytest.warns(UserWarning, match=r"a OwnTraining, whose train_step, compute_loss are not"):
+        ec2t_tf.apply(OwnTraining(plain.inputs, plain.outputs), verbose=0)
+    ec2t_tf.apply(plain, verbose=0)  # warnings are errors here

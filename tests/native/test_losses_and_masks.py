@@ -165,7 +165,7 @@ class TestMasks:
 
 LSTM = {"units": 4, "return_sequences": True}
 WITHOUT_A_RULE: dict[str, Callable[[Any], Any]] = {
-    "LSTM with recurrent_dropout=0.2": layers.LSTM(**LSTM, recurrent_dropout=0.2),
+    "LSTM with activation=relu": layers.LSTM(**LSTM, activation="relu"),
     "Bidirectional with return_state=True": lambda x: layers.Bidirectional(
         layers.LSTM(**LSTM, return_state=True)
     )(x)[0],
