@@ -23,6 +23,7 @@ class Core:
         lists_pay_from: Share of zeros from which index lists of a fully connected layer take fewer
             instructions than its dense int8 kernel (make bench-mcu).
         aligned: Whether it loads words from multiples of four only.
+        by_place: Whether lists have their taps by place in a word where that can be.
         like: The core of the same kernels whose measured costs stand for this one's; "" for a core
             that was measured.
     """
@@ -34,6 +35,7 @@ class Core:
     reach: int = 1 << 12
     lists_pay_from: float = 0.55
     aligned: bool = False
+    by_place: bool = False
     like: str = ""
 
 
@@ -56,7 +58,7 @@ CORES = {
     ),
     "m33": Core("dsp", lists_pay_from=0.77),
     "m33_nodsp": Core("swar", pixels=(4, 5, 6, 7, 8), lists_pay_from=0.53, like="m3"),
-    "rv32": Core("swar", pixels=(4, 5, 6), aligned=True),
+    "rv32": Core("swar", pixels=(4, 5, 6, 7, 8), aligned=True, by_place=True),
     "rv32_unaligned": Core("swar", pixels=(4, 5, 6)),
     "m55": Core("helium", group=8, lists_pay_from=2.0),  # never
     "m55_nomve": Core("dsp", lists_pay_from=0.77, like="m33"),

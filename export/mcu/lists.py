@@ -58,6 +58,17 @@ def distances(
     return flat.astype(np.uint16)
 
 
+def offsets(symbols: npt.NDArray[np.int8], where: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+    """Per channel the byte offsets of the minus taps, then of the plus taps.
+
+    Args:
+        symbols: [channel, tap].
+        where: Byte offset of each tap, none beyond 16 bits.
+    """
+    parts = [where[row == sign] for row in symbols for sign in (-1, 1)]
+    return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.uint16)
+
+
 def rice_length(symbols: npt.NDArray[np.int8], k: int) -> int:
     """Bits of the Rice stream with parameter k."""
     return sum(int(((g >> k) + 2 + k).sum()) for g, _ in map(_gaps, symbols))

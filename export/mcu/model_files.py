@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KERNELS = Path(__file__).parent / "kernels"
 # Headers beside planar.h, and what of a net needs them.
 HEADERS = {
-    "list_tile.h": "EC2T_MCU_TILE(",
+    "list_tile.h": "EC2T_MCU_TILE",
     "dense_tile.h": "EC2T_MCU_DENSE_TILE(",
     "dot_conv.h": "EC2T_MCU_DOT_TILE(",
     "masked_conv.h": "const ec2t_mcu_masked_conv ",
@@ -69,6 +69,8 @@ def copy_kernel(file: str, folder: Path, *, core: str) -> None:
         macro = f"EC2T_MCU_CORE_{family.upper()}"
         if core == "rv32_unaligned":
             macro = "EC2T_MCU_RISCV_UNALIGNED"
+        elif CORES[core].by_place:
+            macro = "EC2T_MCU_BY_PLACE"
         text = re.sub(
             r"^#define EC2T_MCU_PLANAR_H$",
             f"#define EC2T_MCU_PLANAR_H\n#if !defined({macro})\n"

@@ -29,6 +29,11 @@ class Tiling:
         """Tiles down a plane."""
         return -(-self.cover // self.rows)
 
+    def in_runs(self, stride: int) -> bool:
+        """Whether the second and the fourth group follow the first and the third."""
+        _, second, third, fourth = self.in_group
+        return second == fourth - third == 4 * stride
+
     def extent(self, group: int) -> int:
         """Bytes from a plane's first that tiles of `group` pixels a group write."""
         down, across = (self.count - 1) * self.out_row_step, (self.across - 1) * self.out_tile_step

@@ -189,7 +189,7 @@ class Sizes:
             number = re.fullmatch(r"g(\d+)", stem)
             if number is not None:
                 source = (folder / f"{stem}.c").read_text()
-                tiles = re.findall(r"^(EC2T_MCU_\w*TILE)\(", source, re.M)
+                tiles = re.findall(r"^(EC2T_MCU_\w*TILE\w*)\(", source, re.M)
                 calls = len(reports[int(number.group(1))].layers)
                 self.nets.append((tiles, calls, size, frames[0] if frames else 0))
             elif (KERNELS / f"{stem}.c").exists():

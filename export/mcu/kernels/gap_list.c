@@ -44,4 +44,19 @@ int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where
     return 1;
 }
 
+#if defined(EC2T_MCU_BY_PLACE)
+int ec2t_mcu_gap_offsets(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
+                         uint16_t *list) {
+    const uint16_t *const end = where + taps;
+    for (; count; --count) {
+        const uint32_t gap = *gaps++;
+        if (gap >= (uint32_t)(end - where))
+            return 0;
+        where += gap;
+        *list++ = *where;
+    }
+    return 1;
+}
+#endif
+
 #endif

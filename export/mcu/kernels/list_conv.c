@@ -1,10 +1,37 @@
+#include "list_places.h"
 #include "requantise.h"
+
+static inline uint32_t by_place(const ec2t_mcu_list_conv *layer) {
+#if defined(EC2T_MCU_BY_PLACE)
+    return layer->by_place;
+#else
+    (void)layer;
+    return 0;
+#endif
+}
 
 /* Byte offsets of all taps of a channel, in stream order; returns their number. */
 static uint32_t tap_offsets(const ec2t_mcu_list_conv *layer, uint16_t *where) {
     const uint32_t planes = layer->depthwise ? 1u : layer->in.channels;
     const uint32_t taps = layer->tap_count, plane = layer->in.plane;
     uint32_t base = 0;
+    if (by_place(layer)) {
+        uint32_t counts[4] = {0};
+        for (uint32_t c = planes; c; --c, base += plane) {
+            for (uint32_t t = 0; t < taps; ++t)
+                ++counts[(base + layer->taps[t]) & 3u];
+        }
+        uint16_t *const third = where + counts[0], *const second = third + counts[3];
+        uint16_t *to[4] = {where, second + counts[2], second, third};
+        base = 0;
+        for (uint32_t c = planes; c; --c, base += plane) {
+            for (uint32_t t = 0; t < taps; ++t) {
+                const uint32_t offset = base + layer->taps[t];
+                *to[offset & 3u]++ = (uint16_t)offset;
+            }
+        }
+        return planes * taps;
+    }
     for (uint32_t c = planes; c; --c, base += plane) {
         for (uint32_t t = 0; t < taps; ++t)
             *where++ = (uint16_t)(base + layer->taps[t]);
@@ -22,11 +49,14 @@ typedef struct {
     uint32_t last_minus, last_plus;
     uint32_t count;   /* symbols to decode, at least 1 */
     uint32_t k, rest; /* Rice parameter, 30 - k */
+#if defined(EC2T_MCU_BY_PLACE)
+    uint32_t by_place;
+#endif
 } Decoder;
 
 /* Per weight the zeros before it, in unary (ones, then a zero) and k binary digits, then the sign.
- * Turns positions into byte distances from the tap of the same sign before. The lists have room for
- * `count` entries each. */
+ * Turns positions into byte distances from the tap of the same sign before (by place, into
+ * offsets). The lists have room for `count` entries each. */
 #if defined(__ARM_ARCH) && __ARM_ARCH >= 7 && defined(__thumb2__)
 
 /* clang-format off */
@@ -89,6 +119,10 @@ static ec2t_mcu_status symbols(Decoder *d) {
         d->at += quotient + d->k + 2u;
         d->where += skipped;
         const uint32_t offset = *d->where++;
+#if defined(EC2T_MCU_BY_PLACE)
+        if (d->by_place)
+            d->last_minus = d->last_plus = 0;
+#endif
         if (field & 1u) {
             *d->minus++ = (uint16_t)(offset - d->last_minus);
             d->last_minus = offset;
@@ -110,8 +144,22 @@ static ec2t_mcu_status decode(const ec2t_mcu_list_conv *layer, const ec2t_mcu_fa
     if (!count)
         return EC2T_MCU_OK;
     Decoder d = {
-        *position, layer->weights, layer->stream_bits, where, where + taps, minus, plus, 0, 0,
-        count,     layer->rice_k,  30u - layer->rice_k};
+        *position,
+        layer->weights,
+        layer->stream_bits,
+        where,
+        where + taps,
+        minus,
+        plus,
+        0,
+        0,
+        count,
+        layer->rice_k,
+        30u - layer->rice_k,
+#if defined(EC2T_MCU_BY_PLACE)
+        layer->by_place,
+#endif
+    };
     const ec2t_mcu_status status = symbols(&d);
     if (status != EC2T_MCU_OK || d.at > d.limit || d.minus != minus + channel->minus_count)
         return EC2T_MCU_CORRUPT;
@@ -165,6 +213,10 @@ static void long_list(const ec2t_mcu_list_conv *layer, const uint8_t *input, con
         count -= part;
         if (!count)
             break;
+        if (by_place(layer)) {
+            list += part;
+            continue;
+        }
         for (const uint16_t *end = list + part; list < end;)
             input += *list++;
     }
@@ -302,6 +354,12 @@ ec2t_mcu_status ec2t_mcu_list_conv_run(const ec2t_mcu_list_conv *layer, const ui
             if (status != EC2T_MCU_OK)
                 return status;
         }
+#if defined(EC2T_MCU_BY_PLACE)
+        if (layer->by_place) {
+            ec2t_mcu_split(fast.minus_list, fast.minus_count, fast.minus_parts);
+            ec2t_mcu_split(fast.plus_list, fast.plus_count, fast.plus_parts);
+        }
+#endif
         const uint8_t *in =
             layer->depthwise ? input + o / layer->depthwise * layer->in.plane : input;
         uint8_t *out = output + o * layer->out.plane;

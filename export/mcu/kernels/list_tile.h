@@ -1,11 +1,12 @@
 /* Tiles of a list convolution. A generated model instantiates the shapes it needs:
  *   EC2T_MCU_TILE(name, second, third, fourth, stride, out_second, out_third, out_fourth)
+ * (EC2T_MCU_TILE_BY_PLACE for lists by place)
  * defines name_sums, and name_fast where the core has one. Groups start 0, second, third and fourth
  * bytes from the tile's first input byte, and 0, out_second, ... from its first output byte;
  * `stride` (1 or 2) is the distance of neighbouring pixels. All are literal numbers. */
 #ifndef EC2T_MCU_LIST_TILE_H
 #define EC2T_MCU_LIST_TILE_H
-#include "list_sums.h"
+#include "list_places.h"
 #include "requantise.h"
 
 #if defined(EC2T_MCU_SWAR)
@@ -29,8 +30,7 @@ static inline __attribute__((unused)) void ec2t_mcu_add_group_2(ec2t_mcu_lanes l
 static inline uint8_t ec2t_mcu_pixel(uint32_t minus, uint32_t plus, const ec2t_mcu_fast *c) {
     const int32_t sum = (int32_t)((uint32_t)c->bias + minus * (uint32_t)c->minus_scale +
                                   plus * (uint32_t)c->plus_scale);
-    return ec2t_mcu_saturated((ec2t_mcu_fast_high(sum, c->multiplier, c->rounding) + (sum >> 31)) >>
-                              c->right);
+    return ec2t_mcu_saturated(ec2t_mcu_fast_shifted(sum, c->multiplier, c->rounding, c->right));
 }
 static inline __attribute__((unused)) void
 ec2t_mcu_store_1(ec2t_mcu_lanes minus, ec2t_mcu_lanes plus, const ec2t_mcu_fast *c, uint8_t *to) {
@@ -71,6 +71,41 @@ ec2t_mcu_store_2(ec2t_mcu_lanes minus, ec2t_mcu_lanes plus, const ec2t_mcu_fast 
             ec2t_mcu_store_##stride(minus[i], plus[i], &constants, output + places[i]);            \
         }                                                                                          \
     }
+#if defined(EC2T_MCU_BY_PLACE)
+/* The same for lists by place; the second and the fourth group follow the first and the third. */
+#define EC2T_MCU_TILE_BY_PLACE(name, second, third, fourth, stride, out_second, out_third,         \
+                               out_fourth)                                                         \
+    static inline void name##_lanes(const uint8_t *p, const ec2t_mcu_part *parts,                  \
+                                    ec2t_mcu_lanes *lanes) {                                       \
+        if ((third) == 8 * (stride)) {                                                             \
+            ec2t_mcu_sixteen_places_##stride(p, parts, lanes);                                     \
+        } else {                                                                                   \
+            ec2t_mcu_eight_places_##stride(p, parts, lanes);                                       \
+            ec2t_mcu_eight_places_##stride(p + (third), parts, lanes + 2);                         \
+        }                                                                                          \
+    }                                                                                              \
+    static void name##_sums(const uint8_t *input, const uint16_t *list, uint32_t count,            \
+                            int32_t value, int32_t *sums) {                                        \
+        ec2t_mcu_part parts[EC2T_MCU_PARTS];                                                       \
+        ec2t_mcu_lanes lanes[4];                                                                   \
+        ec2t_mcu_split(list, count, parts);                                                        \
+        name##_lanes(input, parts, lanes);                                                         \
+        for (int i = 0; i < 4; ++i) {                                                              \
+            ec2t_mcu_add_group_##stride(lanes[i], (int32_t)(count * EC2T_MCU_FLIP), value,         \
+                                        sums + 4 * i);                                             \
+        }                                                                                          \
+    }                                                                                              \
+    static void name##_fast(const uint8_t *input, const ec2t_mcu_fast *channel, uint8_t *output) { \
+        static const uint16_t places[4] = {0, out_second, out_third, out_fourth};                  \
+        ec2t_mcu_lanes minus[4], plus[4];                                                          \
+        name##_lanes(input, channel->minus_parts, minus);                                          \
+        name##_lanes(input, channel->plus_parts, plus);                                            \
+        const ec2t_mcu_fast constants = *channel;                                                  \
+        for (int i = 0; i < 4; ++i) {                                                              \
+            ec2t_mcu_store_##stride(minus[i], plus[i], &constants, output + places[i]);            \
+        }                                                                                          \
+    }
+#endif
 #define EC2T_MCU_TILE_FAST(name) name##_fast
 
 #elif defined(EC2T_MCU_DSP)

@@ -35,8 +35,9 @@
 #endif
 
 /* RISC-V cores, but for those that the core "rv32_unaligned" or the compiler says load words from
- * any address. */
-#if defined(__riscv_misaligned_fast) && !defined(EC2T_MCU_RISCV_UNALIGNED)
+ * any address. Code for the core "rv32" (EC2T_MCU_BY_PLACE) has lists by place: list_places.h. */
+#if defined(__riscv_misaligned_fast) && !defined(EC2T_MCU_RISCV_UNALIGNED) &&                      \
+    !defined(EC2T_MCU_BY_PLACE)
 #define EC2T_MCU_RISCV_UNALIGNED 1
 #elif defined(__riscv) && !defined(EC2T_MCU_RISCV_UNALIGNED)
 #define EC2T_MCU_RISCV_ALIGNED 1
@@ -96,13 +97,22 @@ enum { EC2T_MCU_GROUP = 4 };
 enum { EC2T_MCU_TILE_PIXELS = 4 * EC2T_MCU_GROUP };
 
 /* Adds value * (sum of the taps in a list) to the sums of one tile. A list holds byte distances,
- * each from the tap before, the first from `input`. At most EC2T_MCU_LANE_TAPS taps a call. */
+ * each from the tap before, the first from `input`; by place all from `input`. At most
+ * EC2T_MCU_LANE_TAPS taps a call. */
 typedef void (*ec2t_mcu_tile_sums)(const uint8_t *input, const uint16_t *list, uint32_t count,
                                    int32_t value, int32_t *sums);
 #if defined(EC2T_MCU_SWAR)
 enum { EC2T_MCU_LANE_TAPS = 257 };
 #else
 enum { EC2T_MCU_LANE_TAPS = 255 };
+#endif
+
+#if defined(EC2T_MCU_BY_PLACE)
+/* Of a list the taps of one place. */
+typedef struct {
+    const uint16_t *from, *end;
+} ec2t_mcu_part;
+enum { EC2T_MCU_PARTS = 7 }; /* four, and three of them again: any may be the first */
 #endif
 
 /* One channel for the fast tiles; lists and constants, see prepare in list_conv.c. */
@@ -115,6 +125,8 @@ typedef struct {
     int32_t minus_scale, plus_scale, multiplier, rounding, right;
 #if defined(EC2T_MCU_HELIUM)
     uint32_t tiles, in_step, out_step; /* of a row, and bytes between them */
+#elif defined(EC2T_MCU_BY_PLACE)
+    ec2t_mcu_part minus_parts[EC2T_MCU_PARTS], plus_parts[EC2T_MCU_PARTS];
 #endif
 } ec2t_mcu_fast;
 /* The whole tile: sums, requantisation, stores to output + the layer's groups. On Helium all tiles
@@ -134,6 +146,9 @@ enum {
  * leads outside. */
 int ec2t_mcu_gap_list(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
                       uint16_t *list);
+/* The same for lists by place: byte offsets, not distances. */
+int ec2t_mcu_gap_offsets(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
+                         uint16_t *list);
 
 /* A convolution whose weights are lists. Tiles cover an output plane row by row, or the plane taken
  * as one long row; `taps` are the byte offsets of one channel's kernel positions. */
@@ -141,7 +156,8 @@ typedef struct {
     ec2t_mcu_planar in, out;
     ec2t_mcu_channels channels;
     const void *weights; /* uint16_t distances (on Helium each list ends at a multiple of four
-                            bytes), the bytes of a Rice stream and 4 more, or gaps */
+                            bytes) or, by place, offsets; the bytes of a Rice stream and 4 more; or
+                            gaps */
     const uint16_t *taps;
     uint16_t tap_count;
     uint16_t most; /* weights other than 0 of any channel: the room of a list in scratch */
@@ -157,7 +173,11 @@ typedef struct {
     ec2t_mcu_tile_sums sums;
     ec2t_mcu_tile_fast fast;
     int (*gap_list)(const uint8_t *gaps, uint32_t count, const uint16_t *where, uint32_t taps,
-                    uint16_t *list); /* ec2t_mcu_gap_list for gaps */
+                    uint16_t *list); /* ec2t_mcu_gap_list or _gap_offsets for gaps */
+#if defined(EC2T_MCU_BY_PLACE)
+    uint8_t by_place; /* the taps of a channel in the order of their offsets' place in a word: 0, 3,
+                         2, 1; else in that of their offsets */
+#endif
 } ec2t_mcu_list_conv;
 
 /* `scratch`: none for distances; else 2 bytes for every tap of a channel, and 4 * most + 4 for a
