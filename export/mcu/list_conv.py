@@ -62,7 +62,7 @@ def _by_place(
         return False
     if where.max(initial=0) > LARGEST_DISTANCE or len(np.unique(where % 4)) == 1:
         return False
-    taps = np.count_nonzero(symbols) / len(symbols)
+    taps = int(np.count_nonzero(symbols)) / len(symbols)
     return taps * 17 > 50 if stride == 2 else taps * 13 > 200
 
 
