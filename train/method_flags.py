@@ -11,6 +11,7 @@ METHOD_FLAGS: dict[str, dict[str, str]] = {
             "entropy_gain",
             "target_sparsity",
             "layer_shares",
+            "hysteresis",
             "frozen_from",
             "prune_int8_from",
             "centroid_learning_rate",

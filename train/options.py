@@ -161,6 +161,13 @@ flags.DEFINE_enum(
     "EC2T: whether zeros of --target_sparsity move between layers, or each keeps its first share",
 )
 flags.DEFINE_float(
+    "hysteresis",
+    0.0,
+    "EC2T: share of a threshold by which a weight must pass it before its code changes",
+    lower_bound=0.0,
+    upper_bound=0.99,
+)
+flags.DEFINE_float(
     "sparsity_ramp",
     0.0,
     "EC2T: share of the epochs over which zeros rise to --target_sparsity",

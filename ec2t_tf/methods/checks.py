@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 
 def require_range(name: str, value: float, low: float, high: float = float("inf")) -> float:
@@ -36,6 +36,17 @@ def require_one_of(name: str, value: str, choices: Collection[str]) -> str:
     if value not in choices:
         raise ValueError(f"{name} must be one of {list(choices)}. Received: {name}={value!r}.")
     return value
+
+
+def require_at_most_one(given: Mapping[str, object], purpose: str) -> None:
+    """Raise a ValueError if more than one of these options is not None."""
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        *others, last = given
+        raise ValueError(
+            f"At most one of {', '.join(others)} and {last} may say {purpose}. "
+            f"Received: {' and '.join(named)}."
+        )
 
 
 def require_moment(name: str, value: float | None) -> float | None:

@@ -11,11 +11,9 @@ is found: `entropy_constraint.py`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 from keras import ops
 
 from ec2t_tf import schedule as schedules
@@ -35,19 +33,22 @@ from ec2t_tf.methods.base import (
 from ec2t_tf.methods.centroids import deviation, on_grid, outliers_from, spread
 from ec2t_tf.methods.checks import (
     optimiser_step,
+    require_at_most_one,
     require_moment,
     require_one_of,
     require_order,
     require_total_steps,
 )
 from ec2t_tf.methods.entropy_constraint import (
+    UNDECIDED,
     Thresholds,
     held_codes,
     straight_slope,
     thresholds,
+    with_margin,
     zeroing_gains,
 )
-from ec2t_tf.methods.network_start import SPARSITY_TOLERANCE, Start
+from ec2t_tf.methods.network_start import Start, start_of, warn_out_of_reach
 from ec2t_tf.methods.own_rate import OwnRate
 from ec2t_tf.schedule import Schedule, StepCounter
 
@@ -85,6 +86,10 @@ class EC2T(TernaryMethod):
         trains, under one gain, like the paper's lambda; "kept" gives each layer a gain of its own,
         so that it stays at its share of zeros at the start: in long trainings the largest layer is
         else left with next to no weights.
+      hysteresis: in [0, 1); how far beyond a threshold, as a share of it, a weight must be before
+        its code changes. Weights near a threshold flip at every other step else, and what the
+        network learns, batch normalisation's averages too, is of codes that are no more. 0 is the
+        published assignment.
       schedule: a `tfmot.sparsity.keras.PruningSchedule`. As in tfmot the last value holds outside
         its pruning steps; before the first, EC2T is nearest neighbour.
       schedule_of: what the schedule gives, "sparsity" or "entropy_gain".
@@ -124,6 +129,7 @@ class EC2T(TernaryMethod):
         entropy_gain: float | None = None,
         target_sparsity: float | None = None,
         layer_shares: Literal["free", "kept"] = "free",
+        hysteresis: float = 0.0,
         schedule: Schedule | dict | None = None,
         schedule_of: Literal["sparsity", "entropy_gain"] = "sparsity",
         frozen_from: float | None = None,
@@ -150,17 +156,12 @@ class EC2T(TernaryMethod):
                 "target_sparsity must lie between 0 and 1 (exclusive), 0.8 for 80 % zeros. "
                 f"Received: target_sparsity={target_sparsity}."
             )
-        given = {
+        sources = {
             "entropy_gain": entropy_gain,
             "target_sparsity": target_sparsity,
             "schedule": schedule,
         }
-        named = [name for name, value in given.items() if value is not None]
-        if len(named) > 1:
-            raise ValueError(
-                "At most one of entropy_gain, target_sparsity and schedule may say how strong the "
-                f"entropy constraint is. Received: {' and '.join(named)}."
-            )
+        require_at_most_one(sources, "how strong the entropy constraint is")
         if not centroid_learning_rate >= 0.0:
             raise ValueError(
                 "centroid_learning_rate must be 0 (fixed centroids) or positive. "
@@ -175,6 +176,12 @@ class EC2T(TernaryMethod):
         self.entropy_gain = entropy_gain
         self.target_sparsity = target_sparsity
         self.layer_shares = require_one_of("layer_shares", layer_shares, ("free", "kept"))
+        if not 0.0 <= hysteresis < 1.0:
+            raise ValueError(
+                "hysteresis must be at least 0 and less than 1, a share of the threshold. "
+                f"Received: hysteresis={hysteresis}."
+            )
+        self.hysteresis = float(hysteresis)
         self.schedule = None if schedule is None else schedules.check(schedule)
         self.schedule_of = require_one_of("schedule_of", schedule_of, ("sparsity", "entropy_gain"))
         self.frozen_from = require_moment("frozen_from", frozen_from)
@@ -196,6 +203,7 @@ class EC2T(TernaryMethod):
             "entropy_gain": self.entropy_gain,
             "target_sparsity": self.target_sparsity,
             "layer_shares": self.layer_shares,
+            "hysteresis": self.hysteresis,
             "schedule": schedules.serialize(self.schedule),
             "schedule_of": self.schedule_of,
             "frozen_from": self.frozen_from,
@@ -243,8 +251,9 @@ class EC2T(TernaryMethod):
             state["layer_share"] = add_weight("layer_share", (), False)
         if self._counts_steps:
             state |= StepCounter.build(add_weight)
-        if self.freezing_step is not None:
+        if self.freezing_step is not None or self.hysteresis:
             state["codes"] = add_weight("codes", None, False, "int8")
+        if self.freezing_step is not None:
             state["frozen"] = add_weight("frozen", (), False, "bool")
         return state
 
@@ -252,6 +261,8 @@ class EC2T(TernaryMethod):
         scale = DEFAULT_CENTROID_SCALE if self.centroid_scale is None else self.centroid_scale
         for variable in state.values():
             variable.assign(ops.zeros_like(ops.convert_to_tensor(variable)))
+        if self.hysteresis:
+            state["codes"].assign(ops.full_like(ops.convert_to_tensor(state["codes"]), UNDECIDED))
         self._place_centroids(latent, state, scale)
 
     def _place_centroids(self, latent: Tensor, state: State, scale: float) -> None:
@@ -274,15 +285,7 @@ class EC2T(TernaryMethod):
             starts = {scale: self._start(members, scale, final) for scale in CENTROID_SCALES}
             self._place_all_centroids(members, min(starts, key=lambda scale: starts[scale].rank))
         start = self._start(members, None, final)
-        if abs(start.sparsity - final) > SPARSITY_TOLERANCE:
-            fewest = "at least " if start.sparsity > final else ""
-            warnings.warn(
-                f"The target of {final:.1%} zeros is out of reach for these weights: the entropy "
-                f"constraint gives {fewest}{start.sparsity:.1%} (weights below a quarter of a "
-                "centroid stay zero), and training goes on from there. Set centroid_scale "
-                "(smaller for fewer zeros, larger for more), or choose another target.",
-                stacklevel=2,
-            )
+        warn_out_of_reach(start, final)
         if self.layer_shares == "kept":
             for member in members:
                 latent = ops.convert_to_tensor(member.latent)
@@ -301,18 +304,7 @@ class EC2T(TernaryMethod):
         if scale is not None:
             self._place_all_centroids(members, scale)
         self._control(members, ops.convert_to_tensor(sparsity, "float32"))
-        error, zeros, size = 0.0, 0.0, 0
-        for member in members:
-            latent = ops.convert_to_tensor(member.latent)
-            assignment = self.assign(latent, member.state, relative_size=member.relative_size)
-            weights = ops.convert_to_numpy(latent)
-            energy = max(float(np.square(weights).sum()), SMALLEST_CENTROID)
-            squares = float(np.square(weights - assignment.dequantise()).sum())
-            count = assignment.codes.size
-            error += count * squares / energy
-            zeros += count * assignment.sparsity
-            size += count
-        return Start(zeros / size, abs(zeros / size - sparsity), error / size)
+        return start_of(self, members, sparsity)
 
     def before_pass(self, members: Sequence[Member]) -> None:
         """Find the entropy gain that gives the whole network its sparsity."""
@@ -358,7 +350,8 @@ class EC2T(TernaryMethod):
             centroids = ops.stop_gradient(self.levels(self.centroids(latent, member.state)))
             size = _size(member.relative_size, member.state)
             largest = self.thresholds(latent, centroids, relative_size=size, entropy_gain=1.0)
-            gains.append(zeroing_gains(latent, centroids, largest=largest))
+            seen = with_margin(latent, member.state, self.hysteresis)
+            gains.append(zeroing_gains(seen, centroids, largest=largest))
         wanted = share * ops.stack([sparsity, self._final_sparsity])
         now, final = ops.unstack(schedules.gain_for_sparsity(gains, wanted))
         gain = ops.maximum(now, ops.minimum(final, 0.0))
@@ -438,14 +431,17 @@ class EC2T(TernaryMethod):
             state["entropy_gain"].assign(gain)
         size, gain = _size(relative_size, state), self.current_gain(state)
         boundary = self.thresholds(fixed, centroids, relative_size=size, entropy_gain=gain)
-        negative, positive = fixed < -boundary.negative, fixed > boundary.positive
+        seen = with_margin(fixed, state, self.hysteresis)
+        negative, positive = seen < -boundary.negative, seen > boundary.positive
         learns: bool | Tensor = True
-        if self.freezing_step is not None:
-            learns = steps < self.freezing_step
+        if "codes" in state:
             codes = held_codes(negative, positive, state)
             negative, positive = codes < 0, codes > 0
             if training:
                 state["codes"].assign(codes)
+        if self.freezing_step is not None:
+            learns = steps < self.freezing_step
+            if training:
                 state["frozen"].assign(ops.logical_not(learns))
         weights = self._ternary_weights(latent, moving, centroids, negative, positive, learns)
         return StepCounter.attach(weights, state) if self._counts_steps else weights
@@ -488,7 +484,8 @@ class EC2T(TernaryMethod):
         centroids = self.levels(self.centroids(latent, state))
         size, gain = _size(relative_size, state), self.current_gain(state)
         boundary = self.thresholds(latent, centroids, relative_size=size, entropy_gain=gain)
-        return held_codes(latent < -boundary.negative, latent > boundary.positive, state)
+        seen = with_margin(latent, state, self.hysteresis)
+        return held_codes(seen < -boundary.negative, seen > boundary.positive, state)
 
 
 def _size(relative_size: float, state: State) -> float | Tensor:

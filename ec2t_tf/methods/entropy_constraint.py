@@ -20,6 +20,8 @@ SMALLEST_INFORMATION_GAP = 1e-6
 # Share of a centroid up to which a weight is zero whatever the gain: a gain below 0 moves the
 # boundary from half of the centroid towards this, and does not give dead weights a value.
 SMALLEST_THRESHOLD = 0.25
+# In place of a code: no pass has decided yet.
+UNDECIDED = 2
 
 
 class Thresholds(NamedTuple):
@@ -112,6 +114,25 @@ def zeroing_gains(latent: Tensor, centroids: Tensor, *, largest: Thresholds) -> 
     fixed = ops.where(beyond > 0.0, np.float32(np.inf), -np.float32(np.inf))
     always_zero = ops.abs(latent) <= SMALLEST_THRESHOLD * centroid
     return ops.where(ops.logical_or(slope <= 0.0, always_zero), fixed, gains)
+
+
+def with_margin(latent: Tensor, state: State, margin: float) -> Tensor:
+    """The weights as thresholds see them where a code is left only by a margin: a hysteresis.
+
+    A weight that has a code other than zero is seen larger by 1 / (1 - margin), and returns to zero
+    below (1 - margin) of the threshold; one at zero, smaller by 1 / (1 + margin).
+
+    Args:
+      latent: float32, any shape.
+      state: of the layer; its `codes` are those of the last training pass, or `UNDECIDED`.
+      margin: relative to the threshold, in [0, 1).
+    """
+    if not margin:
+        return latent
+    codes = ops.cast(ops.convert_to_tensor(state["codes"]), "float32")
+    stays = codes * latent > 0.0
+    scale = ops.where(stays, np.float32(1.0 / (1.0 - margin)), np.float32(1.0 / (1.0 + margin)))
+    return latent * ops.where(codes == UNDECIDED, 1.0, scale)
 
 
 def held_codes(negative: Tensor, positive: Tensor, state: State) -> Tensor:
