@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import warnings
@@ -115,7 +116,12 @@ def apply(
 
 def _own_training(model: Any) -> list[str]:
     """Methods by which the class of a model trains otherwise than Keras' models."""
-    users = [one for one in type(model).__mro__ if one.__module__.split(".")[0] not in KERAS]
+    # Up to Keras' class: behind it come its backend's, torch.nn.Module's `compile` too.
+    users = list(
+        itertools.takewhile(
+            lambda one: one.__module__.split(".")[0] not in KERAS, type(model).__mro__
+        )
+    )
     return [name for name in TRAINING if any(name in vars(one) for one in users)]
 
 

@@ -125,3 +125,15 @@ def test_a_treated_model_is_not_pruned() -> None:
     for model in (net(), tf_keras.Sequential(chain)):
         with pytest.raises(ValueError, match=r"requires a float model.*target_sparsity=0\.8"):
             tfmot.sparsity.keras.prune_low_magnitude(ec2t_tf.apply(model, verbose=0), schedule)
+
+
+def test_codes_are_left_by_a_margin() -> None:
+    method = ec2t_tf.methods.EC2T(target_sparsity=0.6, hysteresis=0.2)
+    trained = ec2t_tf.apply(net(), method, verbose=0)
+    trained.compile(tf_keras.optimizers.Adam(1e-2), "mse")
+    trained.fit(images(), np.zeros((16, 3)), epochs=4, batch_size=4, verbose=0)
+    (layer,) = ternary_layers(trained)
+    held = layer.state["codes"].numpy()
+    assert set(np.unique(held)) == {-1, 0, 1}
+    codes = layer.method.assign(layer.latent, layer.state, relative_size=1.0).codes
+    assert np.mean(codes != held) < 0.1  # one step of the optimiser later

@@ -46,6 +46,7 @@ PIECES: dict[str, list[str]] = {
     "two cycles of the learning rate": ["--cycles=2"],
     "moving average of the weights, 0.98": ["--ema=0.98"],
     "no recalibration of batch normalisation": ["--norecalibrate"],
+    "codes left by a margin of 0.2": ["--hysteresis=0.2"],
     "codes frozen from 0.8 on": ["--frozen_from=0.8"],
     "zeros rising over half of the epochs": ["--sparsity_ramp=0.5"],
     "mixup, 0.2": ["--mixup=0.2"],

@@ -37,7 +37,9 @@ def test_a_code_is_left_only_by_the_margin() -> None:
     expected = None
     for _ in range(12):
         state = {name: keras.ops.convert_to_numpy(v.value) for name, v in layer.state.items()}
-        centroids = keras.ops.convert_to_numpy(layer.method.centroids(weights, layer.state))
+        centroids = keras.ops.convert_to_numpy(
+            layer.method.centroids(layer.latent.value, layer.state)
+        )
         down, up = centroids / 2
         held = np.zeros_like(weights) if expected is None else expected
         inner, outer = 1 - MARGIN, 1 + MARGIN
