@@ -36,7 +36,7 @@ MOVING = (
     *("Transpose", "Squeeze", "ExpandDims", "Flip", "GetItem", "Pad", "Max", "Min"),
     *("Copy", "Split", "ArraySplit", "Unstack", "Swapaxes", "Moveaxis", "Repeat", "Tile", "Roll"),
     *("BroadcastTo", "Take", "Slice", "ExtractPatches", "CropImages", "PadImages"),
-    *("UpSampling1D", "Moves", "ForEach"),
+    *("UpSampling1D", "Moves", "ForEach", "ZerosLike"),
 )
 # Their operator has one scale for input and output, and rounds to it.
 SAME_RANGE = (

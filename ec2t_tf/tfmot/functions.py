@@ -110,6 +110,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     ),
     "cast": lambda ops, x, dtype: ops.cast(x, tf.as_dtype(dtype).name),
     "getitem": lambda ops, tensor, slice_spec: tensor[_keys(slice_spec)],
+    "zeros_like": lambda ops, input: ops.zeros_like(input),
     "leaky_relu": lambda ops, features, alpha=0.2: ops.leaky_relu(features, alpha),
     **{
         name: lambda ops, x, name=name: getattr(ops, name)(x)

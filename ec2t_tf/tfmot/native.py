@@ -29,9 +29,11 @@ from ec2t_tf.quantisation.quantised import LARGEST_CODE, SMALLEST_WEIGHT, Quanti
 from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.in_keras_3 import ToKeras3, fitting_config, name_of, require_graph
+from ec2t_tf.tfmot.opened import is_written_by_users
 from ec2t_tf.tfmot.quantizers import KnownRange, TernaryQuantizer, unwrapped
 from ec2t_tf.tfmot.recurrent import Rounded
-from ec2t_tf.tfmot.wrapper import is_quantise_layer, last_name, wrapped
+from ec2t_tf.tfmot.rewrite import rewrite
+from ec2t_tf.tfmot.wrapper import is_quantise_layer, is_quantised, last_name, wrapped
 
 
 def native(model: tf_keras.Model) -> keras.Model:
@@ -43,6 +45,8 @@ def native(model: tf_keras.Model) -> keras.Model:
     Raises:
       TypeError, ValueError: see `to_keras_3`.
     """
+    if not is_quantised(model) and any(is_written_by_users(x) for x in model.layers):
+        model = rewrite(model).model
     return _Native(model).twin
 
 
@@ -273,13 +277,17 @@ class _Native(ToKeras3):
 class _Foreign(keras.layers.Layer):
     """A layer of the user's, or a function of TensorFlow that Keras 3 does not have."""
 
-    def __init__(self, layer: Any) -> None:
-        super().__init__(name=name_of(layer), dtype="float32")
+    def __init__(self, layer: Any, name: str | None = None) -> None:
+        super().__init__(name=name or name_of(layer), dtype="float32")
         self._held = lambda: layer  # where Keras does not look for variables
         self.moves_values_only = bool(getattr(layer, "moves_values_only", False))
         self.elementwise = bool(getattr(layer, "elementwise", False)) or (
             not self.moves_values_only and not layer.weights and kinds.is_elementwise(layer)
         )
+
+    def get_config(self) -> dict[str, Any]:
+        """For a copy in this process; there is no other."""
+        return {"layer": self._held()}
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Constants among the arguments stay here: Keras only hands tensors on."""

@@ -1,5 +1,5 @@
 """Layers of tf_keras that are several operators of an int8 file, opened as those of Keras 3 are
-(`ec2t_tf.quantisation.opened`); and the user's layers of layers, as the layers that they call.
+(`ec2t_tf.quantisation.opened`); and the user's layers and Lambdas, as what they call.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
+from ec2t_tf.quantisation.kinds import is_elementwise
 from ec2t_tf.quantisation.opened import OPENED, EveryStep, Library, Opened, Product
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.functions import in_keras_ops
@@ -29,10 +30,20 @@ _WITHOUT_MASKS = (EveryStep, Product)
 
 def may_open(layer: Any) -> bool:
     """Whether a layer is several operators, or may be."""
+    if isinstance(layer, tf_keras.layers.Lambda):
+        options = layer.arguments or {}
+        return not is_elementwise(lambda x: layer.function(x, **options))
     if is_users(layer):
         flags = ("elementwise", "moves_values_only")
         return not any(getattr(layer, flag, False) for flag in flags) and not _has_rule(layer)
     return type(layer).__module__.startswith("tf_keras.") and type(layer).__name__ in OPENED
+
+
+def is_written_by_users(layer: Any) -> bool:
+    """Whether a layer may be several operators because its call, or a part of it, is the user's."""
+    if isinstance(layer, tf_keras.Model):
+        return any(map(is_written_by_users, layer.layers))
+    return may_open(layer) and type(layer).__name__ not in OPENED
 
 
 def is_users(layer: Any) -> bool:
@@ -58,7 +69,8 @@ class Opener:
         layer, sources = node.layer, {id(x): x for x in node.keras_inputs}
         if not may_open(layer):
             return None
-        kind = None if is_users(layer) else OPENED[type(layer).__name__]
+        kind = OPENED.get(type(layer).__name__)
+        kind = None if is_users(layer) else kind  # None too for a Lambda
         options = {k: v for k, v in node.call_kwargs.items() if k != "training" and v is not None}
         if kind is not None and kind.missing(layer, node.call_args, options):
             return None

@@ -7,6 +7,7 @@
 | SeparableConv1D, SeparableConv2D              | `<name>_depthwise`, `<name>_pointwise`    |
 | MultiHeadAttention, Bidirectional, ...        | see `ec2t_tf.quantisation.opened`         |
 | a layer of the user's that calls layers       | those layers                              |
+| a Lambda of several values                    | the functions that it calls               |
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from tf_keras import layers
+from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
 from ec2t_tf.layer_config import config_of
 from ec2t_tf.tfmot import graph
@@ -81,7 +83,7 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
 
 def _is_more_than_one(layer: layers.Layer) -> bool:
     is_separable = isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D)
-    is_made_of_some = isinstance(layer, tf_keras.Model) or may_open(layer)
+    is_made_of_some = isinstance(layer, tf_keras.Model | SlicingOpLambda) or may_open(layer)
     return is_made_of_some or is_separable or _has_own_activation(layer)
 
 
@@ -160,7 +162,7 @@ class _Rewriting:
         self._note(layer, "the layers that it is made of took its place")
         before = self._owner, self._prefix
         self._owner = self._owner or layer
-        if is_users(layer):
+        if is_users(layer) or isinstance(layer, layers.Lambda):
             self._prefix += f"{layer.name}_"
         results = self._in_place(node, *found)
         self._owner, self._prefix = before
@@ -185,6 +187,8 @@ class _Rewriting:
             self.origin.update({part.name: origin for part in self._parts[id(layer)]})
         first, *rest = self._parts[id(layer)]
         arguments = tf.nest.map_structure(self._there, node.call_args)
+        if isinstance(layer, SlicingOpLambda):
+            arguments = _without_ellipsis(*arguments)
         options = tf.nest.map_structure(self._there, node.call_kwargs)
         if self._mode(node) is not None and first._expects_training_arg:
             options["training"] = self._mode(node)  # False freezes statistics
@@ -275,6 +279,17 @@ class _Rewriting:
         first, *rest = layer.get_weights()
         self._weights += [(parts[-2], [first]), (parts[-1], rest)]
         return parts
+
+
+def _without_ellipsis(x: Any, key: Any) -> tuple[Any, tuple]:
+    """The arguments of a slice as slices of each axis: tf_keras saves no Ellipsis."""
+    parts = key if isinstance(key, tuple | list) else (key,)
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), None)
+    if at is None:
+        return x, key
+    taken = sum(part is not None for part in parts) - 1
+    every = [{"start": None, "stop": None, "step": None}] * (len(x.shape) - taken)
+    return x, (*parts[:at], *every, *parts[at + 1 :])
 
 
 @contextlib.contextmanager

@@ -127,6 +127,7 @@ SEQUENCE: dict[str, Make] = {
     "Slice": lambda x: ops.slice(x, (0, 1, 0), (-1, 2, 3)),
     "Take": lambda x: ops.take(x, [0, 2], axis=1),
     "Tile": lambda x: ops.tile(x, (1, 2, 1)),
+    "ZerosLike": lambda x: ops.concatenate([x, ops.zeros_like(x)], 2),
 }
 VECTOR: dict[str, Make] = {
     "Dense": lambda x: layers.Dense(3)(x),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from tf_keras import layers
+from tf_keras import backend, layers
 
 import ec2t_tf
 from ec2t_tf import export
@@ -61,6 +61,13 @@ def twice(x: Any) -> Any:
     return layers.Add()([heads(x, x), heads(x, other(x))])
 
 
+def shuffled(x: Any, last: int) -> Any:
+    """ShuffleNet's, after BlazeFace's padding of channels."""
+    x = backend.concatenate([x, tf.zeros_like(x)])
+    x = backend.permute_dimensions(backend.reshape(x, (-1, 7, 2, 6)), (0, 1, 3, 2))
+    return backend.reshape(x, (-1, 7, 12))[..., :last]
+
+
 OPENED: dict[str, Make] = {
     "heads": lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x),
     "heads, twice": twice,
@@ -78,11 +85,12 @@ OPENED: dict[str, Make] = {
         layers.Conv1D(4, 3, activation=lambda v: tf.minimum(v * 2, 1.0)), name="it"
     )(layers.Reshape((7, 6, 1))(x)),
     "a block": lambda x: Block(6, name="it")(x),
+    "a Lambda": lambda x: layers.Lambda(shuffled, arguments={"last": 5}, name="it")(x),
     "tf.matmul": lambda x: tf.matmul(tf.nn.softmax(tf.matmul(x, x, transpose_b=True)), x),
 }
 
 
-FAST = ("heads", "two ways", "every step", "a block")
+FAST = ("heads", "two ways", "every step", "a block", "a Lambda")
 
 
 def net(middle: Make) -> tuple[tf_keras.Model, np.ndarray]:
@@ -279,3 +287,25 @@ def test_a_lone_slice_is_one_of_several() -> None:
     found = Outcome()
     compare(made, [np.ones((4, 7, 6), np.float32)], found)
     assert found.steps == 0
+
+
+def test_a_lambda_of_several_values_is_saved_and_a_plain_model_has_it_too(tmp_path: Path) -> None:
+    model, x = net(OPENED["a Lambda"])
+    made = trained(model, x, policy=TERNARY)
+    made.save(tmp_path / "net.keras")  # no Ellipsis is in it
+    again = ec2t_tf.load_model(tmp_path / "net.keras")
+    np.testing.assert_array_equal(again(x), made(x))
+    path = export.to_tflite(model, tmp_path / "net.tflite", representative_data=x)
+    assert export.verify(model, path, x).largest_difference < 8
+
+
+def test_a_lambda_without_operators_is_refused_for_what_it_is() -> None:
+    model, _ = net(lambda x: layers.Lambda(lambda v: tf.cumsum(v, 1), name="it")(x))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'it' \(Lambda\) has no rule"):
+        ec2t_tf.apply(model, policy=INT8, verbose=0)
+
+
+def test_a_plain_layer_that_keras_3_has_not(tmp_path: Path) -> None:
+    model, x = net(lambda x: layers.ThresholdedReLU(0.1, name="it")(x))
+    path = export.to_tflite(model, tmp_path / "net.tflite", representative_data=x)
+    assert export.verify(model, path, x).largest_difference < 128  # it leaps

@@ -246,7 +246,17 @@ def _of_users(net: Net, name: str, given: Value, function: Any) -> Value:
 def _lambda(net: Net, call: Call, given: Value, *_: Any) -> Value:
     layer = call.operation
     options = layer.arguments or {}
-    return _of_users(net, call.key, given, lambda x: layer.function(x, **options))
+
+    def function(x: Any) -> Any:
+        return layer.function(x, **options)
+
+    if not kinds.is_elementwise(function):
+        raise NoRuleError(
+            f"'{call.key}' (Lambda) has no rule that writes it: its function treats several values "
+            "at once, and calls more than operations with rules (docs/layers.md). Write it in "
+            "keras.ops, or in tf_keras in the functions of TensorFlow that are like them."
+        )
+    return _of_users(net, call.key, given, function)
 
 
 _LAYERS: dict[str, Callable[[Net, str, Value, Any], Value]] = {

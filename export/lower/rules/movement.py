@@ -196,6 +196,19 @@ def _broadcast_to(net: Net, call: Call, given: Value, *_: Any) -> Value:
     return index
 
 
+@rule("ZerosLike")
+def _zeros_like(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    """What a padding adds, without what it is added to."""
+    index = net.settled(given)
+    shape = net.tensor(index).shape
+    if not shape:
+        raise NoRuleError(f"'{call.name}': zeros need an axis.")
+    rest = len(shape) - 1
+    wide = padded(net, index, [(0, 0)] * rest + [(0, shape[-1])], f"{call.key}/padded")
+    end = [*shape[:-1], 2 * shape[-1]]
+    return sliced(net, wide, [0] * rest + [shape[-1]], end, call.key)
+
+
 @rule("Roll")
 def _roll(net: Net, call: Call, given: Value, *_: Any) -> Value:
     """What leaves at one end comes in at the other; without an axis, of all values in a row."""
