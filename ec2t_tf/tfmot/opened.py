@@ -14,10 +14,11 @@ from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 from ec2t_tf.quantisation.kinds import is_elementwise
 from ec2t_tf.quantisation.opened import OPENED, EveryStep, Library, Opened, Product
 from ec2t_tf.tfmot import graph
+from ec2t_tf.tfmot.einsum import einsum, is_product
 from ec2t_tf.tfmot.functions import in_keras_ops
 
 _OPS = SimpleNamespace(
-    einsum=tf.einsum,
+    einsum=einsum,
     reshape=tf.reshape,
     expand_dims=tf.expand_dims,
     flip=lambda x, axis: tf.reverse(x, [axis]),
@@ -32,11 +33,22 @@ def may_open(layer: Any) -> bool:
     """Whether a layer is several operators, or may be."""
     if isinstance(layer, tf_keras.layers.Lambda):
         options = layer.arguments or {}
-        return not is_elementwise(lambda x: layer.function(x, **options))
+        return hands_on(layer) or not is_elementwise(lambda x: layer.function(x, **options))
+    if isinstance(layer, TFOpLambda):
+        return layer.get_config()["function"].split(".")[-1] == "einsum"
     if is_users(layer):
         flags = ("elementwise", "moves_values_only")
         return not any(getattr(layer, flag, False) for flag in flags) and not _has_rule(layer)
     return type(layer).__module__.startswith("tf_keras.") and type(layer).__name__ in OPENED
+
+
+def hands_on(layer: Any) -> bool:
+    """Whether a Lambda does nothing, but has a name; saved, it would be code to be trusted."""
+    x = object()
+    try:
+        return layer.function(x, **(layer.arguments or {})) is x
+    except Exception:
+        return False
 
 
 def is_written_by_users(layer: Any) -> bool:
@@ -69,6 +81,9 @@ class Opener:
         layer, sources = node.layer, {id(x): x for x in node.keras_inputs}
         if not may_open(layer):
             return None
+        is_einsum = isinstance(layer, TFOpLambda)
+        if is_einsum and not is_product(node.call_args[0]):
+            return None
         kind = OPENED.get(type(layer).__name__)
         kind = None if is_users(layer) else kind  # None too for a Lambda
         options = {k: v for k, v in node.call_kwargs.items() if k != "training" and v is not None}
@@ -84,7 +99,9 @@ class Opener:
             lambda x: inputs.get(id(x), x), (node.call_args, options)
         )
         sides = list(inputs.values())
-        if kind is None:
+        if is_einsum:
+            model = tf_keras.Model(sides, einsum(*arguments))
+        elif kind is None:
             model = self._composed(layer, sides, arguments, options)
         else:
             model = tf_keras.Model(sides, self._made(kind, layer, arguments, options))

@@ -205,7 +205,7 @@ class RandomLayers:
         return self.only_in_training(x)
 
     def moved_in_blocks(self, x: Any, axis: int) -> Any:
-        """Of keras.ops: rolled, tiled, taken; images cut into patches."""
+        """Of keras.ops: rolled, tiled, taken, beside zeros; images cut into patches."""
         sizes, size = x.shape[1:], x.shape[axis]
         counts = [1] * len(x.shape)
         counts[axis] = 2
@@ -218,6 +218,7 @@ class RandomLayers:
             lambda: self.ops.tile(x, counts) if math.prod(sizes) < 500 else x,
             lambda: self.ops.take(x, self.random.integers(0, size, 3), axis=axis),
             lambda: self.ops.slice(x, begin, [-1, *shape[1:]]),
+            lambda: self.ops.concatenate([x, self.ops.zeros_like(x)], axis),
         ]
         if len(x.shape) == 4 and min(sizes[:2]) > 2:
             rows, columns = sizes[0] - 1, sizes[1] - 1
