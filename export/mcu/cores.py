@@ -59,7 +59,7 @@ CORES = {
     "m33": Core("dsp", lists_pay_from=0.77),
     "m33_nodsp": Core("swar", pixels=(4, 5, 6, 7, 8), lists_pay_from=0.53, like="m3"),
     "rv32": Core("swar", pixels=(4, 5, 6, 7, 8), aligned=True, by_place=True),
-    "rv32_unaligned": Core("swar", pixels=(4, 5, 6)),
+    "rv32_unaligned": Core("swar", pixels=(4, 5, 6, 7, 8)),
     "m55": Core("helium", group=8, lists_pay_from=2.0),  # never
     "m55_nomve": Core("dsp", lists_pay_from=0.77, like="m33"),
     "m85": Core("helium", group=8, lists_pay_from=2.0, like="m55"),

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from . import depthwise_helium, dot_conv, masked_conv, panels
 from .code import Code
@@ -206,17 +207,28 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
         whole = not core.aligned or g == [0, step, 2 * step, 3 * step]
         halves = not whole and g[1] == step and g[3] - g[2] == step
         parts = [0, g[2]] if halves else [0]  # that are loaded by themselves
-        aligned = _aligned(conv, code, t, parts) if core.aligned else 0
-        return f"list_conv {how} {stride}", pixels | {
+        at = _places(conv, code, t, parts) if core.aligned else [0, 0, 0, 0]
+        common = {
+            "listed": listed,
+            "taps": taps,
+            "turns": count * (t.count if t.across > 1 else 1),
+        }
+        if code.tile.startswith("EC2T_MCU_TILE_BY_PLACE"):
+            of = "tiles" if whole else "halves"
+            visits = _parts(conv) * tiles * len(parts)
+            return f"list_conv {how} {stride} by place", pixels | common | {
+                **{f"{of} {place}": number for place, number in enumerate(at)},
+                of: count * tiles,
+                f"parts of {of}": visits,
+            }
+        aligned = sum(at[:stride])
+        return f"list_conv {how} {stride}", pixels | common | {
             "tiles": count * tiles,
             "listed in tiles": listed * tiles - aligned if whole else 0,
             "listed in halves": 2 * listed * tiles - aligned if halves else 0,
             "listed in fours": 0 if whole or halves else listed * tiles,
             "aligned in tiles": aligned if whole else 0,
             "aligned in halves": aligned if halves else 0,
-            "listed": listed,
-            "taps": taps,
-            "turns": count * (t.count if t.across > 1 else 1),
         }
     if kernel == "panel_conv":
         of_taps = panels.taps_of(conv)
@@ -292,23 +304,37 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
     return _tiled(core, kernel, conv, code, pixels)
 
 
-def _aligned(conv: Int8Conv, code: Code, tiles: Tiling, parts: list[int]) -> int:
-    """Entries of lists times tiles whose pixels are not split over words: those that begin at a
-    multiple of four, at a stride of 2 those of the byte behind it, too. `parts`: where pixels that
-    are loaded together begin in a tile."""
+def _places(conv: Int8Conv, code: Code, tiles: Tiling, parts: list[int]) -> list[int]:
+    """Entries of lists times tiles, by the place of the first pixel in its word. At place 0, at a
+    stride of 2 at 1 too, pixels are not split over words. `parts`: where pixels that are loaded
+    together begin in a tile."""
     text = "\n".join(code.statements)
     place = re.search(r"&layer_\d+, \(arena \+ (\d+)\)(?: - (\d+))?", text)
     entry = int(place[1]) - int(place[2] or 0) if place else 0
-    channel, depth, y, x = np.nonzero(conv.weights)
-    if conv.depth_multiplier:
-        depth = channel // conv.depth_multiplier
-    at = entry + depth * conv.source.plane
-    at = at + y * conv.dilation[0] * conv.source.pitch + x * conv.dilation[1]
+    *_, offsets = _entries(conv)
     rows = np.arange(tiles.count) * tiles.in_row_step
     starts = np.bincount(np.add.outer(rows, parts).reshape(-1) % 4, minlength=4)
-    taps = np.bincount(at % 4, minlength=4)
-    pairs = [(a, r) for a in range(4) for r in range(4) if (a + r) % 4 < conv.strides[1]]
-    return tiles.across * sum(int(taps[a] * starts[r]) for a, r in pairs)
+    taps = np.bincount((entry + offsets) % 4, minlength=4)
+    return [
+        tiles.across * sum(int(taps[a] * starts[(place - a) % 4]) for a in range(4))
+        for place in range(4)
+    ]
+
+
+def _entries(conv: Int8Conv) -> tuple[npt.NDArray[np.int64], ...]:
+    """Output channel, sign and byte offset of every weight that is not 0."""
+    channel, depth, y, x = np.nonzero(conv.weights)
+    sign = conv.weights[channel, depth, y, x] > 0
+    if conv.depth_multiplier:
+        depth = channel // conv.depth_multiplier
+    row = depth * conv.source.plane + y * conv.dilation[0] * conv.source.pitch
+    return channel, sign.astype(np.int64), row + x * conv.dilation[1]
+
+
+def _parts(conv: Int8Conv) -> int:
+    """Lists by place: loops that have an entry, of all channels and signs."""
+    channel, sign, offsets = _entries(conv)
+    return len(np.unique((channel * 2 + sign) * 4 + offsets % 4))
 
 
 def _dot(

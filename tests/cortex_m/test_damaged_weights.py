@@ -93,6 +93,18 @@ def test_generated_net(tmp_path: Path, core: str, optimize: str) -> None:
     assert set(statuses) == {0, 1}
 
 
+@pytest.mark.skipif(bool(qemu.missing_tools("rv32")), reason=qemu.missing_tools("rv32") or "-")
+@pytest.mark.parametrize("optimize", ["size", "balanced"])
+def test_lists_by_place(tmp_path: Path, optimize: str) -> None:
+    net = nets.NetBuilder((1, 8, 9, 6), seed=4)
+    model = net.finish(net.conv(net.input, 12, zeros=0.5))
+    to_c(model, tmp_path, core="rv32", optimize=optimize)
+    assert ".by_place = 1" in (tmp_path / "model.c").read_text()
+    statuses = _of_array(tmp_path, "rv32", "uint8_t", "weights_0")
+    assert statuses[0] == 0
+    assert set(statuses) == {0, 1}
+
+
 def test_masks(tmp_path: Path) -> None:
     """Of the smallest build on M55: a sign for every weight that is not 0, no more and no fewer."""
     net = nets.NetBuilder((1, 12, 12, 32), seed=4)
