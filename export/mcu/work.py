@@ -208,27 +208,29 @@ def _convolution(core: Core, kernel: str, conv: Int8Conv, code: Code) -> tuple[s
         halves = not whole and g[1] == step and g[3] - g[2] == step
         parts = [0, g[2]] if halves else [0]  # that are loaded by themselves
         at = _places(conv, code, t, parts) if core.aligned else [0, 0, 0, 0]
-        common = {
-            "listed": listed,
-            "taps": taps,
-            "turns": count * (t.count if t.across > 1 else 1),
-        }
-        if code.tile.startswith("EC2T_MCU_TILE_BY_PLACE"):
+        turns = count * (t.count if t.across > 1 else 1)
+        if code.tile.startswith("EC2T_MCU_TILE_BY_PLACE"):  # one row for all ways to keep them
             of = "tiles" if whole else "halves"
-            visits = _parts(conv) * tiles * len(parts)
-            return f"list_conv {how} {stride} by place", pixels | common | {
+            return f"list_conv by place {stride}", pixels | {
                 **{f"{of} {place}": number for place, number in enumerate(at)},
                 of: count * tiles,
-                f"parts of {of}": visits,
+                f"parts of {of}": _parts(conv) * tiles * len(parts),
+                f"listed {how}": listed,
+                f"channels {how}": count,
+                "taps": 0 if how == "distances" else taps,
+                "turns": turns,
             }
         aligned = sum(at[:stride])
-        return f"list_conv {how} {stride}", pixels | common | {
+        return f"list_conv {how} {stride}", pixels | {
             "tiles": count * tiles,
             "listed in tiles": listed * tiles - aligned if whole else 0,
             "listed in halves": 2 * listed * tiles - aligned if halves else 0,
             "listed in fours": 0 if whole or halves else listed * tiles,
             "aligned in tiles": aligned if whole else 0,
             "aligned in halves": aligned if halves else 0,
+            "listed": listed,
+            "taps": taps,
+            "turns": turns,
         }
     if kernel == "panel_conv":
         of_taps = panels.taps_of(conv)

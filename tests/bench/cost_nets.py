@@ -135,6 +135,23 @@ def half(seed: int) -> bytes:
     return net.finish(x)
 
 
+def by_place(seed: int) -> bytes:
+    """Ternary convolutions whose lists are long (by place on "rv32"), or short at a stride
+    of 2; rows of eight pixels and less, which are loaded by halves, and longer ones."""
+    random = np.random.default_rng(seed)
+    width = int(random.choice([5, 6, 7, 8, 13, 16, 19, 24]))
+    size = (int(random.integers(5, 20)), width * int(random.integers(1, 3)))
+    net = NetBuilder((1, *size, int(random.integers(8, 33))), seed=seed)
+    x = net.input
+    for _ in range(2):
+        kernel = [(3, 3), (3, 3), (1, 1), (3, 2)][int(random.integers(4))]
+        stride = (1, 1) if random.random() < 0.5 else (2, 2)
+        zeros, channels = float(random.choice([0.3, 0.6, 0.8])), int(random.integers(8, 40))
+        same, limits = bool(random.random() < 0.6), _activation(random)
+        x = net.conv(x, channels, kernel, stride, zeros=zeros, same=same, **limits)
+    return net.finish(x)
+
+
 def pairs(seed: int) -> bytes:
     """Element-wise operators of two maps, or of a map and a value a channel."""
     random = np.random.default_rng(seed)
