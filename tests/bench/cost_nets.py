@@ -140,15 +140,28 @@ def by_place(seed: int) -> bytes:
     of 2; rows of eight pixels and less, which are loaded by halves, and longer ones."""
     random = np.random.default_rng(seed)
     width = int(random.choice([5, 6, 7, 8, 13, 16, 19, 24]))
-    size = (int(random.integers(5, 20)), width * int(random.integers(1, 3)))
+    size = (int(random.integers(9, 20)), width * int(random.integers(1, 3)))
     net = NetBuilder((1, *size, int(random.integers(8, 33))), seed=seed)
     x = net.input
     for _ in range(2):
         kernel = [(3, 3), (3, 3), (1, 1), (3, 2)][int(random.integers(4))]
         stride = (1, 1) if random.random() < 0.5 else (2, 2)
         zeros, channels = float(random.choice([0.3, 0.6, 0.8])), int(random.integers(8, 40))
-        same, limits = bool(random.random() < 0.6), _activation(random)
-        x = net.conv(x, channels, kernel, stride, zeros=zeros, same=same, **limits)
+        same = bool(random.random() < 0.6) or min(net.shape(x)[1:3]) < 4
+        x = net.conv(x, channels, kernel, stride, zeros=zeros, same=same, **_activation(random))
+    return net.finish(x)
+
+
+def short(seed: int) -> bytes:
+    """Ternary convolutions of stride 2 whose lists are not by place: few taps, narrow maps."""
+    random = np.random.default_rng(seed)
+    size = (int(random.integers(8, 24)), int(random.choice([6, 8, 16, 20, 32])))
+    net = NetBuilder((1, *size, int(random.integers(3, 13))), seed=seed)
+    x = net.input
+    for _ in range(2):
+        kernel = (3, 3) if net.shape(x)[2] <= 8 else (1, 1)
+        zeros, channels = float(random.choice([0.5, 0.8])), int(random.integers(4, 24))
+        x = net.conv(x, channels, kernel, (2, 2), zeros=zeros, **_activation(random))
     return net.finish(x)
 
 
