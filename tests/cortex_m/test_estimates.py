@@ -15,7 +15,7 @@ def _check(core: str, names: list[str]) -> None:
     if qemu.missing_tools(core):
         pytest.skip(qemu.missing_tools(core))
     every = mcu_estimates.ours()
-    limit = 0.06 if core in ("m3", "rv32") else 0.05
+    limit = 0.06 if core == "m3" else 0.05
     rows = mcu_estimates.errors({name: every[name]() for name in names}, core)
     for name, _, cycles, off, cycles_off in rows:
         assert abs(off) <= limit, f"{name}: instructions {off:+.1%}"
