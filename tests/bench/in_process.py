@@ -28,9 +28,10 @@ def settings_of(words: Sequence[str], folder: Path) -> Any:
     """What `ec2t train` makes of its flags."""
     from ec2t_tf.train import __main__ as script
     from ec2t_tf.train import run
+    from ec2t_tf.train.method_flags import OF_A_METHOD
 
     given = flags.FLAGS
-    for name in run.SETTINGS + list(script.IDENTITY):
+    for name in {*run.SETTINGS, *script.IDENTITY, *OF_A_METHOD}:
         if given[name].present:
             given[name].unparse()
     given(["bench", *words, f"--output_dir={folder}", "--verbose=0"])
