@@ -40,9 +40,10 @@ class Dense:
 
 @dataclass(frozen=True)
 class Window:
-    """A pooling: elements that an output sees, and what of."""
+    """A pooling: rows and columns that an output sees, columns to the next, and what of them."""
 
-    size: int
+    size: tuple[int, int]
+    stride: int
     maximum: bool
 
 
@@ -85,8 +86,7 @@ def work_of(core: Core, facts: Facts, code: Code, inputs: list[Layout], out: Lay
         moved = 0 if inputs[0].contiguous else amounts["inputs"]
         kernel, amounts = _dense(kernel, facts, amounts, moved)
     elif isinstance(facts, Window):
-        kernel += " max" if facts.maximum else " average"
-        amounts["seen"] = amounts["elements"] * facts.size
+        kernel, amounts = _pool(kernel, facts, amounts, out)
     elif isinstance(facts, RowCopy):
         kernel += " framed" if facts.writes_border else ""
         kept = ("call", *(_BORDERS if facts.writes_border else ()))
@@ -410,6 +410,28 @@ def _tiled(
         "loads": runs * (run + (width - 1) * stride),
         "products": runs * run * width,
     }
+
+
+def _pool(
+    kernel: str, facts: Window, amounts: dict[str, int], out: Layout
+) -> tuple[str, dict[str, int]]:
+    high, wide = facts.size
+    if kernel in ("pool_maxima", "pool_means"):
+        amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows", "elements")}
+        groups = amounts["rows"] * -(-out.width * facts.stride // 4)
+        loads = wide if facts.stride == 1 else -(-wide // 2)
+        two = " of two columns" if facts.stride == wide == 2 else ""
+        return f"{kernel} {facts.stride}{two}", amounts | {
+            "groups": groups,
+            "group rows": groups * high,
+            "loads": groups * high * loads,
+            "rest": amounts["rows"] * (out.width % (4 // facts.stride)),
+        }
+    if kernel == "pool_inside":
+        amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows", "elements")}
+        amounts["window rows"] = amounts["elements"] * high
+    amounts["seen"] = amounts["elements"] * high * wide
+    return f"{kernel} {'max' if facts.maximum else 'average'}", amounts
 
 
 def _dense(

@@ -122,6 +122,28 @@ def long(seed: int) -> bytes:
     return net.finish(x)
 
 
+def pooled(seed: int) -> bytes:
+    """Poolings of all kinds, of maps that are not small."""
+    random = np.random.default_rng(seed)
+    size = tuple(int(n) for n in random.integers(6, 34, 2))
+    net = NetBuilder((1, *size, int(random.integers(2, 40))), seed=seed)
+    windows = [
+        (2, 2, 2),
+        (3, 3, 2),
+        (2, 2, 2),
+        (3, 3, 1),
+        (2, 1, 2),
+        (3, 3, 3),
+        (5, 4, 1),
+        (4, 4, 4),
+    ]
+    high, wide, apart = windows[seed % len(windows)]
+    maximum = bool(seed // len(windows) % 2)
+    x = net.pool(net.input, (high, wide), (apart, min(apart, wide)), maximum=maximum)
+    whole = (net.shape(x)[1], net.shape(x)[2])
+    return net.finish(net.pool(x, whole, whole, maximum=not maximum))
+
+
 def half(seed: int) -> bytes:
     """Ternary convolutions of which about half the weights are zero."""
     random = np.random.default_rng(seed)

@@ -315,6 +315,7 @@ def more(core: str, sizes: Sizes | None = None) -> list[Sample]:
         found += _calls(core, [cost_nets.by_place(seed) for seed in range(60)])
         short = [cost_nets.short(seed) for seed in range(36)]
         found += _calls(core, short, optimize="balanced") + _calls(core, short)
+    found += _calls(core, [cost_nets.pooled(seed) for seed in range(64)], sizes)
     if core == "m55":
         found += _calls(core, [cost_nets.half(seed) for seed in range(10)], sizes, optimize="size")
     steps = [random_streams.Draw(seed).model for seed in range(24)]

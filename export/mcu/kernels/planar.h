@@ -307,8 +307,13 @@ typedef struct {
     ec2t_mcu_clamp clamp;
 } ec2t_mcu_pool;
 void ec2t_mcu_pool_run(const ec2t_mcu_pool *layer, const uint8_t *input, uint8_t *output);
-/* The same on Helium, no window beyond the input. The mean of a window that does not cover the
- * input is of at least 2 and at most 22 values. */
+/* The same where no window goes beyond the input. */
+void ec2t_mcu_pool_inside_run(const ec2t_mcu_pool *layer, const uint8_t *input, uint8_t *output);
+/* That on cores with DSP instructions, horizontal stride 1 or 2; means of at most 255 values. */
+void ec2t_mcu_pool_maxima_run(const ec2t_mcu_pool *layer, const uint8_t *input, uint8_t *output);
+void ec2t_mcu_pool_means_run(const ec2t_mcu_pool *layer, const uint8_t *input, uint8_t *output);
+/* On Helium. The mean of a window that does not cover the input is of at least 2 and at most 22
+ * values. */
 void ec2t_mcu_pool_helium_run(const ec2t_mcu_pool *layer, const uint8_t *input, uint8_t *output);
 
 /* Mean over rows and columns. */

@@ -18,6 +18,7 @@ from .fully_connected import spread
 if TYPE_CHECKING:
     from ..lowering import Lowering
 
+MOST_WORD_MEAN = 255  # values whose sum is within 16 bits
 MOST_VECTOR_MEAN = 22  # values whose mean Helium takes by a reciprocal
 
 
@@ -53,13 +54,14 @@ def pool(net: Lowering, op: Operator) -> None:
         pad == (0, 0) and (o - 1) * stride + k <= size
         for pad, o, stride, k, size in zip(pads, outs, strides, kernels, sizes, strict=True)
     )
-    vectors = inside and (kind or kernels == sizes or 2 <= prod(kernels) <= MOST_VECTOR_MEAN)
-    helium = net.core.family == "helium" and vectors
+    facts = Window(kernels, strides[1], bool(kind))
+    run, source_file = _kernel(net.core.family, facts, inside, kernels == sizes, outs[1])
 
     def reads(_: int) -> int:
-        """Eight windows are read at once, whatever is left of a row."""
+        """Helium reads eight windows at once, words four columns, whatever is left of a row."""
         last = (layout.channels - 1) * layout.plane + (sizes[0] - 1) * layout.pitch
-        return last + (outs[1] + 7) * strides[1] + kernels[1] if helium else 0
+        more = {"pool_helium.c": 7 * strides[1], "pool_words.c": 3}.get(source_file)
+        return last + (outs[1] - 1) * strides[1] + kernels[1] + more if more else 0
 
     def emit(names: Names) -> Code:
         n = names.index
@@ -82,19 +84,31 @@ def pool(net: Lowering, op: Operator) -> None:
                     },
                 )
             ],
-            [
-                f"ec2t_mcu_pool_{'helium_' if helium else ''}run(&layer_{n}, "
-                f"{names.inputs[0]}, {names.output});"
-            ],
+            [f"ec2t_mcu_{run}_run(&layer_{n}, {names.inputs[0]}, {names.output});"],
             60,
         )
 
     name = f"{'max' if kind else 'average'} pool {kernels[0]}x{kernels[1]}"
-    sources = ("pool.c", "pool_helium.c", "layout.c")
-    facts = Window(prod(kernels), bool(kind))
+    sources = (source_file, "layout.c")
     net.steps.append(
         Step(name, sources, (source,), target, emit, reads=reads, by_planes=True, facts=facts)
     )
+
+
+def _kernel(
+    family: str, window: Window, inside: bool, whole: bool, columns: int
+) -> tuple[str, str]:
+    """Function and file. `inside`: no window goes beyond the input; `whole`: one window covers it;
+    `columns`: of the output."""
+    maximum, values = window.maximum, prod(window.size)
+    if not inside:
+        return "pool", "pool.c"
+    if family == "helium" and (maximum or whole or 2 <= values <= MOST_VECTOR_MEAN):
+        return "pool_helium", "pool_helium.c"
+    neighbours = window.stride <= 2 and columns > 1
+    if family == "dsp" and neighbours and (maximum or values <= MOST_WORD_MEAN):
+        return ("pool_maxima" if maximum else "pool_means"), "pool_words.c"
+    return "pool_inside", "pool_inside.c"
 
 
 def mean_of_maps(net: Lowering, op: Operator, source: int) -> None:
