@@ -130,16 +130,17 @@ def pooled(seed: int) -> bytes:
     windows = [
         (2, 2, 2),
         (3, 3, 2),
-        (2, 2, 2),
+        (2, 3, 2),
         (3, 3, 1),
         (2, 1, 2),
         (3, 3, 3),
-        (5, 4, 1),
-        (4, 4, 4),
+        (5, 5, 1),
+        (5, 5, 2),
     ]
     high, wide, apart = windows[seed % len(windows)]
     maximum = bool(seed // len(windows) % 2)
-    x = net.pool(net.input, (high, wide), (apart, min(apart, wide)), maximum=maximum)
+    stride, same = (apart, min(apart, wide)), bool(random.random() < 0.2)
+    x = net.pool(net.input, (high, wide), stride, maximum=maximum, same=same)
     whole = (net.shape(x)[1], net.shape(x)[2])
     return net.finish(net.pool(x, whole, whole, maximum=not maximum))
 

@@ -15,13 +15,12 @@ def _check(core: str, names: list[str]) -> None:
     if qemu.missing_tools(core):
         pytest.skip(qemu.missing_tools(core))
     every = mcu_estimates.ours()
-    limit = 0.06 if core == "m3" else 0.05
     rows = mcu_estimates.errors({name: every[name]() for name in names}, core)
     for name, _, cycles, off, cycles_off in rows:
-        assert abs(off) <= limit, f"{name}: instructions {off:+.1%}"
+        assert abs(off) <= 0.05, f"{name}: instructions {off:+.1%}"
         assert np.isnan(cycles_off) == (core not in qemu.TIMINGS), name
         if cycles:
-            assert abs(cycles_off) <= limit, f"{name}: cycles {cycles_off:+.1%}"
+            assert abs(cycles_off) <= 0.05, f"{name}: cycles {cycles_off:+.1%}"
 
 
 @pytest.mark.parametrize("core", FAST)

@@ -63,12 +63,12 @@ ec2t_mcu_store_2(ec2t_mcu_lanes minus, ec2t_mcu_lanes plus, const ec2t_mcu_fast 
     }                                                                                              \
     static void name##_fast(const uint8_t *input, const ec2t_mcu_fast *channel, uint8_t *output) { \
         static const uint16_t places[4] = {0, out_second, out_third, out_fourth};                  \
-        ec2t_mcu_lanes minus[4], plus[4];                                                          \
+        ec2t_mcu_lanes both[8]; /* one address instead of two */                                   \
         const ec2t_mcu_fast constants = *channel;                                                  \
-        name##_lanes(input, constants.minus_list, constants.minus_count, minus);                   \
-        name##_lanes(input, constants.plus_list, constants.plus_count, plus);                      \
+        name##_lanes(input, constants.minus_list, constants.minus_count, both);                    \
+        name##_lanes(input, constants.plus_list, constants.plus_count, both + 4);                  \
         for (int i = 0; i < 4; ++i) {                                                              \
-            ec2t_mcu_store_##stride(minus[i], plus[i], &constants, output + places[i]);            \
+            ec2t_mcu_store_##stride(both[i], both[i + 4], &constants, output + places[i]);         \
         }                                                                                          \
     }
 #if defined(EC2T_MCU_BY_PLACE)
