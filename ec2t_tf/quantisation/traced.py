@@ -1,4 +1,5 @@
-"""A Lambda or a layer of the user's, written in keras.ops, as what it consists of.
+"""A Lambda or a layer of the user's, written in keras.ops (or functions of TensorFlow that are like
+them), as what it consists of.
 
 Its `call` is run on symbolic values, by an object that has stand-ins for what it holds: layers
 under names of their own, and `Weight` for its own weights. It is run for two sizes of the batch;
@@ -18,6 +19,7 @@ from keras import ops
 from ec2t_tf.quantisation.graph import Call, Graph, Value, read
 from ec2t_tf.quantisation.kinds import NOTHING_AT_INFERENCE, class_name, has_rule, kind_of
 from ec2t_tf.quantisation.opened import Opened
+from ec2t_tf.quantisation.tensorflow_functions import recorded
 from ec2t_tf.quantisation.values import Constant, ForEach, InTraining, Weight
 
 Tensor = Any
@@ -144,7 +146,7 @@ class _Inside:
         function = self._function(inputs[0])
         if "training" in _parameters(self.layer):
             options = {**options, "training": training}
-        with keras.StatelessScope() as scope:
+        with recorded(), keras.StatelessScope() as scope:
             made = function(*args, **options)
         if scope.state_mapping and training is None:
             raise ValueError("variables that its call assigns to")

@@ -12,8 +12,8 @@ import tensorflow as tf
 import tf_keras
 
 from ec2t_tf.layer_config import config_of
+from ec2t_tf.quantisation.tensorflow_functions import in_keras_ops
 from ec2t_tf.tfmot import activations, graph
-from ec2t_tf.tfmot.functions import in_keras_ops
 from ec2t_tf.treatments import UnsupportedLayerError
 
 TOLERANCE = 1e-5  # of float32 outputs, relative to the largest

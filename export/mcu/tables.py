@@ -52,6 +52,12 @@ def with_tables(graph: Graph) -> Graph:
         if number not in inside
         for index in op.inputs
     } | set(graph.outputs)
+    # The floats that a file gives at its end are codes in C.
+    read |= {
+        op.inputs[0]
+        for op in graph.operators
+        if op.kind == "DEQUANTIZE" and op.outputs[0] in graph.outputs
+    }
     tables: dict[int, Operator] = {}
     for out, (root, numbers) in chains.items():
         if out in read and len(numbers) > 1 and _is_code(graph.tensors[out]):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from ec2t_tf.export.c_verification import verify_c
 from ec2t_tf.export.graph import FileError, Graph
 from ec2t_tf.export.mcu import to_c
 from ec2t_tf.export.tflite import write
@@ -43,6 +44,15 @@ def test_equals_the_reference(tmp_path: Path, shape: tuple[int, ...]) -> None:
     want = many_nets.reference(model, values)
     (got,) = many_nets.on_host([model], [values], tmp_path, sanitize=True)
     assert not many_nets.differences(["table"], [got], [want])
+
+
+def test_before_the_floats_of_a_file() -> None:
+    """`to_tflite` ends a net in a DEQUANTIZE, which C has not."""
+    graph = spelled((1, 9))
+    graph.operators.pop()  # its ReLU
+    (codes,) = graph.operators[-1].outputs
+    graph.outputs = (graph.call("DEQUANTIZE", (codes,), graph.add("y", (1, 9), "float32")),)
+    assert verify_c(write(graph), calls=4).passes()
 
 
 def test_another_offset_is_no_table(tmp_path: Path) -> None:

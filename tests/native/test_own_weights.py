@@ -323,3 +323,62 @@ def test_regularisers_that_keras_cannot_make(kind: type) -> None:
     source = keras.Model(source, layers.Dense(3)(layers.Dense(8)(x)))
     model = ec2t_tf.apply(source, verbose=0)
     assert len(model.losses) == len(source.losses) == 1
+
+
+@registered
+class OfTensorFlow(layers.Layer):
+    """As a layer is written that has only ever run there: its functions, and layers between."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.first, self.second = layers.Conv1D(4, 3, padding="same"), layers.Dense(4)
+
+    def call(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        sizes = tf.shape(x)
+        x = tf.reshape(x, [sizes[0], sizes[1], 2, 3])
+        x = tf.reshape(tf.transpose(x, (0, 1, 3, 2)), [-1, sizes[1], 6])
+        x = tf.pad(x, [[0, 0], [1, 1], [0, 0]])[:, 1:-1]
+        one, other = tf.split(x, 2, axis=-1)
+        x = tf.concat([self.first(one), self.second(other), tf.zeros_like(other)], -1)
+        return tf.nn.relu(x) + tf.reduce_mean(x, axis=1, keepdims=True)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs on TensorFlow only")
+def test_functions_of_tensorflow_are_those_of_keras_ops() -> None:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((7, 5))
+    x = OfTensorFlow(name="it")(layers.Dense(6)(inputs))
+    x = layers.Lambda(lambda v: tf_function("gather")(v, [0, 2], axis=1), output_shape=(2, 11))(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    data = np.random.default_rng(0).normal(size=(64, 7, 5)).astype(np.float32)
+    made = ec2t_tf.apply(model, policy=ec2t_tf.Policy([ec2t_tf.Rule("ternary")]), verbose=0)
+    made.compile("adam", "mse")
+    made.fit(data, np.random.default_rng(1).normal(size=(64, 3)), verbose=0)
+    assert {"it_conv1d", "it_dense_1"} & set(made.ec2t_report.of("ternary"))
+    found = Outcome()
+    compare(made, [data], found)
+    assert found.steps < 2 < found.spread
+
+
+def tf_function(name: str) -> Any:
+    import tensorflow as tf
+
+    return getattr(tf, name)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs on TensorFlow only")
+def test_functions_of_tensorflow_without_a_like_are_named() -> None:
+    @registered
+    class Sums(layers.Layer):
+        def call(self, x: Any) -> Any:
+            return tf_function("cumsum")(x, 1)
+
+    inputs = keras.Input((7, 5))
+    x = layers.Flatten()(Sums(name="it")(layers.Dense(6)(inputs)))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Dense(4)(x)))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'it'.*tf\.\S*cumsum inside"):
+        ec2t_tf.apply(model, verbose=0)
+    with pytest.raises(ValueError, match="KerasTensor"):  # only inside of apply
+        tf_function("split")(inputs, 5, axis=-1)

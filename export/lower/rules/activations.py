@@ -254,7 +254,7 @@ def _lambda(net: Net, call: Call, given: Value, *_: Any) -> Value:
         raise NoRuleError(
             f"'{call.key}' (Lambda) has no rule that writes it: its function treats several values "
             "at once, and calls more than operations with rules (docs/layers.md). Write it in "
-            "keras.ops, or in tf_keras in the functions of TensorFlow that are like them."
+            "keras.ops, or in the functions of TensorFlow that are like them."
         )
     return _of_users(net, call.key, given, function)
 

@@ -1,14 +1,15 @@
-"""Functions of TensorFlow in a tf_keras model, as operations of keras.ops."""
+"""Functions of TensorFlow in a model of either Keras, as operations of keras.ops."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 
 def _key(slice_spec: Any) -> Any:
@@ -108,7 +109,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "clip_by_value": lambda ops, t, clip_value_min, clip_value_max: ops.clip(
         t, clip_value_min, clip_value_max
     ),
-    "cast": lambda ops, x, dtype: ops.cast(x, tf.as_dtype(dtype).name),
+    "cast": lambda ops, x, dtype: ops.cast(x, getattr(dtype, "name", dtype)),
     "getitem": lambda ops, tensor, slice_spec: tensor[_keys(slice_spec)],
     "zeros_like": lambda ops, input: ops.zeros_like(input),
     "leaky_relu": lambda ops, features, alpha=0.2: ops.leaky_relu(features, alpha),
@@ -140,6 +141,20 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+# Of values and numbers alike; a saved model has lists where it had arrays.
+_OF_NUMBERS = (
+    *("add", "subtract", "multiply", "divide", "truediv", "maximum", "minimum", "pow", "matmul"),
+    "einsum",
+)
+
+
+def _array(x: Any) -> Any:
+    if not isinstance(x, list | tuple):
+        return x
+    found = np.asarray(x)
+    return found.astype(np.float32 if found.dtype.kind == "f" else np.int32)
+
+
 def in_keras_ops(function: str) -> Callable[..., Any] | None:
     """What computes a function of TensorFlow, by its name; None if keras.ops has nothing of it."""
     found = FUNCTIONS.get(function.split(".")[-1])
@@ -152,6 +167,55 @@ def in_keras_ops(function: str) -> Callable[..., Any] | None:
             arguments = arguments[:-1]
         unsaid = ("name", *(key for key in options if key not in known and not options[key]))
         wanted = {key: value for key, value in options.items() if key not in unsaid}
+        if function.split(".")[-1] in _OF_NUMBERS:
+            arguments = tuple(map(_array, arguments))
+            wanted = {key: _array(value) for key, value in wanted.items()}
         return found(keras.ops, *arguments, **wanted)
 
     return compute
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[None]:
+    """Inside, functions of TensorFlow that are given symbolic values of Keras 3 are the operations
+    of keras.ops that they are like, where otherwise they refuse them.
+
+    Raises:
+      ValueError: naming a function that keras.ops has nothing of.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    recorder = _recorder()
+    recorder.depth += 1
+    try:
+        yield
+    finally:
+        recorder.depth -= 1
+
+
+@functools.cache
+def _recorder() -> Any:
+    import tensorflow as tf
+    from tensorflow.python.util import tf_export
+
+    class Recorder(tf.__internal__.dispatch.GlobalOpDispatcher):
+        """TensorFlow asks it about a call that failed."""
+
+        depth = 0
+
+        def handle(self, op: Any, args: tuple, kwargs: dict) -> Any:
+            given = keras.tree.flatten((args, kwargs))
+            if not self.depth or not any(map(keras.utils.is_keras_tensor, given)):
+                return self.NOT_SUPPORTED
+            name = tf_export.get_canonical_name_for_symbol(op, add_prefix_to_v1_names=True) or ""
+            if name.split(".")[-1] == "shape":
+                return tuple(given[0].shape)
+            compute = in_keras_ops(name)
+            if compute is None:
+                raise ValueError(f"tf.{name} inside")
+            return compute(*args, **kwargs)
+
+    recorder = Recorder()
+    recorder.register()
+    return recorder
