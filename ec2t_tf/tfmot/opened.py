@@ -35,7 +35,8 @@ def may_open(layer: Any) -> bool:
         options = layer.arguments or {}
         return hands_on(layer) or not is_elementwise(lambda x: layer.function(x, **options))
     if isinstance(layer, TFOpLambda):
-        return layer.get_config()["function"].split(".")[-1] == "einsum"
+        is_einsum = layer.get_config()["function"].split(".")[-1] == "einsum"
+        return is_einsum and any(is_product(node.call_args[0]) for node in layer._inbound_nodes)
     if is_users(layer):
         flags = ("elementwise", "moves_values_only")
         return not any(getattr(layer, flag, False) for flag in flags) and not _has_rule(layer)

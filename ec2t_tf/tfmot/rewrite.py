@@ -83,7 +83,8 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
 
 def _is_more_than_one(layer: layers.Layer) -> bool:
     is_separable = isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D)
-    is_made_of_some = isinstance(layer, tf_keras.Model | SlicingOpLambda) or may_open(layer)
+    is_made_of_some = isinstance(layer, tf_keras.Model) or may_open(layer)
+    is_made_of_some = is_made_of_some or _has_ellipsis(layer)
     return is_made_of_some or is_separable or _has_own_activation(layer)
 
 
@@ -279,6 +280,13 @@ class _Rewriting:
         first, *rest = layer.get_weights()
         self._weights += [(parts[-2], [first]), (parts[-1], rest)]
         return parts
+
+
+def _has_ellipsis(layer: layers.Layer) -> bool:
+    keys = [tuple(node.call_args)[1:] for node in layer._inbound_nodes]
+    return isinstance(layer, SlicingOpLambda) and any(
+        part is Ellipsis for part in tf.nest.flatten(keys)
+    )
 
 
 def _without_ellipsis(x: Any, key: Any) -> tuple[Any, tuple]:
