@@ -48,9 +48,7 @@ class Window:
 
 
 _BORDERS = ("border", "bordered rows", "wide border", "border eights", "border planes")
-_OF_PAIRS = (
-    *("sum", "difference", "product", "squared_difference", "maximum", "minimum", "prelu"),
-)
+_OF_PAIRS = ("sum", "difference", "product", "squared_difference", "maximum", "minimum", "prelu")
 _COPIED = ("call", "channels", "rows", "elements")
 Facts = Int8Conv | Dense | Window | RowCopy | None
 
@@ -416,8 +414,9 @@ def _pool(
     kernel: str, facts: Window, amounts: dict[str, int], out: Layout
 ) -> tuple[str, dict[str, int]]:
     high, wide = facts.size
-    if kernel in ("pool_maxima", "pool_means"):
+    if kernel != "pool" and "helium" not in kernel:
         amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows", "elements")}
+    if kernel in ("pool_maxima", "pool_means"):
         groups = amounts["rows"] * -(-out.width * facts.stride // 4)
         loads = wide if facts.stride == 1 else -(-wide // 2)
         two = " of two columns" if facts.stride == wide == 2 else ""
@@ -428,7 +427,6 @@ def _pool(
             "rest": amounts["rows"] * (out.width % (4 // facts.stride)),
         }
     if kernel == "pool_inside":
-        amounts = {k: amounts[k] for k in (*_BORDERS, "call", "channels", "rows", "elements")}
         amounts["window rows"] = amounts["elements"] * high
     amounts["seen"] = amounts["elements"] * high * wide
     return f"{kernel} {'max' if facts.maximum else 'average'}", amounts
