@@ -150,7 +150,8 @@ def _places(ends: Ends, upper: str) -> list[str]:
         return []
     return [
         "/* Inputs and outputs may lie in the arena, so many bytes behind its start: they take",
-        " * no RAM then. A call leaves nothing of such an input. */",
+        " * no RAM then. A call leaves nothing of such an input, and an output may lie where one",
+        " * lay. */",
         *(f"#define {end.macro(upper)}_PLACE {end.place}" for end in placed),
         "",
     ]

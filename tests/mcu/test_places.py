@@ -12,6 +12,7 @@ import pytest
 from ec2t_tf.export.mcu import to_c
 from tests import nets
 from tests.c_runner import SANITIZE, STRICT
+from tests.mcu import many_nets
 
 _MAIN = """
 #include <stdio.h>
@@ -44,6 +45,27 @@ def test_the_same_bits(tmp_path: Path, name: str) -> None:
     run = subprocess.run([program], input=values.tobytes(), capture_output=True, check=True)
     wanted = nets.reference(model, values)
     np.testing.assert_array_equal(np.frombuffer(run.stdout, np.int8).reshape(wanted.shape), wanted)
+
+
+def sum_of_two(shape: tuple[int, ...]) -> bytes:
+    """One ADD of two inputs, and nothing else."""
+    net = nets.NetBuilder(shape, seed=1)
+    other = net.tensor(shape, 0.03, 13)
+    return net.finish(net.add(net.input, other), inputs=[other])
+
+
+def test_ends_whose_layout_has_their_bytes_lie_in_it(tmp_path: Path) -> None:
+    """A map of one channel, one row of it, and vectors; of three channels it does not."""
+    shapes = ((1, 16, 12, 1), (1, 1, 21, 1), (1, 1, 1, 40), (1, 16, 12, 3))
+    models = [sum_of_two(shape) for shape in shapes for _ in range(2)]  # every other is placed
+    values = [many_nets.inputs(model, 3, seed=4) for model in models]
+    want = [many_nets.reference(*pair) for pair in zip(models, values, strict=True)]
+    got = many_nets.on_host(models, values, tmp_path, sanitize=True)
+    assert not many_nets.differences(list(range(len(models))), got, want)
+    report = to_c(sum_of_two(shapes[0]), tmp_path / "one")
+    assert report.placed_bytes == report.ends_bytes == 3 * 16 * 12
+    # What is kept free behind maps, and the inputs; the output lies over one of them.
+    assert report.arena == 2048 + 2 * 16 * 12
 
 
 @pytest.mark.parametrize("name", NETS)
