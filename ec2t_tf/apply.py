@@ -23,7 +23,7 @@ TRAINING = (
     *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "compile"),
     *("fit", "evaluate", "predict"),
 )
-KERAS = ("keras", "tf_keras", "tensorflow", "builtins")
+KERAS = ("keras", "tf_keras", "tensorflow", "builtins", "ec2t_tf")
 
 
 def apply(
@@ -91,6 +91,8 @@ def apply(
             "apply requires a Sequential or functional model of Keras 3 or tf_keras. "
             f"Received: {type(model).__module__}.{type(model).__name__}."
         )
+    trained, report = quantised(model, method, policy, strict=strict)
+    trained.ec2t_report = report
     own = _own_training(model)
     if own:
         warnings.warn(
@@ -100,8 +102,6 @@ def apply(
             "your methods: docs/what_apply_does.md shows how.",
             stacklevel=2,
         )
-    trained, report = quantised(model, method, policy, strict=strict)
-    trained.ec2t_report = report
     if names and report.unused_rules:
         warnings.warn(
             "The names of a policy must be those of layers with weights. Received: "

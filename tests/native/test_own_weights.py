@@ -356,7 +356,7 @@ def test_functions_of_tensorflow_are_those_of_keras_ops() -> None:
     made = ec2t_tf.apply(model, policy=ec2t_tf.Policy([ec2t_tf.Rule("ternary")]), verbose=0)
     made.compile("adam", "mse")
     made.fit(data, np.random.default_rng(1).normal(size=(64, 3)), verbose=0)
-    assert {"it_conv1d", "it_dense_1"} & set(made.ec2t_report.of("ternary"))
+    assert any(name.startswith("it_") for name in made.ec2t_report.of("ternary"))
     found = Outcome()
     compare(made, [data], found)
     assert found.steps < 2 < found.spread
