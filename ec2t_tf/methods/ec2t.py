@@ -37,6 +37,7 @@ from ec2t_tf.methods.checks import (
     require_moment,
     require_one_of,
     require_order,
+    require_range,
     require_total_steps,
 )
 from ec2t_tf.methods.entropy_constraint import (
@@ -62,6 +63,7 @@ DEFAULT_ENTROPY_GAIN = 0.1
 # Published for the pruning of the layers that stay int8 (EfficientNet-B1, docs/specification.md).
 PRUNING_CENTROID_SCALE = 0.25
 PRUNING_ENTROPY_GAIN = 0.15
+LARGEST_HYSTERESIS = 0.99  # of a threshold: at 1 no code would ever return to zero
 # With a target sparsity: values of s to choose from.
 CENTROID_SCALES = tuple(0.05 * 1.3**step for step in range(14))
 
@@ -86,7 +88,7 @@ class EC2T(TernaryMethod):
         trains, under one gain, like the paper's lambda; "kept" gives each layer a gain of its own,
         so that it stays at its share of zeros at the start: in long trainings the largest layer is
         else left with next to no weights.
-      hysteresis: in [0, 1); how far beyond a threshold, as a share of it, a weight must be before
+      hysteresis: 0 to 0.99; how far beyond a threshold, as a share of it, a weight must be before
         its code changes. Weights near a threshold flip at every other step else, and what the
         network learns, batch normalisation's averages too, is of codes that are no more. 0 is the
         published assignment.
@@ -176,12 +178,7 @@ class EC2T(TernaryMethod):
         self.entropy_gain = entropy_gain
         self.target_sparsity = target_sparsity
         self.layer_shares = require_one_of("layer_shares", layer_shares, ("free", "kept"))
-        if not 0.0 <= hysteresis < 1.0:
-            raise ValueError(
-                "hysteresis must be at least 0 and less than 1, a share of the threshold. "
-                f"Received: hysteresis={hysteresis}."
-            )
-        self.hysteresis = float(hysteresis)
+        self.hysteresis = require_range("hysteresis", hysteresis, 0.0, LARGEST_HYSTERESIS)
         self.schedule = None if schedule is None else schedules.check(schedule)
         self.schedule_of = require_one_of("schedule_of", schedule_of, ("sparsity", "entropy_gain"))
         self.frozen_from = require_moment("frozen_from", frozen_from)

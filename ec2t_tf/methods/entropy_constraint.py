@@ -125,7 +125,7 @@ def with_margin(latent: Tensor, state: State, margin: float) -> Tensor:
     Args:
       latent: float32, any shape.
       state: of the layer; its `codes` are those of the last training pass, or `UNDECIDED`.
-      margin: relative to the threshold, in [0, 1).
+      margin: relative to the threshold, 0 or more, less than 1.
     """
     if not margin:
         return latent

@@ -157,7 +157,8 @@ def _array(x: Any) -> Any:
 
 def in_keras_ops(function: str) -> Callable[..., Any] | None:
     """What computes a function of TensorFlow, by its name; None if keras.ops has nothing of it."""
-    found = FUNCTIONS.get(function.split(".")[-1])
+    last = function.split(".")[-1]
+    found = FUNCTIONS.get(last)
     if found is None:
         return None
     known = inspect.signature(found).parameters
@@ -167,7 +168,7 @@ def in_keras_ops(function: str) -> Callable[..., Any] | None:
             arguments = arguments[:-1]
         unsaid = ("name", *(key for key in options if key not in known and not options[key]))
         wanted = {key: value for key, value in options.items() if key not in unsaid}
-        if function.split(".")[-1] in _OF_NUMBERS:
+        if last in _OF_NUMBERS:
             arguments = tuple(map(_array, arguments))
             wanted = {key: _array(value) for key, value in wanted.items()}
         return found(keras.ops, *arguments, **wanted)

@@ -24,6 +24,7 @@ from ec2t_tf.quantisation.values import Constant, ForEach, InTraining, Weight
 
 Tensor = Any
 BATCHES = (5040, 10080)  # which many numbers divide: windows of an image are a batch, too
+ANOTHER_EACH_TIME = "numbers that are others for another batch, or at another call (random ones)"
 
 
 def written_in_operations(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
@@ -64,11 +65,18 @@ class Traced(Opened):
 
 
 def why_not(layer: Any, args: tuple, options: dict) -> str:
-    """What keeps a layer of the user's from being what it is written in; "" if nothing does."""
-    given = keras.tree.map_structure(
-        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype) if _is_open(x) else x,
-        (args, options),
-    )
+    """What keeps a layer of the user's from being what it is written in; "" if nothing does.
+
+    The batch of the values is open, or 1 as in a net that is written.
+    """
+
+    def given_as(x: Any) -> Any:
+        if not _is_open(x):
+            return x
+        first = None if x.shape[0] == 1 else x.shape[0]
+        return keras.Input(batch_shape=(first, *x.shape[1:]), dtype=x.dtype)
+
+    given = keras.tree.map_structure(given_as, (args, options))
     try:
         inside = _Inside(layer, lambda name: name, layer.name)
         made = keras.tree.flatten(_rebuilt(inside, *given))
@@ -270,6 +278,8 @@ def _open_call(
 ) -> Any:
     """One call of the graph, for every batch."""
     if call.is_layer:
+        if isinstance(call.operation, Constant) and call.operation is not twin.operation:
+            raise ValueError(ANOTHER_EACH_TIME)
         return call.operation(*args, **options)
     kind, (result, *_), (other, *_) = kind_of(call.operation), call.results, twin.results
     if kind == "Tensordot" and call.operation.axes == 1 and len(twin.inputs[-1].shape) <= 2:
@@ -320,7 +330,11 @@ def _constants_of_one(
     """Arguments with arrays made for the batch (zeros, say) as values for each example."""
 
     def one(x: Any, mine: Any, other: Any) -> Any:
+        if _is_open(mine):
+            return x
         if not _is_array(mine) or tuple(mine.shape) == tuple(other.shape):
+            if not _is_same(mine, other):
+                raise ValueError(ANOTHER_EACH_TIME)
             return x
         array = ops.convert_to_numpy(mine)
         if np.any(array != array[:1]):
@@ -361,6 +375,13 @@ def _parameters(layer: Any) -> Any:
 def _is_open(x: Any) -> bool:
     """A value of a graph, or what stands for one."""
     return isinstance(x, Value) or keras.utils.is_keras_tensor(x)
+
+
+def _is_same(x: Any, y: Any) -> bool:
+    """Whether two calls were given the same numbers, or anything else."""
+    if not _is_array(x):
+        return bool(x == y)
+    return np.array_equal(ops.convert_to_numpy(x), ops.convert_to_numpy(y))
 
 
 def _is_array(x: Any) -> bool:

@@ -62,17 +62,24 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
       after it.
 
     Raises:
-      ValueError: the new model does not compute what the given one does, to 1e-4 of the largest
-        output (a defect of this package).
+      ValueError: the given model makes other outputs of the same inputs each time; or the new one
+        does not compute what it does, to 1e-4 of the largest output (a defect of this package).
     """
     if not any(map(_is_more_than_one, model.layers)):
         return Rewritten(model, {layer.name: layer for layer in model.layers}, ())
     rewriting = _Rewriting(model)
     new_model = rewriting.run()
     feed = random_input(model.inputs, model._nested_inputs)
-    difference = largest_difference(model(feed, training=False), new_model(feed, training=False))
+    wanted = model(feed, training=False)
+    difference = largest_difference(wanted, new_model(feed, training=False))
     half = any("16" in str(layer.compute_dtype) for layer in new_model.layers)
     if difference > (HALF_PRECISION_TOLERANCE if half else TOLERANCE):
+        if largest_difference(wanted, model(feed, training=False)) > TOLERANCE:
+            raise ValueError(
+                "apply requires a model that makes the same outputs of the same inputs when it "
+                f"does not train. Received: '{model.name}', which does not (random numbers in a "
+                "layer of yours or a Lambda?)."
+            )
         raise ValueError(
             f"A rewritten model must compute the same. Received: '{model.name}', which differs by "
             f"{difference:.3g} of its largest output after: {'; '.join(rewriting.notes)}. "

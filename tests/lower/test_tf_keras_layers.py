@@ -312,6 +312,12 @@ def test_a_lambda_without_operators_is_refused_for_what_it_is() -> None:
         ec2t_tf.apply(model, policy=INT8, verbose=0)
 
 
+def test_a_model_of_random_numbers_is_refused_for_what_it_is() -> None:
+    model, _ = net(lambda x: layers.Lambda(lambda v: v + tf.random.normal(v.shape[1:]))(x))
+    with pytest.raises(ValueError, match=r"the same outputs of the same inputs.*random numbers"):
+        ec2t_tf.apply(model, policy=INT8, verbose=0)
+
+
 def test_a_plain_layer_that_keras_3_has_not(tmp_path: Path) -> None:
     model, x = net(lambda x: layers.ThresholdedReLU(0.1, name="it")(x))
     path = export.to_tflite(model, tmp_path / "net.tflite", representative_data=x)

@@ -96,5 +96,5 @@ def test_saved_and_loaded_it_computes_the_same(tmp_path: Path) -> None:
 
 def test_it_is_checked() -> None:
     assert methods.deserialize(methods.serialize(methods.EC2T(hysteresis=0.1))).hysteresis == 0.1
-    with pytest.raises(ValueError, match="hysteresis must be at least 0 and less than 1"):
+    with pytest.raises(ValueError, match=r"hysteresis must lie in \[0, 0.99\]"):
         methods.EC2T(hysteresis=1.0)
