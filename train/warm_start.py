@@ -18,8 +18,9 @@ from ec2t_tf.schedule import StepCounter
 def begin_from(model: Any, path: str | Path) -> None:
     """Copy an earlier net's latent weights, centroids, ranges and statistics into `model`.
 
-    Steps made and codes frozen are the earlier training's own and are not copied: schedules and
-    the frozen phase begin anew.
+    Steps made and whether codes are frozen are the earlier training's own and are not copied:
+    schedules and the frozen phase begin anew. The codes are: a margin (`EC2T(hysteresis=)`) is
+    around them, and thresholds alone would begin with another net.
 
     Args:
       model: from `ec2t_tf.apply`, of the same architecture, method and policy; the method's options
@@ -66,7 +67,8 @@ def _learnt(model: Any) -> dict[tuple[int, str, int], Any]:
             place = (number, name, seen.get(name, 0))
             seen[name] = place[-1] + 1
             is_float = "float" in keras.backend.standardize_dtype(variable.dtype)
-            if is_float and not name.endswith((StepCounter.CLOCK, StepCounter.SEEN)):
+            is_clock = name.endswith((StepCounter.CLOCK, StepCounter.SEEN))
+            if (is_float and not is_clock) or name == "codes":
                 found[place] = variable
     return found
 

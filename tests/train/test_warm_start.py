@@ -66,6 +66,20 @@ def test_begins_with_the_earlier_net(earlier: Path) -> None:
     assert counted == 3 * 4
 
 
+def test_codes_held_by_a_margin_come_along(tmp_path: Path) -> None:
+    # Thresholds alone decide other codes: the margin is around the codes of before.
+    keras.utils.set_random_seed(2)
+    margin = EC2T(target_sparsity=0.6, hysteresis=0.4)
+    before = ternary(margin)
+    fit(before)
+    before.save(tmp_path / "model.keras")
+    model = ternary(margin)
+    begin_from(model, tmp_path)
+    images = np.random.default_rng(3).uniform(size=(64, 28, 28, 1)).astype(np.float32)
+    wanted, outputs = (m.predict(images, verbose=0) for m in (before, model))
+    np.testing.assert_allclose(outputs, wanted, atol=1e-5)
+
+
 def test_trains_on_to_another_target(earlier: Path) -> None:
     model = ternary(method(0.8))
     begin_from(model, earlier)
