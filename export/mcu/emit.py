@@ -292,7 +292,7 @@ def _text(net: Lowering, name: str, memory: Memory | None = None) -> _Text:
                         f"  (void){net.words[index].parameter}; /* nothing reads it */"
                     )
                 continue
-            work = borders(what, net.layouts[index])
+            work = borders(net.core, what, net.layouts[index])
             estimate = cost_of(net.core_name, work)
             text.ends.append(LayerReport(f"copy of an {what}", "", 0, work, estimate))
     return text

@@ -49,7 +49,7 @@ class Window:
 
 _BORDERS = ("border", "bordered rows", "wide border", "border eights", "border planes")
 _OF_PAIRS = ("sum", "difference", "product", "squared_difference", "maximum", "minimum", "prelu")
-_COPIED = ("call", "channels", "rows", "elements")
+_MOST_SCATTERED = 17  # channels that Helium copies from and to NHWC by vectors
 Facts = Int8Conv | Dense | Window | RowCopy | None
 
 
@@ -117,11 +117,21 @@ def work_of(core: Core, facts: Facts, code: Code, inputs: list[Layout], out: Lay
     return Work(kernel, amounts, macs)
 
 
-def borders(which: str, layout: Layout) -> Work:
+def borders(core: Core, which: str, layout: Layout) -> Work:
     """The copy of an input of the net to its layout, or of an output from there."""
-    amounts = _of_maps([layout], layout)
-    kernel = which if layout.plane > 1 else f"{which} of one pixel"
-    return Work(kernel, {k: amounts[k] for k in (*_BORDERS, *_COPIED)})
+    planes, rows, width, step = layout.channels, layout.height, layout.width, layout.channels
+    if layout.plane == 1:
+        planes, width, step = 1, layout.channels, 1
+    elif layout.pitch == layout.width:
+        rows, width = 1, layout.height * layout.width
+    runs, of_maps = planes * rows, _of_maps([layout], layout)
+    amounts = {k: of_maps[k] for k in _BORDERS} | {"call": 1, "planes": planes, "runs": runs}
+    if core.family == "helium" and step <= _MOST_SCATTERED:
+        more = {"vectors": runs * (width // 16), "long": runs * (width >= 16)}
+        return Work(f"{which} by vectors", amounts | more)
+    more = {"fours": runs * (width // 4), "long": runs * (width >= 4)}
+    more |= {"single": runs * (width % 4), "some": runs * bool(width % 4)}
+    return Work(which, amounts | more)
 
 
 def _of_maps(inputs: list[Layout], out: Layout) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 #if defined(EC2T_MCU_HELIUM)
 #include <arm_mve.h>
+enum { MOST_SCATTERED = 255 / 15 }; /* channels whose sixteen places fit bytes */
 #endif
 
 void ec2t_mcu_fill(const ec2t_mcu_planar *layout, uint8_t *tensor, int32_t value) {
@@ -72,39 +73,113 @@ void ec2t_mcu_spread(const ec2t_mcu_planar *layout, uint8_t *tensor) {
     ec2t_mcu_lead(layout, tensor);
 }
 
-/* `flip` is what stored bytes differ in. */
-static inline void from_nhwc(const uint8_t *nhwc, const ec2t_mcu_planar *layout, uint8_t *tensor,
-                             uint32_t flip) {
-    const uint32_t channels = layout->channels, width = layout->width;
-    ec2t_mcu_lead(layout, tensor);
-    if (layout->plane == 1u) {
-        for (uint32_t c = 0; c < channels; ++c)
-            tensor[c] = (uint8_t)(nhwc[c] ^ flip);
+/* Compiled by itself: M0 has too few registers for it inside other loops. */
+#define ALONE __attribute__((noinline))
+
+/* `count` bytes that are `step` apart, to neighbours; `flip` is what stored bytes differ in. */
+ALONE static void gather(const uint8_t *from, uint32_t step, uint8_t *to, uint32_t count,
+                         uint32_t flip) {
+#if defined(EC2T_MCU_HELIUM)
+    if (step <= MOST_SCATTERED) {
+        const uint8x16_t flips = vdupq_n_u8((uint8_t)flip);
+        const uint8x16_t places = vmulq_n_u8(vidupq_n_u8(0, 1), (uint8_t)step);
+        for (uint32_t n = count / 16u; n; --n, from += 16u * step, to += 16)
+            vstrbq_u8(to, veorq_u8(vldrbq_gather_offset_u8(from, places), flips));
+        const mve_pred16_t rest = vctp8q(count % 16u);
+        const uint8x16_t bytes = vldrbq_gather_offset_z_u8(from, places, rest);
+        vstrbq_p_u8(to, veorq_u8(bytes, flips), rest);
         return;
     }
-    for (uint32_t c = 0; c < channels; ++c) {
-        uint8_t *plane = tensor + c * layout->plane;
+#endif
+    const uint8_t *const end = to + count, *const fours = to + (count & ~3u);
+#if defined(__ARM_FEATURE_UNALIGNED)
+    const uint32_t flips = flip * 0x01010101u;
+    for (; to != fours; from += 4u * step, to += 4) {
+        const uint32_t a = from[0], b = from[step], c = from[2u * step], d = from[3u * step];
+        const uint32_t word = (a | b << 8 | c << 16 | d << 24) ^ flips;
+        __builtin_memcpy(to, &word, 4);
+    }
+#else
+    for (; to != fours; from += 4u * step, to += 4) {
+        to[0] = (uint8_t)(from[0] ^ flip), to[1] = (uint8_t)(from[step] ^ flip);
+        to[2] = (uint8_t)(from[2u * step] ^ flip), to[3] = (uint8_t)(from[3u * step] ^ flip);
+    }
+#endif
+    for (; to != end; from += step)
+        *to++ = (uint8_t)(*from ^ flip);
+}
+
+/* The other way round. */
+ALONE static void scatter(const uint8_t *from, uint8_t *to, uint32_t step, uint32_t count,
+                          uint32_t flip) {
+#if defined(EC2T_MCU_HELIUM)
+    if (step <= MOST_SCATTERED) {
+        const uint8x16_t flips = vdupq_n_u8((uint8_t)flip);
+        const uint8x16_t places = vmulq_n_u8(vidupq_n_u8(0, 1), (uint8_t)step);
+        for (uint32_t n = count / 16u; n; --n, from += 16, to += 16u * step)
+            vstrbq_scatter_offset_u8(to, places, veorq_u8(vldrbq_u8(from), flips));
+        const mve_pred16_t rest = vctp8q(count % 16u);
+        const uint8x16_t bytes = veorq_u8(vldrbq_z_u8(from, rest), flips);
+        vstrbq_scatter_offset_p_u8(to, places, bytes, rest);
+        return;
+    }
+#endif
+    const uint8_t *const end = from + count, *const fours = from + (count & ~3u);
+#if defined(__ARM_FEATURE_UNALIGNED)
+    const uint32_t flips = flip * 0x01010101u;
+    for (; from != fours; from += 4, to += 4u * step) {
+        uint32_t word;
+        __builtin_memcpy(&word, from, 4);
+        word ^= flips;
+        to[0] = (uint8_t)word, to[step] = (uint8_t)(word >> 8);
+        to[2u * step] = (uint8_t)(word >> 16), to[3u * step] = (uint8_t)(word >> 24);
+    }
+#else
+    for (; from != fours; from += 4, to += 4u * step) {
+        to[0] = (uint8_t)(from[0] ^ flip), to[step] = (uint8_t)(from[1] ^ flip);
+        to[2u * step] = (uint8_t)(from[2] ^ flip), to[3u * step] = (uint8_t)(from[3] ^ flip);
+    }
+#endif
+    for (; from != end; to += step)
+        *to = (uint8_t)(*from++ ^ flip);
+}
+
+/* What is copied as one run of bytes: all channels where a plane is one pixel, a plane where
+ * nothing lies between its rows, else a row. The bytes of a run are `step` apart in NHWC. */
+typedef struct {
+    uint32_t planes, rows, width, step;
+} runs;
+
+static inline runs runs_of(const ec2t_mcu_planar *layout) {
+    const uint32_t channels = layout->channels, height = layout->height, width = layout->width;
+    if (layout->plane == 1u)
+        return (runs){.planes = 1, .rows = 1, .width = channels, .step = 1};
+    if (layout->pitch == width)
+        return (runs){.planes = channels, .rows = 1, .width = height * width, .step = channels};
+    return (runs){.planes = channels, .rows = height, .width = width, .step = channels};
+}
+
+static void from_nhwc(const uint8_t *nhwc, const ec2t_mcu_planar *layout, uint8_t *tensor,
+                      uint32_t flip) {
+    const runs run = runs_of(layout);
+    ec2t_mcu_lead(layout, tensor);
+    for (uint32_t c = 0; c < run.planes; ++c) {
+        uint8_t *row = tensor + c * layout->plane;
         const uint8_t *from = nhwc + c;
-        for (uint32_t y = 0; y < layout->height; ++y) {
-            uint8_t *row = plane + y * layout->pitch;
-            for (uint32_t x = 0; x < width; ++x, from += channels)
-                row[x] = (uint8_t)(*from ^ flip);
-        }
+        for (uint32_t y = run.rows; y; --y, row += layout->pitch, from += run.width * run.step)
+            gather(from, run.step, row, run.width, flip);
         ec2t_mcu_border(layout, tensor, c);
     }
 }
 
-static inline void to_nhwc(const ec2t_mcu_planar *layout, const uint8_t *tensor, uint8_t *nhwc,
-                           uint32_t flip) {
-    const uint32_t channels = layout->channels;
-    for (uint32_t c = 0; c < channels; ++c) {
-        const uint8_t *plane = tensor + c * layout->plane;
+static void to_nhwc(const ec2t_mcu_planar *layout, const uint8_t *tensor, uint8_t *nhwc,
+                    uint32_t flip) {
+    const runs run = runs_of(layout);
+    for (uint32_t c = 0; c < run.planes; ++c) {
+        const uint8_t *row = tensor + c * layout->plane;
         uint8_t *to = nhwc + c;
-        for (uint32_t y = 0; y < layout->height; ++y) {
-            const uint8_t *row = plane + y * layout->pitch;
-            for (uint32_t x = 0; x < layout->width; ++x, to += channels)
-                *to = (uint8_t)(row[x] ^ flip);
-        }
+        for (uint32_t y = run.rows; y; --y, row += layout->pitch, to += run.width * run.step)
+            scatter(row, to, run.step, run.width, flip);
     }
 }
 
