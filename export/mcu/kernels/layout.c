@@ -109,7 +109,7 @@ ALONE static void gather(const uint8_t *from, uint32_t step, uint8_t *to, uint32
         *to++ = (uint8_t)(*from ^ flip);
 }
 
-/* The other way round. */
+/* The other way round; outputs are small. */
 ALONE static void scatter(const uint8_t *from, uint8_t *to, uint32_t step, uint32_t count,
                           uint32_t flip) {
 #if defined(EC2T_MCU_HELIUM)
@@ -124,23 +124,7 @@ ALONE static void scatter(const uint8_t *from, uint8_t *to, uint32_t step, uint3
         return;
     }
 #endif
-    const uint8_t *const end = from + count, *const fours = from + (count & ~3u);
-#if defined(__ARM_FEATURE_UNALIGNED)
-    const uint32_t flips = flip * 0x01010101u;
-    for (; from != fours; from += 4, to += 4u * step) {
-        uint32_t word;
-        __builtin_memcpy(&word, from, 4);
-        word ^= flips;
-        to[0] = (uint8_t)word, to[step] = (uint8_t)(word >> 8);
-        to[2u * step] = (uint8_t)(word >> 16), to[3u * step] = (uint8_t)(word >> 24);
-    }
-#else
-    for (; from != fours; from += 4, to += 4u * step) {
-        to[0] = (uint8_t)(from[0] ^ flip), to[step] = (uint8_t)(from[1] ^ flip);
-        to[2u * step] = (uint8_t)(from[2] ^ flip), to[3u * step] = (uint8_t)(from[3] ^ flip);
-    }
-#endif
-    for (; from != end; to += step)
+    for (const uint8_t *const end = from + count; from != end; to += step)
         *to = (uint8_t)(*from++ ^ flip);
 }
 
