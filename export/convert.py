@@ -57,7 +57,10 @@ def to_tflite(
       options: of the format. "packed" and "download" take `optimize`: "size" (the default) stores
         layers as streams that are expanded when the file is opened, "speed" as blobs that are read
         in place, "download" as streams whatever their size; and `names=False`, which leaves out
-        the names of tensors and signatures. "tflm": `streams` and `negative_scales` of `to_tflm`.
+        the names of tensors and signatures. These two and "int8": `round_within`, how many steps
+        of its output (1/256 to 1) a layer may be off: its scales and biases keep the digits that
+        needs, and the file is smaller; without it all digits stay. "tflm": `streams` and
+        `negative_scales` of `to_tflm`.
 
     Returns:
       The path.

@@ -94,6 +94,8 @@ MISTAKES = [
     ("rewrite {small} --fromat=packed --format=packed --output={tmp}/x", "did you mean '--format'"),
     ("rewrite {small} --format=packed --core=m4 --output={tmp}/x", "--core belongs to --format=c"),
     ("rewrite {small} --format=int8 --no_names --output={tmp}/x", "--no_names requires"),
+    ("rewrite {small} --format=c --round_within=0.5 --output={tmp}/x", "--round_within requires"),
+    ("rewrite {small} --format=packed --round_within=3 --output={tmp}/x", "0.00390625 to 1"),
     ("rewrite {small} --format=packed --optimize=ram --output={tmp}/x", "size, speed, download"),
     ("rewrite {small} --format=c --optimize=download --output={tmp}/x", "balanced"),
     ("rewrite {small} --format=int8 --optimize=size --output={tmp}/x", "c, packed or download"),

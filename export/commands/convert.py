@@ -13,6 +13,7 @@ import numpy as np
 from ec2t_tf import files, progress
 
 from ..file_formats import FORMATS
+from ..file_formats.rounding import LEAST, MOST
 from ..formats.choose import Goal
 from ..mcu import BOARDS, CORES, OPTIMIZE
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 RUN_BY_LITERT = tuple(form.name for form in FORMATS.values() if "LiteRT" in form.runtimes)
 C_OPTIONS = ("core", "optimize", "example", "measure", "stream", "board")
 PACKED = tuple(form.name for form in FORMATS.values() if "optimize" in form.options)
+ROUNDED = tuple(form.name for form in FORMATS.values() if "round_within" in form.options)
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +83,12 @@ def format_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="of packed and download: without names of tensors, signatures and notes",
     )
+    add(
+        "--round_within",
+        type=float,
+        help=f"of {', '.join(ROUNDED)}: how many steps of its output ({LEAST:g} to {MOST:g}) a "
+        "layer may be off: scales and biases keep the digits that needs (default: all)",
+    )
     add("--board", choices=BOARDS, help="of --format=c: for that board, see 'boards'")
     add(
         "--core",
@@ -119,6 +127,11 @@ def format_options(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--no_names requires --format=packed or download. "
             f"Received: --format={arguments.format}."
         )
+    if arguments.round_within is not None and arguments.format not in ROUNDED:
+        raise ValueError(
+            f"--round_within requires --format={' or '.join(ROUNDED)}. "
+            f"Received: --format={arguments.format}."
+        )
     goals: Sequence[str] = get_args(Goal) if packed else OPTIMIZE
     takes_goals = packed or arguments.format == "c"
     if takes_goals and arguments.optimize and arguments.optimize not in goals:
@@ -142,6 +155,8 @@ def format_options(arguments: argparse.Namespace) -> dict[str, Any]:
             f"Leave --{given[0]} out, or choose another format."
         )
     options: dict[str, Any] = {"optimize": arguments.optimize} if arguments.optimize else {}
+    if arguments.round_within is not None:
+        options["round_within"] = arguments.round_within
     return options | ({"names": False} if arguments.no_names else {})
 
 

@@ -1,7 +1,7 @@
 """`format="download"`: one small file that `from_download` turns back into `int8` or `packed`.
 
-A file that our writer wrote is stored as its graph (version 4; version 3 coded it less well). All
-numbers are little-endian:
+A file that our writer wrote is stored as its graph (version 4, or 5 where numbers were rounded;
+version 3 coded it less well). All numbers are little-endian:
 
     magic "EC2D", u16 version, u8 goal of the packed file, u8 0, u32 CRC-32 of the stream,
     the stream of `graph_code`
@@ -46,7 +46,7 @@ from ..graph import FileError, Graph, check
 from ..graph.checking import check_structure
 from ..tflite.reader import Layout, layout, read
 from ..tflite.writer import write
-from .graph_code import NotCoded, from_stream, plain_elements, to_stream
+from .graph_code import NotCoded, from_stream, plain_elements, to_stream, version_of
 from .layers import (
     DEPTHWISE_CONV_2D,
     FULLY_CONNECTED,
@@ -57,7 +57,7 @@ from .layers import (
 )
 
 MAGIC = b"EC2D"
-VERSION = 4
+VERSION = 5
 _AS_IT_IS = 2  # and all versions below; above, a graph
 GOALS: tuple[Goal, ...] = ("size", "speed", "download")
 _HEADER = struct.Struct("<4sHBBIIIII")
@@ -164,15 +164,16 @@ def to_download(int8_file: bytes, *, optimize: Goal = "size", names: bool = True
 
 
 def _as_graph(int8_file: bytes, optimize: Goal) -> bytes | None:
-    """Version 4, or None where the file would not come back bit for bit."""
+    """Version 4 or 5, or None where the file would not come back bit for bit."""
     graph = read(int8_file)
     if plain_elements(graph) > _MOST_CODED or write(graph) != int8_file:
         return None
+    version = version_of(graph)
     try:
-        stream = to_stream(graph)
+        stream = to_stream(graph, version=version)
     except NotCoded:
         return None
-    header = _GRAPH_HEADER.pack(MAGIC, VERSION, GOALS.index(optimize), 0, zlib.crc32(stream))
+    header = _GRAPH_HEADER.pack(MAGIC, version, GOALS.index(optimize), 0, zlib.crc32(stream))
     file = header + stream
     try:
         return file if from_download(file) == int8_file else None
@@ -181,7 +182,7 @@ def _as_graph(int8_file: bytes, optimize: Goal) -> bytes | None:
 
 
 def _graph_of(file: bytes) -> Graph:
-    """The graph in a file of version 3 or 4."""
+    """The graph in a file of version 3, 4 or 5."""
     if len(file) < _GRAPH_HEADER.size:
         raise FileError("the download file is cut short: fetch it again")
     _, _, _, _, checksum = _GRAPH_HEADER.unpack_from(file)

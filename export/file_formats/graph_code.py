@@ -1,9 +1,9 @@
 """A whole graph as one adaptive stream: what is usual costs nothing, numbers cost their digits.
 
-Version 4 of the download file. Beside version 3 (`graph_code_3`), which is read as before: slower
-averages, biases and scales told by what goes with them (`formats.layer_numbers`), shapes and
-numbers of scales by what is usual for a tensor of its place. A format: what is here once does not
-change.
+Versions 4 and 5 of the download file. Beside version 3 (`graph_code_3`), which is read as before:
+slower averages, biases and scales told by what goes with them (`formats.layer_numbers`), shapes and
+numbers of scales by what is usual for a tensor of its place. Version 5 says of a layer's scales and
+biases how many last digits are zero, see `rounding`. A format: what is here once does not change.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ..formats.range_coder import QUICK, STEADY
 from ..graph import Graph, Operator, Tensor
 from ..graph.ternary import channels_of
 from .graph_code_3 import BIAS, WORDS, GraphCoder, NotCoded, Pen, code_graph, float_bits
-from .layers import DEPTHWISE_CONV_2D, KINDS, find_layers
+from .layers import DEPTHWISE_CONV_2D, KINDS, find_dense_layers, find_layers
 
-__all__ = ["NotCoded", "from_stream", "plain_elements", "to_stream"]
+__all__ = ["NotCoded", "from_stream", "plain_elements", "to_stream", "version_of"]
 
 # What a byte of a stream may hold, so that work follows from its length: elements that are no
 # ternary weights, and ternary weights.
@@ -41,14 +41,27 @@ def plain_elements(graph: Graph) -> int:
     )
 
 
-def to_stream(graph: Graph) -> bytes:
+def version_of(graph: Graph) -> int:
+    """Which version suits a graph: 5 where the scales or biases of a layer end in zeros."""
+    ternary, dense = find_layers(graph)[0], find_dense_layers(graph)
+    for layer in (*ternary, *dense):
+        biases = [] if layer.bias is None else np.asarray(layer.bias.data).reshape(-1).tolist()
+        if layer_numbers.are_rounded(float_bits(layer.weights.scale).tolist(), biases):
+            return 5
+    return 4
+
+
+def to_stream(graph: Graph, *, version: int = 4) -> bytes:
     """The stream of a graph.
+
+    Args:
+      version: of the download file, 4 or 5.
 
     Raises:
       NotCoded: the graph has a sparse tensor, or an option of a kind that is not known here.
     """
     pen = Writer(WORDS, rates=STEADY)
-    code_graph(pen, graph, _GraphCoder)
+    code_graph(pen, graph, _CODERS[version])
     return pen.finish()
 
 
@@ -56,7 +69,7 @@ def from_stream(stream: bytes, *, version: int = 4) -> Graph:
     """The graph of a stream; `check` has not seen it.
 
     Args:
-      version: of the download file, 3 or 4.
+      version: of the download file, 3 to 5.
 
     Raises:
       ValueError: the stream is damaged.
@@ -64,8 +77,7 @@ def from_stream(stream: bytes, *, version: int = 4) -> Graph:
     most = 1024 + _MOST_PLAIN * len(stream)
     pen = Reader(stream, WORDS, most=most, rates=QUICK if version == 3 else STEADY)
     weights = (1 << 16) + _MOST_TERNARY * len(stream)
-    coder_of = GraphCoder if version == 3 else _GraphCoder
-    graph = code_graph(pen, Graph(), coder_of, weights=weights)
+    graph = code_graph(pen, Graph(), _CODERS[version], weights=weights)
     if not pen.ended():
         raise NotCoded("the stream goes on behind its last tensor")
     return graph
@@ -73,6 +85,8 @@ def from_stream(stream: bytes, *, version: int = 4) -> Graph:
 
 class _GraphCoder(GraphCoder):
     """As in version 4."""
+
+    rounded = False
 
     def __init__(self, pen: Pen, graph: Graph, weights: int) -> None:
         super().__init__(pen, graph, weights)
@@ -109,10 +123,10 @@ class _GraphCoder(GraphCoder):
             count = usual
         else:
             count = pen.length(f"scales {role}", len(given))
-        if place != 1 or count < 2:
+        if place != 1 or count < (1 if self.rounded else 2):
             return self._floats(f"scale {role}", None if place == BIAS else given, count)
         bits = float_bits(given).tolist() if not pen.reads else []
-        bits = layer_numbers.code_scales(pen, bits, count)
+        bits = layer_numbers.code_scales(pen, bits, count, rounded=self.rounded)
         return np.array(bits, "<u4").view("<f4").astype(np.float32)
 
     def _whole_numbers(
@@ -135,5 +149,14 @@ class _GraphCoder(GraphCoder):
             rows = channels_of(weights, axis).astype(np.int64).sum(1)
             sums = rows.tolist() if len(rows) == len(sums) else sums
         values = np.asarray(given.data).reshape(-1).tolist() if not self.pen.reads else []
-        values = layer_numbers.code_biases(self.pen, values, sums)
+        values = layer_numbers.code_biases(self.pen, values, sums, rounded=self.rounded)
         bias.data = np.array(values, np.int32).reshape(bias.shape)
+
+
+class _RoundedGraphCoder(_GraphCoder):
+    """As in version 5."""
+
+    rounded = True
+
+
+_CODERS = {3: GraphCoder, 4: _GraphCoder, 5: _RoundedGraphCoder}

@@ -15,6 +15,7 @@ from ..graph import FileError, Graph, Operator
 from ..tflite.reader import read
 from ..tflite.writer import write
 from ..tflm import to_tflm
+from . import rounding
 from .download import from_download, header_goal, is_download, to_download
 from .int4 import align_to_int4, to_int4
 from .layers import find_layers, summary
@@ -32,7 +33,8 @@ class FileFormat:
       summary: one line for people.
       runtimes: which run its files: "LiteRT" (any TensorFlow Lite), "ec2t_tf" (our `Interpreter`)
         and "TFLM" (TensorFlow Lite Micro); none for a file that must be turned back first.
-      exact: whether its files compute what the int8 file computes, bit for bit.
+      exact: whether its files compute what the int8 file computes, bit for bit; with
+        `round_within` what the int8 file of the same numbers computes.
       write: an int8 .tflite file -> the format's file and notes for people; keyword options.
       options: of `write`, by name.
       suffix: of the file's name.
@@ -72,8 +74,18 @@ def _graph_to_graph(change: Callable[[Graph], Graph]) -> Callable[..., tuple[byt
     return lambda content: (write(change(read(content))), [])
 
 
-def _int8(content: bytes) -> tuple[bytes, list[str]]:
-    return _smaller(content, write(read(content)))
+def _int8(content: bytes, *, round_within: float | None = None) -> tuple[bytes, list[str]]:
+    source, notes = _rounded(content, round_within)
+    written, others = _smaller(source, write(read(source)))
+    return written, [*notes, *others]
+
+
+def _rounded(content: bytes, within: float | None) -> tuple[bytes, list[str]]:
+    """The file with its numbers in fewer digits, where that is asked for."""
+    if within is None:
+        return content, []
+    graph, layers = rounding.rounded(read(content), within)
+    return (write(graph) if layers else content), [rounding.note(layers, within)]
 
 
 def _smaller(content: bytes, written: bytes) -> tuple[bytes, list[str]]:
@@ -82,27 +94,39 @@ def _smaller(content: bytes, written: bytes) -> tuple[bytes, list[str]]:
 
 
 def _packed(
-    content: bytes, *, optimize: Any = "size", names: bool = True
+    content: bytes,
+    *,
+    optimize: Any = "size",
+    names: bool = True,
+    round_within: float | None = None,
 ) -> tuple[bytes, list[str]]:
+    content, notes = _rounded(content, round_within)
     graph = read(content)
     written = write(to_packed(graph, optimize=optimize, names=names))
     packable, others = packable_layers(graph)
     if packable:
-        return written, []
+        return written, notes
     if len(written) >= len(content):
         raise FileError(
             f'format="packed" would not make this file smaller. Received: {summary(others)}.'
         )
     return written, [
-        f"nothing to pack; names, notes and what the file held twice went: {summary(others)}"
+        *notes,
+        f"nothing to pack; names, notes and what the file held twice went: {summary(others)}",
     ]
 
 
 def _download(
-    content: bytes, *, optimize: Any = "size", names: bool = True
+    content: bytes,
+    *,
+    optimize: Any = "size",
+    names: bool = True,
+    round_within: float | None = None,
 ) -> tuple[bytes, list[str]]:
+    content, notes = _rounded(content, round_within)
     ternary, others = find_layers(read(content))
-    notes = [] if ternary else [f"compressed as it is: {summary(others)}"]
+    if not ternary:
+        notes = [*notes, f"compressed as it is: {summary(others)}"]
     return to_download(content, optimize=optimize, names=names), notes
 
 
@@ -117,7 +141,14 @@ _STOCK = ("LiteRT", "ec2t_tf", "TFLM")
 FORMATS: dict[str, FileFormat] = {
     form.name: form
     for form in (
-        FileFormat("int8", "plain int8, equal tables of the file shared", _STOCK, True, _int8),
+        FileFormat(
+            "int8",
+            "plain int8, equal tables of the file shared",
+            _STOCK,
+            True,
+            _int8,
+            ("round_within",),
+        ),
         FileFormat(
             "sparse",
             "TensorFlow Lite's sparse tensors behind DENSIFY",
@@ -145,7 +176,7 @@ FORMATS: dict[str, FileFormat] = {
             ("ec2t_tf",),
             True,
             _packed,
-            ("optimize", "names"),
+            ("optimize", "names", "round_within"),
         ),
         FileFormat(
             "download",
@@ -153,7 +184,7 @@ FORMATS: dict[str, FileFormat] = {
             (),
             True,
             _download,
-            ("optimize", "names"),
+            ("optimize", "names", "round_within"),
             ".ec2d",
             is_download,
             from_download,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from .range_coder import QUICK, STEADY, encode_range
 from .ternary import ternary_codes
 
 Pen = Writer | Reader
-VERSION = 2
+VERSION, ROUNDED = 2, 3  # versions: numbers as they are; of which the last digits are zero
 _HEADER = 3  # bytes: version, lower half of the stream's CRC-32
 _LARGEST_SIZE = 1 << 20  # channels
 _LARGEST_WINDOW = 4095  # kernels, strides, dilations
@@ -60,11 +59,12 @@ def fits_compact(layer: Layer) -> bool:
 
 def is_compact(blob: bytes) -> bool:
     """Whether bytes start as a compact blob does."""
-    return blob[:1] == bytes([VERSION])
+    return blob[:1] in (bytes([VERSION]), bytes([ROUNDED]))
 
 
 def pack_compact(layer: Layer) -> bytes:
-    """The compact blob of `layer`.
+    """The compact blob of `layer`, of version 3 where that is smaller: its scales or biases end in
+    zeros.
 
     Raises:
         ValueError: if it is no layer, `fits_compact` says no, or its biases are too far from what
@@ -76,10 +76,8 @@ def pack_compact(layer: Layer) -> bytes:
             "a compact blob has scales and a padding of SAME or VALID. "
             f"Received: {type(layer.requantisation).__name__}, padding {layer.padding}."
         )
-    pen = Writer(rates=STEADY)
-    _layer(pen, layer, ends_of(layer))
-    stream = pen.finish()
-    blob = bytes([VERSION]) + _check(stream) + stream
+    versions = (VERSION, ROUNDED) if _is_rounded(layer) else (VERSION,)
+    blob = min((_packed(layer, version) for version in versions), key=len)
     if layer.weights.size > most_weights(len(blob)):
         raise ValueError(
             f"a compact blob of {len(blob)} bytes holds at most {most_weights(len(blob))} weights. "
@@ -103,12 +101,14 @@ def unpack_compact(blob: bytes, ends: Ends) -> Layer:
     stream = blob[_HEADER:]
     if not is_compact(blob) or blob[1:_HEADER] != _check(stream):
         raise BlobError(
-            f"a compact blob starts with version {VERSION} and the checksum of what follows. "
+            f"a compact blob starts with version {VERSION} or {ROUNDED} and the checksum of what "
+            "follows. "
             f"Received: {len(blob)} bytes that start {blob[:_HEADER].hex()}. Export the file again."
         )
     pen = Reader(stream, rates=STEADY, most=0, longest=_LONGEST)
     try:
-        layer = _layer(pen, None, ends, most=most_weights(len(blob)))
+        most = most_weights(len(blob))
+        layer = _layer(pen, None, ends, rounded=blob[0] == ROUNDED, most=most)
         check_layer(layer)
     except BlobError:
         raise
@@ -130,7 +130,23 @@ def _check(stream: bytes) -> bytes:
     return (zlib.crc32(stream) & 0xFFFF).to_bytes(2, "little")
 
 
-def _layer(pen: Pen, given: Layer | None, ends: Ends, *, most: int = 1 << 62) -> Layer:
+def _is_rounded(layer: Layer) -> bool:
+    scales = layer.requantisation
+    assert isinstance(scales, Scales)
+    biases = [] if layer.bias is None else layer.bias.tolist()
+    return layer_numbers.are_rounded(_scale_bits(scales), biases)
+
+
+def _packed(layer: Layer, version: int) -> bytes:
+    pen = Writer(rates=STEADY)
+    _layer(pen, layer, ends_of(layer), rounded=version == ROUNDED)
+    stream = pen.finish()
+    return bytes([version]) + _check(stream) + stream
+
+
+def _layer(
+    pen: Pen, given: Layer | None, ends: Ends, *, rounded: bool, most: int = 1 << 62
+) -> Layer:
     """Writes a layer, or reads one: C does the same in kernels/portable/compact.c."""
     known = given or _NOTHING
     operator = pen.choice("operator", int(known.operator), 2)
@@ -158,12 +174,13 @@ def _layer(pen: Pen, given: Layer | None, ends: Ends, *, most: int = 1 << 62) ->
     lowest, highest = _range(pen, known.output_range, ends.output_zero_point)
     has_bias = pen.flag("bias", known.bias is not None)
     weights = _ternary(pen, known.weights, shape) if ternary else _int8(pen, known.weights, shape)
-    scales = _scales(pen, known, ends, outputs)
+    scales = _scales(pen, known, ends, outputs, rounded)
     bias = None
     if has_bias:
         sums = weights.reshape(outputs, -1).astype(np.int64).sum(1).tolist()
         values = [] if known.bias is None else known.bias.tolist()
-        bias = np.array(layer_numbers.code_biases(pen, values, sums), np.int32)
+        found = layer_numbers.code_biases(pen, values, sums, rounded=rounded)
+        bias = np.array(found, np.int32)
     return Layer(
         operator=Operator(operator),
         weights=weights,
@@ -257,12 +274,16 @@ def _int8(
     return layer_numbers.code_int8(pen, given.reshape(-1), count).reshape(shape)
 
 
-def _scales(pen: Pen, known: Layer, ends: Ends, outputs: int) -> Scales:
+def _scale_bits(scales: Scales) -> list[int]:
+    bits: list[int] = np.asarray(scales.weights, "<f4").view("<u4").tolist()
+    return bits
+
+
+def _scales(pen: Pen, known: Layer, ends: Ends, outputs: int, rounded: bool) -> Scales:
     given = known.requantisation
     assert isinstance(given, Scales)
     single = pen.flag("one requantisation", len(given.weights) == 1 and outputs > 1)
     count = 1 if single else outputs
-    bits: Sequence[int] = np.asarray(given.weights, "<f4").view("<u4").tolist()
-    found = layer_numbers.code_scales(pen, bits, count)
+    found = layer_numbers.code_scales(pen, _scale_bits(given), count, rounded=rounded)
     weights = np.array(found, "<u4").view("<f4").astype(np.float32)
     return Scales(ends.input_scale, ends.output_scale, weights)

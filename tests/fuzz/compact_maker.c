@@ -173,7 +173,12 @@ static void put_weights(writer *into, const layer_plan *plan, const int8_t *valu
     }
 }
 
-static void put_scales(writer *into, const layer_plan *plan) {
+/* With as many last bits of zero as `zeros` says, unless that is below 0: version 2. */
+static void put_scales(writer *into, const layer_plan *plan, int zeros) {
+    const uint32_t cut = zeros < 0 ? 0 : zeros < CENTRE_BITS ? (uint32_t)zeros : CENTRE_BITS;
+    if (zeros >= 0) {
+        number(into, &into->small, (uint32_t)zeros);
+    }
     const uint32_t count = plan->has_one_scale ? 1 : (uint32_t)plan->outputs;
     const bool is_one = count == 1;
     flag(into, &into->single, plan->has_one_scale && plan->outputs > 1);
@@ -186,13 +191,15 @@ static void put_scales(writer *into, const layer_plan *plan) {
         const float scale = 0.01f + 0.001f * (float)o;
         uint32_t bits;
         memcpy(&bits, &scale, sizeof bits);
+        bits = bits >> cut << cut;
         if (is_one) {
-            plain(into, bits, 32);
+            plain(into, bits >> cut, 32 - cut);
             continue;
         }
         const int64_t rest = bits - centre; /* not negative */
         signed_number(into, &into->scale, (int32_t)(rest >> PLAIN_SCALE_BITS));
-        plain(into, (uint32_t)rest & ((1u << PLAIN_SCALE_BITS) - 1), PLAIN_SCALE_BITS);
+        plain(into, ((uint32_t)rest & ((1u << PLAIN_SCALE_BITS) - 1)) >> cut,
+              PLAIN_SCALE_BITS - cut);
     }
 }
 
@@ -201,6 +208,7 @@ void make_compact_blob(buffer *blob, const layer_plan *plan, const TfLiteTensor 
     static writer into;
     int8_t values[2 * MOST_WEIGHTS];
     const int options = decide(from);
+    const int zeros = options % 40 - 20; /* below 0: version 2; above 17: refused */
     const bool is_ternary = channel_values(plan, values) && options < 200;
     memset(&into, 0, sizeof into);
     ec2t_bit_model *const models = (ec2t_bit_model *)(void *)&into.size;
@@ -233,8 +241,11 @@ void make_compact_blob(buffer *blob, const layer_plan *plan, const TfLiteTensor 
     number(&into, &into.value, 0);
     flag(&into, &into.has_bias, plan->has_bias);
     put_weights(&into, plan, is_ternary ? values : NULL, options);
-    put_scales(&into, plan);
+    put_scales(&into, plan, zeros);
     if (plan->has_bias) {
+        if (zeros >= 0) {
+            number(&into, &into.small, (uint32_t)zeros);
+        }
         signed_number(&into, &into.small, 0);
         number(&into, &into.small, (uint32_t)options % 5);
         signed_number(&into, &into.small, 0);
@@ -253,7 +264,7 @@ void make_compact_blob(buffer *blob, const layer_plan *plan, const TfLiteTensor 
             (uint8_t)(1 + decide(from) % 255);
     }
     const uint32_t check = ec2t_checksum(blob->bytes + 3, blob->size - 3);
-    blob->bytes[0] = (uint8_t)(pick(from, 32) == 31 ? 3 : 2);
+    blob->bytes[0] = (uint8_t)(pick(from, 32) == 31 ? 4 : zeros < 0 ? 2 : 3);
     blob->bytes[1] = (uint8_t)check;
     blob->bytes[2] = (uint8_t)(check >> 8);
 }

@@ -55,13 +55,14 @@ static void run_planar(const ec2t_layer *layer, const ec2t_conv2d_shape *shape,
 }
 
 #ifdef FUZZ_COMPACT
-/* The blob of a compact stream; NULL if it is refused, or long to work on. */
-static uint8_t *take_blob(const uint8_t *stream, size_t *size) {
+/* The blob of a compact stream, whose version `first` chooses; NULL if it is refused, or long to
+ * work on. */
+static uint8_t *take_blob(uint8_t first, const uint8_t *stream, size_t *size) {
     const ec2t_ends ends = {0.05f, 0.1f, -3, 7};
     const size_t compact_size = *size + 3;
     uint8_t *const compact = allocate(compact_size);
     const uint32_t check = ec2t_checksum(stream, *size);
-    compact[0] = 2;
+    compact[0] = (uint8_t)(2 + (first & 1));
     compact[1] = (uint8_t)check;
     compact[2] = (uint8_t)(check >> 8);
     memcpy(compact + 3, stream, *size);
@@ -78,8 +79,9 @@ static uint8_t *take_blob(const uint8_t *stream, size_t *size) {
     return blob;
 }
 #else
-static uint8_t *take_blob(const uint8_t *data, size_t *size) {
+static uint8_t *take_blob(uint8_t first, const uint8_t *data, size_t *size) {
     uint8_t *const blob = allocate(*size);
+    (void)first;
     memcpy(blob, data, *size);
 #ifdef FUZZ_ENCODING
     if (*size > ENCODING_AT) {
@@ -93,13 +95,13 @@ static uint8_t *take_blob(const uint8_t *data, size_t *size) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    /* The first byte chooses the size of the image. */
+    /* The first byte chooses the size of the image, its last bit the version of a compact blob. */
     if (size < 1) {
         return 0;
     }
     const int32_t height = 1 + (data[0] & 15), width = 1 + (data[0] >> 4);
     size -= 1;
-    uint8_t *const blob = take_blob(data + 1, &size);
+    uint8_t *const blob = take_blob(data[0], data + 1, &size);
     if (blob == NULL) {
         return 0;
     }

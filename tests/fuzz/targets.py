@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import hashlib
+import itertools
 import shutil
 import subprocess
 import tempfile
@@ -168,13 +169,24 @@ def blobs(encodings: Iterable[Encoding] = Encoding) -> Iterator[bytes]:
 
 
 def compact_seeds() -> Iterator[bytes]:
-    """Streams of compact blobs behind a size of the image."""
+    """Streams of compact blobs behind a size of the image, whose last bit is their version's."""
     for index, blob in enumerate(blobs([Encoding.RICE])):
         layer = unpack(blob)
         if fits_compact(layer):
-            for weights in (layer.weights, (layer.weights // 3 + 1).astype(np.int8)):
-                compact = pack_compact(dataclasses.replace(layer, weights=weights))
-                yield bytes([17 * (index % 8)]) + compact[3:]
+            dense = (layer.weights // 3 + 1).astype(np.int8)
+            for weights, form in itertools.product((layer.weights, dense), (layer, shorter(layer))):
+                compact = pack_compact(dataclasses.replace(form, weights=weights))
+                yield bytes([17 * (index % 8) & 0xFE | compact[0] - 2]) + compact[3:]
+
+
+def shorter(layer: Layer) -> Layer:
+    """With scales and biases that end in zeros."""
+    scales = layer.requantisation
+    assert isinstance(scales, Scales)
+    bits = scales.weights.view(np.uint32) & 0xFFFFE000
+    bias = None if layer.bias is None else layer.bias << 3
+    scales = dataclasses.replace(scales, weights=bits.astype(np.uint32).view(np.float32))
+    return dataclasses.replace(layer, requantisation=scales, bias=bias)
 
 
 def layer_seeds(encodings: Iterable[Encoding] = Encoding) -> Iterator[bytes]:

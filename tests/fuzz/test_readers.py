@@ -17,6 +17,7 @@ import pytest
 from ec2t_tf.export import formats
 from ec2t_tf.export.file_formats import FORMATS, rewrite, unpack
 from ec2t_tf.export.file_formats.graph_code import to_stream
+from ec2t_tf.export.file_formats.rounding import rounded
 from ec2t_tf.export.graph import FileError, Graph, check
 from ec2t_tf.export.tflite import read, write
 from tests.litert.test_hostile_files import KINDS, net
@@ -102,6 +103,11 @@ def graph_streams() -> list[bytes]:
     return [to_stream(read(write(net(kind)))) for kind in ("CONV_2D", "DEPTHWISE_CONV_2D")]
 
 
+def graph_streams_5() -> list[bytes]:
+    graph = rounded(read(write(net("CONV_2D"))), 0.5)[0]
+    return [to_stream(graph, version=5)]
+
+
 def stream_of_version_3() -> list[bytes]:
     return [(Path(__file__).parents[1] / "fixtures" / "download_3.ec2d").read_bytes()[12:]]
 
@@ -116,15 +122,20 @@ def of_stream_3(stream: bytes) -> bytes:
     return of_stream(stream, 3)
 
 
+def of_stream_5(stream: bytes) -> bytes:
+    return of_stream(stream, 5)
+
+
 def compact_streams() -> list[bytes]:
-    return [seed[1:] for seed in compact_seeds()]
+    return [bytes([seed[0] & 1]) + seed[1:] for seed in compact_seeds()]
 
 
-def of_compact(stream: bytes) -> formats.Layer:
-    """The layer of a compact blob's stream: its checksum is right."""
+def of_compact(data: bytes) -> formats.Layer:
+    """The layer of a compact blob's version and stream: its checksum is right."""
+    version, stream = bytes([2 + (data[:1] == b"\1")]), data[1:]
     check = (zlib.crc32(stream) & 0xFFFF).to_bytes(2, "little")
     ends = formats.Ends(0.05, -3, 0.1, 7)
-    return formats.unpack_compact(bytes([2]) + check + stream, ends)
+    return formats.unpack_compact(version + check + stream, ends)
 
 
 CASES: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], object], int]] = {
@@ -133,6 +144,7 @@ CASES: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], object], int
     "compact blob": (compact_streams, of_compact, 300),
     "download": (download_files, unpack, 150),
     "graph stream": (graph_streams, of_stream, 150),
+    "graph stream of version 5": (graph_streams_5, of_stream_5, 80),
     "graph stream of version 3": (stream_of_version_3, of_stream_3, 40),
 }
 

@@ -24,6 +24,7 @@ from ec2t_tf.export.formats import (
 )
 from ec2t_tf.export.formats.number_coder import Reader, Writer
 from tests.formats.test_blob import assert_same
+from tests.fuzz.targets import shorter
 from tests.kernels import test_decode, test_reference
 
 SEED = 51
@@ -44,7 +45,8 @@ def layers() -> list[Layer]:
     tiny = Scales(0.03, 0.05, np.full(6, np.finfo(np.float32).tiny))
     zero = Scales(0.03, 0.05, np.array([0, 1e-3, 3e38, 0, 1e-30, 1], np.float32))
     found += [dataclasses.replace(first, requantisation=one) for one in (tiny, zero)]
-    return [*found, dataclasses.replace(first, bias=extreme)]
+    found.append(dataclasses.replace(first, bias=extreme))
+    return [*found, *(shorter(layer) for layer in found[::4])]
 
 
 def with_checksum(blob: bytes) -> bytes:
@@ -53,6 +55,7 @@ def with_checksum(blob: bytes) -> bytes:
 
 def test_c_expands_what_python_packs(native, any_native) -> None:
     cases = [(pack_compact(layer), ends_of(layer)) for layer in layers()]
+    assert {blob[0] for blob, _ in cases} == {2, 3}
     for driver in (native, any_native):
         for layer, (compact, ends), (status, blob) in zip(
             layers(), cases, driver.expand(cases), strict=True
@@ -65,7 +68,9 @@ def test_c_expands_what_python_packs(native, any_native) -> None:
 def test_biases_out_of_all_bounds(native, monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest numbers that a stream can hold: with the line beyond 2^63."""
 
-    def largest(pen: Writer | Reader, _: list[int], sums: list[int]) -> list[int]:
+    def largest(pen: Writer | Reader, _: list[int], sums: list[int], *, rounded: bool) -> list[int]:
+        if rounded:
+            pen.number("small", 31)
         assert max(sums) >= 128
         pen.signed("small", 2**31 - 1)
         pen.number("small", 31)
@@ -77,12 +82,37 @@ def test_biases_out_of_all_bounds(native, monkeypatch: pytest.MonkeyPatch) -> No
 
     layer = next(one for one in layers() if one.bias is not None)
     layer = dataclasses.replace(layer, weights=np.full_like(layer.weights, 127))
+    for one, version in ((layer, 2), (shorter(layer), 3)):
+        with monkeypatch.context() as patch:
+            patch.setattr(layer_numbers, "code_biases", largest)
+            blob = pack_compact(one)
+        assert blob[0] == version
+        ((status, _),) = native.expand([(blob, ends_of(one))])
+        assert status == "HEADER"
+        with pytest.raises(BlobError, match="is no int32"):
+            unpack_compact(blob, ends_of(one))
+
+
+@pytest.mark.parametrize("place", ["scales", "biases"])
+def test_more_zeros_than_digits(native, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """18 of a scale, 32 of a bias."""
+    most = {"scales": 17, "biases": 31}[place]
+
+    def one_more(pen: Writer | Reader, values: list[int], limit: int, rounded: bool) -> int:
+        zeros = usual(pen, values, limit, rounded=False)
+        if rounded:
+            pen.number("small", most + 1 if limit == most else 0)
+        return zeros
+
+    layer = shorter(next(one for one in layers() if one.bias is not None))
+    usual = layer_numbers._zeros
     with monkeypatch.context() as patch:
-        patch.setattr(layer_numbers, "code_biases", largest)
+        patch.setattr(layer_numbers, "_zeros", one_more)
+        patch.setattr("ec2t_tf.export.formats.compact.VERSION", 3)  # of the two, no other
         blob = pack_compact(layer)
     ((status, _),) = native.expand([(blob, ends_of(layer))])
     assert status == "HEADER"
-    with pytest.raises(BlobError, match="is no int32"):
+    with pytest.raises(BlobError, match=f"{most + 1} digits of zero, of at most {most}"):
         unpack_compact(blob, ends_of(layer))
 
 
@@ -99,6 +129,8 @@ def test_c_and_python_refuse_the_same(native) -> None:
     rng = np.random.default_rng(SEED)
     found = layers()
     chosen = [found[i] for i in (0, 1, 5, 7, 9, 10, -5, -8)]
+    middle = len(found) // 2
+    chosen += [found[middle - 1], *(found[middle + i] for i in (0, 1, 5, 7))]
     cases = []
     for layer in chosen:
         blob = pack_compact(layer)
@@ -112,7 +144,7 @@ def test_c_and_python_refuse_the_same(native) -> None:
         streams += [rng.bytes(int(rng.integers(1, 40))) for _ in range(20)]
         for stream in streams:
             check = zlib.crc32(stream) & 0xFFFF
-            cases.append((bytes([2]) + struct.pack("<H", check) + stream, ends_of(layer)))
+            cases.append((blob[:1] + struct.pack("<H", check) + stream, ends_of(layer)))
     refused = 0
     for (compact, ends), (status, blob) in zip(cases, native.expand(cases), strict=True):
         try:
@@ -133,7 +165,7 @@ def test_statuses_name_the_mistake(native) -> None:
     longer = bytes([2]) + struct.pack("<H", zlib.crc32(longer) & 0xFFFF) + longer
     cases = {
         "TRUNCATED": blob[:2],
-        "VERSION": b"\x03" + blob[1:],
+        "VERSION": b"\x04" + blob[1:],
         "CHECKSUM": blob[:-1],
         "STREAM": longer,
     }

@@ -7,6 +7,7 @@
 
 enum {
     VERSION = 2,
+    ROUNDED = 3,        /* version whose scales and biases end in zeros */
     COMPACT_HEADER = 3, /* version, lower half of the stream's CRC-32 */
     BLOB_HEADER = 80,
     LONGEST = 32, /* bits of a number */
@@ -31,7 +32,8 @@ typedef struct {
 typedef struct {
     const uint8_t *stream;
     ec2t_bit_reader reader;
-    int failed; /* a number was not allowed: what is read from then on means nothing */
+    int rounded; /* the version says how many last digits of numbers are zero */
+    int failed;  /* a number was not allowed: what is read from then on means nothing */
     number_models size, window, value, nonzeros, small, bias, scale;
     ec2t_bit_model operator_kind[4], code[256];
     ec2t_bit_model ternary, padding, from_zero, has_bias, shared, flips, flip, quick, single,
@@ -159,7 +161,7 @@ static ec2t_status start(compact_reader *from, const uint8_t *compact, size_t si
     if (size < COMPACT_HEADER) {
         return EC2T_ERROR_TRUNCATED;
     }
-    if (compact[0] != VERSION) {
+    if (compact[0] != VERSION && compact[0] != ROUNDED) {
         return EC2T_ERROR_VERSION;
     }
     const size_t left = size - COMPACT_HEADER;
@@ -169,6 +171,7 @@ static ec2t_status start(compact_reader *from, const uint8_t *compact, size_t si
     }
     from->stream = compact + COMPACT_HEADER;
     ec2t_bits_start(&from->reader, from->stream, (uint32_t)left);
+    from->rounded = compact[0] == ROUNDED;
     from->failed = 0;
     make_even(&from->size, sizeof *from - offsetof(compact_reader, size));
     read_head(from, size, ends, head);
@@ -287,10 +290,18 @@ static uint32_t read_codes(compact_reader *from, size_t count, uint8_t *stream) 
     return nonzeros;
 }
 
+/* How many last digits of all of a layer's scales, or biases, are zero. */
+static uint32_t read_zeros(compact_reader *from, uint32_t most) {
+    const uint32_t zeros = from->rounded ? number(from, &from->small) : 0;
+    from->failed |= zeros > most;
+    return zeros > most ? 0 : zeros;
+}
+
 /* Bits of float32s. */
 static void read_scales(compact_reader *from, uint32_t count, uint8_t *scales) {
+    const uint32_t zeros = read_zeros(from, CENTRE_BITS);
     if (flag(from, &from->one_scale)) {
-        const uint32_t bits = plain(from, 32);
+        const uint32_t bits = plain(from, 32 - zeros) << zeros;
         for (uint32_t i = 0; i < count; ++i) {
             store(scales + 4 * (size_t)i, bits, 4);
         }
@@ -299,7 +310,8 @@ static void read_scales(compact_reader *from, uint32_t count, uint8_t *scales) {
     const int64_t centre = (int64_t)plain(from, 32 - CENTRE_BITS) << CENTRE_BITS;
     for (uint32_t i = 0; i < count; ++i) {
         const int64_t upper = signed_number(from, &from->scale) * (1 << PLAIN_SCALE_BITS);
-        const int64_t bits = centre + upper + plain(from, PLAIN_SCALE_BITS);
+        const uint32_t lower = plain(from, PLAIN_SCALE_BITS - zeros) << zeros;
+        const int64_t bits = centre + upper + lower;
         from->failed |= bits < 0 || bits > UINT32_MAX;
         store(scales + 4 * (size_t)i, (uint32_t)bits, 4);
     }
@@ -332,6 +344,7 @@ static int64_t shifted(int64_t value, int bits) {
 /* int32s near a line through the sums of the weights. */
 static void read_biases(compact_reader *from, const compact_head *head, const int8_t *values,
                         const uint8_t *stream, uint8_t *biases) {
+    const uint32_t zeros = read_zeros(from, MOST_DIGITS);
     const int64_t slope = signed_number(from, &from->small);
     const uint32_t digits = number(from, &from->small);
     const int64_t centre = signed_number(from, &from->small);
@@ -346,10 +359,11 @@ static void read_biases(compact_reader *from, const compact_head *head, const in
             from->failed = 1;
             return;
         }
-        const int64_t bias =
-            upper * (INT64_C(1) << digits) + shifted(slope * sum, SLOPE_BITS) + plain(from, digits);
-        from->failed |= bias < INT32_MIN || bias > INT32_MAX;
-        store(biases + 4 * (size_t)channel, (uint32_t)bias, 4);
+        const int64_t bias = upper * (INT64_C(1) << digits) +
+                             shifted(slope * sum, SLOPE_BITS + (int)zeros) + plain(from, digits);
+        const int64_t limit = (INT64_C(1) << 31) >> zeros; /* of a bias without its zeros */
+        from->failed |= bias < -limit || bias >= limit;
+        store(biases + 4 * (size_t)channel, (uint32_t)bias << zeros, 4);
     }
 }
 
