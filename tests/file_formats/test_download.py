@@ -119,7 +119,7 @@ def test_other_files_and_words_are_refused(int8_nets, files):
         download(int8_nets["lenet5"], optimize="beauty")
     newer = bytearray(files["lenet5"])
     newer[4] = 6
-    with pytest.raises(ValueError, match="versions 1 to 5. Received: version 6"):
+    with pytest.raises(ValueError, match=r"versions 1 to 5\. Received: version 6"):
         unpack(bytes(newer))
 
 
