@@ -7,16 +7,20 @@
 | SeparableConv1D, SeparableConv2D              | `<name>_depthwise`, then `<name>`         |
 | MultiHeadAttention, Bidirectional, ...        | see `opened`                              |
 | a quotient of two values                      | a product with the reciprocal             |
+| a class of the user's that is only made       | its class of Keras                        |
+| otherwise than one of Keras                   |                                           |
 | an activity regulariser of one of these       | an Activation("linear") that has it       |
 """
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import Any
 
 import keras
 
+from ec2t_tf.built_in import as_built_in
 from ec2t_tf.layer_config import config_of
 from ec2t_tf.quantisation.graph import Call, Graph, read
 from ec2t_tf.quantisation.kinds import (
@@ -25,6 +29,7 @@ from ec2t_tf.quantisation.kinds import (
     RECURRENT,
     SEPARABLE,
     activation_name,
+    class_name,
     kind_of,
 )
 from ec2t_tf.quantisation.opened import Opened, opened_as
@@ -68,7 +73,7 @@ class _Splitting:
         if call.name not in self._parts:
             self._parts[call.name] = self._make(call)
         first, *rest = self._parts[call.name]
-        if call.frozen and kind_of(call.operation) == "BatchNormalization":
+        if call.frozen and kind_of(_built_in(call.operation)) == "BatchNormalization":
             kwargs = {**kwargs, "training": False}
         outputs = first(*args, **kwargs)
         if isinstance(first, Opened):
@@ -78,7 +83,8 @@ class _Splitting:
         return outputs
 
     def _make(self, call: Call) -> list[Any]:
-        layer = call.operation
+        origin, layer = call.operation, _built_in(call.operation)
+        call = dataclasses.replace(call, operation=layer)
         if not call.is_layer:
             if kind_of(layer) in ("Divide", "TrueDivide") and len(call.inputs) == 2:
                 return [_quotient]
@@ -100,7 +106,7 @@ class _Splitting:
             parts.append(self._activation(call, activation))
         if len(parts) > 1 or kind in RECURRENT:
             parts += self._regularised(call)
-        self.origin.update({part.name: layer for part in parts})
+        self.origin.update({part.name: origin for part in parts})
         return parts
 
     def _regularised(self, call: Call) -> list[keras.layers.Layer]:
@@ -174,6 +180,13 @@ class _Splitting:
         parts[-1].set_weights(weights)
 
 
+def _built_in(operation: Any) -> Any:
+    """Of a layer whose class has no rule of the user's."""
+    from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
+
+    return operation if class_name(operation) in RULES else as_built_in(operation)
+
+
 def inputs_like(graph: Graph) -> Any:
     """New inputs of a model with the structure of the graph's."""
     values = keras.tree.flatten(graph.inputs)
@@ -197,6 +210,7 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
     Raises:
       TypeError: the class cannot be made from its own config.
     """
+    layer = _built_in(layer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a lambda, which no file sees here
         inside = _INSIDE.get(type(layer), "")

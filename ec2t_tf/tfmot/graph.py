@@ -11,6 +11,7 @@ from tf_keras import layers
 from tf_keras.src.engine.base_layer import AddLoss, AddMetric
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
+from ec2t_tf.built_in import as_built_in
 from ec2t_tf.layer_config import config_of
 
 # What a layer is called with in the new graph -> what it gives there.
@@ -156,11 +157,13 @@ INSIDE: dict[type, str] = {layers.TimeDistributed: "layer", layers.RNN: "cell"}
 def copy_layer(layer: layers.Layer, name: str, *, kind: Any = None, **changes: Any) -> layers.Layer:
     """A new layer with the same settings but for `changes`; it has no weights yet.
 
-    Of the same class, or of another `kind` that takes the same config.
+    Of the same class (Keras' own, where it computes the same: see `built_in`), or of another `kind`
+    that takes the same config.
     """
     if isinstance(layer, layers.Lambda | TFOpLambda | SlicingOpLambda):
         config = layer.get_config()  # from which it makes its function
     else:
+        layer = as_built_in(layer)
         inside = INSIDE.get(type(layer), "")
         config = config_of(layer, tf_keras.activations.linear, without=inside)
     config.update(changes)

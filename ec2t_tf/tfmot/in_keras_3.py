@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from ec2t_tf.built_in import as_built_in
 from ec2t_tf.layer_config import config_of
 from ec2t_tf.quantisation.tensorflow_functions import in_keras_ops
 from ec2t_tf.tfmot import activations, graph
@@ -412,6 +413,7 @@ class ToKeras3:
         twin_class = _custom_twin(layer, self._custom)
         if twin_class is not None:
             return _from_config(layer, twin_class, layer.get_config())
+        layer = as_built_in(layer)
         kind = type(layer).__name__
         if not type(layer).__module__.startswith("tf_keras."):
             return self._without(layer, "a class of your own")

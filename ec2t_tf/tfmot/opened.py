@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
+from ec2t_tf.built_in import built_in_class
 from ec2t_tf.quantisation.kinds import is_elementwise
 from ec2t_tf.quantisation.opened import OPENED, EveryStep, Library, Opened, Product
 from ec2t_tf.quantisation.tensorflow_functions import in_keras_ops
@@ -40,7 +41,8 @@ def may_open(layer: Any) -> bool:
     if is_users(layer):
         flags = ("elementwise", "moves_values_only")
         return not any(getattr(layer, flag, False) for flag in flags) and not _has_rule(layer)
-    return type(layer).__module__.startswith("tf_keras.") and type(layer).__name__ in OPENED
+    kind = built_in_class(type(layer))
+    return kind.__module__.startswith("tf_keras.") and kind.__name__ in OPENED
 
 
 def hands_on(layer: Any) -> bool:
@@ -56,11 +58,19 @@ def is_written_by_users(layer: Any) -> bool:
     """Whether a layer may be several operators because its call, or a part of it, is the user's."""
     if isinstance(layer, tf_keras.Model):
         return any(map(is_written_by_users, layer.layers))
+    if is_made_otherwise(layer):
+        return True
     return may_open(layer) and type(layer).__name__ not in OPENED
 
 
+def is_made_otherwise(layer: Any) -> bool:
+    """Whether the user's class has nothing of its own but how it is made."""
+    return built_in_class(type(layer)) is not type(layer) and not _has_rule(layer)
+
+
 def is_users(layer: Any) -> bool:
-    return type(layer).__module__.split(".")[0] not in ("tf_keras", "ec2t_tf")
+    is_ours = type(layer).__module__.split(".")[0] in ("tf_keras", "ec2t_tf")
+    return not is_ours and not is_made_otherwise(layer)
 
 
 def _has_rule(layer: Any) -> bool:
@@ -85,7 +95,7 @@ class Opener:
         is_einsum = isinstance(layer, TFOpLambda)
         if is_einsum and not is_product(node.call_args[0]):
             return None
-        kind = OPENED.get(type(layer).__name__)
+        kind = OPENED.get(built_in_class(type(layer)).__name__)
         kind = None if is_users(layer) else kind  # None too for a Lambda
         options = {k: v for k, v in node.call_kwargs.items() if k != "training" and v is not None}
         if kind is not None and kind.missing(layer, node.call_args, options):

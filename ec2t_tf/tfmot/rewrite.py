@@ -8,6 +8,8 @@
 | MultiHeadAttention, Bidirectional, ...        | see `ec2t_tf.quantisation.opened`         |
 | a layer of the user's that calls layers       | those layers                              |
 | a Lambda of several values                    | the functions that it calls               |
+| a class of the user's that is only made       | its class of tf_keras                     |
+| otherwise than one of tf_keras                |                                           |
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ import tf_keras
 from tf_keras import layers
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
+from ec2t_tf.built_in import built_in_class
 from ec2t_tf.layer_config import config_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
 from ec2t_tf.tfmot.in_keras_3 import HALF_PRECISION_TOLERANCE, largest_difference, random_input
-from ec2t_tf.tfmot.opened import Opener, is_users, may_open
+from ec2t_tf.tfmot.opened import Opener, is_made_otherwise, is_users, may_open
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS
 
 # Rounding differs between a layer and its replacement; deep nets add that up.
@@ -91,12 +94,13 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
 def _is_more_than_one(layer: layers.Layer) -> bool:
     is_separable = isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D)
     is_made_of_some = isinstance(layer, tf_keras.Model) or may_open(layer)
-    is_made_of_some = is_made_of_some or _has_ellipsis(layer)
+    is_made_of_some = is_made_of_some or _has_ellipsis(layer) or is_made_otherwise(layer)
     return is_made_of_some or is_separable or _has_own_activation(layer)
 
 
 def _has_own_activation(layer: layers.Layer) -> bool:
-    return type(layer) in TERNARY_KERNELS and getattr(layer, "activation", None) not in FUSED
+    kind = built_in_class(type(layer))
+    return kind in TERNARY_KERNELS and getattr(layer, "activation", None) not in FUSED
 
 
 class _Rewriting:

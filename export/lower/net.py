@@ -20,6 +20,7 @@ LARGEST_MULTIPLIER = 255.0  # XNNPACK refuses a net with a larger one
 # Of the larger step of two summands, doubled, to that of the sum: LiteRT ends the whole program
 # from 2^20 on.
 LARGEST_SUM = 2.0**20 * 0.99
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
 LARGEST_RATIO = 2.0**20  # of a scale to the one it is turned into
 
 
@@ -57,6 +58,7 @@ class Net:
         return not isinstance(value, Pending) and self.tensor(value).dtype == "int8"
 
     def int8(self, name: str, shape: Sequence[int], scale: float, zero_point: int) -> int:
+        _require_float(scale, name)
         return self.graph.add(name, shape, "int8", scale=scale, zero_point=zero_point)
 
     def like(self, index: int, name: str, shape: Sequence[int]) -> int:
@@ -197,6 +199,7 @@ class Net:
         if p.kind == "FULLY_CONNECTED" and np.all(per == per[0]):
             per = per[:1]
         zeros = np.zeros(len(per), np.int64)
+        _require_float(float(np.max(s_in * per)), p.name)
         wanted = np.abs(kernel.bias.astype(np.float64)) / (s_in * per)
         bias = np.floor(wanted + 0.5) * np.sign(kernel.bias)
         weights = self.graph.add(
@@ -305,6 +308,15 @@ class Net:
             operators,
             there(graph.inputs),
             there(graph.outputs),
+        )
+
+
+def _require_float(scale: float, name: str) -> None:
+    if not scale <= LARGEST_FLOAT:
+        raise ValueError(
+            "A model of values that int8 can step through is required. Received: "
+            f"'{name}' with steps of {scale:.3g}, because training diverged: kernels or "
+            "normalisations have grown without bounds. Train again with a smaller rate."
         )
 
 

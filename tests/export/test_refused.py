@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -70,6 +71,21 @@ def test_one_nan_pixel_in_a_batch(ternary: tf_keras.Model, weights: list, path: 
     with pytest.raises(ValueError, match="finite weights, ranges and statistics"):
         export.to_c(ternary, path.parent / "c")
     assert [p.name for p in path.parent.iterdir()] == ["model.tflite"]
+
+
+def test_training_that_diverged(path: Path) -> None:
+    layers = [keras.layers.Dense(4, name=name) for name in ("one", "two", "three")]
+    source = keras.Sequential([keras.Input((4,)), *layers])
+    policy = ec2t_tf.Policy([ec2t_tf.Rule("int8")])
+    made = ec2t_tf.apply(source, policy=policy, verbose=0)
+    made(np.ones((2, 4), np.float32), training=True)
+    made.get_layer("two").latent.assign(np.full((4, 4), 1e20))
+    for layer in made.layers:
+        if layer.name == "one_range":
+            layer.largest.assign(1e30)
+    with pytest.raises(ValueError, match=r"'two' with steps of .* training diverged"):
+        export.to_tflite(made, path)
+    assert path.read_bytes() == b"before"
 
 
 def test_representative_data_with_nan(path: Path) -> None:

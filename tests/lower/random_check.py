@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes:
       fault: what is wrong; empty if nothing is.
-      refused: the message of `apply`, if it refused.
+      refused: the message of `apply`, if it refused; or of a file, because training diverged.
       floats: the layers that it left float by name.
       steps: of int8, the mean difference between the file and the model that trained.
       spread: of the model's outputs, in the same steps.
@@ -69,7 +69,12 @@ def _follow(seed: int, door: Door, found: Outcome) -> None:
     # What was zero before the step has no range yet.
     made(keras.tree.pack_sequence_as(made.input, inputs), training=True)
     found.floats = tuple(made.ec2t_report.of("float"))
-    compare(made, inputs, found)
+    try:
+        compare(made, inputs, found)
+    except ValueError as error:
+        if "training diverged" not in str(error):
+            raise
+        found.refused = str(error)
 
 
 def compare(made: Any, inputs: list[np.ndarray], found: Outcome) -> None:

@@ -169,7 +169,7 @@ class RandomLayers:
         rank = len(x.shape)
         axis = int(self.random.integers(1, rank))
         kind = self.draw("permute", "flip", "slice", "split", "dropout", "repeat", "pad", "stack")
-        if self.chance(0.25) and hasattr(self.ops, "roll"):
+        if self.chance(0.4) and hasattr(self.ops, "roll"):
             return self.moved_in_blocks(x, axis)
         if kind == "permute" and rank > 2:
             order = [int(i) + 1 for i in self.random.permutation(rank - 1)]
@@ -222,7 +222,7 @@ class RandomLayers:
         ]
         if len(x.shape) == 4 and min(sizes[:2]) > 2:
             rows, columns = sizes[0] - 1, sizes[1] - 1
-            made += 2 * [
+            made += 3 * [
                 lambda: self.ops.image.extract_patches(x, 2, padding=self.draw("valid", "same")),
                 lambda: self.ops.image.extract_patches(x, (2, 3), 1, 1, self.draw("valid", "same")),
                 lambda: self.ops.image.crop_images(

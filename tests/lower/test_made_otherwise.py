@@ -1,0 +1,113 @@
+"""Classes of the user's that have nothing of their own but an `__init__`: Keras' classes, in both
+doors, although no config makes them again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import pytest
+import tf_keras
+
+import ec2t_tf
+from ec2t_tf.built_in import built_in_class
+
+from .models import trained
+from .random_check import Outcome, compare
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking")
+
+
+def kinds(library: Any) -> dict[str, type]:
+    layers = library.layers
+
+    class Conv3x3(layers.Conv2D):
+        def __init__(self, filters: int) -> None:
+            super().__init__(filters, 3, padding="same", activation="swish")
+
+        def parameters(self) -> int:
+            return int(self.count_params())
+
+    class Normed(layers.BatchNormalization):
+        def __init__(self, momentum: float = 0.9) -> None:
+            super().__init__(axis=-1, momentum=momentum)
+
+        def get_config(self) -> dict:
+            return {"momentum": self.momentum}
+
+    class Separable(layers.SeparableConv2D):
+        def __init__(self) -> None:
+            super().__init__(6, 3, padding="same")
+
+    class Hidden(layers.Dense):
+        def __init__(self) -> None:
+            super().__init__(8, activation="relu")
+
+    class Dropped(layers.Dropout):
+        def __init__(self) -> None:
+            super().__init__(0.1)
+
+    class Loop(layers.LSTM):
+        def __init__(self) -> None:
+            super().__init__(4, return_sequences=True)
+
+    return {name: value for name, value in locals().items() if isinstance(value, type)}
+
+
+def net(library: Any) -> Any:
+    layers, own = library.layers, kinds(library)
+    source = library.Input((6, 6, 3), name="x")
+    x = own["Normed"]()(layers.Conv2D(6, 1, name="first")(source))
+    x = layers.ReLU()(own["Separable"]()(own["Conv3x3"](6)(x)))
+    x = own["Dropped"]()(layers.Reshape((6, 36))(x))
+    x = own["Loop"]()(layers.TimeDistributed(own["Hidden"](), name="steps")(x))
+    return library.Model(source, layers.Dense(3, name="last")(layers.Flatten()(x)))
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=lambda library: library.__name__)
+def test_is_the_class_of_keras(library: Any) -> None:
+    library.utils.set_random_seed(1)
+    optimizer = library.optimizers.SGD(1e-3)
+    made, inputs = trained(net(library), steps=2, optimizer=optimizer)
+    assert not made.ec2t_report.of("float")
+    kinds_of = {d.kind for d in made.ec2t_report.decisions}
+    assert {"Conv2D", "Dense", "LSTM"} <= kinds_of
+    assert len(made.ec2t_report.of("ternary")) >= 4
+    compare(made, inputs, Outcome())
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=lambda library: library.__name__)
+def test_rules_know_the_class_and_its_name(library: Any) -> None:
+    source = net(library)
+    own = type(source.layers[3])
+    assert own.__name__ == "Conv3x3"
+    rules = [
+        ec2t_tf.Rule("int8", kind="Conv3x3"),
+        ec2t_tf.Rule("int8", predicate=lambda layer: type(layer).__name__ == "Hidden"),
+    ]
+    report = ec2t_tf.apply(source, policy=ec2t_tf.Policy(rules), verbose=0).ec2t_report
+    by_rule = {d.layer: d.treatment for d in report.decisions if d.by_rule}
+    assert source.layers[3].name in by_rule
+    assert set(by_rule.values()) == {ec2t_tf.Treatment.INT8}
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=lambda library: library.__name__)
+def test_what_computes_is_left_alone(library: Any) -> None:
+    class Standardised(library.layers.Conv2D):
+        def call(self, inputs: Any) -> Any:
+            return super().call(inputs)
+
+    class Odd(library.layers.ReLU):
+        elementwise = True
+
+    class Group(library.Model):
+        def __init__(self) -> None:
+            super().__init__()
+
+    assert [built_in_class(kind) for kind in (Standardised, Odd, Group)] == [
+        Standardised,
+        Odd,
+        Group,
+    ]
+    assert built_in_class(library.layers.Dense) is library.layers.Dense
+    assert built_in_class(kinds(library)["Loop"]) is library.layers.LSTM
