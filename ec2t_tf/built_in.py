@@ -37,7 +37,7 @@ def as_built_in(layer: Any) -> Any:
     kind = built_in_class(type(layer))
     if kind is type(layer):
         return layer
-    made = object.__new__(kind)
+    made: Any = object.__new__(kind)
     vars(made).update(vars(layer))
     return made
 

@@ -16,7 +16,7 @@ from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.quantisation.equalise import equalise
-from ec2t_tf.quantisation.graph import Call, Graph, Value, read, require_sizes
+from ec2t_tf.quantisation.graph import Call, Graph, Value, has_graph, read, require_sizes
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.split import split
@@ -112,7 +112,7 @@ def _uses_masks(layer: Any) -> bool:
         return False  # in training only
     if isinstance(layer, keras.layers.TimeDistributed):
         return _uses_masks(layer.layer)
-    if isinstance(layer, keras.Model):
+    if isinstance(layer, keras.Model) and has_graph(layer):
         return False  # opened
     if isinstance(layer, keras.layers.Multiply):
         return True  # what a mask marks is 1 in a product

@@ -145,6 +145,11 @@ class _Recorded(keras.Operation):
         )
 
 
+def has_graph(model: keras.Model) -> bool:
+    """Whether a model is of layers that it knows; a subclassed one has only a `call`."""
+    return isinstance(model, keras.Sequential) or hasattr(model, "operations")
+
+
 def functional(model: keras.Model) -> keras.Model:
     """The model's graph as a functional model that is not compiled; layers are shared with it."""
     if isinstance(model, keras.Sequential):
@@ -219,7 +224,7 @@ class _Reader:
             alive.append((args, kwargs, outputs))
             results = keras.tree.flatten(outputs)
             is_frozen = frozen or kwargs.get("training") is False
-            if isinstance(operation, keras.Model):
+            if isinstance(operation, keras.Model) and has_graph(operation):
                 given = (args, {key: x for key, x in kwargs.items() if key != "mask"})
                 inner = self.open(
                     functional(operation),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -40,6 +41,22 @@ class TernaryModel(keras.Model):
         if two_pass.twice_updated(self):
             return two_pass.train_step(self, super().train_step, arguments)
         return super().train_step(*arguments)
+
+    def export(
+        self, filepath: Any, format: str = "tf_saved_model", *more: Any, **options: Any
+    ) -> None:
+        """As Keras exports it: in float32, with its fake quantisations inside.
+
+        Warns:
+          UserWarning: for `format="litert"`, whose file is not the int8 one.
+        """
+        if format == "litert":
+            warnings.warn(
+                "The file of Keras' own export computes in float32, as the model trains. "
+                "ec2t_tf.export.to_tflite(model, path) writes the int8 one.",
+                stacklevel=2,
+            )
+        super().export(filepath, format, *more, **options)
 
     def get_config(self) -> dict:
         config = {**super().get_config(), "output_names": list(self.output_names)}

@@ -32,8 +32,9 @@ from ec2t_tf.quantisation.kinds import (
     class_name,
     kind_of,
 )
-from ec2t_tf.quantisation.opened import Opened, opened_as
+from ec2t_tf.quantisation.opened import Opened, closed_by, opened_as
 from ec2t_tf.quantisation.values import InTraining
+from ec2t_tf.treatments import UnsupportedLayerError
 
 
 def split(model: keras.Model) -> tuple[keras.Model, dict[str, keras.layers.Layer]]:
@@ -99,7 +100,7 @@ class _Splitting:
         if kind in SEPARABLE:
             parts = self._separable(call)
         elif kind not in KERNELS or activation in FUSED:
-            parts = [copy_layer(layer, call.name)]
+            parts = [_copy(call)]
         else:
             parts = [copy_layer(layer, call.name, activation=None, activity_regularizer=None)]
         if kind in (*KERNELS, *SEPARABLE) and activation not in FUSED:
@@ -178,6 +179,23 @@ class _Splitting:
             parts[0].set_weights(weights[:1])
             weights = weights[1:]
         parts[-1].set_weights(weights)
+
+
+def _copy(call: Call) -> keras.layers.Layer:
+    """A copy of a layer that stays one."""
+    try:
+        return copy_layer(call.operation, call.name)
+    except TypeError as error:
+        why = closed_by(call.operation, call.args, call.kwargs)
+        if not why:
+            raise
+        says = str(error.__cause__ or error).splitlines()[-1]
+        raise UnsupportedLayerError(
+            "apply requires layers of operations that have rules, or float ones that their config "
+            f"makes again. Received: '{call.name}' ({type(call.operation).__name__}) with "
+            f"{' and '.join(why)}, and a config that does not: {says}. Write it in other "
+            "operations, or write its get_config, whose keys its __init__ takes."
+        ) from error
 
 
 def _built_in(operation: Any) -> Any:

@@ -1,5 +1,5 @@
-"""A Lambda or a layer of the user's, written in keras.ops (or functions of TensorFlow that are like
-them), as what it consists of.
+"""A Lambda, a layer or a subclassed model of the user's, written in keras.ops (or functions of
+TensorFlow that are like them), as what it consists of.
 
 Its `call` is run on symbolic values, by an object that has stand-ins for what it holds: layers
 under names of their own, and `Weight` for its own weights. It is run for two sizes of the batch;
@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ec2t_tf.quantisation.graph import Call, Graph, Value, read
+from ec2t_tf.quantisation.graph import Call, Graph, Value, has_graph, read
 from ec2t_tf.quantisation.kinds import NOTHING_AT_INFERENCE, class_name, has_rule, kind_of
 from ec2t_tf.quantisation.opened import Opened
 from ec2t_tf.quantisation.tensorflow_functions import recorded
@@ -29,7 +29,11 @@ ANOTHER_EACH_TIME = "numbers that are others for another batch, or at another ca
 
 def written_in_operations(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     """What opens a layer of the user's, called so; None where `call` says what no graph holds."""
-    if isinstance(layer, keras.Model) or _adds_losses(layer) or not layer.built:
+    if (
+        (isinstance(layer, keras.Model) and has_graph(layer))
+        or _adds_losses(layer)
+        or not layer.built
+    ):
         return None
     for kind in (OnlyInTraining, Traced):
         if kind.works(layer, args, options):
@@ -167,7 +171,7 @@ class _Inside:
         found: set[int] = set()
 
         def other(value: Any) -> Any:
-            if isinstance(value, keras.Model):
+            if isinstance(value, keras.Model) and has_graph(value):
                 found.add(id(value))
                 return keras.models.clone_model(value, clone_function=self.alias)
             if isinstance(value, keras.layers.Layer):

@@ -13,8 +13,10 @@ from ec2t_tf.export.graph import Graph
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.graph import read, require_sizes
+from ec2t_tf.quantisation.kinds import kind_of
 from ec2t_tf.quantisation.model import TernaryModel
-from ec2t_tf.quantisation.recurrent import Recurrent
+from ec2t_tf.quantisation.opened import closed_by
+from ec2t_tf.quantisation.recurrent import RECURRENT, Recurrent
 from ec2t_tf.quantisation.split import split
 
 from .lowering import lower
@@ -83,7 +85,13 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
     require_sizes(model)
     require_no_masked_inference(read(model))
     copy, _ = split(model)
-    made = quantise(copy, {})
+    closed = [
+        call.name
+        for call in read(copy).calls
+        if kind_of(call.operation) in RECURRENT
+        and closed_by(call.operation, call.args, call.kwargs)
+    ]
+    made = quantise(copy, {}, untouched=closed)
     ranges = [layer for layer in made.layers if isinstance(layer, FakeQuant | Recurrent)]
     shapes = [tuple(x.shape[1:]) for x in made.inputs]
     for layer in ranges:
