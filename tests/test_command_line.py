@@ -95,6 +95,8 @@ MISTAKES = [
     ("rewrite {small} --format=packed --core=m4 --output={tmp}/x", "--core belongs to --format=c"),
     ("rewrite {small} --format=int8 --no_names --output={tmp}/x", "--no_names requires"),
     ("rewrite {small} --format=c --round_within=0.5 --output={tmp}/x", "--round_within requires"),
+    ("rewrite {small} --format=tflm --io_dtype=int8 --output={tmp}/x", "--io_dtype requires"),
+    ("rewrite {small} --format=int8 --io_dtype=int8 --output={tmp}/x", "a net without any"),
     ("rewrite {small} --format=packed --round_within=3 --output={tmp}/x", "0.00390625 to 1"),
     ("rewrite {small} --format=packed --optimize=ram --output={tmp}/x", "size, speed, download"),
     ("rewrite {small} --format=c --optimize=download --output={tmp}/x", "balanced"),

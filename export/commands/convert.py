@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RUN_BY_LITERT = tuple(form.name for form in FORMATS.values() if "LiteRT" in form.runtimes)
 C_OPTIONS = ("core", "optimize", "example", "measure", "stream", "board")
 PACKED = tuple(form.name for form in FORMATS.values() if "optimize" in form.options)
-ROUNDED = tuple(form.name for form in FORMATS.values() if "round_within" in form.options)
+CHANGED = tuple(form.name for form in FORMATS.values() if "round_within" in form.options)
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +86,7 @@ def format_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--round_within",
         type=float,
-        help=f"of {', '.join(ROUNDED)}: how many steps of its output ({LEAST:g} to {MOST:g}) a "
+        help=f"of {', '.join(CHANGED)}: how many steps of its output ({LEAST:g} to {MOST:g}) a "
         "layer may be off: scales and biases keep the digits that needs (default: all)",
     )
     add("--board", choices=BOARDS, help="of --format=c: for that board, see 'boards'")
@@ -127,9 +127,9 @@ def format_options(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--no_names requires --format=packed or download. "
             f"Received: --format={arguments.format}."
         )
-    if arguments.round_within is not None and arguments.format not in ROUNDED:
+    if arguments.round_within is not None and arguments.format not in CHANGED:
         raise ValueError(
-            f"--round_within requires --format={' or '.join(ROUNDED)}. "
+            f"--round_within requires --format={' or '.join(CHANGED)}. "
             f"Received: --format={arguments.format}."
         )
     goals: Sequence[str] = get_args(Goal) if packed else OPTIMIZE

@@ -11,7 +11,7 @@ from ec2t_tf import files
 from .. import file_formats
 from ..file_formats import FORMATS
 from ..mcu import CORES, to_c
-from .convert import C_OPTIONS, format_arguments, format_options, read_data, trust_argument
+from .convert import C_OPTIONS, CHANGED, format_arguments, format_options, read_data, trust_argument
 from .parser import count
 
 if TYPE_CHECKING:
@@ -158,6 +158,13 @@ def _verify_c(paths: list[Path], cores: list[str], calls: int) -> dict[str, Veri
 
 def rewrite(arguments: argparse.Namespace) -> None:
     options = format_options(arguments)
+    if arguments.io_dtype:
+        if arguments.format not in CHANGED:
+            raise ValueError(
+                f"--io_dtype requires --format={' or '.join(CHANGED)}. "
+                f"Received: --format={arguments.format}."
+            )
+        options["io_dtype"] = arguments.io_dtype
     if arguments.format == "c":
         content = file_formats.plain(arguments.file.read_bytes())
         of_c = {name: getattr(arguments, name) for name in C_OPTIONS}
@@ -285,6 +292,12 @@ def rewrite_arguments(parser: argparse.ArgumentParser) -> None:
     formats = [*FORMATS, "c"]
     parser.add_argument("--format", required=True, choices=formats, help="the format to write")
     parser.add_argument("--output", required=True, type=Path, help="file, or folder of C, to write")
+    parser.add_argument(
+        "--io_dtype",
+        choices=("int8",),
+        help=f"of {', '.join(CHANGED)}: int8 inputs and outputs, where the file quantises and "
+        "dequantises its own",
+    )
     format_arguments(parser)
 
 

@@ -17,6 +17,7 @@ from ..tflite.writer import write
 from ..tflm import to_tflm
 from . import rounding
 from .download import from_download, header_goal, is_download, to_download
+from .ends import int8_ends
 from .int4 import align_to_int4, to_int4
 from .layers import find_layers, summary
 from .packed import is_packed, packable_layers, to_packed
@@ -74,18 +75,27 @@ def _graph_to_graph(change: Callable[[Graph], Graph]) -> Callable[..., tuple[byt
     return lambda content: (write(change(read(content))), [])
 
 
-def _int8(content: bytes, *, round_within: float | None = None) -> tuple[bytes, list[str]]:
-    source, notes = _rounded(content, round_within)
+def _int8(content: bytes, **changes: Any) -> tuple[bytes, list[str]]:
+    source, notes = _changed(content, **changes)
     written, others = _smaller(source, write(read(source)))
     return written, [*notes, *others]
 
 
-def _rounded(content: bytes, within: float | None) -> tuple[bytes, list[str]]:
-    """The file with its numbers in fewer digits, where that is asked for."""
-    if within is None:
+def _changed(
+    content: bytes, *, io_dtype: str | None = None, round_within: float | None = None
+) -> tuple[bytes, list[str]]:
+    """The file with what is asked for: int8 ends, numbers in fewer digits."""
+    if io_dtype not in (None, "int8"):
+        raise ValueError(
+            'io_dtype of a file that exists must be "int8", or left out for its inputs and outputs '
+            f"as they are. Received: {io_dtype!r}."
+        )
+    if io_dtype == "int8":
+        content = write(int8_ends(read(content)))
+    if round_within is None:
         return content, []
-    graph, layers = rounding.rounded(read(content), within)
-    return (write(graph) if layers else content), [rounding.note(layers, within)]
+    graph, layers = rounding.rounded(read(content), round_within)
+    return (write(graph) if layers else content), [rounding.note(layers, round_within)]
 
 
 def _smaller(content: bytes, written: bytes) -> tuple[bytes, list[str]]:
@@ -94,15 +104,12 @@ def _smaller(content: bytes, written: bytes) -> tuple[bytes, list[str]]:
 
 
 def _packed(
-    content: bytes,
-    *,
-    optimize: Any = "size",
-    names: bool = True,
-    round_within: float | None = None,
+    content: bytes, *, optimize: Any = "size", names: bool = True, **changes: Any
 ) -> tuple[bytes, list[str]]:
-    content, notes = _rounded(content, round_within)
+    content, notes = _changed(content, **changes)
     graph = read(content)
-    written = write(to_packed(graph, optimize=optimize, names=names))
+    net = to_packed(graph, optimize=optimize, names=names)
+    written = write(net, shortest=not names)
     packable, others = packable_layers(graph)
     if packable:
         return written, notes
@@ -117,13 +124,9 @@ def _packed(
 
 
 def _download(
-    content: bytes,
-    *,
-    optimize: Any = "size",
-    names: bool = True,
-    round_within: float | None = None,
+    content: bytes, *, optimize: Any = "size", names: bool = True, **changes: Any
 ) -> tuple[bytes, list[str]]:
-    content, notes = _rounded(content, round_within)
+    content, notes = _changed(content, **changes)
     ternary, others = find_layers(read(content))
     if not ternary:
         notes = [*notes, f"compressed as it is: {summary(others)}"]
@@ -137,6 +140,7 @@ def _tflm(content: bytes, **options: Any) -> tuple[bytes, list[str]]:
     return _smaller(content, written)[0], ["no weights of few values: nothing to pack for DECODE"]
 
 
+_CHANGES = ("io_dtype", "round_within")  # options of `_changed`
 _STOCK = ("LiteRT", "ec2t_tf", "TFLM")
 FORMATS: dict[str, FileFormat] = {
     form.name: form
@@ -147,7 +151,7 @@ FORMATS: dict[str, FileFormat] = {
             _STOCK,
             True,
             _int8,
-            ("round_within",),
+            _CHANGES,
         ),
         FileFormat(
             "sparse",
@@ -176,7 +180,7 @@ FORMATS: dict[str, FileFormat] = {
             ("ec2t_tf",),
             True,
             _packed,
-            ("optimize", "names", "round_within"),
+            ("optimize", "names", *_CHANGES),
         ),
         FileFormat(
             "download",
@@ -184,7 +188,7 @@ FORMATS: dict[str, FileFormat] = {
             (),
             True,
             _download,
-            ("optimize", "names", "round_within"),
+            ("optimize", "names", *_CHANGES),
             ".ec2d",
             is_download,
             from_download,

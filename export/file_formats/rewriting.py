@@ -46,7 +46,9 @@ def rewrite(
       file: the bytes or the path of an int8 .tflite file, or of a file of any of the formats.
       format: a name of `ec2t_tf.export.file_formats.FORMATS`.
       output: where to write it; nowhere if None.
-      options: of the format, see `to_tflite`.
+      options: of the format, see `to_tflite`; of "int8", "packed" and "download" also
+        `io_dtype="int8"`, for a file that quantises its inputs and dequantises its outputs: it
+        leaves that to whoever runs it.
 
     Raises:
       FileError: the file is damaged, or holds nothing that the format could store.

@@ -99,7 +99,7 @@ def test_a_trained_resnet8() -> None:
     for name in ("packed", "download"):
         done = rewrite(own, format=name, names=False, round_within=0.25)
         sizes[name] = done.bytes_after
-    assert sizes == {"packed": 10816, "download": 8931}
+    assert sizes == {"packed": 10752, "download": 8931}
     download = rewrite(own, format="download", round_within=0.25).content
     assert download[4] == 5
     assert file_formats.unpack(download, to="int8") == int8
