@@ -61,6 +61,13 @@ def quantised(
         try:
             report = left_float(report, error, kinds)
         except UnsupportedLayerError as unsupported:
+            name = plan.names.get(error.name, error.name)
+            if name in rewritten.closed:
+                raise UnsupportedLayerError(
+                    "apply requires layers of yours that are written in layers and functions with "
+                    f"rules. Received: '{name}' ({kinds[error.name]}), {rewritten.closed[name]}. A "
+                    "rule for it can be registered with ec2t_tf.export.lower.rule."
+                ) from error
             raise UnsupportedLayerError(
                 f"{unsupported} More layers have rules in Keras 3: "
                 "ec2t_tf.apply(ec2t_tf.tfmot.to_keras_3(model))."

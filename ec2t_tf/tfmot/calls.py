@@ -7,7 +7,7 @@ from typing import Any
 import tf_keras
 
 from ec2t_tf.counting.operations import LayerCall
-from ec2t_tf.tfmot.graph import nodes
+from ec2t_tf.tfmot.graph import is_nested, nodes
 
 
 def is_readable(model: tf_keras.Model) -> bool:
@@ -30,7 +30,7 @@ def calls(model: tf_keras.Model) -> list[LayerCall]:
     def open_model(inner: tf_keras.Model) -> None:
         for node in nodes(inner):
             inputs, outputs = _list(node.keras_inputs), _list(node.outputs)
-            if not isinstance(node.layer, tf_keras.Model):
+            if not is_nested(node.layer):
                 add(node.layer, inputs, outputs)
                 continue
             given = zip(node.layer.inputs, inputs, strict=True)

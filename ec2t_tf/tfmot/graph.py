@@ -33,6 +33,12 @@ class Names:
         return name
 
 
+def is_nested(layer: Any) -> bool:
+    """Whether a layer is a model of layers that it knows; a subclassed one has only a `call`."""
+    is_model = isinstance(layer, tf_keras.Model)
+    return is_model and (isinstance(layer, tf_keras.Sequential) or layer._is_graph_network)
+
+
 def nodes(model: tf_keras.Model) -> Iterator[Any]:
     """The calls of a model's layers in the order they run, inputs left out."""
     needed = _needed(model)

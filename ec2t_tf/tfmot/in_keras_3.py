@@ -322,7 +322,7 @@ class ToKeras3:
         else:
             twin = self._functional(model)
         for layer in model.layers:
-            if not isinstance(layer, tf_keras.Model):
+            if not graph.is_nested(layer):
                 self._fill(layer)
         return twin
 
@@ -389,7 +389,7 @@ class ToKeras3:
     def layer(self, layer: Any) -> Any:
         """The twin of a layer or nested model; the same one each time."""
         if id(layer) not in self._twins:
-            is_model = isinstance(layer, tf_keras.Model)
+            is_model = graph.is_nested(layer)
             twin = self.model(layer) if is_model else self._make(layer)
             if not is_model:
                 twin.trainable = layer.trainable

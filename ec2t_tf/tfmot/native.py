@@ -136,7 +136,7 @@ class _Native(ToKeras3):
         require_graph(model)
         twin = self._functional(model)
         for layer in model.layers:
-            if not isinstance(layer, tf_keras.Model):
+            if not graph.is_nested(layer):
                 self._fill(layer)
         return twin
 

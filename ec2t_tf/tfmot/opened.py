@@ -56,7 +56,7 @@ def hands_on(layer: Any) -> bool:
 
 def is_written_by_users(layer: Any) -> bool:
     """Whether a layer may be several operators because its call, or a part of it, is the user's."""
-    if isinstance(layer, tf_keras.Model):
+    if graph.is_nested(layer):
         return any(map(is_written_by_users, layer.layers))
     if is_made_otherwise(layer):
         return True
@@ -80,9 +80,14 @@ def _has_rule(layer: Any) -> bool:
 
 
 class Opener:
-    """What layers are made of, as models; a layer that is called twice has its parts twice."""
+    """What layers are made of, as models; a layer that is called twice has its parts twice.
+
+    Attributes:
+      closed: by the id of a layer of the user's, why it is not what its call is written in.
+    """
 
     def __init__(self) -> None:
+        self.closed: dict[int, str] = {}
         self._opened: dict[int, Opened] = {}
         self._before: list[tuple[Any, int, int]] = []
 
@@ -143,12 +148,14 @@ class Opener:
                 options = {**options, "training": training}
             try:
                 models.append(tf_keras.Model(inputs, layer.call(*arguments, **options)))
-            except Exception:  # it may do anything
+            except Exception as error:  # it may do anything
+                says = type(error).__name__
+                self.closed[id(layer)] = f"whose call raises a {says} on symbolic values"
                 return None
-        if layer._losses or layer._callable_losses or layer._metrics:
-            return None  # of its own
-        alike = len({str(_steps(model)) for model in models}) == 1
-        return models[-1] if alike and _holds(models[-1], layer) else None
+        why = _why_closed(models, layer)
+        if why:
+            self.closed[id(layer)] = why
+        return None if why else models[-1]
 
     def forget(self) -> None:
         """Leaves the user's layers as they were: without the calls made here."""
@@ -162,11 +169,22 @@ def _steps(model: tf_keras.Model) -> list[Any]:
     return [id(x) if x.weights else getattr(x, "symbol", type(x).__name__) for x in called]
 
 
-def _holds(model: tf_keras.Model, layer: Any) -> bool:
-    """Whether a model is all of a layer: its weights are those of layers that the model calls, and
-    the functions between have rules."""
-    called = [node.layer for node in graph.nodes(model)]
-    held = {id(v) for one in called for v in one.weights}
+def _why_closed(models: list[tf_keras.Model], layer: Any) -> str:
+    """What keeps models from being all of a layer: its weights have to be those of layers that they
+    call, and the functions between need rules; "" if nothing does."""
+    if layer._losses or layer._callable_losses or layer._metrics:
+        return "which adds losses or metrics of its own"
+    if len({str(_steps(model)) for model in models}) > 1:
+        return "whose call computes otherwise in training"
+    called = [node.layer for node in graph.nodes(models[-1])]
     functions = [x for x in called if isinstance(x, TFOpLambda | SlicingOpLambda)]
-    known = all(in_keras_ops(x.get_config()["function"]) for x in functions)
-    return known and all(id(v) in held for v in layer.weights)
+    names = sorted({str(x.get_config()["function"]) for x in functions})
+    unknown = [f"tf.{x.replace('compat.v1.', '')}" for x in names if not in_keras_ops(x)]
+    held = {id(v) for one in called for v in one.weights}
+    own = [v.name.split("/")[-1].split(":")[0] for v in layer.weights if id(v) not in held]
+    if own:
+        return (
+            f"whose weights {', '.join(own)} are its own: put them into layers that it calls "
+            "(Dense, Embedding, DepthwiseConv1D), or build the model in Keras 3, where they may be"
+        )
+    return f"with {', '.join(unknown)} inside" if unknown else ""

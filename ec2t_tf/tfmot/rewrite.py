@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from ec2t_tf.tfmot.graph import copy_layer
 from ec2t_tf.tfmot.in_keras_3 import HALF_PRECISION_TOLERANCE, largest_difference, random_input
 from ec2t_tf.tfmot.opened import Opener, is_made_otherwise, is_users, may_open
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS
+from ec2t_tf.treatments import UnsupportedLayerError
 
 # Rounding differs between a layer and its replacement; deep nets add that up.
 TOLERANCE = 1e-4
@@ -47,11 +48,13 @@ class Rewritten:
       model: the new model, or the given one where nothing had to change.
       origin: new layer name -> the layer of the given model that it computes (a part of).
       notes: one sentence for each layer that was replaced.
+      closed: new name of a layer of the user's -> why it is not what its call is written in.
     """
 
     model: tf_keras.Model
     origin: dict[str, layers.Layer]
     notes: tuple[str, ...]
+    closed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def rewrite(model: tf_keras.Model) -> Rewritten:
@@ -88,12 +91,12 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
             f"{difference:.3g} of its largest output after: {'; '.join(rewriting.notes)}. "
             f"Please report this model."
         )
-    return Rewritten(new_model, rewriting.origin, tuple(rewriting.notes))
+    return Rewritten(new_model, rewriting.origin, tuple(rewriting.notes), rewriting.closed)
 
 
 def _is_more_than_one(layer: layers.Layer) -> bool:
     is_separable = isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D)
-    is_made_of_some = isinstance(layer, tf_keras.Model) or may_open(layer)
+    is_made_of_some = graph.is_nested(layer) or may_open(layer)
     is_made_of_some = is_made_of_some or _has_ellipsis(layer) or is_made_otherwise(layer)
     return is_made_of_some or is_separable or _has_own_activation(layer)
 
@@ -110,6 +113,7 @@ class _Rewriting:
         self._source = model
         self.notes: list[str] = []
         self.origin: dict[str, layers.Layer] = {}
+        self.closed: dict[str, str] = {}
         self._names = graph.Names()
         self._made: dict[int, Any] = {}
         self._parts: dict[int, list[layers.Layer]] = {}
@@ -145,7 +149,7 @@ class _Rewriting:
     def _walk(self, model: tf_keras.Model) -> None:
         self._walked.append(model)
         for node in graph.nodes(model):
-            is_model = isinstance(node.layer, tf_keras.Model)
+            is_model = graph.is_nested(node.layer)
             results = self._inlined(node) if is_model else self._opened(node)
             results = self._called(node) if results is None else results
             for tensor, result in zip(tf.nest.flatten(node.outputs), results, strict=True):
@@ -223,7 +227,9 @@ class _Rewriting:
             if _has_own_activation(layer):
                 changes = {"activation": "linear", "activity_regularizer": None}
             name = self._names.unique(self._prefix + layer.name)
-            parts = [copy_layer(layer, name, **changes)]
+            why = self._opener.closed.get(id(layer), "")
+            self.closed |= {name: why} if why else {}
+            parts = [_copy(layer, name, changes, why)]
             self._weights.append((parts[0], layer.get_weights()))
             if not changes:
                 return parts
@@ -291,6 +297,20 @@ class _Rewriting:
         first, *rest = layer.get_weights()
         self._weights += [(parts[-2], [first]), (parts[-1], rest)]
         return parts
+
+
+def _copy(layer: Any, name: str, changes: dict[str, Any], why: str) -> layers.Layer:
+    """A copy of a layer that stays one."""
+    try:
+        return copy_layer(layer, name, **changes)
+    except (TypeError, NotImplementedError) as error:
+        if not why:
+            raise
+        raise UnsupportedLayerError(
+            "apply requires layers that are written in operations with rules, or that their config "
+            f"makes again. Received: '{layer.name}' ({type(layer).__name__}), {why}; and "
+            f"from_config(get_config()) says: {(str(error) or 'nothing').splitlines()[-1]}."
+        ) from error
 
 
 def _has_ellipsis(layer: layers.Layer) -> bool:

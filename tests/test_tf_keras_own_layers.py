@@ -1,0 +1,126 @@
+"""tf_keras: layers and models of the user's, and what they do with their weights, the batch and
+random numbers: what they are written in, or refused by name with what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+import ec2t_tf
+from tests.lower.models import trained
+from tests.lower.random_check import Outcome, compare
+
+
+class Hidden(tf_keras.Model):
+    def __init__(self) -> None:
+        super().__init__(name="mine")
+        self.inner = layers.Dense(8, activation="relu")
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x) + x
+
+
+class Windows(layers.Layer):
+    """Three windows of three steps as a batch, and back."""
+
+    def call(self, x: Any) -> Any:
+        return tf.reshape(tf.reshape(x, (-1, 3, 8)) * 0.5, (-1, 9, 8))
+
+
+class Depth(layers.Layer):
+    """Stochastic depth: examples lose a branch in training."""
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        if not training:
+            return x
+        return x * 2.0 * tf.floor(0.5 + tf.random.uniform((tf.shape(x)[0], 1, 1)))
+
+
+def net(middle: Any) -> tf_keras.Model:
+    source = tf_keras.Input((9, 8), name="x")
+    x = layers.Dense(8, activation="relu")(source)
+    x = layers.Dense(8, name="middle")(middle(x))
+    return tf_keras.Model(source, layers.Dense(3)(layers.GlobalMaxPooling1D()(x)))
+
+
+@pytest.mark.parametrize("kind", [Hidden, Windows, Depth], ids=lambda kind: kind.__name__)
+def test_is_what_it_is_written_in(kind: type) -> None:
+    tf_keras.utils.set_random_seed(3)
+    optimizer = tf_keras.optimizers.Adam(1e-3)
+    model, inputs = trained(net(kind()), steps=2, optimizer=optimizer)
+    assert not model.ec2t_report.of("float")
+    assert len(model.ec2t_report.of("ternary")) == (2 if kind is Hidden else 1)
+    outcome = Outcome()
+    compare(model, inputs, outcome)
+    assert outcome.steps < 3
+    if kind is Depth:
+        spread = np.std([model(inputs[0], training=True).numpy() for _ in range(4)], axis=0)
+        assert spread.max() > 0.01
+
+
+class Scaled(layers.Layer):
+    def build(self, shape: Any) -> None:
+        self.gamma = self.add_weight("gamma", (shape[-1],), initializer="ones")
+
+    def call(self, x: Any) -> Any:
+        return x * self.gamma
+
+
+class Moving(layers.Layer):
+    """A statistic that `call` itself keeps."""
+
+    def build(self, shape: Any) -> None:
+        self.mean = self.add_weight("mean", (shape[-1],), trainable=False)
+
+    def call(self, x: Any) -> Any:
+        self.mean.assign(0.9 * self.mean + 0.1 * tf.reduce_mean(x, axis=(0, 1)))
+        return x - self.mean
+
+
+class OverBatch(layers.Layer):
+    """A number that is another one for each size of the batch."""
+
+    def call(self, x: Any) -> Any:
+        return x / tf.cast(tf.shape(x)[0], x.dtype)
+
+
+class Sorted(layers.Layer):
+    """Without a config that makes it again."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(name="mine")
+        self.function = function
+
+    def call(self, x: Any) -> Any:
+        return self.function(x)
+
+
+class Noise(layers.Layer):
+    """Other numbers at each call, in training or not."""
+
+    def call(self, x: Any) -> Any:
+        return x + tf.random.normal(tf.shape(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: Scaled(name="mine"), r"'mine' \(Scaled\), whose weights gamma are its own: put"),
+        (lambda: Moving(name="mine"), r"'mine' \(Moving\), whose call raises a TypeError on"),
+        (lambda: OverBatch(name="mine"), r"'mine' \(OverBatch\), with tf\.shape inside"),
+        (
+            lambda: Sorted(lambda x: tf.sort(x)),
+            r"'mine' \(Sorted\), with tf\.sort inside; and from_config",
+        ),
+        (lambda: Noise(name="mine"), "random numbers in a layer of yours"),
+    ],
+    ids=lambda x: "" if isinstance(x, str) else x().__class__.__name__,
+)
+def test_the_rest_is_refused_before_training(make: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        ec2t_tf.apply(net(make()), verbose=0)
