@@ -26,7 +26,7 @@ def net(library: ModuleType, loop: Any) -> Any:
     return library.Sequential(chain)
 
 
-QUICK = [(keras, "LSTM", (0.4, 0.3)), (tf_keras, "GRU", (0.4, 0.0))]
+QUICK = [(keras, "LSTM", (0.4, 0.3))]
 ALL = [
     pytest.param(
         *case,
