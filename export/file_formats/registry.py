@@ -108,8 +108,7 @@ def _packed(
 ) -> tuple[bytes, list[str]]:
     content, notes = _changed(content, **changes)
     graph = read(content)
-    net = to_packed(graph, optimize=optimize, names=names)
-    written = write(net, shortest=not names)
+    written = _write_packed(to_packed(graph, optimize=optimize, names=names))
     packable, others = packable_layers(graph)
     if packable:
         return written, notes
@@ -121,6 +120,12 @@ def _packed(
         *notes,
         f"nothing to pack; names, notes and what the file held twice went: {summary(others)}",
     ]
+
+
+def _write_packed(net: Graph) -> bytes:
+    """A packed net; of one without names the shortest file, whether they went now or before."""
+    named = net.signatures or any(tensor.name for tensor in net.tensors)
+    return write(net, shortest=not named)
 
 
 def _download(
@@ -286,4 +291,5 @@ def unpacked(file: bytes | str | os.PathLike, *, to: str = "packed") -> bytes:
     content = from_download(file)
     if to == "int8":
         return content
-    return _smaller(content, write(to_packed(read(content), optimize=header_goal(file))))[0]
+    packed = _write_packed(to_packed(read(content), optimize=header_goal(file)))
+    return _smaller(content, packed)[0]
