@@ -73,98 +73,114 @@ void ec2t_mcu_spread(const ec2t_mcu_planar *layout, uint8_t *tensor) {
     ec2t_mcu_lead(layout, tensor);
 }
 
-/* Compiled by itself: M0 has too few registers for it inside other loops. */
-#define ALONE __attribute__((noinline))
-
-/* `count` bytes that are `step` apart, to neighbours; `flip` is what stored bytes differ in. */
-ALONE static void gather(const uint8_t *from, uint32_t step, uint8_t *to, uint32_t count,
-                         uint32_t flip) {
-#if defined(EC2T_MCU_HELIUM)
-    if (step <= MOST_SCATTERED) {
-        const uint8x16_t flips = vdupq_n_u8((uint8_t)flip);
-        const uint8x16_t places = vmulq_n_u8(vidupq_n_u8(0, 1), (uint8_t)step);
-        for (uint32_t n = count / 16u; n; --n, from += 16u * step, to += 16)
-            vstrbq_u8(to, veorq_u8(vldrbq_gather_offset_u8(from, places), flips));
-        const mve_pred16_t rest = vctp8q(count % 16u);
-        const uint8x16_t bytes = vldrbq_gather_offset_z_u8(from, places, rest);
-        vstrbq_p_u8(to, veorq_u8(bytes, flips), rest);
-        return;
-    }
-#endif
-    const uint8_t *const end = to + count, *const fours = to + (count & ~3u);
-#if defined(__ARM_FEATURE_UNALIGNED)
-    const uint32_t flips = flip * 0x01010101u;
-    for (; to != fours; from += 4u * step, to += 4) {
-        const uint32_t a = from[0], b = from[step], c = from[2u * step], d = from[3u * step];
-        const uint32_t word = (a | b << 8 | c << 16 | d << 24) ^ flips;
-        __builtin_memcpy(to, &word, 4);
-    }
-#else
-    for (; to != fours; from += 4u * step, to += 4) {
-        to[0] = (uint8_t)(from[0] ^ flip), to[1] = (uint8_t)(from[step] ^ flip);
-        to[2] = (uint8_t)(from[2u * step] ^ flip), to[3] = (uint8_t)(from[3u * step] ^ flip);
-    }
-#endif
-    for (; to != end; from += step)
-        *to++ = (uint8_t)(*from ^ flip);
-}
-
-/* The other way round; outputs are small. */
-ALONE static void scatter(const uint8_t *from, uint8_t *to, uint32_t step, uint32_t count,
-                          uint32_t flip) {
-#if defined(EC2T_MCU_HELIUM)
-    if (step <= MOST_SCATTERED) {
-        const uint8x16_t flips = vdupq_n_u8((uint8_t)flip);
-        const uint8x16_t places = vmulq_n_u8(vidupq_n_u8(0, 1), (uint8_t)step);
-        for (uint32_t n = count / 16u; n; --n, from += 16, to += 16u * step)
-            vstrbq_scatter_offset_u8(to, places, veorq_u8(vldrbq_u8(from), flips));
-        const mve_pred16_t rest = vctp8q(count % 16u);
-        const uint8x16_t bytes = veorq_u8(vldrbq_z_u8(from, rest), flips);
-        vstrbq_scatter_offset_p_u8(to, places, bytes, rest);
-        return;
-    }
-#endif
-    for (const uint8_t *const end = from + count; from != end; to += step)
-        *to = (uint8_t)(*from++ ^ flip);
-}
-
 /* What is copied as one run of bytes: all channels where a plane is one pixel, a plane where
- * nothing lies between its rows, else a row. The bytes of a run are `step` apart in NHWC. */
+ * nothing lies between its rows, else a row. The bytes of a run are `step` apart in NHWC; `flip` is
+ * what stored bytes differ in. */
 typedef struct {
-    uint32_t planes, rows, width, step;
+    uint32_t planes, rows, width, step, pitch, flip;
 } runs;
 
-static inline runs runs_of(const ec2t_mcu_planar *layout) {
+static inline runs runs_of(const ec2t_mcu_planar *layout, uint32_t flip) {
     const uint32_t channels = layout->channels, height = layout->height, width = layout->width;
+    const uint32_t pitch = layout->pitch;
     if (layout->plane == 1u)
-        return (runs){.planes = 1, .rows = 1, .width = channels, .step = 1};
-    if (layout->pitch == width)
-        return (runs){.planes = channels, .rows = 1, .width = height * width, .step = channels};
-    return (runs){.planes = channels, .rows = height, .width = width, .step = channels};
+        return (runs){1, 1, channels, 1, 0, flip};
+    if (pitch == width)
+        return (runs){channels, 1, height * width, channels, 0, flip};
+    return (runs){channels, height, width, channels, pitch, flip};
+}
+
+/* Compiled by themselves: M0 has too few registers for them inside another loop. */
+#define ALONE __attribute__((noinline))
+
+/* A plane from NHWC. */
+ALONE static void gather(const uint8_t *from, uint8_t *row, const runs *run) {
+    const uint32_t step = run->step, width = run->width, flip = run->flip;
+#if defined(EC2T_MCU_HELIUM)
+    if (step <= MOST_SCATTERED) {
+        const uint8x16_t flips = vdupq_n_u8((uint8_t)flip);
+        const uint8x16_t places = vmulq_n_u8(vidupq_n_u8(0, 1), (uint8_t)step);
+        const mve_pred16_t rest = vctp8q(width % 16u);
+        for (uint32_t y = run->rows; y; --y, row += run->pitch, from += step * (width % 16u)) {
+            uint8_t *to = row;
+            for (uint32_t n = width / 16u; n; --n, from += 16u * step, to += 16)
+                vstrbq_u8(to, veorq_u8(vldrbq_gather_offset_u8(from, places), flips));
+            const uint8x16_t bytes = vldrbq_gather_offset_z_u8(from, places, rest);
+            vstrbq_p_u8(to, veorq_u8(bytes, flips), rest);
+        }
+        return;
+    }
+    const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), step);
+    for (uint32_t y = run->rows; y; --y, row += run->pitch, from += step * width) {
+        const uint8_t *at = from;
+        uint8_t *to = row;
+        for (int32_t left = (int32_t)width; left > 0; left -= 4, at += 4u * step, to += 4) {
+            const mve_pred16_t inside = vctp32q((uint32_t)left);
+            const uint32x4_t bytes = vldrbq_gather_offset_z_u32(at, places, inside);
+            vstrbq_p_u32(to, veorq_u32(bytes, vdupq_n_u32(flip)), inside);
+        }
+    }
+#else
+    for (uint32_t y = run->rows; y; --y, row += run->pitch) {
+        uint8_t *to = row;
+#if defined(__ARM_FEATURE_UNALIGNED)
+        const uint32_t flips = flip * 0x01010101u;
+        for (uint32_t n = width / 4u; n; --n, from += 4u * step, to += 4) {
+            const uint32_t a = from[0], b = from[step], c = from[2u * step], d = from[3u * step];
+            const uint32_t word = (a | b << 8 | c << 16 | d << 24) ^ flips;
+            __builtin_memcpy(to, &word, 4);
+        }
+#else
+        for (uint32_t n = width / 4u; n; --n, from += 4u * step, to += 4) {
+            to[0] = (uint8_t)(from[0] ^ flip), to[1] = (uint8_t)(from[step] ^ flip);
+            to[2] = (uint8_t)(from[2u * step] ^ flip), to[3] = (uint8_t)(from[3u * step] ^ flip);
+        }
+#endif
+        for (uint32_t n = width % 4u; n; --n, from += step)
+            *to++ = (uint8_t)(*from ^ flip);
+    }
+#endif
+}
+
+/* A plane to NHWC; outputs are small. */
+ALONE static void scatter(const uint8_t *row, uint8_t *to, const runs *run) {
+    const uint32_t step = run->step, width = run->width, flip = run->flip;
+#if defined(EC2T_MCU_HELIUM)
+    if (step <= MOST_SCATTERED) {
+        const uint8x16_t flips = vdupq_n_u8((uint8_t)flip);
+        const uint8x16_t places = vmulq_n_u8(vidupq_n_u8(0, 1), (uint8_t)step);
+        const mve_pred16_t rest = vctp8q(width % 16u);
+        for (uint32_t y = run->rows; y; --y, row += run->pitch, to += step * (width % 16u)) {
+            const uint8_t *from = row;
+            for (uint32_t n = width / 16u; n; --n, from += 16, to += 16u * step)
+                vstrbq_scatter_offset_u8(to, places, veorq_u8(vldrbq_u8(from), flips));
+            const uint8x16_t bytes = veorq_u8(vldrbq_z_u8(from, rest), flips);
+            vstrbq_scatter_offset_p_u8(to, places, bytes, rest);
+        }
+        return;
+    }
+#endif
+    for (uint32_t y = run->rows; y; --y, row += run->pitch) {
+        for (const uint8_t *from = row, *const end = row + width; from != end; to += step)
+            *to = (uint8_t)(*from++ ^ flip);
+    }
 }
 
 static void from_nhwc(const uint8_t *nhwc, const ec2t_mcu_planar *layout, uint8_t *tensor,
                       uint32_t flip) {
-    const runs run = runs_of(layout);
+    const runs run = runs_of(layout, flip);
     ec2t_mcu_lead(layout, tensor);
     for (uint32_t c = 0; c < run.planes; ++c) {
-        uint8_t *row = tensor + c * layout->plane;
-        const uint8_t *from = nhwc + c;
-        for (uint32_t y = run.rows; y; --y, row += layout->pitch, from += run.width * run.step)
-            gather(from, run.step, row, run.width, flip);
+        gather(nhwc + c, tensor + c * layout->plane, &run);
         ec2t_mcu_border(layout, tensor, c);
     }
 }
 
 static void to_nhwc(const ec2t_mcu_planar *layout, const uint8_t *tensor, uint8_t *nhwc,
                     uint32_t flip) {
-    const runs run = runs_of(layout);
-    for (uint32_t c = 0; c < run.planes; ++c) {
-        const uint8_t *row = tensor + c * layout->plane;
-        uint8_t *to = nhwc + c;
-        for (uint32_t y = run.rows; y; --y, row += layout->pitch, to += run.width * run.step)
-            scatter(row, to, run.step, run.width, flip);
-    }
+    const runs run = runs_of(layout, flip);
+    for (uint32_t c = 0; c < run.planes; ++c)
+        scatter(tensor + c * layout->plane, nhwc + c, &run);
 }
 
 void ec2t_mcu_from_nhwc(const int8_t *nhwc, const ec2t_mcu_planar *layout, uint8_t *tensor) {
