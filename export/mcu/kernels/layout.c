@@ -110,15 +110,14 @@ ALONE static void gather(const uint8_t *from, uint8_t *row, const runs *run) {
         }
         return;
     }
-    const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), step);
-    for (uint32_t y = run->rows; y; --y, row += run->pitch, from += step * width) {
-        const uint8_t *at = from;
+    const uint32x4_t flips = vdupq_n_u32(flip), places = vmulq_n_u32(vidupq_n_u32(0, 1), step);
+    const mve_pred16_t rest = vctp32q(width % 4u);
+    for (uint32_t y = run->rows; y; --y, row += run->pitch, from += step * (width % 4u)) {
         uint8_t *to = row;
-        for (int32_t left = (int32_t)width; left > 0; left -= 4, at += 4u * step, to += 4) {
-            const mve_pred16_t inside = vctp32q((uint32_t)left);
-            const uint32x4_t bytes = vldrbq_gather_offset_z_u32(at, places, inside);
-            vstrbq_p_u32(to, veorq_u32(bytes, vdupq_n_u32(flip)), inside);
-        }
+        for (uint32_t n = width / 4u; n; --n, from += 4u * step, to += 4)
+            vstrbq_u32(to, veorq_u32(vldrbq_gather_offset_u32(from, places), flips));
+        const uint32x4_t bytes = vldrbq_gather_offset_z_u32(from, places, rest);
+        vstrbq_p_u32(to, veorq_u32(bytes, flips), rest);
     }
 #else
     for (uint32_t y = run->rows; y; --y, row += run->pitch) {
