@@ -7,6 +7,7 @@ layers are not called, so that they keep the one node that they have.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -145,6 +146,11 @@ class _Recorded(keras.Operation):
         )
 
 
+def _takes_training(operation: Any) -> bool:
+    parameters = inspect.signature(operation.call).parameters.values()
+    return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
 def has_graph(model: keras.Model) -> bool:
     """Whether a model is of layers that it knows; a subclassed one has only a `call`."""
     return isinstance(model, keras.Sequential) or hasattr(model, "operations")
@@ -220,6 +226,8 @@ class _Reader:
             )
 
         def record(operation: Any, *args: Any, **kwargs: Any) -> Any:
+            if "training" in kwargs and not _takes_training(operation):
+                del kwargs["training"]  # as Keras does
             outputs = _Recorded(operation, sized=self.batch is not None)(*args, **kwargs)
             alive.append((args, kwargs, outputs))
             results = keras.tree.flatten(outputs)

@@ -189,7 +189,7 @@ def _copy(call: Call) -> keras.layers.Layer:
         why = closed_by(call.operation, call.args, call.kwargs)
         if not why:
             raise
-        says = str(error.__cause__ or error).splitlines()[-1]
+        says = (str(error.__cause__ or error).splitlines() or ["nothing"])[-1]
         raise UnsupportedLayerError(
             "apply requires layers of operations that have rules, or float ones that their config "
             f"makes again. Received: '{call.name}' ({type(call.operation).__name__}) with "
@@ -231,10 +231,13 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
     layer = _built_in(layer)
     if type(layer) is keras.layers.Identity:  # whose config is only how it was made
         return keras.layers.Identity(name=name)
+    inside = _INSIDE.get(type(layer), "")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a lambda, which no file sees here
-        inside = _INSIDE.get(type(layer), "")
-        config = config_of(layer, keras.activations.linear, without=inside)
+        try:
+            config = config_of(layer, keras.activations.linear, without=inside)
+        except Exception as error:
+            raise _not_rebuildable(layer, error) from error
         config |= {"name": name, **changes}
     if type(layer) is keras.layers.Lambda:
         names = ("name", "dtype", "trainable")
@@ -248,11 +251,15 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
     try:
         return type(layer).from_config(config)
     except Exception as error:
-        raise TypeError(
-            f"Layers must be rebuildable from their config. Received: '{layer.name}', a "
-            f"{type(layer).__name__}, for which {type(layer).__name__}.from_config(get_config()) "
-            f"says: {error}. Write its get_config."
-        ) from error
+        raise _not_rebuildable(layer, error) from error
+
+
+def _not_rebuildable(layer: Any, error: Exception) -> TypeError:
+    kind = type(layer).__name__
+    return TypeError(
+        f"Layers must be rebuildable from their config. Received: '{layer.name}', a {kind}, for "
+        f"which {kind}.from_config(get_config()) says: {error}. Write its get_config."
+    )
 
 
 def _quotient(x: Any, y: Any) -> Any:

@@ -28,24 +28,27 @@ class Hidden(keras.Model):
 
 
 class Body(keras.Model):
-    """Models in a model, in lists too."""
+    """Models in a model, in lists too; `training` goes to layers that do not take it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.one = Hidden(6)
         self.rest = [Hidden(7), layers.Dropout(0.2), keras.Sequential([layers.Dense(5)])]
+        self.last = [layers.Identity(), layers.Flatten()]
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         x = self.one(x)
         for layer in self.rest:
             x = layer(x)
+        for layer in self.last:
+            x = layer(x, training=training)
         return x
 
 
 def test_is_what_its_call_is_written_in(tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
     source = keras.Input((8,), name="x")
-    x = layers.Dense(8, name="first")(source)
+    x = layers.Identity()(layers.Dense(8, name="first")(source), training=False)
     net = keras.Model(source, layers.Dense(3, name="last")(Body()(x)))
     model, inputs = trained(net, steps=2)
     assert len(model.ec2t_report.of("ternary")) == 3
