@@ -32,13 +32,15 @@ static void interleave(const ec2t_mcu_dot_conv *layer, const uint16_t *distances
             return;
         }
     }
-    /* Of fewer than eight pixels the last comes several times: none is written behind it. */
-    const uint16x8_t eight = vminq_u16(vidupq_n_u16(0, 1), vdupq_n_u16((uint16_t)(columns - 1u)));
-    const uint16x8_t places = vmulq_n_u16(eight, (uint16_t)step);
-    const uint16x8_t sources = vmulq_n_u16(eight, (uint16_t)stride);
+    const uint16x8_t eight = vidupq_n_u16(0, 1);
     if (stride == 1u && columns >= 8u) {
+        const uint16x8_t places = vmulq_n_u16(eight, (uint16_t)step);
         INTERLEAVE(8u, uint16x8_t, vldrbq_u16(p), vstrbq_scatter_offset_u16)
     } else {
+        /* Of fewer than eight pixels the last comes several times: none is written behind it. */
+        const uint16x8_t pixels = vminq_u16(eight, vdupq_n_u16((uint16_t)(columns - 1u)));
+        const uint16x8_t places = vmulq_n_u16(pixels, (uint16_t)step);
+        const uint16x8_t sources = vmulq_n_u16(pixels, (uint16_t)stride);
         INTERLEAVE(8u, uint16x8_t, vldrbq_gather_offset_u16(p, sources), vstrbq_scatter_offset_u16)
     }
 }
