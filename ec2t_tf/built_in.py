@@ -12,29 +12,47 @@ KERAS = ("keras", "tf_keras")
 MAKING = ("__init__", "get_config", "from_config", "compute_output_shape", "count_params")
 FLAGS = ("elementwise", "moves_values_only")  # by which a class says itself what it computes
 NO_LAYERS = ("Layer", "Model", "Operation")
+# Of Python's own methods those by which a class computes, or hands out attributes of its own.
+_HOOKS = ("__call__", "__new__", "__getattribute__", "__getattr__", "__setattr__")
 
 
 def built_in_class(kind: type) -> type:
-    """The class of Keras that computes what `kind` does; `kind` itself where there is none."""
-    users = []
-    for one in kind.__mro__:
-        if one.__module__.split(".")[0] in KERAS:
-            break
-        users.append(one)
-    else:
+    """The class of Keras that computes what `kind` does; `kind` itself where there is none.
+
+    What layers of it got in `__init__` may say otherwise: see `built_in_class_of`.
+    """
+    one = next((base for base in kind.__mro__ if is_of_keras(base)), None)
+    if one is None or one is kind or "Model" in (base.__name__ for base in one.__mro__):
         return kind
-    if not users or "Model" in (base.__name__ for base in one.__mro__):
-        return kind
-    names = {name for user in users for name in vars(user)} - set(MAKING)
-    changes = any(hasattr(one, name) for name in names if not _is_of_python(name))
+    # Mixins too, which may come behind Keras' class.
+    new = [item for base in kind.__mro__ if base not in one.__mro__ for item in vars(base).items()]
+    changes = any(_changes(one, name, value) for name, value in new if name not in MAKING)
     says = any(getattr(kind, flag, False) for flag in FLAGS)
     return kind if changes or says or one.__name__ in NO_LAYERS else one
 
 
+def built_in_class_of(layer: Any) -> type:
+    """The class of Keras that computes what a layer does; its own where there is none: its class,
+    or a method or a cell that its `__init__` put in the place of Keras', computes otherwise."""
+    kind = type(layer)
+    one = built_in_class(kind)
+    if one is kind:
+        return kind
+    replaced = any(
+        callable(value) and callable(getattr(one, name, None)) and not is_of_keras(value)
+        for name, value in vars(layer).items()
+    )
+    cell = getattr(layer, "cell", None)
+    own_cell = (
+        one.__name__ != "RNN" and cell is not None and not is_of_keras(built_in_class_of(cell))
+    )
+    return kind if replaced or own_cell else one
+
+
 def as_built_in(layer: Any) -> Any:
     """A layer of Keras' class with all that a layer of a user's class has, variables too; the layer
-    itself where that class computes something of its own."""
-    kind = built_in_class(type(layer))
+    itself where it computes something of its own."""
+    kind = built_in_class_of(layer)
     if kind is type(layer):
         return layer
     made: Any = object.__new__(kind)
@@ -42,5 +60,16 @@ def as_built_in(layer: Any) -> Any:
     return made
 
 
-def _is_of_python(name: str) -> bool:
-    return name.startswith("__") and name not in ("__call__", "__new__")
+def is_of_keras(value: Any) -> bool:
+    """Whether a class, a function or an object's class was written in Keras."""
+    module = getattr(value, "__module__", None) or type(value).__module__
+    return module.split(".")[0] in KERAS
+
+
+def _changes(one: type, name: str, value: Any) -> bool:
+    """Whether what a class has of its own may change what Keras' class computes."""
+    if name.startswith("__"):
+        return name in _HOOKS
+    # A property that can be set takes the place of what Keras' `__init__` sets.
+    settable = hasattr(type(value), "__set__") and getattr(value, "fset", value) is not None
+    return settable or hasattr(one, name)

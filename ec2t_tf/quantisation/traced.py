@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ec2t_tf.built_in import is_of_keras
 from ec2t_tf.quantisation.graph import Call, Graph, Value, has_graph, read
 from ec2t_tf.quantisation.kinds import NOTHING_AT_INFERENCE, class_name, has_rule, kind_of
 from ec2t_tf.quantisation.opened import Opened
@@ -73,6 +74,9 @@ def why_not(layer: Any, args: tuple, options: dict) -> str:
 
     The batch of the values is open, or 1 as in a net that is written.
     """
+
+    if not is_of_keras(type(layer).__call__):
+        return "a __call__ of its own"
 
     def given_as(x: Any) -> Any:
         if not _is_open(x):

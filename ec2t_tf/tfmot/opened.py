@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
-from ec2t_tf.built_in import built_in_class
+from ec2t_tf.built_in import built_in_class_of, is_of_keras
 from ec2t_tf.quantisation.kinds import is_elementwise
 from ec2t_tf.quantisation.opened import OPENED, EveryStep, Library, Opened, Product
 from ec2t_tf.quantisation.tensorflow_functions import in_keras_ops
@@ -41,7 +41,7 @@ def may_open(layer: Any) -> bool:
     if is_users(layer):
         flags = ("elementwise", "moves_values_only")
         return not any(getattr(layer, flag, False) for flag in flags) and not _has_rule(layer)
-    kind = built_in_class(type(layer))
+    kind = built_in_class_of(layer)
     return kind.__module__.startswith("tf_keras.") and kind.__name__ in OPENED
 
 
@@ -65,7 +65,7 @@ def is_written_by_users(layer: Any) -> bool:
 
 def is_made_otherwise(layer: Any) -> bool:
     """Whether the user's class has nothing of its own but how it is made."""
-    return built_in_class(type(layer)) is not type(layer) and not _has_rule(layer)
+    return built_in_class_of(layer) is not type(layer) and not _has_rule(layer)
 
 
 def is_users(layer: Any) -> bool:
@@ -100,7 +100,7 @@ class Opener:
         is_einsum = isinstance(layer, TFOpLambda)
         if is_einsum and not is_product(node.call_args[0]):
             return None
-        kind = OPENED.get(built_in_class(type(layer)).__name__)
+        kind = OPENED.get(built_in_class_of(layer).__name__)
         kind = None if is_users(layer) else kind  # None too for a Lambda
         options = {k: v for k, v in node.call_kwargs.items() if k != "training" and v is not None}
         if kind is not None and kind.missing(layer, node.call_args, options):
@@ -137,6 +137,9 @@ class Opener:
     ) -> tf_keras.Model | None:
         """What the `call` of a user's layer makes of symbolic values; None if that is not all."""
         if not layer.built:
+            return None
+        if not is_of_keras(type(layer).__call__):
+            self.closed[id(layer)] = "with a __call__ of its own"
             return None
         self._before += [
             (one, len(one._inbound_nodes), len(one._outbound_nodes))

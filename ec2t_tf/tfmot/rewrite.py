@@ -25,7 +25,7 @@ import tf_keras
 from tf_keras import layers
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
-from ec2t_tf.built_in import built_in_class
+from ec2t_tf.built_in import built_in_class_of
 from ec2t_tf.layer_config import config_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
@@ -102,7 +102,7 @@ def _is_more_than_one(layer: layers.Layer) -> bool:
 
 
 def _has_own_activation(layer: layers.Layer) -> bool:
-    kind = built_in_class(type(layer))
+    kind = built_in_class_of(layer)
     return kind in TERNARY_KERNELS and getattr(layer, "activation", None) not in FUSED
 
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tf_keras
 
 import ec2t_tf
-from ec2t_tf.built_in import built_in_class
+from ec2t_tf.built_in import as_built_in, built_in_class, built_in_class_of
 
 from .models import trained
 from .random_check import Outcome, compare
@@ -111,3 +112,114 @@ def test_what_computes_is_left_alone(library: Any) -> None:
     ]
     assert built_in_class(library.layers.Dense) is library.layers.Dense
     assert built_in_class(kinds(library)["Loop"]) is library.layers.LSTM
+
+
+class Halved:
+    """A mixin that stands behind Keras' class, before its base."""
+
+    def __call__(self, inputs: Any, *arguments: Any, **options: Any) -> Any:
+        return super().__call__(inputs * 0.5, *arguments, **options)  # type: ignore[misc]
+
+
+class Doubling:
+    """A mixin with a property in the place of an attribute that Keras sets."""
+
+    @property
+    def activation(self) -> Any:
+        return doubled
+
+    @activation.setter
+    def activation(self, value: Any) -> None:
+        pass
+
+
+def doubled(x: Any) -> Any:
+    return 2 * x
+
+
+def otherwise(library: Any) -> dict[str, Any]:
+    """Layers [batch, 6, 4] -> [batch, 6, 4] that compute something of their own, though only their
+    `__init__`, a mixin or a part says so."""
+    layers = library.layers
+
+    class Base(Halved, layers.Layer):
+        pass
+
+    class Behind(layers.Dense, Base):
+        pass
+
+    class Property(layers.Dense, Doubling):
+        pass
+
+    class Put(layers.Dense):
+        def __init__(self, units: int) -> None:
+            super().__init__(units)
+            inner = self.call
+            self.call = lambda inputs: inner(inputs) * 0.5
+
+    class Attributes(layers.Dense):
+        def __getattribute__(self, name: str) -> Any:
+            value = super().__getattribute__(name)
+            return value * 0.5 if name == "kernel" and self.built else value
+
+    class Cell(layers.LSTMCell):
+        def call(self, inputs: Any, states: Any, training: Any = None) -> Any:
+            output, after = super().call(inputs * 0.5, states, training=training)
+            return output, after
+
+    class Loop(layers.LSTM):
+        def __init__(self, units: int) -> None:
+            super().__init__(units, return_sequences=True)
+            self.cell = Cell(units)
+
+    return {one.__name__: one(4) for one in (Behind, Property, Put, Attributes, Loop)}
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=lambda library: library.__name__)
+def test_what_computes_by_its_parts_is_left_alone(library: Any) -> None:
+    for name, layer in otherwise(library).items():
+        assert built_in_class_of(layer) is type(layer), name
+        assert as_built_in(layer) is layer
+
+    class Swish(library.layers.Dense):
+        def __init__(self) -> None:
+            super().__init__(4)
+            self.activation = library.activations.swish
+            self.note = lambda x: x
+
+        @property
+        def parameters(self) -> int:
+            return int(self.count_params())
+
+    assert built_in_class_of(Swish()) is library.layers.Dense
+    # Keras' own, in which functions stand in the place of methods too.
+    for layer in (library.layers.Dense(3), library.layers.LSTM(3), library.layers.Conv2D(3, 3)):
+        own = type("Own", (type(layer),), {})
+        made = own.from_config(layer.get_config())
+        made(library.Input((6, 4, 3) if "Conv" in type(layer).__name__ else (6, 4)))
+        assert built_in_class_of(made) is type(layer)
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=lambda library: library.__name__)
+@pytest.mark.parametrize("name", ["Behind", "Property", "Put", "Attributes", "Loop"])
+def test_what_computes_by_its_parts_computes_the_same(library: Any, name: str) -> None:
+    library.utils.set_random_seed(1)
+    source = library.Input((6, 4), name="x")
+    middle = otherwise(library)[name](source)
+    last = library.layers.Dense(3, name="last")(library.layers.Flatten()(middle))
+    model = library.Model(source, [middle, last])
+    inputs = np.random.default_rng(1).normal(size=(4, 6, 4)).astype(np.float32)
+    expected = np.asarray(model(inputs)[0])
+    policy = ec2t_tf.Policy(
+        [ec2t_tf.Rule("ternary", name="last"), ec2t_tf.Rule("float", predicate=lambda _: True)]
+    )
+    if (library, name) == (tf_keras, "Behind"):  # whose copy halves once more
+        with pytest.raises(ValueError, match="A rewritten model must compute the same"):
+            ec2t_tf.apply(model, policy=policy, verbose=0)
+        return
+    try:
+        made = ec2t_tf.apply(model, policy=policy, verbose=0)
+    except ec2t_tf.UnsupportedLayerError as error:
+        assert f"({name})" in str(error) or f".{name})" in str(error)
+        return
+    np.testing.assert_allclose(np.asarray(made(inputs)[0]), expected, rtol=0.02, atol=0.02)
