@@ -78,7 +78,7 @@ def prelu(node: Node) -> Step:
     zero, slope_zero = zero_of(entry), zero_of(slope)
 
     def run(*given: Any) -> Any:
-        x, alpha = node.filled(given)
+        x, alpha = node.aligned(given)
         x = x - zero
         return xp.where(x >= 0, positive(x), negative(x * (alpha - slope_zero)))
 

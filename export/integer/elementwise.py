@@ -69,7 +69,7 @@ def _whole(node: Node) -> Step:
     sign = -1 if node.kind == "SUB" else 1
 
     def run(*given: Any) -> Any:
-        first, second = node.filled(given)
+        first, second = node.aligned(given)
         return first + sign * second
 
     return run
@@ -101,7 +101,7 @@ def _add_scalar(node: Node) -> Step:
     finish = fixed_point(node, twice / ((1 << left) * float(scale_of(node.output))))
 
     def run(*given: Any) -> Any:
-        first, second = node.filled(given)
+        first, second = node.aligned(given)
         return finish(terms[0](first) + terms[1](second))
 
     return run
@@ -128,7 +128,7 @@ def _add_vector(node: Node, *, elementwise: bool) -> Step:
     zero = zero_of(out)
 
     def run(*given: Any) -> Any:
-        first, second = node.filled(given)
+        first, second = node.aligned(given)
         sums = wide(terms[0](first) + terms[1](second))
         narrow = (sums - least) % (1 << 16) + least + zero  # the vector keeps 16 bits
         return xp.clip((narrow - least) % (1 << 16) + least, low, high)
@@ -196,7 +196,7 @@ def _add_xnnpack(node: Node) -> Step:
     zero = zero_of(node.output)
 
     def run(*given: Any) -> Any:
-        first, second = node.filled(given)
+        first, second = node.aligned(given)
         sums = first * whole[0] + second * whole[1] + start
         return xp.clip(xp.right_shift(sums, shift) + zero, low, high)
 
@@ -217,7 +217,7 @@ def mul(node: Node) -> Step:
     finish = (half_even if xnnpack.takes(node) else fixed_point)(node, real)
 
     def run(*given: Any) -> Any:
-        first, second = node.filled(given)
+        first, second = node.aligned(given)
         return finish((first - zeros[0]) * (second - zeros[1]))
 
     return run
@@ -240,7 +240,7 @@ def extreme(node: Node) -> Step:
     if node.output.dtype == "float32":
         return binary(node)
     choose = node.xp.maximum if node.kind == "MAXIMUM" else node.xp.minimum
-    return lambda *given: choose(*node.filled(given))
+    return lambda *given: choose(*node.aligned(given))
 
 
 @rule("SQUARED_DIFFERENCE")
@@ -260,7 +260,7 @@ def squared_difference(node: Node) -> Step:
     finish = fixed_point(node, twice * twice / ((1 << 2 * left) * float(scale_of(node.output))))
 
     def run(*given: Any) -> Any:
-        first, second = node.filled(given)
+        first, second = node.aligned(given)
         difference = terms[0](first) - terms[1](second)
         return finish(difference * difference)
 

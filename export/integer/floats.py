@@ -32,7 +32,7 @@ def binary(node: Node) -> Step:
 
     def run(*given: Any) -> Any:
         with np.errstate(all="ignore"):
-            x = function(*node.filled(given))
+            x = function(*node.aligned(given))
         if low is not None:
             x = np.maximum(x, np.float32(low))
         return x if high is None else np.minimum(x, np.float32(high))

@@ -81,6 +81,12 @@ class Node:
             raise self.refused(f"input {place} ({self.input(place).name!r}) is not a constant")
         return data
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether all inputs are constants."""
+        inputs = [tensor for tensor in self.inputs if tensor is not None]
+        return bool(inputs) and all(tensor.data is not None for tensor in inputs)
+
     def filled(self, given: Sequence[Any]) -> list[Any]:
         """`given` with constants (1, *shape) where nothing was computed."""
         return [
@@ -90,11 +96,22 @@ class Node:
             for value, tensor in zip(given, self.inputs, strict=True)
         ]
 
+    def aligned(self, given: Sequence[Any]) -> list[Any]:
+        """`filled`, of one rank: TensorFlow Lite aligns last axes, and the first is of samples."""
+        values = self.filled(given)
+        rank = max(len(value.shape) for value in values)
+        for place, value in enumerate(values):
+            for _ in range(rank - len(value.shape)):
+                values[place] = self.xp.expand_dims(values[place], 1)
+        return values
+
     def alike(self, given: Sequence[Any]) -> list[Any]:
         """`filled`, the constants repeated for every sample."""
         xp, count = self.xp, self.state.samples
         return [
-            value if held is not None else xp.broadcast_to(value, (count, *value.shape[1:]))
+            value
+            if held is not None or value is None
+            else xp.broadcast_to(value, (count, *value.shape[1:]))
             for held, value in zip(given, self.filled(given), strict=True)
         ]
 

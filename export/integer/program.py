@@ -34,7 +34,7 @@ class Program:
     ) -> None:
         self.graph = graph
         self._steps = [
-            (operator, prepare(Node(graph, operator, number, rounding, xp, state)))
+            (operator, _step(Node(graph, operator, number, rounding, xp, state), prepare))
             for number, operator in enumerate(graph.operators)
         ]
         self._done = self._last_uses()
@@ -58,3 +58,12 @@ class Program:
             last.append(sorted(mine))
             seen |= mine
         return last[::-1]
+
+
+def _step(node: Node, prepare: Callable[[Node], Step]) -> Step:
+    """The step of an operator. Rules take an operator's values as computed, and constants beside
+    them from the node: one of constants alone (a softmax of weights) is given them."""
+    step = prepare(node)
+    if not node.is_constant:
+        return step
+    return lambda *given: step(*node.alike(given))

@@ -60,6 +60,19 @@ class Mixed(layers.Layer):
 
 
 @registered
+class Shares(layers.Layer):
+    """Operations on weights alone: shares, and a gate by their means."""
+
+    def build(self, shape: Any) -> None:
+        self.shares = self.add_weight((shape[-1], 6), "normal", name="shares")
+        self.gates = self.add_weight((6, 4), "normal", name="gates")
+
+    def call(self, x: Any) -> Any:
+        gate = ops.sigmoid(ops.mean(self.gates, axis=-1) + ops.tanh(self.gates[:, 0]))
+        return ops.matmul(x, ops.softmax(self.shares)) * gate
+
+
+@registered
 class Placed(layers.Layer):
     """An Embedding of places that are known, which trains."""
 
@@ -127,7 +140,7 @@ class Normed(layers.Layer):
         return x / (1e-3 + ops.sum(x, axis=-1, keepdims=True))
 
 
-CASES = (Tokens, Repeated, Scaled, Mixed, Placed, Biased, Padded, InWindows, Normed)
+CASES = (Tokens, Repeated, Scaled, Mixed, Shares, Placed, Biased, Padded, InWindows, Normed)
 
 
 def net(middle: Any) -> keras.Model:
