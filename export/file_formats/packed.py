@@ -22,6 +22,7 @@ from .. import formats
 from ..formats.choose import Goal
 from ..graph import Graph, Operator, prune
 from ..graph.activations import BOUNDS, activation_range
+from ..graph.multipliers import are_normal
 from ..graph.ternary import channels_of, is_ternary
 from .layers import (
     CONV_2D,
@@ -76,6 +77,8 @@ def blob_layer(layer: TernaryLayer) -> formats.Layer:
         raise NotRepresentable("it has the code -128, which has no negative")
     if (layer.weights.scale < 0).any():
         raise NotRepresentable("its weights have scales below 0")
+    if not are_normal(layer.weights.scale) or not (bias is None or are_normal(bias.scale)):
+        raise NotRepresentable("a scale of its weights or bias is 0 or subnormal")
     if layer.kind == FULLY_CONNECTED:
         if options.get("weights_format"):
             raise NotRepresentable("its weights are shuffled")
@@ -95,14 +98,13 @@ def blob_layer(layer: TernaryLayer) -> formats.Layer:
     activation = options.get("activation", "none")
     if activation not in BOUNDS:
         raise NotRepresentable(f"its fused activation ({activation}) is no clipping")
-    tiny = np.finfo(np.float32).tiny
     return formats.Layer(
         operator=OPERATORS[layer.kind],
         weights=np.ascontiguousarray(weights),
         requantisation=formats.Scales(
             float(source.scale[0]),
             float(target.scale[0]),
-            np.where(layer.weights.scale < tiny, np.float32(0), layer.weights.scale),
+            layer.weights.scale,
         ),
         bias=None if bias is None or bias.data is None else bias.data.reshape(-1).astype(np.int32),
         strides=strides,

@@ -14,6 +14,11 @@ import numpy.typing as npt
 Halves = Literal["away", "up", "once", "reduced"] | npt.NDArray[np.bool_]
 
 
+def are_normal(scales: npt.ArrayLike) -> bool:
+    """Whether no scale is 0 or subnormal: XNNPACK leaves an operator with one to other kernels."""
+    return bool((np.abs(np.asarray(scales)) >= np.finfo(np.float32).tiny).all())
+
+
 def quantised_multiplier(real: float) -> tuple[int, int]:
     """The pair nearest to `real` (TensorFlow Lite's QuantizeMultiplier)."""
     if real == 0.0:

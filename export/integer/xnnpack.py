@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ec2t_tf.export.graph import Tensor
+from ec2t_tf.export.graph.multipliers import are_normal
 
 from .node import Node, scale_of
 
@@ -23,7 +24,13 @@ def takes(node: Node) -> bool:
     if node.rounding != "xnnpack":
         return False
     check = _CHECKS.get(node.kind)
-    return check is not None and check(node)
+    return check is not None and check(node) and _normal_scales(node)
+
+
+def _normal_scales(node: Node) -> bool:
+    """Whether no tensor has a scale of 0, or a subnormal one: of a single channel is enough."""
+    tensors = [tensor for tensor in node.inputs if tensor is not None]
+    return all(are_normal(tensor.scale) for tensor in (*tensors, node.output))
 
 
 def _one_scale(*tensors: Tensor | None) -> bool:
