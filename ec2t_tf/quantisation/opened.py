@@ -175,8 +175,10 @@ class Attention(Opened):
 
     def take_weights(self, weights: list[np.ndarray]) -> None:
         super().take_weights(weights)
-        query = self.inner[0]
-        query.set_weights([w / math.sqrt(self.config["key_dim"]) for w in query.get_weights()])
+        query, root = self.inner[0], math.sqrt(self.config["key_dim"])
+        scale = getattr(self.layer, "_inverse_sqrt_key_dim", 1 / root)  # not in Keras' config
+        scaled = [w / root if scale == 1 / root else w * scale for w in query.get_weights()]
+        query.set_weights(scaled)
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:

@@ -229,3 +229,27 @@ def test_what_computes_by_its_parts_computes_the_same(library: Any, name: str) -
         return
     made = ec2t_tf.apply(model, policy=policy, verbose=0)
     np.testing.assert_allclose(np.asarray(made(inputs)[0]), expected, rtol=0.02, atol=0.02)
+
+
+def test_attention_keeps_its_own_scale() -> None:
+    """T5's has none: its queries are not divided by anything. No config of Keras' says so."""
+
+    class Unscaled(keras.layers.MultiHeadAttention):
+        def __init__(self) -> None:
+            super().__init__(2, 4)
+            self._inverse_sqrt_key_dim = 1.0
+
+    keras.utils.set_random_seed(2)
+    source = keras.Input((6, 8), name="x")
+    middle = Unscaled()(source, source)
+    last = keras.layers.Dense(3, name="last")(keras.layers.Flatten()(middle))
+    model = keras.Model(source, [middle, last])
+    inputs = 3 * np.random.default_rng(1).normal(size=(4, 6, 8)).astype(np.float32)
+    policy = ec2t_tf.Policy(
+        [ec2t_tf.Rule("ternary", name="last"), ec2t_tf.Rule("float", predicate=lambda _: True)]
+    )
+    made = ec2t_tf.apply(model, policy=policy, verbose=0)
+    expected, found = (np.asarray(one(inputs)[0]) for one in (model, made))
+    assert (
+        np.abs(found - expected).max() < 0.06
+    )  # a softmax of eight bits; divided once more it is 1.83
