@@ -65,8 +65,9 @@ def quantised(
             if name in rewritten.closed:
                 raise UnsupportedLayerError(
                     "apply requires layers of yours that are written in layers and functions with "
-                    f"rules. Received: '{name}' ({kinds[error.name]}), {rewritten.closed[name]}. A "
-                    "rule for it can be registered with ec2t_tf.export.lower.rule."
+                    f"rules. Received: '{name}' ({kinds[error.name]}), {rewritten.closed[name]}. "
+                    "Replace it, give its class elementwise = True or moves_values_only = True if "
+                    "that is so, or register a rule for it with ec2t_tf.export.lower.rule."
                 ) from error
             raise UnsupportedLayerError(
                 f"{unsupported} More layers have rules in Keras 3: "
