@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ec2t_tf.treatments import UnsupportedLayerError
+
 KERAS = ("keras", "tf_keras")
 # What may be new in such a class: nothing of it computes.
 MAKING = ("__init__", "get_config", "from_config", "compute_output_shape", "count_params")
@@ -14,6 +16,8 @@ FLAGS = ("elementwise", "moves_values_only")  # by which a class says itself wha
 NO_LAYERS = ("Layer", "Model", "Operation")
 # Of Python's own methods those by which a class computes, or hands out attributes of its own.
 _HOOKS = ("__call__", "__new__", "__getattribute__", "__getattr__", "__setattr__")
+# The layer of tf_keras that sets its own `call`: of a function of TensorFlow.
+_OWN_CALL = "TFOpLambda"
 
 
 def built_in_class(kind: type) -> type:
@@ -36,28 +40,46 @@ def built_in_class_of(layer: Any) -> type:
     or a method or a cell that its `__init__` put in the place of Keras', computes otherwise."""
     kind = type(layer)
     one = built_in_class(kind)
-    if one is kind:
-        return kind
-    replaced = any(
-        callable(value) and callable(getattr(one, name, None)) and not is_of_keras(value)
-        for name, value in vars(layer).items()
-    )
-    cell = getattr(layer, "cell", None)
-    own_cell = (
-        one.__name__ != "RNN" and cell is not None and not is_of_keras(built_in_class_of(cell))
-    )
-    return kind if replaced or own_cell else one
+    return kind if one is not kind and _replaced(layer, one) else one
 
 
 def as_built_in(layer: Any) -> Any:
     """A layer of Keras' class with all that a layer of a user's class has, variables too; the layer
-    itself where it computes something of its own."""
-    kind = built_in_class_of(layer)
-    if kind is type(layer):
+    itself where it computes something of its own.
+
+    Raises:
+      UnsupportedLayerError: a layer of Keras' class computes something else, because a method or
+        the cell was replaced after it was made.
+    """
+    own, kind = type(layer), built_in_class_of(layer)
+    if kind is own:
+        changed = _replaced(layer, kind) if is_of_keras(kind) else []
+        if changed:
+            raise UnsupportedLayerError(
+                "apply requires layers that compute what their class does. Received: "
+                f"'{layer.name}', a {kind.__name__} whose {' and '.join(changed)} "
+                f"{'was' if len(changed) == 1 else 'were'} replaced. Write a class with a call of "
+                "its own."
+            )
         return layer
     made: Any = object.__new__(kind)
     vars(made).update(vars(layer))
     return made
+
+
+def _replaced(layer: Any, kind: type) -> list[str]:
+    """What a layer has in the place of methods, or of the cell, of a class of Keras."""
+    if any(base.__name__ == _OWN_CALL for base in kind.__mro__):
+        return []
+    names = [
+        name
+        for name, value in vars(layer).items()
+        if callable(value) and callable(getattr(kind, name, None)) and not is_of_keras(value)
+    ]
+    cell = getattr(layer, "cell", None)
+    if kind.__name__ != "RNN" and cell is not None and not is_of_keras(built_in_class_of(cell)):
+        names.append("cell")
+    return names
 
 
 def is_of_keras(value: Any) -> bool:

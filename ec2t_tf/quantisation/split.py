@@ -20,7 +20,7 @@ from typing import Any
 
 import keras
 
-from ec2t_tf.built_in import as_built_in
+from ec2t_tf.built_in import as_built_in, is_of_keras
 from ec2t_tf.layer_config import config_of
 from ec2t_tf.quantisation.graph import Call, Graph, read
 from ec2t_tf.quantisation.kinds import (
@@ -202,7 +202,8 @@ def _built_in(operation: Any) -> Any:
     """Of a layer whose class has no rule of the user's."""
     from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
 
-    return operation if class_name(operation) in RULES else as_built_in(operation)
+    has_own_rule = not is_of_keras(type(operation)) and class_name(operation) in RULES
+    return operation if has_own_rule else as_built_in(operation)
 
 
 def inputs_like(graph: Graph) -> Any:

@@ -253,3 +253,25 @@ def test_attention_keeps_its_own_scale() -> None:
     assert (
         np.abs(found - expected).max() < 0.06
     )  # a softmax of eight bits; divided once more it is 1.83
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=lambda library: library.__name__)
+@pytest.mark.parametrize("replaced", ["call", "cell"])
+def test_what_was_replaced_later_is_refused(library: Any, replaced: str) -> None:
+    layers = library.layers
+
+    class Cell(layers.LSTMCell):
+        def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+            output, states = super().call(inputs, states, training=training)
+            return 2.0 * output, states
+
+    middle = layers.Dense(6, name="middle") if replaced == "call" else layers.LSTM(6, name="middle")
+    if replaced == "call":
+        original = middle.call
+        middle.call = lambda x: 2.0 * original(x)
+    else:
+        middle.cell = Cell(6)
+    source = library.Input((5, 4))
+    model = library.Model(source, layers.Dense(3)(layers.Dense(4)(middle(source))))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"'middle'.*whose {replaced} was"):
+        ec2t_tf.apply(model, verbose=0)
