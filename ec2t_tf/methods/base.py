@@ -45,6 +45,12 @@ class Member(NamedTuple):
     state: State
     relative_size: float
 
+    @property
+    def weights(self) -> Tensor:
+        """The latent weights as they are now."""
+        is_variable = hasattr(self.latent, "assign")
+        return ops.convert_to_tensor(self.latent if is_variable else self.latent.value)
+
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:

@@ -285,7 +285,7 @@ class EC2T(TernaryMethod):
         warn_out_of_reach(start, final)
         if self.layer_shares == "kept":
             for member in members:
-                latent = ops.convert_to_tensor(member.latent)
+                latent = member.weights
                 zeros = self.assign(latent, member.state, relative_size=member.relative_size)
                 member.state["layer_share"].assign(zeros.sparsity / final)
             self._control_each(members, ops.convert_to_tensor(final, "float32"))
@@ -294,7 +294,7 @@ class EC2T(TernaryMethod):
 
     def _place_all_centroids(self, members: Sequence[Member], scale: float) -> None:
         for member in members:
-            self._place_centroids(ops.convert_to_tensor(member.latent), member.state, scale)
+            self._place_centroids(member.weights, member.state, scale)
 
     def _start(self, members: Sequence[Member], scale: float | None, sparsity: float) -> Start:
         """The ternary net at a sparsity: centroids by this s, or (None) as they are."""
@@ -343,7 +343,7 @@ class EC2T(TernaryMethod):
         """
         gains = []
         for member in members:
-            latent = ops.stop_gradient(ops.convert_to_tensor(member.latent))
+            latent = ops.stop_gradient(member.weights)
             centroids = ops.stop_gradient(self.levels(self.centroids(latent, member.state)))
             size = _size(member.relative_size, member.state)
             largest = self.thresholds(latent, centroids, relative_size=size, entropy_gain=1.0)

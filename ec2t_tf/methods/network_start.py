@@ -32,7 +32,7 @@ def start_of(method: TernaryMethod, members: Sequence[Member], sparsity: float) 
     """The ternary net as the layers' states give it, of which `sparsity` was wanted."""
     error, zeros, size = 0.0, 0.0, 0
     for member in members:
-        latent = ops.convert_to_tensor(member.latent)
+        latent = member.weights
         assignment = method.assign(latent, member.state, relative_size=member.relative_size)
         weights = ops.convert_to_numpy(latent)
         energy = max(float(np.square(weights).sum()), SMALLEST_CENTROID)

@@ -9,6 +9,7 @@ import keras
 
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.moving_range import GROWTH
+from ec2t_tf.quantisation.computed import OfComputed
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.fusion import Fusion
 from ec2t_tf.quantisation.graph import Call, read
@@ -167,8 +168,11 @@ class _Conversion:
             # Latent weights train without weight decay (docs/specification.md).
             keys = ("depthwise_regularizer", "kernel_regularizer", "embeddings_regularizer")
             changes[next(key for key in keys if hasattr(layer, key))] = None
+        inside = copy_layer(layer, layer.name, **changes)
+        if method is not None and isinstance(inside, OfComputed):
+            inside.computed.without_regularizers()
         return Quantised(
-            copy_layer(layer, layer.name, **changes),
+            inside,
             method,
             size,
             name=layer.name,

@@ -10,6 +10,7 @@ from keras import layers
 
 from ec2t_tf.ends import Step, ends
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Rule, Treatment
+from ec2t_tf.quantisation.computed import OfComputed
 from ec2t_tf.quantisation.graph import Graph
 from ec2t_tf.quantisation.kinds import DEPTHWISE, KERNELS, has_rule, kind_of
 from ec2t_tf.quantisation.opened import closed_by
@@ -125,7 +126,7 @@ class _Deciding:
                 reason = "folded into the scale of the layer before it"
                 return decision(Treatment.INT8, reason, folded_into=folded[0])
             return decision(Treatment.INT8, "an operator of its own")
-        if kind == "Weight" and rule is None:
+        if kind in ("Weight", "Computed") and rule is None:
             return decision(Treatment.INT8, "a weight that a layer of yours has itself")
         if kind == "Embedding" and rule is None:
             return decision(self._careful, "a table, from which rows are taken")
@@ -141,6 +142,8 @@ class _Deciding:
             return dataclasses.replace(decision(Treatment.TERNARY, reason), only="recurrent")
         if end is not None:
             return decision(self._careful, f"{end} layer with weights")
+        if isinstance(layer, OfComputed) and not layer.computed.weights:
+            return decision(Treatment.INT8, "its kernel is constant")
         if kind in DEPTHWISE:
             return decision(self._careful, "depthwise: few weights, sensitive")
         return decision(Treatment.TERNARY, "default")
@@ -153,4 +156,6 @@ def _dropped(layer: layers.Layer) -> str:
         for part in ("kernel", "depthwise", "recurrent", "embeddings")
         if getattr(layer, f"{part}_regularizer", None) is not None
     ]
+    if isinstance(layer, OfComputed) and layer.computed.regularizer is not None:
+        names.append("regularizers of what its kernel is computed from")
     return f"; without its {', '.join(names)}" if names else ""

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from ec2t_tf.equal_channels import Channels, equalised
+from ec2t_tf.quantisation.computed import OfComputed
 from ec2t_tf.quantisation.graph import Call, read
 from ec2t_tf.quantisation.kinds import DEPTHWISE, KERNELS, activation_name, kind_of
 
@@ -40,7 +41,8 @@ def equalise(model: keras.Model, names: Collection[str]) -> list[str]:
 def _can_be_scaled(call: Call) -> bool:
     kind = kind_of(call.operation)
     in_kernels = kind in KERNELS and kind not in DEPTHWISE and kind != "EinsumDense"
-    return in_kernels and activation_name(call.operation) == "linear"
+    is_variable = not isinstance(call.operation, OfComputed)
+    return in_kernels and is_variable and activation_name(call.operation) == "linear"
 
 
 def _scale(layer: Any, normalisation: Any) -> bool:

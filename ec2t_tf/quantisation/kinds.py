@@ -44,7 +44,7 @@ SAME_RANGE = (
     "UpSampling2D",
 )
 # Values that are not computed from the net's inputs.
-GIVEN = ("Weight", "Constant")
+GIVEN = ("Weight", "Constant", "Computed")
 # Their output has a range of its own.
 OWN_RANGE = (
     *KERNELS,

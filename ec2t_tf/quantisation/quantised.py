@@ -13,6 +13,7 @@ from keras import ops
 
 from ec2t_tf import methods
 from ec2t_tf.methods.base import Assignment, Member, State, TernaryMethod, straight_through
+from ec2t_tf.quantisation.computed import Computed, OfComputed
 from ec2t_tf.quantisation.registered import registered
 
 Tensor = Any
@@ -124,8 +125,10 @@ class Quantised(keras.layers.Wrapper):
         return "depthwise_kernel" if hasattr(self.layer, "depthwise_kernel") else "kernel"
 
     @property
-    def latent(self) -> keras.Variable:
-        """The float weights that the optimiser trains."""
+    def latent(self) -> keras.Variable | Computed:
+        """The float weights that the optimiser trains, or what is computed from them."""
+        if isinstance(self.layer, OfComputed):
+            return self.layer.computed
         if hasattr(self.layer, "depthwise_kernel"):
             return self.layer.depthwise_kernel
         if hasattr(self.layer, "embeddings"):
@@ -140,7 +143,11 @@ class Quantised(keras.layers.Wrapper):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         kernel = self.quantised_kernel(training=bool(training))
-        with substituted(self.layer, [(self.latent, kernel)]):
+        given: list[Any] = [(self.latent, kernel)]
+        inside: Any = contextlib.nullcontext()
+        if isinstance(self.layer, OfComputed):
+            given, inside = [], self.layer.computing_with(kernel)
+        with substituted(self.layer, given), inside:
             return self.layer(inputs)
 
     def quantised_kernel(self, *, training: bool = False) -> Tensor:

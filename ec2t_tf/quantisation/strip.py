@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
+from ec2t_tf.quantisation.computed import OfComputed
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.graph import Call, read
 from ec2t_tf.quantisation.normalisation import BatchNormalization
@@ -46,6 +48,8 @@ def _twin(call: Call) -> Any:
     layer: Any = call.operation
     if not call.is_layer:
         return copy_operation(layer)
+    if isinstance(layer, Quantised) and isinstance(layer.layer, OfComputed):
+        return layer.layer.plain(call.name)
     if isinstance(layer, Quantised | Recurrent):
         return copy_layer(layer.layer, call.name)
     if isinstance(layer, BatchNormalization):
@@ -62,6 +66,9 @@ def _copy_weights(layer: Any, twin: Any) -> None:
     if not isinstance(layer, Quantised):
         twin.set_weights(layer.get_weights()[: len(twin.weights)])
         return
-    twin.set_weights(layer.layer.get_weights())
+    if isinstance(layer.layer, OfComputed):
+        twin.set_weights([np.asarray(layer.latent), *layer.layer.get_own_weights()])
+    else:
+        twin.set_weights(layer.layer.get_weights())
     if layer.method is not None:
         getattr(twin, layer.kernel_name).assign(layer.assign().dequantise())

@@ -20,6 +20,7 @@ from ec2t_tf.built_in import is_of_keras
 from ec2t_tf.quantisation.graph import Call, Graph, Value, has_graph, read
 from ec2t_tf.quantisation.kinds import NOTHING_AT_INFERENCE, class_name, has_rule, kind_of
 from ec2t_tf.quantisation.opened import Opened
+from ec2t_tf.quantisation.own_kernels import OwnKernels
 from ec2t_tf.quantisation.tensorflow_functions import recorded
 from ec2t_tf.quantisation.values import Constant, ForEach, InTraining, Weight
 
@@ -265,16 +266,24 @@ def _rebuilt(inside: _Inside, args: tuple, options: dict) -> Tensor:
             graph, other = trained, other_trained
     if _steps(graph) != _steps(other):
         raise ValueError("a call that computes otherwise for another batch")
-    unknown = sorted(
-        {kind for call in graph.calls if not call.is_layer and (kind := _without_rule(call))}
-    )
+    own = OwnKernels(graph, other, inside.name, inside.unique, inside.made)
+    rest = [call for call in graph.calls if not call.is_layer and not own.writes(call)]
+    unknown = {
+        f"{kind} of keras.ops inside{own.why_not(call)}"
+        for call in rest
+        if (kind := _without_rule(call))
+    }
     if unknown:
-        raise ValueError(f"{', '.join(unknown)} of keras.ops inside")
+        raise ValueError(_listed(unknown))
     like = next(x for x in values if x.shape[0] is None)
     pairs = iter(zip(graph.calls, other.calls, strict=True))
 
     def compute(call: Call, args: tuple, options: dict) -> Any:
         _, twin = next(pairs)
+        made = own.compute(call, args, options)
+        if made is not None:
+            return made
+        args, options = own.given(call, args, options, like)
         options = {key: x for key, x in options.items() if key != "training"}
         return _open_call(inside, call, twin, args, options, like)
 
@@ -366,6 +375,14 @@ def _without_rule(call: Call) -> str:
     known = has_rule(kind_of(call.operation)) or name in (*RULES, "ConvertToTensor")
     known = known or (name == "Tensordot" and call.operation.axes == 1)
     return "" if known else name
+
+
+def _listed(found: set[str]) -> str:
+    """The names of operations once before what all share."""
+    tail = " of keras.ops inside"
+    plain = sorted(x.removesuffix(tail) for x in found if x.endswith(tail))
+    others = sorted(x for x in found if not x.endswith(tail))
+    return " and ".join([*([f"{', '.join(plain)}{tail}"] if plain else []), *others])
 
 
 def _settings(operation: Any) -> dict[str, Any]:

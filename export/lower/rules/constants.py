@@ -12,11 +12,11 @@ from ..pending import Pending, Value, rule
 from .ranges import array
 
 
-@rule("Weight", "Constant")
+@rule("Weight", "Constant", "Computed")
 def _given(net: Net, call: Call, *_: Any) -> Value:
     """int8 codes on the scale that its fake quantisation has learnt."""
     layer = call.operation
-    values = array(layer.value if call.kind == "Weight" else layer.values)
+    values = array(layer.values if call.kind == "Constant" else layer.value)
     if values.dtype.kind != "f":
         return net.constant(call.key, values)
     real = np.asarray(values, np.float32)
