@@ -21,6 +21,7 @@ from ec2t_tf.quantisation import computed
 from ec2t_tf.quantisation.computed import Computed
 from ec2t_tf.quantisation.graph import Call, Graph, Value
 from ec2t_tf.quantisation.kinds import class_name
+from ec2t_tf.quantisation.own_products import PRODUCTS, product_of
 from ec2t_tf.quantisation.values import Constant, Weight
 
 # Operations of a value and a kernel.
@@ -47,7 +48,7 @@ class OwnKernels:
         made: list[keras.layers.Layer],
     ) -> None:
         self.name, self.unique, self.made = name, unique, made
-        self._calls = graph.calls
+        self._calls, self._twins = graph.calls, other.calls
         self._consumers = graph.consumers()
         self._given = _given(graph, other)
         self._uses: dict[int, set[Value]] = {}  # by a weight, the last values of it alone
@@ -167,6 +168,8 @@ class OwnKernels:
     def _kernel_layer(self, call: Call) -> str:
         """The class of Keras that computes a call; "" if none does."""
         kind = class_name(call.operation)
+        if kind in PRODUCTS:
+            return self._product_layer(call)
         if kind not in CONVOLUTIONS or self.why_not(call):
             return ""
         flat = {3: "1D", 4: "2D"}[len(_kernel(call).shape)]
@@ -185,11 +188,27 @@ class OwnKernels:
             return ""
         if kernel not in self._given:
             return " with a kernel that is not computed from weights alone"
-        users = self._consumers[kernel]
-        same = all(u is not None and _settings(u) == _settings(call) for u in users)
-        if not same or not self._is_alone(kernel):
+        if not self._is_only_in(kernel, call):
             return " with weights that are also used elsewhere"
         return ""
+
+    def _is_only_in(self, kernel: Value, call: Call) -> bool:
+        """Whether its weights are nowhere but in this call, or others that are just like it."""
+        users = self._consumers[kernel]
+        same = all(u is not None and _settings(u) == _settings(call) for u in users)
+        return same and self._is_alone(kernel)
+
+    def _product_layer(self, call: Call) -> str:
+        if len(call.inputs) != 2:
+            return ""
+        x, kernel = call.inputs
+        is_kernel = kernel in self._given and x not in self._given
+        if not is_kernel or not self._is_only_in(kernel, call):
+            return ""
+        if x.shape[1:] != self._twins[call.number].inputs[0].shape[1:]:
+            return ""  # the batch is not its first axis
+        product = product_of(call, kernel)
+        return product.kind if product is not None else ""
 
     def _bias_of(self, call: Call) -> Call | None:
         """The sum of its result and a weight for each channel."""
@@ -207,6 +226,9 @@ class OwnKernels:
         sized = (
             other.shape[-1:] == (channels,) and math.prod(n or 0 for n in other.shape) == channels
         )
+        if class_name(call.operation) in PRODUCTS:
+            product = product_of(call, kernel)
+            sized = sized and product is not None and product.bias is not None
         trains = all(x.trainable for x in (*self._weights(kernel), *self._weights(other)))
         fits = sized and trains and user.results[0].shape == result.shape
         return user if is_bias and fits else None
@@ -230,16 +252,23 @@ class OwnKernels:
     def _make_layer(self, call: Call, kernel: Any) -> Any:
         kind, operation = self._kernels[call.number], _settings(call)
         name = self.unique(f"{self.name}_{_snake(class_name(call.operation))}")
-        settings: dict[str, Any] = {"name": name, **_of_convolution(kind, call, operation)}
+        settings: dict[str, Any] = {"name": name}
+        product = product_of(call, kernel) if class_name(call.operation) in PRODUCTS else None
+        if product is None:
+            settings |= _of_convolution(kind, call, operation)
+        else:
+            settings |= product.settings
         number = next((n for n, of in self._biases.items() if of == call.number), None)
         bias = None
         if number is not None:
             other = next(x for x in self._calls[number].inputs if x not in call.results)
             bias = self._moved(other)
-        settings["use_bias"] = bias is not None
+        if kind != "EinsumDense":
+            settings["use_bias"] = bias is not None
         if bias is not None:
             settings["bias_regularizer"] = bias.regularizer
             settings["bias_constraint"] = bias.constraint
+            settings |= (product.bias or {}) if product is not None else {}
         is_weight = isinstance(kernel, Value) and self._is_weight(kernel)
         source = self._moved(kernel) if is_weight else None
         values = []
@@ -252,7 +281,7 @@ class OwnKernels:
             settings[f"{part}_constraint"] = source.constraint
             layer = getattr(keras.layers, kind)(trainable=source.trainable, **settings)
             values = [source.get_weights()[0]]
-        layer.build(call.inputs[0].shape)
+        layer.build((None, *call.inputs[0].shape[1:]))
         if bias is not None:
             layer.bias.assign(ops.reshape(bias.value, (-1,)))
         if source is not None:
@@ -294,9 +323,8 @@ def _is_array(x: Any) -> bool:
 
 def _settings(call: Call) -> dict[str, Any]:
     found = vars(call.operation)
-    return {k: v for k, v in found.items() if not k.startswith("_") and k != "name"} | {
-        "kind": class_name(call.operation)
-    }
+    settings = {k: v for k, v in found.items() if not k.startswith("_") and k != "name"}
+    return {**settings, "kind": class_name(call.operation), "given": call.inputs[0].shape[1:]}
 
 
 def _of_convolution(kind: str, call: Call, operation: dict[str, Any]) -> dict[str, Any]:

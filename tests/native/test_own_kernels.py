@@ -116,6 +116,28 @@ def squashed(self: Any, x: Any) -> Any:
     return ops.depthwise_conv(x, ops.tanh(self.kernel), padding="same")
 
 
+@case("Dense", base=Flat, shape=(8, 6))
+def by_hand(self: Any, x: Any) -> Any:
+    return ops.relu(ops.matmul(x, self.kernel) + self.bias)
+
+
+@case("Dense", base=Flat, shape=(8, 6))
+def mixed(self: Any, x: Any) -> Any:
+    return ops.dot(x, ops.softmax(self.kernel, axis=0)) + self.bias
+
+
+@case("EinsumDense", base=Flat, shape=(8, 2, 3))
+def in_heads(self: Any, x: Any) -> Any:
+    heads = ops.einsum("...c,chd->...hd", x, self.kernel)
+    return ops.relu(ops.reshape(heads, (-1, x.shape[1], 6)) - 0.1)
+
+
+@case("EinsumDense", base=Flat, shape=(2, 4, 6))
+def over_two_axes(self: Any, x: Any) -> Any:
+    pairs = ops.reshape(x, (-1, x.shape[1], 2, 4))
+    return ops.tensordot(pairs, self.kernel, axes=[[2, 3], [0, 1]]) + self.bias
+
+
 def net(*names: str) -> keras.Model:
     flat = issubclass(CASES[names[0]][1], Flat)
     source = keras.Input((30, 3) if flat else (12, 12, 3), name="x")
@@ -140,6 +162,7 @@ NETS = (
     ("with_a_bias", "as_keras_writes_it", "standardised"),
     ("depthwise", "constant", "transposed"),
     ("masked", "dilated", "twice"),
+    ("by_hand", "mixed", "in_heads", "over_two_axes"),
     ("along_time", "normed", "squashed"),
 )
 
@@ -202,6 +225,38 @@ def test_what_a_kernel_is_computed_from_trains() -> None:
     np.testing.assert_array_equal(standardised.get_weights()[0], before["standardised/kernel"])
     for weight in source.weights:
         np.testing.assert_array_equal(numpy(weight), before[weight.path])
+
+
+class Tied(layers.Layer):
+    """A matrix there and back."""
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight((shape[-1], 5), "glorot_uniform", name="kernel")
+
+    def call(self, x: Any) -> Any:
+        inner = ops.relu(ops.matmul(x, self.kernel))
+        return ops.matmul(inner, ops.transpose(self.kernel))
+
+
+class ForEachHead(layers.Layer):
+    """A matrix for each step."""
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight((*shape[1:], 5), "glorot_uniform", name="kernel")
+
+    def call(self, x: Any) -> Any:
+        return ops.einsum("bhd,hde->bhe", x, self.kernel)
+
+
+@pytest.mark.parametrize("kind", [Tied, ForEachHead])
+def test_other_products_are_by_constants_of_int8(kind: type) -> None:
+    keras.utils.set_random_seed(3)
+    source = keras.Input((7, 6))
+    x = kind(name="mine")(layers.Dense(8)(source))
+    x = layers.Dense(4)(layers.GlobalMaxPooling1D()(layers.Dense(8)(x)))
+    model, inputs = trained(keras.Model(source, x), steps=2)
+    assert "mine_kernel" in model.ec2t_report.of("int8")
+    compare(model, inputs, Outcome())
 
 
 class Moving(Own):
