@@ -100,6 +100,13 @@ class Sorted(layers.Layer):
         return self.function(x)
 
 
+class Doubled(layers.Dense):
+    """What it is called with is in the graph, and doubled again when it is called again."""
+
+    def __call__(self, x: Any, *args: Any, **options: Any) -> Any:
+        return super().__call__(x * 2.0, *args, **options)
+
+
 class Noise(layers.Layer):
     """Other numbers at each call, in training or not."""
 
@@ -117,6 +124,7 @@ class Noise(layers.Layer):
             lambda: Sorted(lambda x: tf.sort(x)),
             r"'mine' \(Sorted\), with tf\.sort inside; and from_config",
         ),
+        (lambda: Doubled(8, name="mine"), r"'mine' \(Doubled\) with a __call__ of its own"),
         (lambda: Noise(name="mine"), "random numbers in a layer of yours"),
     ],
     ids=lambda x: "" if isinstance(x, str) else x().__class__.__name__,

@@ -25,7 +25,7 @@ import tf_keras
 from tf_keras import layers
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
-from ec2t_tf.built_in import built_in_class_of
+from ec2t_tf.built_in import built_in_class_of, is_of_keras
 from ec2t_tf.layer_config import config_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
@@ -85,6 +85,14 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
                 "apply requires a model that makes the same outputs of the same inputs when it "
                 f"does not train. Received: '{model.name}', which does not (random numbers in a "
                 "layer of yours or a Lambda?)."
+            )
+        called = [x for x in model._flatten_layers() if not is_of_keras(type(x).__call__)]
+        if called:
+            raise UnsupportedLayerError(
+                "apply requires layers that compute in call: what a __call__ computes is in the "
+                "graph already, and comes twice where the layer is called anew. Received: "
+                f"'{called[0].name}' ({type(called[0]).__name__}) with a __call__ of its own. Move "
+                "what it computes into call, or in front of the layer."
             )
         raise ValueError(
             f"A rewritten model must compute the same. Received: '{model.name}', which differs by "
