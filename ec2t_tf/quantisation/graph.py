@@ -13,6 +13,10 @@ from typing import Any
 
 import keras
 
+from ec2t_tf.built_in import is_of_keras
+
+BATCHES = (5040, 10080)  # which many numbers divide: windows of an image are a batch, too
+
 
 @dataclasses.dataclass(frozen=True)
 class Value:
@@ -133,7 +137,9 @@ class _Recorded(keras.Operation):
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         spec = self.operation.compute_output_spec(*args, **kwargs)
-        if not self.sized or all(None not in x.shape for x in keras.tree.flatten(spec)):
+        if not self.sized:
+            return self._of_every_batch(spec, args, kwargs)
+        if all(None not in x.shape for x in keras.tree.flatten(spec)):
             return spec
         # Some layers (EinsumDense) do not say all sizes: they are called on zeros.
         args, kwargs = keras.tree.map_structure(
@@ -144,6 +150,38 @@ class _Recorded(keras.Operation):
             lambda x: keras.KerasTensor(tuple(x.shape), keras.backend.standardize_dtype(x.dtype)),
             self.operation(*args, **kwargs),
         )
+
+
+    def _of_every_batch(self, spec: Any, args: tuple, kwargs: dict) -> Any:
+        """The sizes that are the same for two batches: a layer of the user's that reshapes by the
+        sizes that it reads, (batch, -1, heads, channels), leaves them open with the batch."""
+        given = [x for x in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(x)]
+        if (
+            is_of_keras(type(self.operation))
+            or all(None not in x.shape[1:] for x in keras.tree.flatten(spec))
+            or any(None in x.shape[1:] or x.shape[:1] != (None,) for x in given)
+        ):
+            return spec
+
+        def with_batch(batch: int) -> list[Any]:
+            filled = keras.tree.map_structure(
+                lambda x: (
+                    keras.KerasTensor((batch, *x.shape[1:]), x.dtype)
+                    if keras.utils.is_keras_tensor(x)
+                    else x
+                ),
+                (args, kwargs),
+            )
+            made = self.operation.compute_output_spec(*filled[0], **filled[1])
+            return keras.tree.flatten(made)
+
+        made = [
+            keras.KerasTensor(
+                tuple(a if a == b else None for a, b in zip(x.shape, y.shape, strict=True)), x.dtype
+            )
+            for x, y in zip(*map(with_batch, BATCHES), strict=True)
+        ]
+        return keras.tree.pack_sequence_as(spec, made)
 
 
 def _takes_training(operation: Any) -> bool:

@@ -74,9 +74,11 @@ _ELEMENTWISE = (
     *("Softsign", "Mish", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Abs", "Absolute"),
     *("Negative", "Sin", "Cos", "Erf", "Reciprocal", "LogSigmoid", "SoftShrink", "HardShrink"),
     *("TanhShrink", "Squareplus", "SparsePlus", "SparseSigmoid", "Threshold", "Clip"),
-    *("Floor", "Ceil", "Round", "Sign"),
+    *("Floor", "Ceil", "Round", "Sign", "Power"),
 )
 _LAYER_OF.update(dict.fromkeys(_ELEMENTWISE, "Activation"))
+# Operations of keras.ops of single values, without others that are constants.
+ACTIVATIONS = tuple(x for x in (*_LAYER_OF, *_ELEMENTWISE) if x not in ("Softmax", "Power"))
 
 
 def kind_of(operation: Any) -> str:

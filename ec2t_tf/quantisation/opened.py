@@ -434,11 +434,14 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     if type(layer) in (keras.layers.Add, keras.layers.Multiply):
         return Chain if len(_values(args, options)) > 2 else None
     kind = OPENED.get(class_name(layer))
-    if kind is None and _is_users(layer) and not has_rule(kind_of(layer)):
+    if kind is None and (_is_users(layer) or class_name(layer) == "Lambda"):
         from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
-        from ec2t_tf.quantisation.traced import written_in_operations  # whose layers are opened too
+        from ec2t_tf.quantisation.traced import is_one_activation, written_in_operations
 
-        if kind_of(layer) != "Lambda" and class_name(layer) in RULES:
+        is_function = class_name(layer) == "Lambda" and is_one_activation(layer, args, options)
+        if has_rule(kind_of(layer)) and not is_function:
+            return None
+        if class_name(layer) != "Lambda" and class_name(layer) in RULES:
             return None  # a rule that the user registered
         return written_in_operations(layer, args, options)
     return None if kind is None or kind.missing(layer, args, options) else kind
@@ -455,7 +458,9 @@ def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
     if kind is None and isinstance(layer, keras.layers.Layer) and _is_users(layer):
         from ec2t_tf.quantisation.traced import why_not  # whose layers are opened too
 
-        return [why for why in (why_not(layer, args, options),) if why]
+        stands_for_another = type(layer).__call__.__module__.startswith("ec2t_tf.")  # tf_keras'
+        why = "" if stands_for_another else why_not(layer, args, options)
+        return [why] if why else []
     return [] if kind is None else kind.missing(layer, args, options)
 
 

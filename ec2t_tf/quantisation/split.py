@@ -91,7 +91,8 @@ class _Splitting:
                 return [_quotient]
             if kind_of(layer) == "Tensordot" and getattr(layer, "axes", None) == 1:
                 return [_product]
-            return [_sized(copy_operation(layer), call)]
+            made = _sized(copy_operation(layer), call)
+            return [_reshaped(made) if kind_of(made) == "Reshape" else made]
         opened = opened_as(layer, call.args, call.kwargs)
         if opened is not None:
             self.has_opened = True
@@ -280,6 +281,18 @@ def _sized(operation: keras.Operation, call: Call) -> keras.Operation:
         (made,) = call.results
         return type(operation)((-1, *made.shape[1:]), name=operation.name)
     return operation
+
+
+def _reshaped(operation: Any) -> Any:
+    """A reshape; nothing where it is to the shape that is there."""
+
+    def compute(x: Any, *args: Any, **options: Any) -> Any:
+        shape = getattr(operation, "newshape", None)
+        is_there = shape is not None and None not in x.shape[1:]
+        is_there = is_there and tuple(shape) == (-1, *x.shape[1:]) and x.shape[0] is None
+        return x if is_there else operation(x, *args, **options)
+
+    return compute
 
 
 def copy_operation(operation: keras.Operation) -> keras.Operation:

@@ -17,15 +17,20 @@ import numpy as np
 from keras import ops
 
 from ec2t_tf.built_in import is_of_keras
-from ec2t_tf.quantisation.graph import Call, Graph, Value, has_graph, read
-from ec2t_tf.quantisation.kinds import NOTHING_AT_INFERENCE, class_name, has_rule, kind_of
+from ec2t_tf.quantisation.graph import BATCHES, Call, Graph, Value, has_graph, read
+from ec2t_tf.quantisation.kinds import (
+    ACTIVATIONS,
+    NOTHING_AT_INFERENCE,
+    class_name,
+    has_rule,
+    kind_of,
+)
 from ec2t_tf.quantisation.opened import Opened
 from ec2t_tf.quantisation.own_kernels import OwnKernels
 from ec2t_tf.quantisation.tensorflow_functions import recorded
 from ec2t_tf.quantisation.values import Constant, ForEach, InTraining, Weight
 
 Tensor = Any
-BATCHES = (5040, 10080)  # which many numbers divide: windows of an image are a batch, too
 ANOTHER_EACH_TIME = "numbers that are others for another batch, or at another call (random ones)"
 
 
@@ -41,6 +46,16 @@ def written_in_operations(layer: Any, args: tuple, options: dict) -> type[Opened
         if kind.works(layer, args, options):
             return kind
     return None
+
+
+def is_one_activation(layer: Any, args: tuple, options: dict) -> bool:
+    """Whether a Lambda calls one activation, of which a saved model keeps the name; a function it
+    keeps as code, which Keras cannot run again where it names what it imported."""
+    try:
+        calls = _Inside(layer, lambda name: name, "").operations(args, options, BATCHES[0], None).calls
+    except Exception:  # it may do anything
+        return False
+    return len(calls) == 1 and class_name(calls[0].operation) in ACTIVATIONS
 
 
 def _adds_losses(layer: Any) -> bool:
@@ -297,7 +312,10 @@ def _open_call(
     if call.is_layer:
         if isinstance(call.operation, Constant) and call.operation is not twin.operation:
             raise ValueError(ANOTHER_EACH_TIME)
-        return call.operation(*args, **options)
+        made = keras.tree.flatten(call.operation(*args, **options))
+        pairs = zip(made, call.results, twin.results, strict=True)
+        made = [_with_sizes(*each) for each in pairs]
+        return keras.tree.pack_sequence_as(call.outputs, made)
     kind, (result, *_), (other, *_) = kind_of(call.operation), call.results, twin.results
     if kind == "Tensordot" and call.operation.axes == 1 and len(twin.inputs[-1].shape) <= 2:
         return ops.matmul(*args)
@@ -324,6 +342,15 @@ def _open_call(
     config = call.operation.get_config()
     name = inside.unique(f"{inside.name}_{call.operation.name}")
     return type(call.operation).from_config({**config, "name": name})(*args, **options)
+
+
+def _with_sizes(x: Any, result: Value, other: Value) -> Any:
+    """A result of which only the batch is open: a layer of the user's that reshapes by the sizes
+    that it reads, (batch, -1, heads, channels), leaves others open too."""
+    changed = [i for i, (a, b) in enumerate(zip(result.shape, other.shape, strict=True)) if a != b]
+    if None not in x.shape[1:] or None in result.shape or changed != [0]:
+        return x
+    return ops.reshape(x, (-1, *result.shape[1:]))
 
 
 def _repeated(x: Any, shape: Any) -> Any:

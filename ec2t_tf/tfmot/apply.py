@@ -9,7 +9,7 @@ import tf_keras
 
 import ec2t_tf
 from ec2t_tf.methods.base import TernaryMethod
-from ec2t_tf.policy import ApplyReport, Policy, Treatment
+from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.apply import left_float, require_no_masked_inference
 from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.tfmot import rewrite, scheme, wrapper
@@ -41,7 +41,11 @@ def quantised(
         {name: layer for name, layer in origin.items() if layer is not None},
         prune_int8=prunes_int8(method),
     )
-    report = dataclasses.replace(report, rewritten=rewritten.notes)
+    report = dataclasses.replace(
+        report,
+        rewritten=rewritten.notes,
+        decisions=tuple(_as_it_stays_closed(one, plan, rewritten) for one in report.decisions),
+    )
     kinds = {call.name: type(call.operation).__name__ for call in plan.graph.calls}
     while True:
         treated = methods_of(report, method)
@@ -85,6 +89,14 @@ def quantised(
     connect(trained)
     initialise(trained)
     return trained, report
+
+
+def _as_it_stays_closed(one: Decision, plan: Any, rewritten: Any) -> Decision:
+    """A layer of the user's that has no rule, with why it is not what its call is written in."""
+    why = rewritten.closed.get(plan.names[one.layer], "")
+    if not why or not one.refused:
+        return one
+    return dataclasses.replace(one, reason=f"no int8 rule for a layer {why}; it stays float")
 
 
 def check(model: tf_keras.Model) -> None:

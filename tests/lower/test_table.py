@@ -160,6 +160,7 @@ VECTOR: dict[str, Make] = {
     "Sqrt": lambda x: ops.sqrt(ops.relu(x)),
     "Rsqrt": lambda x: ops.rsqrt(ops.exp(x)),
     "Reciprocal": lambda x: ops.reciprocal(ops.exp(x)),
+    "Power": lambda x: x**3 + ops.power(2.0, x),
     "Threshold": lambda x: ops.threshold(x, 0.1, 0.0),
     **{
         "".join(part.capitalize() for part in name.split("_")): (

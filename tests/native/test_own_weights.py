@@ -140,7 +140,50 @@ class Normed(layers.Layer):
         return x / (1e-3 + ops.sum(x, axis=-1, keepdims=True))
 
 
-CASES = (Tokens, Repeated, Scaled, Mixed, Shares, Placed, Biased, Padded, InWindows, Normed)
+@registered
+class Headed(layers.Layer):
+    """Heads by sizes that are read, (batch, -1, heads, channels): symbolically all are open."""
+
+    def build(self, shape: Any) -> None:
+        self.query = layers.Dense(8)
+        self.query.build(shape)
+
+    def call(self, x: Any) -> Any:
+        batch = ops.shape(x)[0]
+        heads = ops.transpose(ops.reshape(self.query(x), (batch, -1, 2, 4)), (0, 2, 1, 3))
+        scores = ops.softmax(ops.matmul(heads, ops.transpose(heads, (0, 1, 3, 2))) / 2.0)
+        mixed = ops.transpose(ops.matmul(scores, heads), (0, 2, 1, 3))
+        return ops.reshape(mixed, (batch, -1, 8)), scores
+
+
+@registered
+class Block(layers.Layer):
+    """One with such layers inside."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.first, self.second = Headed(name="first"), Headed(name="second")
+
+    def call(self, x: Any) -> Any:
+        made, _ = self.second(self.first(x)[0])
+        return made
+
+
+CASES = (Tokens, Repeated, Scaled, Mixed, Shares, Placed, Biased, Padded, InWindows, Normed, Block)
+
+
+def test_sizes_that_only_the_batch_leaves_open() -> None:
+    """Between layers of the user's, and as outputs."""
+    source = keras.Input((9, 8), name="x")
+    x = layers.Dense(8, activation="relu")(source)
+    x, first = Headed()(x)
+    assert x.shape == (None, None, 8)
+    x, scores = Headed()(x)
+    x = layers.Dense(8)(x)
+    made, _ = trained(keras.Model(source, [layers.Dense(3)(x), scores, first]), steps=2)
+    assert [x.shape for x in made.outputs] == [(None, 9, 3), (None, 2, 9, 9), (None, 2, 9, 9)]
+    assert not made.ec2t_report.of("float")
+    compare(made, [np.random.default_rng(0).normal(size=(8, 9, 8)).astype("float32")], Outcome())
 
 
 def net(middle: Any) -> keras.Model:
@@ -328,6 +371,35 @@ def test_an_operation_without_a_rule_is_named_by_its_layer() -> None:
 
     with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'mine' .* Sort of keras\.ops"):
         ec2t_tf.apply(net(Sorted(name="mine")), verbose=0)
+
+
+@registered
+class Activated(layers.Layer):
+    """With a function that names what this module imported: Keras cannot load it as code."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.inner = layers.Lambda(lambda x: keras.activations.gelu(x, approximate=False))
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x)
+
+
+def test_a_lambda_that_is_one_activation_is_kept_by_its_name(tmp_path: Any) -> None:
+    made, inputs = trained(net(Activated(name="mine")), steps=1)
+    assert not any(isinstance(x, layers.Lambda) for x in made._flatten_layers())
+    compare(made, inputs, Outcome())
+    made.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(again(inputs[0])), ops.convert_to_numpy(made(inputs[0]))
+    )
+
+
+def test_a_power_of_two_values_is_refused_by_name() -> None:
+    source = net(lambda x: ops.power(ops.relu(x), ops.relu(x) + 1.0))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match="power by one number"):
+        ec2t_tf.apply(source, verbose=0)
 
 
 def test_a_lambda_of_several_values() -> None:

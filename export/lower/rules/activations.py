@@ -12,7 +12,7 @@ from ec2t_tf.quantisation import kinds
 
 from ..calls import Call, kind_of
 from ..net import Net
-from ..pending import CODES, NoRuleError, Pending, Value, rule
+from ..pending import CODES, NoRuleError, Pending, TensorIndex, Value, rule
 from .movement import later
 from .ranges import array
 
@@ -330,6 +330,23 @@ def _gelu(net: Net, call: Call, given: Value, *_: Any) -> Value:
 @rule(*_ELEMENTWISE)
 def _elementwise(net: Net, call: Call, given: Value, *_: Any) -> Value:
     return table(net, call.key, given, lambda x: call.operation(keras.ops.convert_to_tensor(x)))
+
+
+@rule("Power")
+def _power(net: Net, call: Call, base: Any, exponent: Any, *_: Any) -> Value:
+    """Of a value by a number, or of a number by a value."""
+    values = [x for x in (base, exponent) if isinstance(x, Pending | TensorIndex)]
+    numbers = [x for x in (base, exponent) if not isinstance(x, Pending | TensorIndex)]
+    if len(values) != 1 or any(array(x).size != 1 for x in numbers):
+        raise NoRuleError(f"'{call.name}': only a power by one number has a rule.")
+    (number,) = (array(x).astype(np.float32).reshape(()) for x in numbers)
+    by_number = values[0] is base
+    return table(
+        net,
+        call.key,
+        values[0],
+        lambda x: keras.ops.power(*((x, number) if by_number else (number, x))),
+    )
 
 
 @rule("Clip")
