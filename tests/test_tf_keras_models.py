@@ -204,3 +204,21 @@ def test_statistics_of_a_frozen_base(trainable: bool) -> None:
     trained(x, training=True)
     means = [v.numpy() for v in trained.variables if "moving_mean" in v.name]
     assert np.abs(means[0]).max() == 0  # tf_keras does as the call says
+
+
+def test_what_joins_one_value_can_be_saved(tmp_path: Path) -> None:
+    """tf_keras saves no list of one, and cannot load what it saved: training would be lost."""
+    source = tf_keras.Input((6, 6, 3))
+    x = tf_keras.layers.Conv2D(8, 3, activation="relu")(source)
+    for kind in ("Concatenate", "Add", "Multiply", "Average", "Maximum", "Minimum"):
+        x = getattr(tf_keras.layers, kind)(name=kind)([x])
+        x = tf_keras.layers.Conv2D(8, 1, activation="relu")(x)
+    x = tf_keras.layers.Dense(3)(tf_keras.layers.GlobalAveragePooling2D()(x))
+    model = ec2t_tf.apply(tf_keras.Model(source, x), verbose=0)
+    values = np.random.default_rng(0).normal(size=(8, 6, 6, 3)).astype(np.float32)
+    model(values, training=True)
+    model.save(tmp_path / "m.keras")
+    again = ec2t_tf.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again(values), model(values))
+    path = to_tflite(again, tmp_path / "m.tflite")
+    assert verify(again, path, values).largest_difference <= 1

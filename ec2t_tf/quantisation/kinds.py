@@ -17,6 +17,8 @@ DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 RECURRENT = ("LSTM", "GRU")
 SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 ELEMENTWISE = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+# Which of one value are that value.
+JOINS = ("Add", "Multiply", "Average", "Maximum", "Minimum", "Concatenate")
 NOTHING_AT_INFERENCE = (
     *("Identity", "ActivityRegularization", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),

@@ -25,6 +25,7 @@ from ec2t_tf.layer_config import config_of
 from ec2t_tf.quantisation.graph import Call, Graph, read
 from ec2t_tf.quantisation.kinds import (
     FUSED,
+    JOINS,
     KERNELS,
     RECURRENT,
     SEPARABLE,
@@ -93,6 +94,10 @@ class _Splitting:
                 return [_product]
             made = _sized(copy_operation(layer), call)
             return [_reshaped(made) if kind_of(made) == "Reshape" else made]
+        if kind_of(layer) in JOINS and len(call.inputs) == 1:  # which is that value
+            same = keras.layers.Identity(name=call.name)
+            self.origin[same.name] = origin
+            return [_OfOne(same), *self._regularised(call)]
         opened = opened_as(layer, call.args, call.kwargs)
         if opened is not None:
             self.has_opened = True
@@ -281,6 +286,18 @@ def _sized(operation: keras.Operation, call: Call) -> keras.Operation:
         (made,) = call.results
         return type(operation)((-1, *made.shape[1:]), name=operation.name)
     return operation
+
+
+class _OfOne:
+    """A layer for the value of a list of one."""
+
+    weights: tuple[()] = ()
+
+    def __init__(self, layer: keras.layers.Layer) -> None:
+        self._layer = layer
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self._layer(keras.tree.flatten((args, options))[0])
 
 
 def _reshaped(operation: Any) -> Any:

@@ -102,11 +102,26 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
     return Rewritten(new_model, rewriting.origin, tuple(rewriting.notes), rewriting.closed)
 
 
+# Which of one value are that value.
+_JOINS = (
+    *(layers.Concatenate, layers.Add, layers.Multiply),
+    *(layers.Average, layers.Maximum, layers.Minimum),
+)
+
+
 def _is_more_than_one(layer: layers.Layer) -> bool:
     is_separable = isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D)
     is_made_of_some = graph.is_nested(layer) or may_open(layer)
     is_made_of_some = is_made_of_some or _has_ellipsis(layer) or is_made_otherwise(layer)
-    return is_made_of_some or is_separable or _has_own_activation(layer)
+    of_one = any(_is_of_one(node) for node in layer._inbound_nodes)
+    return is_made_of_some or is_separable or of_one or _has_own_activation(layer)
+
+
+def _is_of_one(node: Any) -> bool:
+    """Whether a layer that joins values is called on a list of one: tf_keras saves no such list,
+    and cannot load what it saved."""
+    values = node.call_args[0] if node.call_args else None
+    return isinstance(node.layer, _JOINS) and isinstance(values, list | tuple) and len(values) == 1
 
 
 def _has_own_activation(layer: layers.Layer) -> bool:
@@ -159,7 +174,8 @@ class _Rewriting:
         for node in graph.nodes(model):
             is_model = graph.is_nested(node.layer)
             results = self._inlined(node) if is_model else self._opened(node)
-            results = self._called(node) if results is None else results
+            if results is None:
+                results = self._of_one(node) if _is_of_one(node) else self._called(node)
             for tensor, result in zip(tf.nest.flatten(node.outputs), results, strict=True):
                 self._made[id(tensor)] = result
 
@@ -193,6 +209,12 @@ class _Rewriting:
         for part in self._regularised(layer):
             results = [part(one) for one in results]
         return results
+
+    def _of_one(self, node: Any) -> list[Any]:
+        self._note(node.layer, "of one value, it does nothing")
+        same = layers.Activation("linear", name=self._names.unique(self._prefix + node.layer.name))
+        self.origin[same.name] = self._owner or node.layer
+        return [same(self._there(node.call_args[0][0]))]
 
     def _regularised(self, layer: layers.Layer) -> list[layers.Layer]:
         """What has the activity regulariser of a layer that is several now."""

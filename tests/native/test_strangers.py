@@ -59,6 +59,19 @@ def test_losses_by_the_names_of_outputs(activation: str, tmp_path: Path) -> None
     one.fit(x, np.zeros((8, 2)), verbose=0)
 
 
+@pytest.mark.parametrize("kind", ["Concatenate", "Add", "Multiply", "Average", "Minimum"])
+def test_what_joins_one_value_is_that_value(kind: str, tmp_path: Path) -> None:
+    """A net made in a loop over branches, of which there is one."""
+    given = keras.Input((6,))
+    x = layers.Dense(16, activation="relu")(given)
+    x = layers.Dense(16, activation="relu")(getattr(layers, kind)()([x]))
+    model = ec2t_tf.apply(keras.Model(given, layers.Dense(3)(x)), verbose=0)
+    values = np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)
+    model(values, training=True)
+    path = export.to_tflite(model, tmp_path / "m.tflite")
+    assert export.verify(model, path, values).largest_difference <= 1
+
+
 def test_tokens_are_drawn_from_their_table(tmp_path: Path) -> None:
     chain = [keras.Input((20,), dtype="int32"), layers.Embedding(50, 16)]
     chain += [layers.Conv1D(24, 3, activation="relu"), layers.GlobalAveragePooling1D()]

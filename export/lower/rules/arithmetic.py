@@ -28,6 +28,8 @@ def operand(net: Net, given: Any, name: str, *, is_float: bool) -> Value:
 
 def joined(net: Net, kind: str, name: str, given: Sequence[Value], shape: Sequence[int]) -> Pending:
     """A chain of operators with two inputs; between them, a range that surely suffices."""
+    if len(given) < 2:
+        raise NoRuleError(f"'{name}' of one value has no rule: leave it out.")
     first = given[0]
     for number, other in enumerate(given[1:-1]):
         part = _two(net, kind, f"{name}/part_{number}", first, other)
