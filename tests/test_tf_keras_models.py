@@ -222,3 +222,12 @@ def test_what_joins_one_value_can_be_saved(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again(values), model(values))
     path = to_tflite(again, tmp_path / "m.tflite")
     assert verify(again, path, values).largest_difference <= 1
+
+
+def test_open_sizes_are_refused_by_name_in_front_of_functions_that_need_them() -> None:
+    layers = tf_keras.layers
+    source = tf_keras.Input((None, None, 3), name="photo")
+    x = layers.Conv2D(8, 3)(layers.Conv2D(8, 3, activation="relu")(source))
+    x = layers.Lambda(lambda x: tf.nn.depth_to_space(x, 2))(x)
+    with pytest.raises(ValueError, match=r"'photo' with shape .*Input\(\(96, 96, 3\)"):
+        ec2t_tf.apply(tf_keras.Model(source, layers.Conv2D(3, 3)(x)), verbose=0)

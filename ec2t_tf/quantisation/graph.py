@@ -151,7 +151,6 @@ class _Recorded(keras.Operation):
             self.operation(*args, **kwargs),
         )
 
-
     def _of_every_batch(self, spec: Any, args: tuple, kwargs: dict) -> Any:
         """The sizes that are the same for two batches: a layer of the user's that reshapes by the
         sizes that it reads, (batch, -1, heads, channels), leaves them open with the batch."""
@@ -217,15 +216,20 @@ def read(model: keras.Model, *, batch: int | None = None) -> Graph:
 def require_sizes(model: keras.Model) -> None:
     """Raises a ValueError if not all inputs have sizes, as the tensors of a file have."""
     for value in keras.tree.flatten(functional(model).input):
-        shape = tuple(value.shape[1:])
-        if None in shape:
-            sized = tuple(n or 96 for n in shape)
-            raise ValueError(
-                "A model whose inputs have sizes is required, as the exported file has: only the "
-                f"batch may be open. Received: '{value.name}' with shape {(None, *shape)}. Wrap it "
-                f"first in the size that the device will see, say 96: x = Input({sized}, "
-                f"dtype='{value.dtype}'); model = Model(x, model(x))."
-            )
+        require_sizes_of(value.name, value.shape, value.dtype)
+
+
+def require_sizes_of(name: str, shape: Any, dtype: str) -> None:
+    """Raises a ValueError if an input has not all sizes but the batch."""
+    shape = tuple(shape[1:])
+    if None in shape:
+        sized = tuple(n or 96 for n in shape)
+        raise ValueError(
+            "A model whose inputs have sizes is required, as the exported file has: only the "
+            f"batch may be open. Received: '{name}' with shape {(None, *shape)}. Wrap it "
+            f"first in the size that the device will see, say 96: x = Input({sized}, "
+            f"dtype='{dtype}'); model = Model(x, model(x))."
+        )
 
 
 class _Reader:

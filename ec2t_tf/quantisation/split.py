@@ -304,9 +304,8 @@ def _reshaped(operation: Any) -> Any:
     """A reshape; nothing where it is to the shape that is there."""
 
     def compute(x: Any, *args: Any, **options: Any) -> Any:
-        shape = getattr(operation, "newshape", None)
-        is_there = shape is not None and None not in x.shape[1:]
-        is_there = is_there and tuple(shape) == (-1, *x.shape[1:]) and x.shape[0] is None
+        shape = tuple(getattr(operation, "newshape", ()))
+        is_there = x.shape[0] is None and None not in x.shape[1:] and shape == (-1, *x.shape[1:])
         return x if is_there else operation(x, *args, **options)
 
     return compute

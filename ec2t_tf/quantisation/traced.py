@@ -52,7 +52,9 @@ def is_one_activation(layer: Any, args: tuple, options: dict) -> bool:
     """Whether a Lambda calls one activation, of which a saved model keeps the name; a function it
     keeps as code, which Keras cannot run again where it names what it imported."""
     try:
-        calls = _Inside(layer, lambda name: name, "").operations(args, options, BATCHES[0], None).calls
+        calls = (
+            _Inside(layer, lambda name: name, "").operations(args, options, BATCHES[0], None).calls
+        )
     except Exception:  # it may do anything
         return False
     return len(calls) == 1 and class_name(calls[0].operation) in ACTIVATIONS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tf_keras
@@ -12,6 +13,7 @@ from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.apply import left_float, require_no_masked_inference
 from ec2t_tf.quantisation.decide import decide
+from ec2t_tf.quantisation.graph import require_sizes_of
 from ec2t_tf.tfmot import rewrite, scheme, wrapper
 from ec2t_tf.tfmot.equalise import equal_weights
 from ec2t_tf.tfmot.native import plan_of
@@ -31,6 +33,8 @@ def quantised(
 ) -> tuple[tf_keras.Model, ApplyReport]:
     """The model that trains, and what happened to each layer; see `ec2t_tf.apply`."""
     check(model)
+    for tensor, name in zip(model.inputs, model.input_names, strict=True):
+        require_sizes_of(name, tensor.shape, tensor.dtype.name)
     rewritten = rewrite.rewrite(model)
     plan = plan_of(rewritten.model)
     require_no_masked_inference(plan.graph)
