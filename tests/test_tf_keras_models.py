@@ -14,6 +14,7 @@ import tf_keras
 import ec2t_tf
 from ec2t_tf import moving_range, quantisation
 from ec2t_tf.export import exact, to_tflite, verify
+from ec2t_tf.export.tflite.reader import read
 from ec2t_tf.tfmot import activations, to_keras_3, to_tf_keras, wrapper
 from ec2t_tf.tfmot.in_keras_3 import largest_difference
 from ec2t_tf.tfmot.quantize_config import ternary_layers
@@ -232,3 +233,39 @@ def test_open_sizes_are_refused_by_name_in_front_of_functions_that_need_them() -
     x = layers.Lambda(lambda x: tf.nn.depth_to_space(x, 2))(x)
     with pytest.raises(ValueError, match=r"'photo' with shape .*Input\(\(96, 96, 3\)"):
         ec2t_tf.apply(tf_keras.Model(source, layers.Conv2D(3, 3)(x)), verbose=0)
+
+
+def test_a_model_that_was_built_by_its_data_is_of_any_batch(tmp_path: Path) -> None:
+    """A Sequential that was not started with an Input has the batch that it was first given."""
+    layers = tf_keras.layers
+    chain = [
+        layers.Dense(8, activation="relu"),
+        layers.Dense(8, activation="relu"),
+        layers.Dense(2),
+    ]
+    source = tf_keras.Sequential(chain)
+    values = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    source(values[:5])
+    assert source.inputs[0].shape[0] == 5
+    model = ec2t_tf.apply(source, verbose=0)
+    model(values, training=True)
+    path = to_tflite(model, tmp_path / "m.tflite")
+    assert read(path.read_bytes()).tensors[0].shape[0] == 1
+    assert verify(model, path, values).inputs == 20
+
+
+def test_models_of_several_examples_at_once_are_refused() -> None:
+    source = tf_keras.Input((4,), batch_size=5, name="five")
+    x = tf_keras.layers.Dense(8)(tf_keras.layers.Dense(8, activation="relu")(source))
+    with pytest.raises(ValueError, match=r"single examples.*'five' with shape \(5, 4\)"):
+        ec2t_tf.apply(tf_keras.Model(source, tf_keras.layers.Dense(2)(x)), verbose=0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+def test_whole_numbers_that_are_computed_with_are_refused(dtype: str) -> None:
+    layers = tf_keras.layers
+    source = tf_keras.Input((8, 8, 3), dtype=dtype)
+    x = layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(source))
+    x = layers.Flatten()(layers.Conv2D(8, 3, activation="relu")(x))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"whole numbers .{dtype}.*float32"):
+        ec2t_tf.apply(tf_keras.Model(source, layers.Dense(2)(x)), verbose=0)

@@ -16,7 +16,15 @@ from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.quantisation.equalise import equalise
-from ec2t_tf.quantisation.graph import Call, Graph, Value, has_graph, read, require_sizes
+from ec2t_tf.quantisation.graph import (
+    Call,
+    Graph,
+    Value,
+    has_graph,
+    read,
+    require_any_batch,
+    require_sizes,
+)
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.split import split
@@ -29,6 +37,8 @@ def quantised(
     """The model that trains, and what happened to each layer; see `ec2t_tf.apply`."""
     check(model)
     require_sizes(model)
+    for value in [] if isinstance(model, keras.Sequential) else model.inputs:
+        require_any_batch(value.name, value.shape, value.dtype)
     require_no_masked_inference(read(model))
     copy, origin = split(model)
     report = decide(read(copy), policy, origin, prune_int8=prunes_int8(method))

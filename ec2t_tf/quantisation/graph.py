@@ -232,9 +232,21 @@ def require_sizes_of(name: str, shape: Any, dtype: str) -> None:
         )
 
 
+def require_any_batch(name: str, shape: Any, dtype: str) -> None:
+    """Raises a ValueError if an input is of several examples and no other number of them."""
+    if shape[0] not in (None, 1):
+        raise ValueError(
+            "A model of any batch, or of single examples, is required: a file takes one at a time. "
+            f"Received: '{name}' with shape {tuple(shape)}. Make it with Input({tuple(shape[1:])}, "
+            f"dtype='{dtype}'), and with -1 for the batch where the model reshapes."
+        )
+
+
 class _Reader:
     def __init__(self, model: keras.Model, batch: int | None = None) -> None:
         self.batch = batch
+        # One that was not started with an Input has the batch that it was first given.
+        self.is_open = isinstance(model, keras.Sequential)
         self.calls: list[Call] = []
         self.names = {layer.name for layer in model.layers if not isinstance(layer, keras.Model)}
         self.given_names: dict[int, str] = {}
@@ -255,6 +267,7 @@ class _Reader:
 
     def sized(self, shape: Any) -> tuple[int | None, ...]:
         first, *rest = shape
+        first = None if self.is_open and first != 1 else first
         return (self.batch if first is None else first, *rest)
 
     def open(self, model: keras.Model, given: list[Value], *, prefix: str, frozen: bool) -> Any:

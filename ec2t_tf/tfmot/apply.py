@@ -13,7 +13,7 @@ from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.apply import left_float, require_no_masked_inference
 from ec2t_tf.quantisation.decide import decide
-from ec2t_tf.quantisation.graph import require_sizes_of
+from ec2t_tf.quantisation.graph import require_any_batch, require_sizes_of
 from ec2t_tf.tfmot import rewrite, scheme, wrapper
 from ec2t_tf.tfmot.equalise import equal_weights
 from ec2t_tf.tfmot.native import plan_of
@@ -35,6 +35,8 @@ def quantised(
     check(model)
     for tensor, name in zip(model.inputs, model.input_names, strict=True):
         require_sizes_of(name, tensor.shape, tensor.dtype.name)
+        if not isinstance(model, tf_keras.Sequential):
+            require_any_batch(name, tensor.shape, tensor.dtype.name)
     rewritten = rewrite.rewrite(model)
     plan = plan_of(rewritten.model)
     require_no_masked_inference(plan.graph)

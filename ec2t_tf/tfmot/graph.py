@@ -118,6 +118,13 @@ def consumers(model: tf_keras.Model) -> dict[int, list[layers.Layer | None]]:
     return found
 
 
+def any_batch(shape: Any) -> tuple[int | None, ...]:
+    """The batch open, but of single examples: a Sequential that was not started with an Input has
+    the batch that it was first given."""
+    first, *rest = shape
+    return (first if first == 1 else None, *rest)
+
+
 def rebuild(model: tf_keras.Model, call: Call) -> tf_keras.Model:
     """A functional model with the same inputs, outputs and calls.
 
@@ -129,7 +136,8 @@ def rebuild(model: tf_keras.Model, call: Call) -> tf_keras.Model:
     made: dict[int, Any] = {}
     inputs = []
     for tensor, name in zip(model.inputs, model.input_names, strict=True):
-        inputs.append(tf_keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name))
+        shape = any_batch(tensor.shape)
+        inputs.append(tf_keras.Input(batch_shape=shape, dtype=tensor.dtype, name=name))
         made[id(tensor)] = inputs[-1]
 
     def there(value: Any) -> Any:

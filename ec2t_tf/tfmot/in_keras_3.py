@@ -331,7 +331,8 @@ class ToKeras3:
             _copy_weights(layer, self._twins[id(layer)], lambda weight: weight.numpy())
 
     def _input(self, tensor: Any, name: str) -> Any:
-        return keras.Input(batch_shape=tuple(tensor.shape), dtype=tensor.dtype.name, name=name)
+        shape = graph.any_batch(tensor.shape)
+        return keras.Input(batch_shape=shape, dtype=tensor.dtype.name, name=name)
 
     def _sequential(self, model: tf_keras.Sequential) -> Any:
         (source,) = model.inputs

@@ -151,7 +151,9 @@ class _Rewriting:
         inputs = []
         for tensor, name in zip(self._source.inputs, self._source.input_names, strict=True):
             new = tf_keras.Input(
-                batch_shape=tensor.shape, dtype=tensor.dtype, name=self._names.unique(name)
+                batch_shape=graph.any_batch(tensor.shape),
+                dtype=tensor.dtype,
+                name=self._names.unique(name),
             )
             self._made[id(tensor)] = new
             inputs.append(new)

@@ -137,6 +137,7 @@ class Net:
             made = self.with_range(made, scale, zero, f"{p.name}/rescaled")
             return self.reshaped(made, p.final or p.shape)
         inputs = tuple(self._input(p, x, scale, zero, i) for i, x in enumerate(p.inputs))
+        self._require_real(p, inputs)
         stays_float = p.kernel is not None and p.kernel.is_float
         if stays_float or any(self.is_float(x) for x in inputs if _is_data(self, x)):
             return self.with_range(self._in_float(p), scale, zero, f"{p.name}/quantised")
@@ -155,6 +156,20 @@ class Net:
         made = self.graph.call(p.kind, inputs, self.int8(p.name, p.shape, scale, zero), **options)
         made = self.limited(made, floor, ceiling, p.name)
         return self.reshaped(made, p.final or p.shape)
+
+    @staticmethod
+    def is_real(tensor: Tensor) -> bool:
+        return tensor.dtype.startswith(("float", "bfloat"))
+
+    def _require_real(self, p: Pending, inputs: tuple[int, ...]) -> None:
+        """Raises NoRuleError for an input of whole numbers that is computed with."""
+        for tensor in (self.tensor(x) for x in inputs):
+            if tensor.data is None and not tensor.scale.size and not self.is_real(tensor):
+                raise NoRuleError(
+                    f"'{p.name}' computes with '{tensor.name}', whole numbers ({tensor.dtype}), "
+                    "which only tables (an Embedding) take. Make it an Input of float32: arrays of "
+                    f"{tensor.dtype} may be given to it as they are."
+                )
 
     def _least_scale(self, p: Pending, inputs: tuple[int, ...], scale: float) -> float:
         """Of an output that the runtimes can compute."""

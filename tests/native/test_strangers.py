@@ -13,6 +13,7 @@ import ec2t_tf
 from ec2t_tf import export
 from ec2t_tf.export import file_formats
 from ec2t_tf.export.running import run
+from ec2t_tf.export.tflite.reader import read
 from tests.native.published import NETS
 
 
@@ -243,3 +244,37 @@ def test_a_batch_of_each_of_two_inputs_is_no_list_of_examples(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"must have 2 arrays.*Received: 1\."):
         export.to_tflite(model, tmp_path / "m.tflite", representative_data=[x, x, x])
     export.to_tflite(model, tmp_path / "m.tflite", representative_data=[(x, x)])
+
+
+def test_a_model_that_was_built_by_its_data_is_of_any_batch(tmp_path: Path) -> None:
+    """A Sequential that was not started with an Input has the batch that it was first given."""
+    chain = [
+        layers.Dense(8, activation="relu"),
+        layers.Dense(8, activation="relu"),
+        layers.Dense(2),
+    ]
+    source = keras.Sequential(chain)
+    values = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    source(values[:5])
+    assert source.inputs[0].shape[0] == 5
+    model = ec2t_tf.apply(source, verbose=0)
+    model(values, training=True)
+    path = export.to_tflite(model, tmp_path / "m.tflite")
+    assert read(path.read_bytes()).tensors[0].shape[0] == 1
+    assert export.verify(model, path, values).inputs == 20
+
+
+def test_models_of_several_examples_at_once_are_refused() -> None:
+    source = keras.Input((4,), batch_size=5, name="five")
+    x = keras.layers.Dense(8)(keras.layers.Dense(8, activation="relu")(source))
+    with pytest.raises(ValueError, match=r"single examples.*'five' with shape \(5, 4\)"):
+        ec2t_tf.apply(keras.Model(source, keras.layers.Dense(2)(x)), verbose=0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+def test_whole_numbers_that_are_computed_with_are_refused(dtype: str) -> None:
+    source = keras.Input((8, 8, 3), dtype=dtype)
+    x = layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(source))
+    x = layers.Flatten()(layers.Conv2D(8, 3, activation="relu")(x))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"whole numbers .{dtype}.*float32"):
+        ec2t_tf.apply(keras.Model(source, layers.Dense(2)(x)), verbose=0)
