@@ -34,6 +34,7 @@ from ec2t_tf.quantisation.kinds import (
     kind_of,
 )
 from ec2t_tf.quantisation.opened import Opened, closed_by, opened_as
+from ec2t_tf.quantisation.unchanged import differs, require_unchanged
 from ec2t_tf.quantisation.values import InTraining
 from ec2t_tf.treatments import UnsupportedLayerError
 
@@ -56,6 +57,7 @@ class _Splitting:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._parts: dict[str, list[Any]] = {}
+        self._made: list[Any] = []  # by each call
         self._names = {call.name for call in graph.calls} | set(graph.input_names)
         self.origin: dict[str, keras.layers.Layer] = {}
         self.has_opened = False
@@ -69,6 +71,7 @@ class _Splitting:
             if call.is_layer and id(call.operation) not in done:
                 done.add(id(call.operation))
                 self._copy_weights(call)
+        require_unchanged(self._graph, inputs, self._made)
         return copy
 
     def _compute(self, call: Call, args: tuple, kwargs: dict) -> Any:
@@ -77,11 +80,17 @@ class _Splitting:
         first, *rest = self._parts[call.name]
         if call.frozen and kind_of(_built_in(call.operation)) == "BatchNormalization":
             kwargs = {**kwargs, "training": False}
-        outputs = first(*args, **kwargs)
+        try:
+            outputs = first(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            if isinstance(first, Opened) or not call.is_layer:
+                raise
+            raise differs(call) from error
         if isinstance(first, Opened):
             self.origin.update({part.name: call.operation for part in first.parts})
         for part in rest:
             outputs = part(outputs)
+        self._made.append(outputs)
         return outputs
 
     def _make(self, call: Call) -> list[Any]:
@@ -101,7 +110,16 @@ class _Splitting:
         opened = opened_as(layer, call.args, call.kwargs)
         if opened is not None:
             self.has_opened = True
-            return [opened(layer, call.name, self._unique), *self._regularised(call)]
+            try:
+                made = opened(layer, call.name, self._unique)
+            except UnsupportedLayerError:
+                raise
+            except (TypeError, ValueError) as error:  # of what it has inside
+                raise UnsupportedLayerError(
+                    "apply requires layers whose parts can be made again. Received: "
+                    f"'{call.name}' ({type(layer).__name__}), of which {error}"
+                ) from error
+            return [made, *self._regularised(call)]
         kind, activation = kind_of(layer), activation_name(layer)
         if kind in SEPARABLE:
             parts = self._separable(call)
@@ -173,6 +191,12 @@ class _Splitting:
         return [depthwise, pointwise]
 
     def _copy_weights(self, call: Call) -> None:
+        try:
+            self._take_weights(call)
+        except ValueError as error:  # other weights than its config says
+            raise differs(call) from error
+
+    def _take_weights(self, call: Call) -> None:
         first = self._parts[call.name][0]
         if isinstance(first, Opened):
             first.take_weights(call.operation.get_weights())
