@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops
 
-from ec2t_tf.train import targets
-from ec2t_tf.train.tasks.base import Batch
+from ec2t_tf.train import targets, zoo
+from ec2t_tf.train.tasks.base import Batch, TaskData
+from ec2t_tf.train.zoo.published import load_weights
+
+if TYPE_CHECKING:
+    from ec2t_tf.train.doors import Keras3
 
 Tensor = Any
 
@@ -71,3 +76,15 @@ class Distillation:
         head = ops.cast(rows[:, : targets.COLUMNS - 1], "float32")
         share = ops.full_like(head[:, :1], self.share)
         return images, ops.concatenate([head, share, logits], axis=1)
+
+
+def net_of(name: str, weights: str | Path, data: TaskData, door: Keras3) -> Any:
+    """A net of the zoo for inputs and classes of `data`, with a file's weights, in a door's Keras.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the net cannot have such inputs, or the weights are of another one.
+    """
+    net = door.own(zoo.build(name, input_shape=data.input_shape, classes=data.outputs))
+    load_weights(net, weights)
+    return net

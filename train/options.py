@@ -93,6 +93,17 @@ flags.DEFINE_float(
     "distill", 0.0, "share of the loss in which the float net teaches; 0: labels only", 0.0, 1.0
 )
 flags.DEFINE_float("distill_temperature", 2.0, "softens the teacher's word", lower_bound=1e-3)
+flags.DEFINE_enum(
+    "teacher",
+    None,
+    [*MODELS],
+    "net that teaches in place of the float net of --model, with the weights of --teacher_weights",
+)
+flags.DEFINE_string(
+    "teacher_weights",
+    None,
+    "its weights (.npz, .h5); it is of this data and neither deepened nor widened",
+)
 flags.DEFINE_float(
     "distill_end",
     None,
@@ -243,6 +254,8 @@ IDENTITY = (
     "distill",
     "distill_temperature",
     "distill_end",
+    "teacher",
+    "teacher_weights",
     "cycles",
     "ema",
     "recalibrate",
@@ -292,6 +305,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "distill",
         "distill_temperature",
         "distill_end",
+        "teacher",
+        "teacher_weights",
         "cycles",
         "ema",
         "recalibrate",

@@ -18,7 +18,7 @@ from ec2t_tf.export.page.made_by import program
 
 PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch", "tf_keras", "ai-edge-litert")
 # Flags that name a file. That of --policy is kept whole.
-FILES = ("float_weights", "ternary_start")
+FILES = ("float_weights", "teacher_weights", "ternary_start")
 
 
 def record() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ec2t_tf import files
 from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.supernet import compound_scale
-from ec2t_tf.train import mixing, paired, recipe, tasks, zoo
+from ec2t_tf.train import distillation, mixing, paired, recipe, tasks, zoo
 from ec2t_tf.train.distillation import Distillation
 from ec2t_tf.train.doors import Keras3, open_door
 from ec2t_tf.train.finish import finish, int8_of_float
@@ -63,6 +63,8 @@ class Settings:
     policy: ec2t_tf.Policy | None = None
     tensorboard: bool = False
     distill_end: float | None = None
+    teacher: str | None = None
+    teacher_weights: str | None = None
     cycles: int = 1
     ema: float = 0.0
     recalibrate: bool = True
@@ -86,15 +88,19 @@ def run(settings: Settings) -> dict:
 
     Raises:
       ValueError: a setting or the data set cannot be used.
-      FileNotFoundError: --float_weights or --ternary_start names no file.
+      FileNotFoundError: --float_weights, --teacher_weights or --ternary_start names no file.
     """
     ternary_phase(settings)  # what cannot be is refused before the float net is trained
+    check_teacher(settings)
     door = open_door(settings.door, distribute=settings.distribute)
     print(f"seed {settings.seed}, {door.describe()}")
     door.keras.utils.set_random_seed(settings.seed)
     data = load_data(settings)
     with door.scope():
-        metrics = _train_both(door, settings, data)
+        teacher = None
+        if settings.teacher and settings.teacher_weights:
+            teacher = distillation.net_of(settings.teacher, settings.teacher_weights, data, door)
+        metrics = _train_both(door, settings, data, teacher)
     # A model of its own: the weights of a distributed one live on several devices.
     door.keras.utils.set_random_seed(settings.seed)  # files do not hold those of random layers
     model = ec2t_tf.load_model(settings.output_dir / "model.keras")
@@ -152,8 +158,11 @@ def load_data(settings: Settings) -> tasks.TaskData:
     )
 
 
-def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
-    """The float phase, the ternary phase and what they came to; leaves model.keras."""
+def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData, teacher: Any) -> dict:
+    """The float phase, the ternary phase and what they came to; leaves model.keras.
+
+    The float net teaches where `teacher` is None.
+    """
     float_model = door.own(build(settings, data))
     if settings.float_weights:
         load_weights(float_model, settings.float_weights)
@@ -172,7 +181,7 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData) -> dict:
     if settings.ternary_start:
         begin_from(model, settings.ternary_start)
     zeros_at_start = summary(model).zeros
-    distil = distillation_of(settings, float_model, data)
+    distil = distillation_of(settings, teacher or float_model, data)
     phase = ternary_phase(settings)
     train(door, model, data, phase, settings, ternary=True, distil=distil)
     metrics = {
@@ -201,6 +210,18 @@ def recalibrate(settings: Settings, data: tasks.TaskData, model: Any) -> None:
     ec2t_tf.recalibrate(model, batches)
     with files.replacing(settings.output_dir / "model.keras") as fresh:
         model.save(fresh)
+
+
+def check_teacher(settings: Settings) -> None:
+    """Raise ValueError unless --teacher, --teacher_weights and --distill go together."""
+    if settings.teacher is None and settings.teacher_weights is None:
+        return
+    if not (settings.teacher and settings.teacher_weights and settings.distill):
+        raise ValueError(
+            "--teacher needs --teacher_weights, its weights, and --distill, its share of the loss. "
+            f"Received: --teacher={settings.teacher}, --teacher_weights="
+            f"{settings.teacher_weights}, --distill={settings.distill:g}."
+        )
 
 
 def build(settings: Settings, data: tasks.TaskData) -> keras.Model:
@@ -239,7 +260,7 @@ def method_for(settings: Settings, data: tasks.TaskData) -> TernaryMethod:
 
 
 def distillation_of(settings: Settings, teacher: Any, data: tasks.TaskData) -> Distillation | None:
-    """How the float net teaches in the ternary phase; None where it does not."""
+    """How a net teaches in the ternary phase; None where none does."""
     if not settings.distill:
         return None
     return Distillation(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
-from ec2t_tf.train import targets
-from ec2t_tf.train.distillation import Distillation
+from ec2t_tf.train import targets, tasks, zoo
+from ec2t_tf.train.distillation import Distillation, net_of
+from ec2t_tf.train.doors import open_door
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.integers(0, 5, size=7)
@@ -86,3 +89,17 @@ def test_the_teachers_share_falls_evenly_and_resumes():
 def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Distillation(teacher_of(), **options)
+
+
+@pytest.mark.parametrize("name", ["keras", "tfmot"])
+def test_another_net_of_the_zoo_teaches(name: str, tmp_path: Path) -> None:
+    data = tasks.load("digits")
+    net = zoo.build("resnet8", input_shape=data.input_shape, classes=data.outputs)
+    net.save_weights(tmp_path / "its.weights.h5")
+    teacher = net_of("resnet8", tmp_path / "its.weights.h5", data, open_door(name))
+    images = data.normalise(data.test.inputs[:4])
+    found, expected = teacher.predict(images, verbose=0), net.predict(images, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert np.ptp(expected) > 0.1
+    with pytest.raises(FileNotFoundError, match=r"none\.h5"):
+        net_of("resnet8", tmp_path / "none.h5", data, open_door(name))

@@ -26,7 +26,13 @@ from ec2t_tf.train.trained.cards import FOLDER, Card
 
 CORES = ("m4", "m0", "m55")
 EXAMPLES = 8
-PLACES = ("tfds_dir", "data_dir", "float_weights", "ternary_start")  # of the machine that trained
+PLACES = (
+    "tfds_dir",
+    "data_dir",
+    "float_weights",
+    "teacher_weights",
+    "ternary_start",
+)  # of the machine that trained
 
 
 def add(folder: Path, *, name: str, task: str, data: str, revision: str, places: dict) -> Card:
