@@ -72,7 +72,8 @@ flags.DEFINE_string(
     "ternary_start",
     None,
     "folder of an earlier run, with whose ternary net this one begins (weights, centroids, ranges; "
-    "the schedule is its own). The float net is what the script compares with and what teaches",
+    "the schedule is its own), or an exported .tflite file of it, best with --layer_shares=kept. "
+    "The float net is what the script compares with and what teaches",
 )
 flags.DEFINE_integer("seed", 1, "seed of initial weights, order and augmentation")
 flags.DEFINE_string("output_dir", "runs/latest", "where everything is written")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 import ec2t_tf
 from ec2t_tf import files
@@ -22,6 +23,8 @@ from ec2t_tf.train.finish import finish, int8_of_float
 from ec2t_tf.train.record import record
 from ec2t_tf.train.warm_start import begin_from
 from ec2t_tf.train.zoo.published import load_weights
+
+STATISTICS = 1024  # examples that batch normalisation has its first averages of, behind a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +182,8 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData, teacher:
 
     model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
     if settings.ternary_start:
-        begin_from(model, settings.ternary_start)
+        examples = data.train.inputs[:STATISTICS]
+        begin_from(model, settings.ternary_start, np.asarray(data.normalise(examples)))
     zeros_at_start = summary(model).zeros
     distil = distillation_of(settings, teacher or float_model, data)
     phase = ternary_phase(settings)

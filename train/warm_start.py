@@ -13,9 +13,10 @@ import keras
 
 import ec2t_tf
 from ec2t_tf.schedule import StepCounter
+from ec2t_tf.train.file_start import begin_from_file
 
 
-def begin_from(model: Any, path: str | Path) -> None:
+def begin_from(model: Any, path: str | Path, inputs: Any) -> None:
     """Copy an earlier net's latent weights, centroids, ranges and statistics into `model`.
 
     Steps made and whether codes are frozen are the earlier training's own and are not copied:
@@ -25,7 +26,9 @@ def begin_from(model: Any, path: str | Path) -> None:
     Args:
       model: from `ec2t_tf.apply`, of the same architecture, method and policy; the method's options
         may differ.
-      path: `model.keras` of an earlier run, or the folder of the run.
+      path: `model.keras` of an earlier run, or the folder of the run; or an exported file, see
+        `file_start`.
+      inputs: some hundred examples, of which an exported file needs the statistics.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -35,9 +38,13 @@ def begin_from(model: Any, path: str | Path) -> None:
     path = path / "model.keras" if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(
-            "--ternary_start must be the folder of a finished run, or its model.keras. "
+            "--ternary_start must be the folder of a finished run, its model.keras, or an exported "
+            "file of the net. "
             f"Received: '{path}', which does not exist."
         )
+    if path.suffix != ".keras":
+        begin_from_file(model, path, inputs)
+        return
     earlier = _learnt(ec2t_tf.load_model(path))
     mine = _learnt(model)
     wanted = {place: list(v.shape) for place, v in mine.items() if v.trainable}

@@ -286,12 +286,16 @@ def connect(model: keras.Model) -> None:
             layer._network = lambda known=known: known
 
 
+def networks(model: keras.Model) -> list[Network]:
+    """The ternary layers of a connected model, by their method."""
+    known = [(layer, layer._network()) for layer in ternary_layers(model)]
+    return [network for layer, network in known if layer is network.leader]
+
+
 def initialise(model: keras.Model) -> None:
     """Set the state of all ternary layers from their latent weights."""
-    ternary = ternary_layers(model)
-    for layer in ternary:
+    for layer in ternary_layers(model):
         layer.initialise()
-    for layer in ternary:
-        network = layer._network()
-        if layer.method is not None and layer is network.leader:
-            layer.method.initialise_network(network.members)
+    for network in networks(model):
+        if network.leader.method is not None:
+            network.leader.method.initialise_network(network.members)

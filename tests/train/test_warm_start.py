@@ -51,7 +51,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_begins_with_the_earlier_net(earlier: Path) -> None:
     model = ternary(method(0.6))
-    begin_from(model, earlier)
+    begin_from(model, earlier, None)
     counted = 0
     before = ec2t_tf.load_model(earlier / "model.keras").weights
     for variable, other in zip(model.weights, before, strict=True):
@@ -74,7 +74,7 @@ def test_codes_held_by_a_margin_come_along(tmp_path: Path) -> None:
     fit(before)
     before.save(tmp_path / "model.keras")
     model = ternary(margin)
-    begin_from(model, tmp_path)
+    begin_from(model, tmp_path, None)
     images = np.random.default_rng(3).uniform(size=(64, 28, 28, 1)).astype(np.float32)
     wanted, outputs = (m.predict(images, verbose=0) for m in (before, model))
     np.testing.assert_allclose(outputs, wanted, atol=1e-5)
@@ -82,18 +82,18 @@ def test_codes_held_by_a_margin_come_along(tmp_path: Path) -> None:
 
 def test_trains_on_to_another_target(earlier: Path) -> None:
     model = ternary(method(0.8))
-    begin_from(model, earlier)
+    begin_from(model, earlier, None)
     fit(model)
     assert ec2t_tf.summary(model).zeros == pytest.approx(0.8, abs=0.01)
 
 
 def test_another_net_or_method_is_refused(earlier: Path) -> None:
     with pytest.raises(ValueError, match=r"same architecture.*shape \[84, 10\]"):
-        begin_from(ternary(method(0.6), classes=7), earlier)
+        begin_from(ternary(method(0.6), classes=7), earlier, None)
     with pytest.raises(ValueError, match="none at all"):
-        begin_from(ternary(TTQ()), earlier)
+        begin_from(ternary(TTQ()), earlier, None)
     kept = ec2t_tf.Policy([ec2t_tf.Rule("int8", name="fc2")])
     with pytest.raises(ValueError, match=r"fc2.*where none at all"):
-        begin_from(ternary(method(0.6), policy=kept), earlier)
+        begin_from(ternary(method(0.6), policy=kept), earlier, None)
     with pytest.raises(FileNotFoundError, match="finished run"):
-        begin_from(ternary(method(0.6)), earlier / "nothing")
+        begin_from(ternary(method(0.6)), earlier / "nothing", None)
