@@ -31,6 +31,9 @@ MOVES: dict[str, Callable[[Any], Any]] = {
     "tile": lambda x: ops.tile(x, (1, 1, 2, 1)),
     "tile of the last axes": lambda x: ops.tile(x, (2, 3)),
     "take": lambda x: ops.take(x, np.array([3, 0, -1, 3]), axis=2),
+    "take of a list": lambda x: ops.take(x, [3, 0, -1, 3], axis=2),
+    "take of a list of one": lambda x: ops.take(x, indices=[2], axis=1),
+    "take of a number": lambda x: ops.expand_dims(ops.take(x, 2, axis=1), 1),
     "take of two axes": lambda x: ops.reshape(
         ops.take(x, np.array([[3, 0], [1, 1]]), axis=1), (-1, 4, 12, 4)
     ),

@@ -235,10 +235,11 @@ def _roll(net: Net, call: Call, given: Value, *_: Any) -> Value:
 
 
 @rule("Take")
-def _take(net: Net, call: Call, given: Value, *places: Any) -> Value:
+def _take(net: Net, call: Call, given: Value, *_: Any) -> Value:
     """Rows of a value at places that are known."""
-    wanted, index, axis = places[0] if places else None, net.settled(given), call.operation.axis
-    if wanted is None or isinstance(wanted, Pending | TensorIndex):
+    wanted = call.arguments[1] if len(call.arguments) > 1 else call.options["indices"]
+    index, axis = net.settled(given), call.operation.axis
+    if any(isinstance(x, Pending | TensorIndex) for x in keras.tree.flatten(wanted)):
         raise NoRuleError(f"'{call.name}': only places that are constants have a rule.")
     shape = list(net.tensor(index).shape)
     if axis is None:
