@@ -6,7 +6,7 @@
 | an activation inside a layer that none fuses  | a layer of its own, `<name>_<activation>` |
 | SeparableConv1D, SeparableConv2D              | `<name>_depthwise`, then `<name>`         |
 | MultiHeadAttention, Bidirectional, ...        | see `opened`                              |
-| a quotient of two values                      | a product with the reciprocal             |
+| a quotient of two values, a variance          | operations that have rules (compositions) |
 | a class of the user's that is only made       | its class of Keras                        |
 | otherwise than one of Keras                   |                                           |
 | an activity regulariser of one of these       | an Activation("linear") that has it       |
@@ -22,6 +22,7 @@ import keras
 
 from ec2t_tf.built_in import as_built_in, is_of_keras
 from ec2t_tf.layer_config import config_of
+from ec2t_tf.quantisation.compositions import composed
 from ec2t_tf.quantisation.graph import Call, Graph, read
 from ec2t_tf.quantisation.kinds import (
     FUSED,
@@ -97,10 +98,8 @@ class _Splitting:
         origin, layer = call.operation, _built_in(call.operation)
         call = dataclasses.replace(call, operation=layer)
         if not call.is_layer:
-            if kind_of(layer) in ("Divide", "TrueDivide") and len(call.inputs) == 2:
-                return [_quotient]
-            if kind_of(layer) == "Tensordot" and getattr(layer, "axes", None) == 1:
-                return [_product]
+            if (others := composed(call, call.name)) is not None:
+                return [others]
             made = _sized(copy_operation(layer), call)
             return [_reshaped(made) if kind_of(made) == "Reshape" else made]
         if kind_of(layer) in JOINS and len(call.inputs) == 1:  # which is that value
@@ -291,16 +290,6 @@ def _not_rebuildable(layer: Any, error: Exception) -> TypeError:
         f"Layers must be rebuildable from their config. Received: '{layer.name}', a {kind}, for "
         f"which {kind}.from_config(get_config()) says: {error}. Write its get_config."
     )
-
-
-def _quotient(x: Any, y: Any) -> Any:
-    """Of two values: the reciprocal is a table."""
-    return keras.ops.multiply(x, keras.ops.reciprocal(y))
-
-
-def _product(x: Any, y: Any) -> Any:
-    """Of matrices, over one axis."""
-    return keras.ops.matmul(x, y)
 
 
 def _sized(operation: keras.Operation, call: Call) -> keras.Operation:

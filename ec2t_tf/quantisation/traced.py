@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from ec2t_tf.built_in import is_of_keras
+from ec2t_tf.quantisation.compositions import WITHOUT_RULE, composed
 from ec2t_tf.quantisation.graph import BATCHES, Call, Graph, Value, has_graph, read
 from ec2t_tf.quantisation.kinds import (
     ACTIVATIONS,
@@ -319,8 +320,10 @@ def _open_call(
         made = [_with_sizes(*each) for each in pairs]
         return keras.tree.pack_sequence_as(call.outputs, made)
     kind, (result, *_), (other, *_) = kind_of(call.operation), call.results, twin.results
-    if kind == "Tensordot" and call.operation.axes == 1 and len(twin.inputs[-1].shape) <= 2:
-        return ops.matmul(*args)
+    if kind in WITHOUT_RULE or (kind == "Tensordot" and len(twin.inputs[-1].shape) <= 2):
+        name = inside.unique(f"{inside.name}_{call.operation.name}")
+        if (others := composed(call, name)) is not None:
+            return others(*args)
     if kind in ("ConvertToTensor", "Cast") and result.is_float and call.inputs[0].is_float:
         return args[0]
     changed = [i for i, (a, b) in enumerate(zip(result.shape, other.shape, strict=True)) if a != b]
@@ -402,7 +405,7 @@ def _without_rule(call: Call) -> str:
 
     name = class_name(call.operation)
     known = has_rule(kind_of(call.operation)) or name in (*RULES, "ConvertToTensor")
-    known = known or (name == "Tensordot" and call.operation.axes == 1)
+    known = known or composed(call, name) is not None
     return "" if known else name
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 
 from ec2t_tf.quantisation import kinds
+from ec2t_tf.quantisation.compositions import WITHOUT_RULE
 from ec2t_tf.quantisation.opened import OPENED
 
 from .pending import RULES
@@ -29,7 +30,7 @@ class Supported(NamedTuple):
 def supported() -> list[Supported]:
     """All that `to_tflite` writes of a Keras 3 model, by name."""
     found = {}
-    for name in (*RULES, *kinds.RECURRENT, *OPENED):
+    for name in (*RULES, *kinds.RECURRENT, *OPENED, *WITHOUT_RULE):
         layer = getattr(keras.layers, name, None)
         if "." in name or (layer is None and hasattr(keras.activations, name)):
             continue
@@ -46,7 +47,7 @@ def _how(name: str) -> str:
         return "ternary"
     if name in kernels and (name in KERNELS or name in kinds.SEPARABLE):
         return "ternary"
-    others = ("Softmax", "Lambda", *_TO_PRODUCTS)
+    others = ("Softmax", "Lambda", *_TO_PRODUCTS, *WITHOUT_RULE)
     in_int8 = kinds.has_rule(kinds._LAYER_OF.get(name, name)) or name in others
     return "int8" if in_int8 else "float"
 

@@ -1,4 +1,4 @@
-"""Products of matrices by `keras.ops`: of computed ones, and of arrays."""
+"""Products of matrices by `keras.ops`, of computed ones and of arrays; what others compose."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ from tests.lower.random_check import Outcome, compare
 RANDOM = np.random.default_rng(5)
 MATRIX = RANDOM.normal(size=(8, 6)).astype(np.float32)
 CUBE = RANDOM.normal(size=(2, 4, 5)).astype(np.float32)
+
+
+class Statistics(layers.Layer):
+    """Means and deviations of channels, as nets of speakers have them, of normalised steps."""
+
+    def call(self, x: Any) -> Any:
+        x = ops.normalize(x, axis=-1)
+        return ops.concatenate([ops.mean(x, axis=1), ops.std(x, axis=1)], axis=-1)
+
+
 PRODUCTS: dict[str, Callable[[Any], Any]] = {
     "matmul with an array": lambda x: ops.matmul(x, MATRIX),
     "matmul of an array": lambda x: ops.matmul(MATRIX[:3, :5], x),
@@ -29,6 +39,11 @@ PRODUCTS: dict[str, Callable[[Any], Any]] = {
     ),
     "einsum with itself": lambda x: ops.einsum("abc,adc->abd", x, ops.tanh(x)),
     "tensordot": lambda x: ops.tensordot(x, MATRIX, axes=1),
+    "variance": lambda x: ops.var(x, axis=-1, keepdims=True) * x,
+    "deviation of steps": lambda x: ops.std(x, axis=1),
+    "deviation of all": lambda x: x - ops.std(x, axis=(1, 2), keepdims=True),
+    "normalised": lambda x: ops.normalize(x, axis=-1),
+    "statistics of steps, in a layer": lambda x: Statistics()(x),
     "quotient": lambda x: x / (ops.sum(ops.relu(x), axis=-1, keepdims=True) + 1.0),
 }
 
