@@ -225,7 +225,7 @@ def test_other_missing_modules_keep_their_error() -> None:
 
 
 def test_start_is_quick() -> None:
-    """Processor time; `python -m tests.bench.file_side` prints the figures."""
+    """Processor time beside importing NumPy; `python -m tests.bench.file_side` prints both."""
     done = subprocess.run(
         [sys.executable, "-m", file_side.__name__, "--json"],
         capture_output=True,
@@ -234,6 +234,7 @@ def test_start_is_quick() -> None:
         cwd=Path(__file__).parents[1],
     )
     costs = json.loads(done.stdout)
-    assert costs["help"]["seconds"] <= 1.0
-    assert costs["to_c"]["seconds"] <= 1.5
+    one = costs["numpy"]["seconds"]
+    assert costs["help"]["seconds"] <= 6 * one  # importing Keras is thirty
+    assert costs["to_c"]["seconds"] <= 9 * one
     assert costs["to_c"]["megabytes"] <= 100
