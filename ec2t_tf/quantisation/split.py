@@ -77,7 +77,12 @@ class _Splitting:
 
     def _compute(self, call: Call, args: tuple, kwargs: dict) -> Any:
         if call.name not in self._parts:
-            self._parts[call.name] = self._make(call)
+            try:
+                self._parts[call.name] = self._make(call)
+            except TypeError as error:  # a config with what was set on the layer later
+                if not (call.is_layer and is_of_keras(type(call.operation))):
+                    raise
+                raise differs(call) from error
         first, *rest = self._parts[call.name]
         if call.frozen and kind_of(_built_in(call.operation)) == "BatchNormalization":
             kwargs = {**kwargs, "training": False}
