@@ -33,9 +33,9 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
     if kind == "Std":
         root = keras.layers.Activation(square_root, name=name)
         return lambda x: root(variance(x, axis=operation.axis, keepdims=operation.keepdims))
-    if kind == "Normalize" and operation.order == 2 and operation.epsilon is None:
-        axis = -1 if operation.axis is None else operation.axis
-        return keras.layers.UnitNormalization(axis, name=name)
+    is_l2 = kind == "Normalize" and operation.order == 2 and operation.epsilon is None
+    if is_l2 and operation.axis is not None:  # without an axis the norm is that of the batch, too
+        return keras.layers.UnitNormalization(operation.axis, name=name)
     return None
 
 
