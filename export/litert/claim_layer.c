@@ -272,6 +272,24 @@ static bool encode_ternary(const int8_t *weights, const ec2t_layer *layer, int8_
     return true;
 }
 
+/* The scales of a tensor; NULL where it has none. */
+static const TfLiteAffineQuantization *quantisation_of(const TfLiteTensor *tensor) {
+    const TfLiteAffineQuantization *affine = tensor->quantization.params;
+    return tensor->quantization.type == kTfLiteAffineQuantization && affine != NULL &&
+                   affine->scale != NULL
+               ? affine
+               : NULL;
+}
+
+static bool are_normal(const TfLiteAffineQuantization *affine) {
+    for (int i = 0; affine != NULL && i < affine->scale->size; i++) {
+        if (!ec2t_is_scale(affine->scale->data[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 ec2t_claim ec2t_claim_plain(const TfLiteContext *context, const TfLiteNode *node,
                             const TfLiteRegistration *registration,
                             const ec2t_delegate_options *options, ec2t_step *step,
@@ -300,18 +318,15 @@ ec2t_claim ec2t_claim_plain(const TfLiteContext *context, const TfLiteNode *node
         return ec2t_say(reason, EC2T_LEFT, "its weights do not have a supported size");
     }
     layer->taps = (int32_t)taps;
-    const TfLiteAffineQuantization *affine = weights->quantization.params;
-    if (weights->quantization.type != kTfLiteAffineQuantization || affine == NULL ||
-        affine->scale == NULL ||
+    const TfLiteAffineQuantization *affine = quantisation_of(weights);
+    if (affine == NULL ||
         (affine->scale->size != 1 && affine->scale->size != layer->output_channels)) {
         return ec2t_say(reason, EC2T_LEFT, "its weights lack scales");
     }
-    for (int i = 0; i < affine->scale->size; i++) {
-        const float scale = affine->scale->data[i];
-        if (scale != 0.0f && !ec2t_is_scale(scale)) {
-            return ec2t_say(reason, EC2T_LEFT,
-                            "a scale of its weights is negative, infinite or next to nothing");
-        }
+    if (!are_normal(affine) ||
+        (bias != NULL && !are_normal(quantisation_of(bias)))) { /* XNNPACK leaves it too */
+        return ec2t_say(reason, EC2T_LEFT,
+                        "a scale of its weights or bias is 0, negative, infinite or subnormal");
     }
     for (int i = 0; affine->zero_point != NULL && i < affine->zero_point->size; i++) {
         if (affine->zero_point->data[i] != 0) {
