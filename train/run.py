@@ -273,6 +273,7 @@ def distillation_of(settings: Settings, teacher: Any, data: tasks.TaskData) -> D
         settings.distill_temperature,
         settings.distill_end,
         settings.epochs * steps_per_epoch(settings, data),
+        remembers=data.augment is tasks.unchanged and not settings.mixup,
     )
 
 

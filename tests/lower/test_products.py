@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+import ec2t_tf
 from tests.lower.models import trained
 from tests.lower.random_check import Outcome, compare
 
@@ -63,3 +64,13 @@ def test_product(name: str) -> None:
     found = Outcome()
     compare(made, inputs, found)
     assert found.steps < 3
+
+
+@pytest.mark.parametrize("options", [{"axis": None}, {"axis": -1, "order": 1}])
+def test_a_norm_of_the_batch_or_another_order_is_refused_by_name(options: dict[str, Any]) -> None:
+    source = keras.Input((5, 8))
+    x = ops.normalize(layers.Dense(8)(layers.Dense(8)(source)), **options)
+    with pytest.raises(
+        ec2t_tf.UnsupportedLayerError, match=r"normalize.*\(Normalize\) has no rule"
+    ):
+        ec2t_tf.apply(keras.Model(source, layers.Dense(2)(x)), verbose=0)

@@ -83,6 +83,24 @@ def test_the_teachers_share_falls_evenly_and_resumes():
     assert later == shares[2:]
 
 
+def test_a_teacher_that_remembers_is_asked_once_for_an_image(monkeypatch):
+    asked = []
+
+    def answer(images):
+        asked.append(len(images))
+        return images * 2
+
+    teacher = Distillation(teacher_of(), remembers=True)
+    monkeypatch.setattr(teacher.teacher, "predict_on_batch", answer)
+    order = np.array([6, 2, 0, 5, 1, 3, 4])
+    rows = [range(4), range(3, 7), order[:4], order[3:]]
+    found = [y for _, y in teacher.attach((TEACHER[list(r)], LABELS[list(r)]) for r in rows)]
+    assert asked == [4, 4]
+    for r, targets_ in zip(rows, found, strict=True):
+        np.testing.assert_array_equal(targets_[:, targets.COLUMNS :], TEACHER[list(r)] * 2)
+        np.testing.assert_array_equal(targets_[:, 0], LABELS[list(r)])
+
+
 @pytest.mark.parametrize(
     "options", [{"share": 0.0}, {"share": 1.5}, {"temperature": 0.0}, {"last_share": -0.1}]
 )
