@@ -24,6 +24,7 @@ from ec2t_tf.tables import Table
 from .file_formats.layers import find_layers
 from .graph.edit import single_operator
 from .litert import Interpreter
+from .litert.requirements import require_biases
 from .tflite.reader import read
 from .tflite.writer import write
 
@@ -180,13 +181,14 @@ def benchmark(
 
     content = Path(int8).read_bytes()
     graph = read(content)
+    require_biases(graph)
     contestants = {"int8, stock interpreter (XNNPACK)": stock(content)}
     contestants["int8, ec2t_tf"] = ours(content)
     if packed is not None:
         contestants["packed, ec2t_tf"] = ours(Path(packed).read_bytes())
     if float_model is not None:
         float_content = Path(float_model).read_bytes()
-        read(float_content)
+        require_biases(read(float_content))
         contestants["float, stock interpreter (XNNPACK)"] = stock(float_content)
     with progress.working("measuring the whole net"):
         times = shortest_times(list(contestants.values()), rounds=rounds)

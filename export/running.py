@@ -127,7 +127,9 @@ def _interpreter(content: bytes, runtime: str) -> Any:
     from ai_edge_litert import interpreter as litert
 
     from .litert import Interpreter
+    from .litert.requirements import require_biases
 
+    require_biases(read(content))
     make = litert.Interpreter if runtime == "LiteRT" else Interpreter
     try:
         with quiet.starting():

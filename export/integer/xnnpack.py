@@ -50,15 +50,15 @@ def _kernel(axis: int) -> Callable[[Node], bool]:
 
     def check(node: Node) -> bool:
         inputs = node.inputs
-        if len(inputs) != 3 or inputs[1] is None or inputs[2] is None:
+        if len(inputs) < 2 or inputs[1] is None:
             return False
-        entry, kernel, bias = node.input(0), inputs[1], inputs[2]
+        # LiteRT runs none without a bias; a packed layer is one of zeros then.
+        entry, kernel, bias = node.input(0), inputs[1], inputs[2] if len(inputs) > 2 else None
         return (
             _one_scale(entry, node.output)
             and entry.dtype == kernel.dtype == node.output.dtype
             and kernel.data is not None
-            and bias.data is not None
-            and bias.dtype == "int32"
+            and (bias is None or (bias.data is not None and bias.dtype == "int32"))
             and len(entry.shape) == 4
             and (kernel.scale.size == 1 or kernel.axis == axis)
             and not np.any(kernel.zero_point)

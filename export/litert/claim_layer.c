@@ -305,6 +305,10 @@ ec2t_claim ec2t_claim_plain(const TfLiteContext *context, const TfLiteNode *node
         !ec2t_is_constant(weights) || weights->sparsity != NULL || weights->dims == NULL) {
         return ec2t_say(reason, EC2T_LEFT, "it is not a plain int8 layer with constant weights");
     }
+    if (bias == NULL && registration->builtin_code != kTfLiteBuiltinFullyConnected) {
+        /* Of one that is depthwise the runtime's own kernel ends the process. */
+        return ec2t_say(reason, EC2T_DAMAGED, "a convolution in int8 must have a bias");
+    }
     int activation = 0;
     if (!plain_options(node, registration, input, weights, layer, &activation) ||
         !ec2t_activation_range(activation, output, &layer->output_min, &layer->output_max)) {

@@ -47,7 +47,7 @@ static TfLiteStatus classify(TfLiteContext *context, const ec2t_delegate_options
     ec2t_step step;
     ec2t_reason reason;
     const ec2t_claim claim = ec2t_step_create(context, node, registration, options, &step, &reason);
-    if (claim == EC2T_DAMAGED && class == EC2T_NODE_JOINER) {
+    if (claim == EC2T_DAMAGED && class != EC2T_NODE_OWN) {
         /* After an error here the runtime would try its own kernel, which ends the process. */
         note(options, index, reason.text);
         choice->class = EC2T_NODE_OWN; /* its partition will say why it cannot run */
@@ -56,7 +56,7 @@ static TfLiteStatus classify(TfLiteContext *context, const ec2t_delegate_options
     if (claim == EC2T_DAMAGED) {
         context->ReportError(
             context, "EC2T: node %d (%s) cannot run: %s. Export the file again.", index,
-            registration->custom_name != NULL ? registration->custom_name : "sum", reason.text);
+            registration->custom_name != NULL ? registration->custom_name : "unnamed", reason.text);
         return kTfLiteError;
     }
     if (claim == EC2T_LEFT) {

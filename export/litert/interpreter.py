@@ -13,6 +13,7 @@ from ec2t_tf import files, quiet
 
 from ..tflite.reader import read
 from . import library
+from .requirements import require_biases
 
 
 def load_delegate(
@@ -103,6 +104,7 @@ class Interpreter(litert.Interpreter):
         assert given is not None
         content = files.content(given, needed_by="Interpreter")
         graph = read(content)  # checks it: the runtime itself trusts the file
+        require_biases(graph)
         self._has_resources = any(tensor.dtype == "resource" for tensor in graph.tensors)
         # A file is mapped by the runtime rather than kept in memory.
         source = (

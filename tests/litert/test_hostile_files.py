@@ -274,6 +274,27 @@ def test_no_number_hurts(tmp_path, kind):
         assert results == {stock.get("outputs")} or "XNNPACK" in stock["refused"], (name, stock)
 
 
+def test_a_convolution_without_a_bias_ends_no_process(tmp_path):
+    """LiteRT's DEPTHWISE_CONV_2D in int8 reads a bias that is not there."""
+    files = {}
+    for kind in PLAIN:
+        for codes in ("ternary", "dense"):
+            graph = net(kind)
+            (operator,) = graph.operators
+            weights = graph.tensors[operator.inputs[1]]
+            if codes == "dense":
+                weights.data = np.arange(weights.data.size, dtype=np.int8).reshape(weights.shape)
+            for rest in ((), (-1,)):
+                operator.inputs = (*operator.inputs[:2], *rest)
+                files[name_of(kind, codes, len(rest))] = write(graph)
+    for name, ways in attempts(tmp_path, files).items():
+        for way, outcome in ways.items():
+            if name.startswith("FULLY_CONNECTED"):
+                assert "outputs" in outcome, (name, way, outcome)
+            else:
+                assert "bias" in outcome.get("refused", ""), (name, way, outcome)
+
+
 @pytest.mark.parametrize(("outputs", "inputs"), [(1 << 20, 256), (4096, 1024)])
 def test_few_bytes_do_not_claim_many_weights(tmp_path, outputs, inputs):
     """Blobs of 84 bytes; the tensors around them agree with what they claim."""
