@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops
 
+from ec2t_tf import progress
 from ec2t_tf.train import targets, zoo
 from ec2t_tf.train.tasks.base import Batch, TaskData
 from ec2t_tf.train.zoo.published import load_weights
@@ -35,8 +36,9 @@ class Distillation:
       temperature: larger ones tell more about the wrong classes.
       last_share: to which `share` changes evenly over `steps` steps; None leaves it as it is.
       steps: of the whole training.
-      remembers: keep the word on every image, where the same images come in every epoch; `attach`
-        asks the teacher once for each then. 16 bytes and the logits an image.
+      examples: gives all training images in batches, where the same come in every epoch: `attach`
+        asks the teacher for them once, before the first step. In a fixed order, as the last bits of
+        its word depend on the batch, and a resumed run is to have the same. None: in every step.
     """
 
     teacher: Any
@@ -44,7 +46,7 @@ class Distillation:
     temperature: float = 2.0
     last_share: float | None = None
     steps: int = 1
-    remembers: bool = False
+    examples: Callable[[], Iterable[np.ndarray]] | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:
@@ -68,17 +70,24 @@ class Distillation:
 
     def attach(self, batches: Iterator[Batch], *, first_step: int = 0) -> Iterator[Batch]:
         """(images, labels or targets) to (images, targets with the teacher's logits)."""
-        said: dict[bytes, np.ndarray] = {}
+        said = self._said()
         for step, (images, labels) in enumerate(batches, first_step):
-            keys = [_key(image) for image in images] if self.remembers else []
-            if keys and all(key in said for key in keys):
-                logits = np.stack([said[key] for key in keys])
-            else:
-                logits = np.asarray(self.teacher.predict_on_batch(images), np.float32)
-                said.update(zip(keys, logits, strict=bool(keys)))
+            logits = (
+                np.stack([said[_key(image)] for image in images])
+                if said
+                else np.asarray(self.teacher.predict_on_batch(images), np.float32)
+            )
             rows = targets.rows(labels).copy()
             rows[:, targets.COLUMNS - 1] = self.share_at(step)
             yield images, np.concatenate([rows, logits], axis=1)
+
+    def _said(self) -> dict[bytes, np.ndarray]:
+        """The logits of every one of `examples`."""
+        said: dict[bytes, np.ndarray] = {}
+        for images in progress.bar(self.examples() if self.examples else (), "asking the teacher"):
+            logits = np.asarray(self.teacher.predict_on_batch(images), np.float32)
+            said.update(zip(map(_key, images), logits, strict=True))
+        return said
 
     def targets(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What `attach` gives in the first step for `targets.rows`, in a graph."""

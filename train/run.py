@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -267,14 +267,23 @@ def distillation_of(settings: Settings, teacher: Any, data: tasks.TaskData) -> D
     """How a net teaches in the ternary phase; None where none does."""
     if not settings.distill:
         return None
+    steps = settings.epochs * steps_per_epoch(settings, data)
+    comes_again = data.augment is tasks.unchanged and not data.variants and not settings.mixup
+    pays = steps * settings.batch_size > len(data.train)
     return Distillation(
         teacher,
         settings.distill,
         settings.distill_temperature,
         settings.distill_end,
-        settings.epochs * steps_per_epoch(settings, data),
-        remembers=data.augment is tasks.unchanged and not settings.mixup,
+        steps,
+        examples=functools.partial(_inputs, data) if comes_again and pays else None,
     )
+
+
+def _inputs(data: tasks.TaskData) -> Iterator[np.ndarray]:
+    """All training inputs in the stored order, in batches."""
+    batches = data.evaluation(data.train)
+    return (batches[number][0] for number in range(len(batches)))
 
 
 def steps_per_epoch(settings: Settings, data: tasks.TaskData) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from ec2t_tf.train import targets, tasks, zoo
 from ec2t_tf.train.distillation import Distillation, net_of
 from ec2t_tf.train.doors import open_door
+from ec2t_tf.train.run import distillation_of
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.integers(0, 5, size=7)
@@ -83,22 +86,43 @@ def test_the_teachers_share_falls_evenly_and_resumes():
     assert later == shares[2:]
 
 
-def test_a_teacher_that_remembers_is_asked_once_for_an_image(monkeypatch):
+def test_a_teacher_is_asked_once_for_images_that_come_again(monkeypatch):
     asked = []
 
     def answer(images):
         asked.append(len(images))
         return images * 2
 
-    teacher = Distillation(teacher_of(), remembers=True)
+    teacher = Distillation(teacher_of(), examples=lambda: [TEACHER[:4], TEACHER[4:]])
     monkeypatch.setattr(teacher.teacher, "predict_on_batch", answer)
     order = np.array([6, 2, 0, 5, 1, 3, 4])
     rows = [range(4), range(3, 7), order[:4], order[3:]]
     found = [y for _, y in teacher.attach((TEACHER[list(r)], LABELS[list(r)]) for r in rows)]
-    assert asked == [4, 4]
+    assert asked == [4, 3]
     for r, targets_ in zip(rows, found, strict=True):
         np.testing.assert_array_equal(targets_[:, targets.COLUMNS :], TEACHER[list(r)] * 2)
         np.testing.assert_array_equal(targets_[:, 0], LABELS[list(r)])
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_the_script_asks_once_without_augmentation(augment: bool) -> None:
+    data = tasks.load("digits")
+    data = data if augment else dataclasses.replace(data, augment=tasks.unchanged)
+    settings = SimpleNamespace(
+        distill=0.5,
+        distill_temperature=2.0,
+        distill_end=None,
+        epochs=2,
+        steps_per_epoch=None,
+        batch_size=128,
+        mixup=0.0,
+    )
+    found = distillation_of(settings, teacher_of(), data)
+    assert (found.examples is None) == augment
+    if not augment:
+        (batch, _), *_ = data.training(batch_size=128, seed=3, first_epoch=0, last_epoch=1)
+        known = {image.tobytes() for images in found.examples() for image in images}
+        assert {image.tobytes() for image in batch} <= known
 
 
 @pytest.mark.parametrize(
