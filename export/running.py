@@ -56,7 +56,7 @@ def run(content: bytes, inputs: Sequence[Floats], runtime: str = "LiteRT") -> li
     """
     graph = read(content)
     check_inputs(graph, inputs)
-    interpreter = _interpreter(content, runtime)
+    interpreter = _interpreter(content, runtime, graph)
     entries, results = interpreter.get_input_details(), interpreter.get_output_details()
     resets = any(tensor.variable for tensor in graph.tensors)
     found: list[list[npt.NDArray[Any]]] = [[] for _ in results]
@@ -121,7 +121,7 @@ def missing(runtime: str) -> str:
     return ""
 
 
-def _interpreter(content: bytes, runtime: str) -> Any:
+def _interpreter(content: bytes, runtime: str, graph: Graph) -> Any:
     if runtime == EXACT or missing(runtime):
         return _ExactIntegers(content)
     from ai_edge_litert import interpreter as litert
@@ -129,7 +129,8 @@ def _interpreter(content: bytes, runtime: str) -> Any:
     from .litert import Interpreter
     from .litert.requirements import require_biases
 
-    require_biases(read(content))
+    if runtime == "LiteRT":  # our Interpreter does so itself
+        require_biases(graph)
     make = litert.Interpreter if runtime == "LiteRT" else Interpreter
     try:
         with quiet.starting():

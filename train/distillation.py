@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,9 @@ class Distillation:
       temperature: larger ones tell more about the wrong classes.
       last_share: to which `share` changes evenly over `steps` steps; None leaves it as it is.
       steps: of the whole training.
-      examples: gives all training images in batches, where the same come in every epoch: `attach`
-        asks the teacher for them once, before the first step. In a fixed order, as the last bits of
-        its word depend on the batch, and a resumed run is to have the same. None: in every step.
+      examples: all that training has, where the same images come in every epoch: `attach` asks the
+        teacher for them once, before the first step. In a fixed order, as the last bits of its word
+        depend on the batch, and a resumed run is to have the same. None: asked in every step.
     """
 
     teacher: Any
@@ -46,7 +46,7 @@ class Distillation:
     temperature: float = 2.0
     last_share: float | None = None
     steps: int = 1
-    examples: Callable[[], Iterable[np.ndarray]] | None = None
+    examples: Sequence[Batch] | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:
@@ -84,7 +84,7 @@ class Distillation:
     def _said(self) -> dict[bytes, np.ndarray]:
         """The logits of every one of `examples`."""
         said: dict[bytes, np.ndarray] = {}
-        for images in progress.bar(self.examples() if self.examples else (), "asking the teacher"):
+        for images, _ in progress.bar(self.examples or (), "asking the teacher"):
             logits = np.asarray(self.teacher.predict_on_batch(images), np.float32)
             said.update(zip(map(_key, images), logits, strict=True))
         return said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -276,14 +276,8 @@ def distillation_of(settings: Settings, teacher: Any, data: tasks.TaskData) -> D
         settings.distill_temperature,
         settings.distill_end,
         steps,
-        examples=functools.partial(_inputs, data) if comes_again and pays else None,
+        examples=data.evaluation(data.train) if comes_again and pays else None,
     )
-
-
-def _inputs(data: tasks.TaskData) -> Iterator[np.ndarray]:
-    """All training inputs in the stored order, in batches."""
-    batches = data.evaluation(data.train)
-    return (batches[number][0] for number in range(len(batches)))
 
 
 def steps_per_epoch(settings: Settings, data: tasks.TaskData) -> int:

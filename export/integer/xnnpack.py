@@ -52,7 +52,7 @@ def _kernel(axis: int) -> Callable[[Node], bool]:
         inputs = node.inputs
         if len(inputs) < 2 or inputs[1] is None:
             return False
-        # LiteRT runs none without a bias; a packed layer is one of zeros then.
+        # Without a bias LiteRT runs none; a packed layer then is as one with zeros.
         entry, kernel, bias = node.input(0), inputs[1], inputs[2] if len(inputs) > 2 else None
         return (
             _one_scale(entry, node.output)

@@ -54,9 +54,8 @@ static TfLiteStatus classify(TfLiteContext *context, const ec2t_delegate_options
         return kTfLiteOk;
     }
     if (claim == EC2T_DAMAGED) {
-        context->ReportError(
-            context, "EC2T: node %d (%s) cannot run: %s. Export the file again.", index,
-            registration->custom_name != NULL ? registration->custom_name : "unnamed", reason.text);
+        context->ReportError(context, "EC2T: node %d (%s) cannot run: %s. Export the file again.",
+                             index, registration->custom_name, reason.text);
         return kTfLiteError;
     }
     if (claim == EC2T_LEFT) {

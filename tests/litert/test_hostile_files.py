@@ -287,9 +287,12 @@ def test_a_convolution_without_a_bias_ends_no_process(tmp_path):
             for rest in ((), (-1,)):
                 operator.inputs = (*operator.inputs[:2], *rest)
                 files[name_of(kind, codes, len(rest))] = write(graph)
+    flat = {name: file for name, file in files.items() if name.startswith("FULLY_CONNECTED")}
+    stock = attempts(tmp_path, flat, "stock")
     for name, ways in attempts(tmp_path, files).items():
         for way, outcome in ways.items():
-            if name.startswith("FULLY_CONNECTED"):
+            if name in flat:
+                assert outcome == stock[name]["stock"], (name, way)
                 assert "outputs" in outcome, (name, way, outcome)
             else:
                 assert "bias" in outcome.get("refused", ""), (name, way, outcome)

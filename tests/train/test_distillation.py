@@ -93,7 +93,9 @@ def test_a_teacher_is_asked_once_for_images_that_come_again(monkeypatch):
         asked.append(len(images))
         return images * 2
 
-    teacher = Distillation(teacher_of(), examples=lambda: [TEACHER[:4], TEACHER[4:]])
+    teacher = Distillation(
+        teacher_of(), examples=[(TEACHER[:4], LABELS[:4]), (TEACHER[4:], LABELS[4:])]
+    )
     monkeypatch.setattr(teacher.teacher, "predict_on_batch", answer)
     order = np.array([6, 2, 0, 5, 1, 3, 4])
     rows = [range(4), range(3, 7), order[:4], order[3:]]
@@ -121,7 +123,7 @@ def test_the_script_asks_once_without_augmentation(augment: bool) -> None:
     assert (found.examples is None) == augment
     if not augment:
         (batch, _), *_ = data.training(batch_size=128, seed=3, first_epoch=0, last_epoch=1)
-        known = {image.tobytes() for images in found.examples() for image in images}
+        known = {image.tobytes() for images, _ in found.examples for image in images}
         assert {image.tobytes() for image in batch} <= known
 
 
