@@ -78,8 +78,10 @@ def recalibrate(model: Any, data: Iterable[Any], *, batches: int = 32) -> int:
 
 
 def _training_pass(model: Any) -> Callable[[Any], Any]:
-    """Calls the model as in training; compiled with JAX, in which single operations are slow."""
-    if not doors.is_keras_3(model) or backend() != "jax":
+    """Calls the model as in training; compiled, for single operations are slow."""
+    if not doors.is_keras_3(model) or backend() == "tensorflow":
+        return _in_tensorflow(model)
+    if backend() != "jax":
         return lambda inputs: model(inputs, training=True)
     import jax
 
@@ -96,6 +98,15 @@ def _training_pass(model: Any) -> Callable[[Any], Any]:
             variable.assign(value)
 
     return run
+
+
+def _in_tensorflow(model: Any) -> Callable[[Any], Any]:
+    import tensorflow as tf
+
+    def run(inputs: Any) -> None:
+        model(inputs, training=True)
+
+    return run if getattr(model, "run_eagerly", False) else tf.function(run, reduce_retracing=True)
 
 
 def _inputs_of(data: Any) -> Iterable[Any]:

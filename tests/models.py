@@ -58,14 +58,18 @@ def examples(count: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compiled(
-    model: tf_keras.Model, optimizer: str | tf_keras.optimizers.Optimizer = "adam"
+    model: tf_keras.Model,
+    optimizer: str | tf_keras.optimizers.Optimizer = "adam",
+    *,
+    run_eagerly: bool = False,
 ) -> tf_keras.Model:
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=run_eagerly)
     return model
 
 
 def trained(model: tf_keras.Model, epochs: int = 1, seed: int = 0) -> tf_keras.Model:
     images, labels = examples(seed=seed)
-    compiled(model).fit(images, labels, batch_size=32, epochs=epochs, shuffle=False, verbose=0)
+    few = epochs <= 2  # steps cost less than tracing them does
+    compiled(model, run_eagerly=few).fit(images, labels, batch_size=32, epochs=epochs, shuffle=False, verbose=0)
     return model

@@ -143,7 +143,7 @@ class TestOptimisers:
         (layer, _) = ternary_layers(quantised)
         before = layer.method.centroids(layer.latent, layer.state).numpy()
         images, labels = models.examples()
-        models.compiled(quantised, optimizer).train_on_batch(images, labels)
+        models.compiled(quantised, optimizer, run_eagerly=True).train_on_batch(images, labels)
         # Without the floor, which the latent weights may move.
         state = layer.state
         after = state["centroids"] + rate * state["centroid_step"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ec2t_tf import __main__ as ec2t
+from ec2t_tf import quiet
 from ec2t_tf.export import commands, reports
 
 SMALL = Path(__file__).parent / "fixtures" / "v0_1_0" / "small_int8.tflite"
@@ -30,6 +31,25 @@ def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess:
     )
     assert done.returncode == code, done.stderr[-2000:]
     return done
+
+
+def run_here(
+    capfd: pytest.CaptureFixture[str], *arguments: str, code: int
+) -> subprocess.CompletedProcess:
+    """The same without a process of its own; absl's flags are those of a process."""
+    if arguments[0] in ec2t.TRAINING:
+        return run(*arguments, code=code)
+    if arguments[0] in ("convert", "summary"):
+        quiet.load_keras()
+    capfd.readouterr()
+    found: int | str | None
+    try:
+        found = ec2t.main(arguments)
+    except SystemExit as stopped:
+        found = stopped.code
+    out, err = capfd.readouterr()
+    assert found == code, err[-2000:]
+    return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 def test_every_command_is_listed() -> None:
@@ -190,16 +210,28 @@ def test_a_repeat_with_another_file_is_refused(content: str | None, tmp_path: Pa
     assert not (tmp_path / "x").exists()
 
 
+def test_a_mistake_of_the_command_itself(tmp_path: Path) -> None:
+    """As the mistakes below, which mostly have no process of their own; this one loads Keras."""
+    places = [f"--{name}={tmp_path / name}" for name in ("model", "output", "data")]
+    (tmp_path / "model").mkdir()
+    done = run("convert", *places, code=2)
+    assert done.stdout == ""
+    (only,) = done.stderr.splitlines()
+    assert only.startswith("error: ")
+
+
 def test_there_are_twenty_mistakes() -> None:
     assert len({line for line, _ in MISTAKES}) == len(MISTAKES) >= 20
 
 
 @pytest.mark.parametrize(("line", "message"), MISTAKES, ids=[line for line, _ in MISTAKES])
-def test_a_mistake_is_one_line(line: str, message: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line(
+    line: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     text = tmp_path / "text.tflite"
     text.write_text("this is no model, though it is long enough to be one")
     places = {"tmp": tmp_path, "text": text, "small": SMALL}
-    done = run(*line.format(**places).split(), code=2)
+    done = run_here(capfd, *line.format(**places).split(), code=2)
     assert done.stdout in ("", "seed 1\n")
     (only,) = done.stderr.splitlines()
     assert only.startswith("error: ")

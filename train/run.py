@@ -170,6 +170,7 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData, teacher:
     if settings.float_weights:
         load_weights(float_model, settings.float_weights)
     if settings.float_epochs:
+        ternary_model(settings, data, float_model, verbose=0)  # what cannot be is refused now
         train(door, float_model, data, float_phase(settings), settings, ternary=False)
     with files.replacing(settings.output_dir / "float.weights.h5") as fresh:
         float_model.save_weights(str(fresh))
@@ -180,10 +181,7 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData, teacher:
     if data.classifies:
         paired.save(settings.output_dir, data.test, predicted)
 
-    model = ec2t_tf.apply(float_model, method_for(settings, data), policy=settings.policy)
-    if settings.ternary_start:
-        examples = data.train.inputs[:STATISTICS]
-        begin_from(model, settings.ternary_start, np.asarray(data.normalise(examples)))
+    model = ternary_model(settings, data, float_model)
     zeros_at_start = summary(model).zeros
     distil = distillation_of(settings, teacher or float_model, data)
     phase = ternary_phase(settings)
@@ -201,6 +199,23 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData, teacher:
     with files.replacing(settings.output_dir / "model.keras") as fresh:
         model.save(fresh)
     return metrics
+
+
+def ternary_model(
+    settings: Settings, data: tasks.TaskData, float_model: Any, *, verbose: int = 1
+) -> Any:
+    """The model of the ternary phase, before its first step.
+
+    Raises:
+      ValueError: the net has a layer that `apply` refuses, or --ternary_start is of another net.
+      FileNotFoundError: --ternary_start names no file.
+    """
+    method = method_for(settings, data)
+    model = ec2t_tf.apply(float_model, method, policy=settings.policy, verbose=verbose)
+    if settings.ternary_start:
+        examples = data.train.inputs[:STATISTICS]
+        begin_from(model, settings.ternary_start, np.asarray(data.normalise(examples)))
+    return model
 
 
 def recalibrate(settings: Settings, data: tasks.TaskData, model: Any) -> None:

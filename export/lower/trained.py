@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -23,6 +24,7 @@ from .lowering import lower
 from .pending import NoRuleError
 
 RepresentativeData = Iterable[Any] | Callable[[], Iterable[Any]]
+TOGETHER = 1 << 21  # bytes of input; what the layers make of them is some hundred times as much
 
 
 def graph_of(
@@ -96,31 +98,66 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
     shapes = [tuple(x.shape[1:]) for x in made.inputs]
     for layer in ranges:
         layer.observing = True
-    count = 0
-    for example in data() if callable(data) else data:
-        arrays = example if isinstance(example, list | tuple) else [example]
-        if len(arrays) != len(shapes):
-            raise ValueError(
-                f"Each entry of representative_data must have {len(shapes)} arrays, one for each "
-                f"input of '{model.name}'. Received: {len(arrays)}. For a batch of each input pass "
-                "[(first, second, ...)]."
-            )
-        if not all(np.isfinite(np.asarray(array, np.float32)).all() for array in arrays):
-            raise ValueError("representative_data must be finite. Received: NaN or infinity in it.")
-        given = [
-            np.asarray(array, np.float32).reshape(-1, *shape)
-            for array, shape in zip(arrays, shapes, strict=True)
-        ]
-        made(keras.tree.pack_sequence_as(made.input, given), training=False)
-        count += 1
+    seen = False
+    for arrays in batches(_examples(data, model.name, shapes), _at_once(made)):
+        made(keras.tree.pack_sequence_as(made.input, arrays), training=False)
+        seen = True
     for layer in ranges:
         layer.observing = False
-    if not count:
+    if not seen:
         raise ValueError(
             "representative_data must have at least one input. Received: none for "
             f"'{model.name}'. Pass about 100 typical inputs."
         )
     return made
+
+
+def _examples(
+    data: RepresentativeData, name: str, shapes: list[tuple[int, ...]]
+) -> Iterator[list[np.ndarray]]:
+    """float32 [count, ...] for each input, from each entry of `data`.
+
+    Raises:
+      ValueError: an entry of other arrays than the model `name` has inputs, or not finite.
+    """
+    for example in data() if callable(data) else data:
+        arrays = example if isinstance(example, list | tuple) else [example]
+        if len(arrays) != len(shapes):
+            raise ValueError(
+                f"Each entry of representative_data must have {len(shapes)} arrays, one for each "
+                f"input of '{name}'. Received: {len(arrays)}. For a batch of each input pass "
+                "[(first, second, ...)]."
+            )
+        if not all(np.isfinite(np.asarray(array, np.float32)).all() for array in arrays):
+            raise ValueError("representative_data must be finite. Received: NaN or infinity in it.")
+        yield [
+            np.asarray(array, np.float32).reshape(-1, *shape)
+            for array, shape in zip(arrays, shapes, strict=True)
+        ]
+
+
+def _at_once(model: keras.Model) -> int:
+    """How many single inputs go through `model` together: calls of small nets are mostly Python."""
+    if any(x.shape[0] is not None for x in model.inputs):
+        return 1
+    each = sum(4 * math.prod(x.shape[1:]) for x in model.inputs)
+    return max(1, min(32, TOGETHER // max(1, each)))
+
+
+def batches(examples: Iterable[list[np.ndarray]], most: int) -> Iterator[list[np.ndarray]]:
+    """Single inputs joined, up to `most`; an entry that is a batch stays as it is."""
+    waiting: list[list[np.ndarray]] = []
+    for arrays in examples:
+        single = all(len(array) == 1 for array in arrays)
+        if single:
+            waiting.append(arrays)
+        if waiting and (not single or len(waiting) == most):
+            yield [np.concatenate(parts) for parts in zip(*waiting, strict=True)]
+            waiting = []
+        if not single:
+            yield arrays
+    if waiting:
+        yield [np.concatenate(parts) for parts in zip(*waiting, strict=True)]
 
 
 def _native(model: Any) -> keras.Model:

@@ -12,6 +12,7 @@ from keras import layers
 import ec2t_tf
 from ec2t_tf import export
 from ec2t_tf.export.lower import exact, lower
+from ec2t_tf.export.lower.trained import batches, graph_of
 from ec2t_tf.export.tflite import read
 
 from .models import NETS, data_for, squeeze_and_excitation, trained
@@ -97,6 +98,30 @@ class TestToTflite:
         (file,) = in_litert(path.read_bytes(), {"image": data}, "reference")
         expected = model.predict(data, verbose=0)
         assert np.abs(file - expected).max() < 0.05 * np.abs(expected).max()
+
+    def test_ranges_do_not_depend_on_how_examples_come(self) -> None:
+        """One by one, in batches, of a net that takes one at a time: but for float32's rounding."""
+        (data,) = data_for(squeeze_and_excitation(), np.random.default_rng(0), 40)
+        scales = []
+        for batch, ways in ((None, [data, [data[:1], data[1:9], *data[9:]]]), (1, [data])):
+            keras.utils.set_random_seed(1)
+            net = squeeze_and_excitation()
+            if batch:
+                source = keras.Input(batch_shape=(batch, *data.shape[1:]), name="image")
+                net = keras.Model(source, net(source))
+            for way in ways:
+                graph = graph_of(net, representative_data=way)
+                scales.append([float(t.scale[0]) for t in graph.tensors if t.dtype == "int8"])
+        for other in scales[1:]:
+            np.testing.assert_allclose(other, scales[0], rtol=0.02)
+
+    def test_every_example_is_seen_once(self) -> None:
+        sizes = [1, 1, 1, 1, 1, 3, 1, 1, 5]
+        stops = np.cumsum(sizes)
+        examples = [[np.arange(stop - n, stop)] for n, stop in zip(sizes, stops, strict=True)]
+        joined = [part for (part,) in batches(examples, 4)]
+        assert [len(part) for part in joined] == [4, 1, 3, 2, 5]
+        np.testing.assert_array_equal(np.concatenate(joined), np.arange(stops[-1]))
 
     @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
     def test_a_plain_recurrent_model_is_calibrated(self, tmp_path: Path, kind: type) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -97,17 +97,12 @@ def test_an_autoencoder_needs_it() -> None:
     assert not report.of("float")
 
 
-def test_a_run(tmp_path: Path) -> None:
+def test_a_run(tmp_path: Path, here: Callable[..., subprocess.CompletedProcess]) -> None:
     """Float net, ternary net and file tell the class that they have never seen from the others."""
-    program = [sys.executable, "-m", "ec2t_tf.train", "--dataset=digits", "--model=autoencoder"]
+    program = ["--dataset=digits", "--model=autoencoder"]
     flags = ["--leave_out=0", "--width=0.5", "--batch_size=64", "--float_epochs=12", "--epochs=8"]
     flags += ["--float_weight_decay=0", "--float_learning_rate=0.05", "--target_sparsity=0.7"]
-    done = subprocess.run(
-        [*program, *flags, f"--output_dir={tmp_path / 'run'}", "--verbose=0"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = here(*program, *flags, f"--output_dir={tmp_path / 'run'}", "--verbose=0")
     assert done.returncode == 0, done.stderr[-2000:]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["figure"] == "AUC"
@@ -118,11 +113,7 @@ def test_a_run(tmp_path: Path) -> None:
     assert "AUC on the test examples" in (tmp_path / "run" / "report.txt").read_text()
     assert "AUC of the file" in (tmp_path / "run" / "report.html").read_text()
     assert not (tmp_path / "run" / "predictions.npz").exists()
-    refused = subprocess.run(
-        [*program, "--leave_out=0", "--distill=0.5", f"--output_dir={tmp_path / 'other'}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    other = f"--output_dir={tmp_path / 'other'}"
+    refused = here(*program, "--leave_out=0", "--distill=0.5", other)
     assert refused.returncode == 2
     assert "--distill and --mixup need classes" in refused.stderr

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,11 +26,17 @@ from ec2t_tf.train.tasks import arrays
 # A small net with dropout, taught: all that a run remembers.
 FLAGS = ["--dataset=digits", "--model=ds_cnn", "--width=0.5", "--depth=0.5", "--distill=0.5"]
 FLAGS += ["--float_epochs=2", "--epochs=8", "--verbose=2"]
+Here = Callable[..., subprocess.CompletedProcess]
+OTHER_NET = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "small_int8.tflite"
 RESNET8 = ["--model=resnet8", "--width=1", "--depth=1"]
 
 
+def arguments(folder: Path, *flags: str) -> list[str]:
+    return [f"--output_dir={folder}", *FLAGS, *flags]
+
+
 def command(folder: Path, *flags: str) -> list[str]:
-    return [sys.executable, "-m", "ec2t_tf.train", f"--output_dir={folder}", *FLAGS, *flags]
+    return [sys.executable, "-m", "ec2t_tf.train", *arguments(folder, *flags)]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +82,9 @@ def test_what_a_run_leaves(uninterrupted: Path) -> None:
     assert changed - {"seed_generator_state"} == {"moving_mean", "moving_variance"}
 
 
-def test_killed_and_resumed_gives_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_gives_the_same_weights(
+    uninterrupted: Path, tmp_path: Path, here: Here
+) -> None:
     folder = tmp_path / "killed"
     process = subprocess.Popen(
         command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -90,13 +99,12 @@ def test_killed_and_resumed_gives_the_same_weights(uninterrupted: Path, tmp_path
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / "model.keras").exists()
-    refused = subprocess.run(command(folder), capture_output=True, text=True, check=False)
-    assert refused.returncode != 0
-    assert "Pass --resume" in refused.stderr + refused.stdout
-    changed = subprocess.run(
-        command(folder, "--resume", "--seed=9"), capture_output=True, text=True, check=False
-    )
-    assert "--seed=9 (was 1)" in changed.stderr + changed.stdout
+    refused = here(*arguments(folder))
+    assert refused.returncode == 2
+    assert "Pass --resume" in refused.stderr
+    changed = here(*arguments(folder, "--resume", "--seed=9"))
+    assert changed.returncode == 2
+    assert "--seed=9 (was 1)" in changed.stderr
     resumed = subprocess.run(
         command(folder, "--resume"), capture_output=True, text=True, check=False
     )
@@ -167,9 +175,9 @@ def test_a_repeat_has_the_policy_and_the_files(uninterrupted: Path, tmp_path: Pa
     assert one["layers"] == other["layers"]
 
 
-def test_ternary_start(uninterrupted: Path, tmp_path: Path) -> None:
+def test_ternary_start(uninterrupted: Path, tmp_path: Path, here: Here) -> None:
     flags = (f"--ternary_start={uninterrupted}", "--epochs=1", "--learning_rate=1e-5")
-    done = subprocess.run(command(tmp_path, *flags), capture_output=True, text=True, check=False)
+    done = here(*arguments(tmp_path, *flags))
     assert done.returncode == 0, done.stderr[-2000:]
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     earlier = json.loads((uninterrupted / "metrics.json").read_text())
@@ -259,7 +267,7 @@ TASKS = {
 @pytest.mark.parametrize(
     "task", ["watch", *(pytest.param(t, marks=pytest.mark.slow) for t in list(TASKS)[1:])]
 )
-def test_tasks(task: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_tasks(task: str, tmp_path: Path, request: pytest.FixtureRequest, here: Here) -> None:
     """Sensors, sounds and images of one's own: a short run to its end."""
     flags, least = TASKS[task]
     if task != "watch":
@@ -270,28 +278,23 @@ def test_tasks(task: str, tmp_path: Path, request: pytest.FixtureRequest) -> Non
         }
         flags = [*flags, place[task]]
     short = ("--float_epochs=2", "--epochs=2", "--float_learning_rate=0.05")
-    done = subprocess.run(
-        command(tmp_path, "--width=1", "--depth=1", *flags, *short),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = here(*arguments(tmp_path, "--width=1", "--depth=1", *flags, *short))
     assert done.returncode == 0, done.stderr[-2000:]
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["tflite_accuracy"] > least
     assert metrics["top1_agreement"] >= 0.98
 
 
-def test_supernet(tmp_path: Path) -> None:
+def test_supernet(tmp_path: Path, here: Here) -> None:
     """A search of phi that ends with its first net, and goes on from there for a higher target."""
     flags = ("--supernet=phi", "--model=resnet20", "--depth=0.3", "--width=1", "--phis=0.5,1")
     flags += ("--float_epochs=1",)
     below = (*flags, "--target_accuracy=0")
-    done = subprocess.run(command(tmp_path, *below), capture_output=True, text=True, check=False)
+    done = here(*arguments(tmp_path, *below))
     assert done.returncode == 0, done.stderr[-2000:]
     assert "chosen: --model=resnet20 --depth=0.3 --width=1 --phi=0.5" in done.stdout
     never = (*flags, "--target_accuracy=1", "--resume")
-    done = subprocess.run(command(tmp_path, *never), capture_output=True, text=True, check=False)
+    done = here(*arguments(tmp_path, *never))
     assert done.returncode == 0, done.stderr[-2000:]
     assert "no net reached 100.00 %" in done.stdout
     rows = (tmp_path / "supernet.csv").read_text().splitlines()[1:]
@@ -326,6 +329,7 @@ def test_onednn_is_on_unless_turned_off(said: str | None, tmp_path: Path) -> Non
         (["--model=lenet5"], "at least 12x12 pixels"),
         (["--float_weights={tmp}/missing.npz"], "missing.npz"),
         (["--ternary_start={tmp}/missing"], "missing"),
+        ([f"--ternary_start={OTHER_NET}"], "a file of the same architecture"),
         (["--supernet=depth_width"], "Use one of ['ds_cnn', 'efficientnet_b1', 'micronet'"),
         (["--steps_per_epoch=1000"], "Received: 1000"),
         (["--teacher=resnet20"], "--teacher needs --teacher_weights"),
@@ -347,18 +351,15 @@ def test_onednn_is_on_unless_turned_off(said: str | None, tmp_path: Path) -> Non
         (["--dataset=mnist", "--tfds_dir={tmp}/none"], "must be a folder of TFDS data that exists"),
     ],
 )
-def test_bad_flags(flags: list[str], message: str, tmp_path: Path) -> None:
+def test_bad_flags(flags: list[str], message: str, tmp_path: Path, here: Here) -> None:
     flags = [*RESNET8, *(flag.format(tmp=tmp_path) for flag in flags)]
-    failed = subprocess.run(
-        command(tmp_path / "run", *flags), capture_output=True, text=True, check=False
-    )
+    failed = here(*arguments(tmp_path / "run", *flags))
     assert failed.returncode == 2
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
     assert message in line
     assert "Traceback" not in failed.stderr
     assert not (tmp_path / "none").exists()
-    # Nothing is left, but where a part was trained before the refusal.
-    assert not (tmp_path / "run").exists() or (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()  # so nothing was trained before
 
 
 def test_mirrored(tmp_path: Path) -> None:
@@ -372,20 +373,16 @@ def test_mirrored(tmp_path: Path) -> None:
     assert "CPU:1" in done.stdout
 
 
-def test_multiworker_needs_its_machines(tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
-    done = subprocess.run(
-        command(tmp_path / "run", "--distribute=multiworker"),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    assert done.returncode != 0
-    assert "TF_CONFIG" in done.stdout + done.stderr
+def test_multiworker_needs_its_machines(
+    tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    done = here(*arguments(tmp_path / "run", "--distribute=multiworker"))
+    assert done.returncode == 2
+    assert "TF_CONFIG" in done.stderr
 
 
-def test_a_run_that_its_flags_stopped_is_resumed_with_others(tmp_path: Path) -> None:
+def test_a_run_that_its_flags_stopped_is_resumed_with_others(tmp_path: Path, here: Here) -> None:
     """As a sweep does when it is started again: nothing was trained that the flags would belie.
 
     A run that was refused leaves nothing; one that was killed before it began, its settings."""
@@ -396,27 +393,18 @@ def test_a_run_that_its_flags_stopped_is_resumed_with_others(tmp_path: Path) -> 
             folder.mkdir(parents=True)
             (folder / "settings.json").write_text('{"model": "lenet5"}')
         flags = [*words, f"--output_dir={folder}", "--dataset=digits"]
-        done = subprocess.run(
-            [sys.executable, "-m", "ec2t_tf.train", *flags],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = here(*flags)
         assert done.returncode == 2
         lines.append(done.stderr)
     assert all("at least 12x12 pixels" in text for text in lines)
     assert json.loads((folder / "settings.json").read_text())["batch_size"] == 64
     (folder / "checkpoints").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "ec2t_tf.train", *flags[1:], "--resume"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "--model=resnet8 (was lenet5)" in done.stderr + done.stdout
+    done = here(*flags[1:], "--resume")
+    assert done.returncode == 2
+    assert "--model=resnet8 (was lenet5)" in done.stderr
 
 
-def test_a_run_from_before_a_flag_resumes(uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_run_from_before_a_flag_resumes(uninterrupted: Path, tmp_path: Path, here: Here) -> None:
     """v0.1.0 knew no --split: its runs had the default."""
     folder = tmp_path / "older"
     shutil.copytree(uninterrupted, folder)
@@ -424,10 +412,10 @@ def test_a_run_from_before_a_flag_resumes(uninterrupted: Path, tmp_path: Path) -
     for name in ("split", "data_dir", "image_size"):
         del settings[name]
     (folder / "settings.json").write_text(json.dumps(settings))
-    done = subprocess.run(command(folder, "--resume"), capture_output=True, text=True, check=False)
+    done = here(*arguments(folder, "--resume"))
     assert done.returncode == 0, done.stderr[-2000:]
     del settings["door"]  # and it trained in tf_keras
     (folder / "settings.json").write_text(json.dumps(settings))
-    done = subprocess.run(command(folder, "--resume"), capture_output=True, text=True, check=False)
+    done = here(*arguments(folder, "--resume"))
     assert done.returncode == 2
     assert "--door=keras (was tfmot)" in done.stderr
