@@ -71,5 +71,7 @@ def compiled(
 def trained(model: tf_keras.Model, epochs: int = 1, seed: int = 0) -> tf_keras.Model:
     images, labels = examples(seed=seed)
     few = epochs <= 2  # steps cost less than tracing them does
-    compiled(model, run_eagerly=few).fit(images, labels, batch_size=32, epochs=epochs, shuffle=False, verbose=0)
+    compiled(model, run_eagerly=few).fit(
+        images, labels, batch_size=32, epochs=epochs, shuffle=False, verbose=0
+    )
     return model

@@ -31,7 +31,7 @@ def applied(model: Any, **options: Any) -> Any:
 
 def train(model: Any, x: Any, steps: int = 3) -> None:
     """A few steps: ranges of activations are learnt, weights move."""
-    model.compile(tf_keras.optimizers.Adam(1e-3), "mse")
+    model.compile(tf_keras.optimizers.Adam(1e-3), "mse", run_eagerly=True)  # no tracing
     target = np.random.default_rng(3).standard_normal((len(x), *model.output_shape[1:]))
     for _ in range(steps):
         model.train_on_batch(x, target.astype(np.float32))

@@ -22,7 +22,8 @@ from ec2t_tf.export.tflite import read
 from ec2t_tf.methods import EC2T
 from ec2t_tf.methods.ecp import ECP
 from ec2t_tf.quantisation.fake_quant import FakeQuant
-from ec2t_tf.quantisation.quantised import Quantised, networks
+from ec2t_tf.quantisation.quantised import Quantised, networks, ternary_layers
+from ec2t_tf.train.kept_shares import adapt
 
 Array = npt.NDArray[Any]
 # Axes of a kernel in the file, so that channels of the output come last, as in Keras.
@@ -62,7 +63,7 @@ def begin_from_file(model: keras.Model, path: Path, inputs: Array) -> None:
         _set_range(layer, -(number + 2.0), number + 2.0)  # tells whose a tensor is
     mine = graph_of(model)
     _require_same(mine, theirs, path)
-    normalised = []
+    normalised, zeros = [], {}
     for own, other in zip(mine.operators, theirs.operators, strict=True):
         for a, b in zip(own.outputs, other.outputs, strict=True):
             marked, tensor = mine.tensors[a], theirs.tensors[b]
@@ -73,9 +74,13 @@ def begin_from_file(model: keras.Model, path: Path, inputs: Array) -> None:
                     _set_range(free[number], (-128 - zero) * scale, (127 - zero) * scale)
         if own.kind in ORDERS:
             layer = model.get_layer(mine.tensors[own.inputs[1]].name.rpartition("/")[0])
-            normalisation = _set_weights(layer, _given(theirs, other))
+            given = _given(theirs, other)
+            zeros[layer.name] = float((given.codes == 0).mean())
+            normalisation = _set_weights(layer, given)
             if normalisation is not None:
                 normalised.append(normalisation)
+    trained = ternary_layers(model)
+    adapt(trained, [zeros[layer.name] for layer in trained])
     _set_gains(model)
     _set_statistics(model, normalised, inputs)
 
@@ -198,10 +203,6 @@ def _set_ternary(layer: Quantised, method: EC2T, given: _Given, *, normalised: b
     layer.state["centroids"].assign(np.array([w_n, w_p], np.float32))
     if "codes" in layer.state:
         layer.state["codes"].assign(ternary.astype(np.int8).reshape(shape))
-    if "layer_share" in layer.state:
-        final = method.target_sparsity
-        if final is not None:
-            layer.state["layer_share"].assign(float((ternary == 0).mean()) / final)
     return factors
 
 

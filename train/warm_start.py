@@ -12,8 +12,10 @@ from typing import Any
 import keras
 
 import ec2t_tf
+from ec2t_tf.callbacks import ternary_layers
 from ec2t_tf.schedule import StepCounter
 from ec2t_tf.train.file_start import begin_from_file
+from ec2t_tf.train.kept_shares import adapt
 
 
 def begin_from(model: Any, path: str | Path, inputs: Any) -> None:
@@ -45,7 +47,8 @@ def begin_from(model: Any, path: str | Path, inputs: Any) -> None:
     if path.suffix != ".keras":
         begin_from_file(model, path, inputs)
         return
-    earlier = _learnt(ec2t_tf.load_model(path))
+    before = ec2t_tf.load_model(path)
+    earlier = _learnt(before)
     mine = _learnt(model)
     wanted = {place: list(v.shape) for place, v in mine.items() if v.trainable}
     given = {place: list(v.shape) for place, v in earlier.items() if v.trainable}
@@ -58,6 +61,13 @@ def begin_from(model: Any, path: str | Path, inputs: Any) -> None:
         )
     for place in mine.keys() & earlier.keys():
         mine[place].assign(earlier[place])
+    there, here = ternary_layers(before), ternary_layers(model)
+    if [_sparsity(layer) for layer in there] != [_sparsity(layer) for layer in here]:
+        adapt(here, [float((layer.assign().codes == 0).mean()) for layer in there])
+
+
+def _sparsity(layer: Any) -> float | None:
+    return getattr(layer.method, "target_sparsity", None)
 
 
 def _learnt(model: Any) -> dict[tuple[int, str, int], Any]:

@@ -49,7 +49,7 @@ from ec2t_tf.methods.entropy_constraint import (
     with_margin,
     zeroing_gains,
 )
-from ec2t_tf.methods.network_start import Start, start_of, warn_out_of_reach
+from ec2t_tf.methods.network_start import Start, measured, traced, warn_out_of_reach
 from ec2t_tf.methods.own_rate import OwnRate
 from ec2t_tf.schedule import Schedule, StepCounter
 
@@ -262,7 +262,7 @@ class EC2T(TernaryMethod):
             state["codes"].assign(ops.full_like(ops.convert_to_tensor(state["codes"]), UNDECIDED))
         self._place_centroids(latent, state, scale)
 
-    def _place_centroids(self, latent: Tensor, state: State, scale: float) -> None:
+    def _place_centroids(self, latent: Tensor, state: State, scale: float | Tensor) -> None:
         extremes = ops.abs(ops.stack([ops.min(latent), ops.max(latent)]))
         reach = self._reach(latent)
         if reach is not None:
@@ -279,10 +279,17 @@ class EC2T(TernaryMethod):
             return
         final = self._final_sparsity
         if self.centroid_scale is None:
-            starts = {scale: self._start(members, scale, final) for scale in CENTROID_SCALES}
-            self._place_all_centroids(members, min(starts, key=lambda scale: starts[scale].rank))
-        start = self._start(members, None, final)
-        warn_out_of_reach(start, final)
+
+            def tried(scale: Tensor) -> Tensor:
+                self._place_all_centroids(members, scale)
+                return self._start(members, final)
+
+            trial = traced(tried)
+            scales = ops.unstack(ops.convert_to_tensor(CENTROID_SCALES, "float32"))
+            starts = [Start.of(trial(scale), final) for scale in scales]
+            best = min(range(len(starts)), key=lambda at: starts[at].rank)
+            self._place_all_centroids(members, CENTROID_SCALES[best])
+        warn_out_of_reach(Start.of(self._start(members, final), final), final)
         if self.layer_shares == "kept":
             for member in members:
                 latent = member.weights
@@ -292,16 +299,15 @@ class EC2T(TernaryMethod):
         if self.schedule is not None:
             self._control_each(members, ops.zeros(()))
 
-    def _place_all_centroids(self, members: Sequence[Member], scale: float) -> None:
+    def _place_all_centroids(self, members: Sequence[Member], scale: float | Tensor) -> None:
         for member in members:
             self._place_centroids(member.weights, member.state, scale)
 
-    def _start(self, members: Sequence[Member], scale: float | None, sparsity: float) -> Start:
-        """The ternary net at a sparsity: centroids by this s, or (None) as they are."""
-        if scale is not None:
-            self._place_all_centroids(members, scale)
+    def _start(self, members: Sequence[Member], sparsity: float) -> Tensor:
+        """`network_start.measured` of the ternary net at a sparsity, centroids as they are."""
         self._control(members, ops.convert_to_tensor(sparsity, "float32"))
-        return start_of(self, members, sparsity)
+        nets = [(m.weights, self._quantised(m.weights, m.state, m.relative_size)) for m in members]
+        return measured(nets)
 
     def before_pass(self, members: Sequence[Member]) -> None:
         """Find the entropy gain that gives the whole network its sparsity."""
@@ -470,11 +476,13 @@ class EC2T(TernaryMethod):
         return straight_through(value, surrogate)
 
     def assign(self, latent: Tensor, state: State, *, relative_size: float) -> Assignment:
-        latent = ops.convert_to_tensor(latent)
+        return self._quantised(ops.convert_to_tensor(latent), state, relative_size).assignment
+
+    def _quantised(self, latent: Tensor, state: State, relative_size: float) -> Quantised:
         w_n, w_p = ops.unstack(self.levels(self.centroids(latent, state)))
         codes = self._codes(latent, state, relative_size)
         levels = int8_levels(w_n, w_p, largest_code=self._largest_code)
-        return Quantised(codes, levels, largest_code=self._largest_code).assignment
+        return Quantised(codes, levels, largest_code=self._largest_code)
 
     def _codes(self, latent: Tensor, state: State, relative_size: float) -> Tensor:
         """Codes -1, 0, +1 of the state as it is: int8, shape of `latent`."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from keras import ops
+from keras.backend import backend
 
-from ec2t_tf.methods.base import SMALLEST_CENTROID, Member, TernaryMethod
+from ec2t_tf.methods.base import SMALLEST_CENTROID, Quantised, Tensor, number_of
 
 # A target sparsity missed by more than this at the start is worth a warning.
 SPARSITY_TOLERANCE = 0.01
@@ -22,26 +22,39 @@ class Start(NamedTuple):
     miss: float  # distance to the sparsity wanted
     error: float  # squared distance to the float weights / their squares, mean over all weights
 
+    @classmethod
+    def of(cls, found: Tensor, wanted: float) -> Start:
+        """From what `measured` gives, where this sparsity was wanted."""
+        sparsity, error = (float(value) for value in ops.convert_to_numpy(found))
+        return cls(sparsity, abs(sparsity - wanted), error)
+
     @property
     def rank(self) -> tuple[float, float]:
         """Smaller is better: reach the sparsity first, then stay near the float weights."""
         return self.miss if self.miss > SPARSITY_TOLERANCE else 0.0, self.error
 
 
-def start_of(method: TernaryMethod, members: Sequence[Member], sparsity: float) -> Start:
-    """The ternary net as the layers' states give it, of which `sparsity` was wanted."""
-    error, zeros, size = 0.0, 0.0, 0
-    for member in members:
-        latent = member.weights
-        assignment = method.assign(latent, member.state, relative_size=member.relative_size)
-        weights = ops.convert_to_numpy(latent)
-        energy = max(float(np.square(weights).sum()), SMALLEST_CENTROID)
-        squares = float(np.square(weights - assignment.dequantise()).sum())
-        count = assignment.codes.size
-        error += count * squares / energy
-        zeros += count * assignment.sparsity
-        size += count
-    return Start(zeros / size, abs(zeros / size - sparsity), error / size)
+def measured(nets: Sequence[tuple[Tensor, Quantised]]) -> Tensor:
+    """(share of zeros, `Start.error`), float32 (2,), of all layers' weights as they become."""
+    size = float(sum(number_of(latent) for latent, _ in nets))
+    zeros, error = 0.0, 0.0
+    for latent, ternary in nets:
+        share = number_of(latent) / size
+        energy = ops.maximum(ops.sum(ops.square(latent)), SMALLEST_CENTROID)
+        error += share * ops.sum(ops.square(latent - ternary.weights)) / energy
+        zeros += share * ops.mean(ops.cast(ternary.codes == 0, "float32"))
+    return ops.stack([zeros, error])
+
+
+def traced(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`function`, which is called often: TensorFlow runs it as a graph, ten times as fast."""
+    if backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    # Replicas' variables are changed one by one.
+    replicas = tf.distribute.has_strategy()
+    return function if replicas else tf.function(function, autograph=False)
 
 
 def warn_out_of_reach(start: Start, sparsity: float) -> None:

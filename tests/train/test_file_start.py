@@ -76,6 +76,17 @@ def test_training_begins_with_the_net_of_the_file(exported) -> None:
 
 
 @pytest.mark.parametrize("exported", ["lenet5"], indirect=True)
+@pytest.mark.parametrize("target", [0.5, 0.95])
+def test_shares_are_kept_at_another_target(exported, target: float) -> None:
+    name, _, file, _ = exported
+    model = applied(name, EC2T(target_sparsity=target, layer_shares="kept", hysteresis=0.2))
+    begin_from(model, file, examples(name))
+    model(examples(name), training=True)
+    assert ec2t_tf.summary(model).zeros == pytest.approx(target, abs=1e-3)
+    assert all(row.zeros < 0.99 for row in ec2t_tf.summary(model).ternary)
+
+
+@pytest.mark.parametrize("exported", ["lenet5"], indirect=True)
 def test_thresholds_alone_begin_near_the_net_of_the_file(exported) -> None:
     name, before, file, wanted = exported
     model = applied(name)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import ec2t_tf
+from ec2t_tf.callbacks import ternary_layers
 from ec2t_tf.methods import EC2T, TTQ
 from ec2t_tf.train import zoo
 from ec2t_tf.train.warm_start import begin_from
@@ -85,6 +86,22 @@ def test_trains_on_to_another_target(earlier: Path) -> None:
     begin_from(model, earlier, None)
     fit(model)
     assert ec2t_tf.summary(model).zeros == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("target", [0.4, 0.95])
+def test_shares_are_kept_at_another_target(target: float, tmp_path: Path) -> None:
+    before = ternary(EC2T(target_sparsity=0.6, layer_shares="kept", hysteresis=0.2))
+    fit(before)
+    before.save(tmp_path / "model.keras")
+    model = ternary(EC2T(target_sparsity=target, layer_shares="kept", hysteresis=0.2))
+    begin_from(model, tmp_path, None)
+    fit(model)
+    found, earlier = (
+        [(one.assign().codes == 0).mean() for one in ternary_layers(m)] for m in (model, before)
+    )
+    assert ec2t_tf.summary(model).zeros == pytest.approx(target, abs=0.01)
+    assert max(found) < 1
+    assert np.argsort(found).tolist() == np.argsort(earlier).tolist()
 
 
 def test_another_net_or_method_is_refused(earlier: Path) -> None:
