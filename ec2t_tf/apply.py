@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from ec2t_tf import methods
+from ec2t_tf import methods, onednn
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import Policy, Treatment
 from ec2t_tf.treatments import UnsupportedLayerError
@@ -67,7 +67,8 @@ def apply(
         `strict`, each that is not treated as wanted.
 
     Warns:
-      UserWarning: the class of `model` trains in a way of its own, which is not taken along.
+      UserWarning: the class of `model` trains in a way of its own, which is not taken along; or
+        TensorFlow would train one of its layers wrongly on this processor (`onednn`).
     """
     method = methods.get(method)
     names = dict(policy) if isinstance(policy, Mapping) else {}
@@ -92,6 +93,7 @@ def apply(
             f"Received: {type(model).__module__}.{type(model).__name__}."
         )
     trained, report = quantised(model, method, policy, strict=strict)
+    onednn.warn_of_wrong_gradients(model, stacklevel=2)
     trained.ec2t_report = report
     own = _own_training(model)
     if own:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 import ec2t_tf
-from ec2t_tf import files
+from ec2t_tf import files, onednn
 from ec2t_tf.methods import TernaryMethod
 from ec2t_tf.summary import Summary, summary
 from ec2t_tf.supernet import compound_scale
@@ -90,7 +90,7 @@ def run(settings: Settings) -> dict:
     float.weights.h5, model.tflite, plots (.png) and checkpoints/.
 
     Raises:
-      ValueError: a setting or the data set cannot be used.
+      ValueError: a setting or the data set cannot be used, or not on this processor.
       FileNotFoundError: --float_weights, --teacher_weights or --ternary_start names no file.
     """
     ternary_phase(settings)  # what cannot be is refused before the float net is trained
@@ -167,6 +167,7 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData, teacher:
     The float net teaches where `teacher` is None.
     """
     float_model = door.own(build(settings, data))
+    onednn.require_right_gradients(float_model)
     if settings.float_weights:
         load_weights(float_model, settings.float_weights)
     if settings.float_epochs:

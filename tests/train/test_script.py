@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import ec2t_tf
-from ec2t_tf import files
+from ec2t_tf import files, onednn
 from ec2t_tf.export.tflite import read
 from ec2t_tf.train import record
 from ec2t_tf.train.tasks import arrays
@@ -360,6 +360,17 @@ def test_bad_flags(flags: list[str], message: str, tmp_path: Path, here: Here) -
     assert "Traceback" not in failed.stderr
     assert not (tmp_path / "none").exists()
     assert not (tmp_path / "run").exists()  # so nothing was trained before
+
+
+def test_a_net_that_would_learn_wrongly_is_refused(
+    tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    monkeypatch.setattr(onednn, "_is_affected", lambda: True)
+    refused = here(*arguments(tmp_path / "run", "--model=resnet8", "--depth=1", "--width=0.25"))
+    assert refused.returncode == 2
+    assert "'stage2_shortcut', and TF_ENABLE_ONEDNN_OPTS=1" in refused.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_mirrored(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Gradients of strided 1x1 convolutions, which TensorFlow's oneDNN computes wrongly on AVX2."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+import ec2t_tf
+from ec2t_tf import onednn
+
+
+@pytest.fixture
+def affected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    monkeypatch.setattr(onednn, "_is_affected", lambda: True)
+
+
+def net(library=keras, **options):
+    source = library.Input((8, 8, 4))
+    x = library.layers.Conv2D(6, 3, activation="relu", name="first")(source)
+    x = library.layers.Conv2D(8, 1, name="shortcut", **options)(x)
+    x = library.layers.GlobalAveragePooling2D()(x)
+    return library.Model(source, library.layers.Dense(2, name="last")(x))
+
+
+@pytest.mark.usefixtures("affected")
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_apply_warns(library) -> None:
+    with pytest.warns(UserWarning, match=r"'shortcut', and TF_ENABLE_ONEDNN_OPTS=1\. Set TF_EN"):
+        ec2t_tf.apply(net(library, strides=(1, 2)), verbose=0)
+
+
+@pytest.mark.usefixtures("affected")
+def test_others_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = keras.Input((8, 8, 8))
+    eight = keras.layers.Conv2D(4, 1, 2)(source)
+    assert not onednn.wrong_gradients(keras.Model(source, eight))
+    assert not onednn.wrong_gradients(net())
+    assert onednn.wrong_gradients(net(strides=2)) == ["shortcut"]
+    assert onednn.wrong_gradients(keras.Sequential([net(strides=2)])) == ["shortcut"]
+    for value in ("0", "false", ""):
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", value)
+        assert not onednn.wrong_gradients(net(strides=2))
+
+
+def test_another_processor_is_not_affected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    monkeypatch.setattr(onednn, "_is_affected", lambda: False)
+    assert not onednn.wrong_gradients(net(strides=2))
+
+
+@pytest.mark.parametrize("size", [(12, 12), (8, 8), (7, 9), (32, 32)])
+@pytest.mark.parametrize("strides", [2, (1, 2), (3, 3)])
+@pytest.mark.parametrize("channels", [3, 4, 7, 8, 12, 16])
+def test_gradients_of_what_is_not_named_are_right(channels, strides, size) -> None:
+    """On this processor, against a sum in float64."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(32, *size, channels)).astype(np.float32)
+    layer = keras.layers.Conv2D(8, 1, strides)
+    model = keras.Sequential([keras.Input(x.shape[1:]), layer])
+    if onednn.wrong_gradients(model):
+        pytest.skip("TensorFlow computes a wrong one here, and apply says so")
+    down, right = layer.strides
+    weights = random.normal(size=model.output_shape[1:])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x) * weights)
+    found = np.asarray(tape.gradient(loss, layer.kernel.value))[0, 0]
+    wanted = np.einsum("nhwi,hwo->io", x[:, ::down, ::right].astype(float), weights)
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
