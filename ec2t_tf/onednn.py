@@ -1,15 +1,15 @@
 """Where TensorFlow's oneDNN kernels train wrongly: strided 1x1 convolutions of few channels.
 
-On x86 processors with AVX2 and nothing newer the gradient of such a kernel is wrong by its own
-size, and where the process has one processor its memory is overwritten (TensorFlow 2.21; forward
-passes and other convolutions are right). TensorFlow leaves oneDNN off on these processors unless
-TF_ENABLE_ONEDNN_OPTS is set to 1.
+On x86 their gradient uses a workspace that is too small (oneDNN issue 6035, open; TensorFlow 2.21):
+it is wrong by its own size, and where the process has one processor its memory is overwritten.
+Forward passes and other convolutions are right. So it is with fewer input channels than oneDNN
+takes at once: 8 with AVX2 (measured: `tests/test_onednn.py`), 16 with AVX-512 (by the issue).
+TensorFlow turns these kernels on by itself where a processor has VNNI, bfloat16 or AMX.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import warnings
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from ec2t_tf import doors
 
-FEWEST = 8  # input channels from which on the gradient is right
+DEFAULT_ON = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
 
 
 def wrong_gradients(model: Any) -> list[str]:
@@ -27,9 +27,11 @@ def wrong_gradients(model: Any) -> list[str]:
 
         if keras.backend.backend() != "tensorflow":
             return []
-    if not (_is_on() and _is_affected()):
+    features = _features()
+    if not _is_on(features):
         return []
-    return [layer.name for layer in model._flatten_layers() if _is_strided_1x1_of_few(layer)]
+    fewest = _channels_at_once(features)
+    return [x.name for x in model._flatten_layers() if 0 < _strided_1x1_channels(x) < fewest]
 
 
 def require_right_gradients(model: Any) -> None:
@@ -44,33 +46,41 @@ def warn_of_wrong_gradients(model: Any, *, stacklevel: int) -> None:
 
 
 def _message(names: list[str]) -> str:
+    fewest = _channels_at_once(_features())
     return (
-        "TensorFlow's oneDNN kernels give wrong gradients on this processor (AVX2, no AVX-512) to "
-        f"1x1 convolutions with strides that read fewer than {FEWEST} channels. Received: "
-        f"{', '.join(map(repr, names))}, and TF_ENABLE_ONEDNN_OPTS=1. Set TF_ENABLE_ONEDNN_OPTS=0 "
-        f"before Python starts, which trains slower and right, or give them {FEWEST} channels."
+        "TensorFlow's oneDNN kernels give wrong gradients on this processor to 1x1 convolutions "
+        f"with strides that read fewer than {fewest} channels. Received: "
+        f"{', '.join(map(repr, names))}. Set TF_ENABLE_ONEDNN_OPTS=0 before Python starts, which "
+        f"trains slower and right, or give them {fewest} channels."
     )
 
 
-def _is_strided_1x1_of_few(layer: Any) -> bool:
+def _strided_1x1_channels(layer: Any) -> int:
+    """How many channels a strided 1x1 convolution reads; 0 for any other layer."""
     if "Conv2D" not in {one.__name__ for one in type(layer).__mro__}:
-        return False
-    size, strides = tuple(layer.kernel_size), tuple(layer.strides)
-    return size == (1, 1) and max(strides) > 1 and layer.kernel.shape[-2] < FEWEST
+        return 0
+    if any(size != 1 for size in layer.kernel_size) or max(layer.strides) == 1:
+        return 0
+    return int(layer.kernel.shape[-2])
 
 
-def _is_on() -> bool:
-    return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("1", "true")
+def _is_on(features: frozenset[str]) -> bool:
+    said = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower()
+    return said in ("1", "true") if said else bool(features & DEFAULT_ON)
+
+
+def _channels_at_once(features: frozenset[str]) -> int:
+    if "avx512bw" in features:
+        return 16
+    return 8 if "avx2" in features else 0
 
 
 @cache
-def _is_affected() -> bool:
-    """Of the processor; False where its features cannot be read."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
+def _features() -> frozenset[str]:
+    """Of an x86 processor, as Linux names them; none where they cannot be read."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return False
-    features = next((x.split() for x in text.splitlines() if x.startswith("flags")), [])
-    return "avx2" in features and "avx512f" not in features
+        return frozenset()
+    lines = (line for line in text.splitlines() if line.startswith("flags"))
+    return frozenset(next(lines, "").split())

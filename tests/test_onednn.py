@@ -1,4 +1,4 @@
-"""Gradients of strided 1x1 convolutions, which TensorFlow's oneDNN computes wrongly on AVX2."""
+"""Gradients of strided 1x1 convolutions, which TensorFlow's oneDNN computes wrongly on x86."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from ec2t_tf import onednn
 @pytest.fixture
 def affected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
-    monkeypatch.setattr(onednn, "_is_affected", lambda: True)
+    processor(monkeypatch, "avx2")
+
+
+def processor(monkeypatch: pytest.MonkeyPatch, *features: str) -> None:
+    monkeypatch.setattr(onednn, "_features", lambda: frozenset(features))
 
 
 def net(library=keras, **options):
@@ -29,7 +33,7 @@ def net(library=keras, **options):
 @pytest.mark.usefixtures("affected")
 @pytest.mark.parametrize("library", [keras, tf_keras])
 def test_apply_warns(library) -> None:
-    with pytest.warns(UserWarning, match=r"'shortcut', and TF_ENABLE_ONEDNN_OPTS=1\. Set TF_EN"):
+    with pytest.warns(UserWarning, match=r"'shortcut'\. Set TF_ENABLE_ONEDNN_OPTS=0"):
         ec2t_tf.apply(net(library, strides=(1, 2)), verbose=0)
 
 
@@ -46,15 +50,32 @@ def test_others_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not onednn.wrong_gradients(net(strides=2))
 
 
-def test_another_processor_is_not_affected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
-    monkeypatch.setattr(onednn, "_is_affected", lambda: False)
-    assert not onednn.wrong_gradients(net(strides=2))
+@pytest.mark.parametrize(
+    ("features", "said", "fewest"),
+    [
+        ((), "1", 0),
+        (("avx2",), None, 0),
+        (("avx2", "avx_vnni"), None, 8),
+        (("avx2", "avx512bw"), "1", 16),
+        (("avx2", "avx512bw"), None, 0),
+        (("avx2", "avx512bw", "avx512_vnni"), None, 16),
+        (("avx2", "avx512bw", "avx512_vnni"), "0", 0),
+    ],
+)
+def test_processors(features, said, fewest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many channels as the processor takes at once, where TensorFlow has the kernels on."""
+    processor(monkeypatch, *features)
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if said:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", said)
+    for channels in (1, 7, 8, 15, 16):
+        model = keras.Sequential([keras.Input((4, 4, channels)), keras.layers.Conv2D(2, 1, 2)])
+        assert bool(onednn.wrong_gradients(model)) == (channels < fewest), channels
 
 
 @pytest.mark.parametrize("size", [(12, 12), (8, 8), (7, 9), (32, 32)])
 @pytest.mark.parametrize("strides", [2, (1, 2), (3, 3)])
-@pytest.mark.parametrize("channels", [3, 4, 7, 8, 12, 16])
+@pytest.mark.parametrize("channels", [3, 4, 7, 8, 12, 16, 20])
 def test_gradients_of_what_is_not_named_are_right(channels, strides, size) -> None:
     """On this processor, against a sum in float64."""
     random = np.random.default_rng(0)
