@@ -16,6 +16,7 @@ from ec2t_tf import files, quiet
 from ec2t_tf.train import command_line, record
 from ec2t_tf.train.method_flags import METHOD_FLAGS, flags_of
 from ec2t_tf.train.options import FLAGS, IDENTITY, SECTIONS
+from ec2t_tf.train.zoo import NARROW_SHORTCUTS
 
 if TYPE_CHECKING:
     from ec2t_tf import Policy, methods
@@ -143,6 +144,11 @@ def load_backend() -> None:
     With another backend Keras imports it for small things wherever it is installed: seconds and
     hundreds of megabytes.
     """
+    # oneDNN's convolutions train faster (docs/training.md); TensorFlow turns them on only where a
+    # CPU has more than AVX2. It looks when it is imported.
+    narrow = FLAGS.supernet or min(FLAGS.width, FLAGS.phi) < 1
+    wrong = narrow and FLAGS.model in NARROW_SHORTCUTS  # onednn.py
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0" if wrong else "1")
     backend = quiet.load_keras()
     from ec2t_tf.train import tasks
 
@@ -301,9 +307,6 @@ def main(argv: list[str]) -> None:
 
 def command(argv: Sequence[str]) -> int:
     """Runs the script; `argv` has the program's name first. Returns the exit code."""
-    # oneDNN's convolutions train faster (README); TensorFlow turns them on only where a CPU has
-    # more than AVX2. It looks when it is imported, which comes next.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     return command_line.run(main, argv, about=ABOUT, sections=SECTIONS)
 
 

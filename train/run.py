@@ -167,7 +167,6 @@ def _train_both(door: Keras3, settings: Settings, data: tasks.TaskData, teacher:
     The float net teaches where `teacher` is None.
     """
     float_model = door.own(build(settings, data))
-    onednn.require_right_gradients(float_model)
     if settings.float_weights:
         load_weights(float_model, settings.float_weights)
     if settings.float_epochs:
@@ -245,12 +244,16 @@ def check_teacher(settings: Settings) -> None:
 
 
 def build(settings: Settings, data: tasks.TaskData) -> keras.Model:
-    """The network of --model, scaled by --depth, --width and --phi, with layers of --precision."""
+    """The network of --model, scaled by --depth, --width and --phi, with layers of --precision.
+
+    Raises:
+      ValueError: TensorFlow would train it wrongly on this processor.
+    """
     policy = keras.config.dtype_policy()
     if settings.precision != "float32":
         keras.config.set_dtype_policy(f"mixed_{settings.precision}")
     try:
-        return compound_scale(
+        net = compound_scale(
             functools.partial(zoo.build, settings.model),
             depth=settings.depth,
             width=settings.width,
@@ -258,6 +261,8 @@ def build(settings: Settings, data: tasks.TaskData) -> keras.Model:
             input_shape=data.input_shape,
             classes=data.outputs,
         )
+        onednn.require_right_gradients(net)
+        return net
     finally:
         keras.config.set_dtype_policy(policy)
 

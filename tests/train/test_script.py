@@ -304,19 +304,28 @@ def test_supernet(tmp_path: Path, here: Here) -> None:
     assert (tmp_path / "supernet.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("said", [None, "0"])
-def test_onednn_is_on_unless_turned_off(said: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "flags", "on"),
+    [
+        (None, [], True),
+        ("0", [], False),
+        (None, [*RESNET8, "--width=0.5"], False),  # which it would train wrongly: ec2t_tf/onednn.py
+    ],
+)
+def test_onednn_is_on_unless_turned_off(
+    said: str | None, flags: list[str], on: bool, tmp_path: Path
+) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "0"}
     environment |= {"TF_ENABLE_ONEDNN_OPTS": said} if said else {}
     done = subprocess.run(
-        command(tmp_path, "--dataset=no_such_set"),
+        command(tmp_path, "--dataset=no_such_set", *flags),
         capture_output=True,
         text=True,
         check=False,
         env=environment,
     )
-    assert ("oneDNN custom operations are on" in done.stderr) == (said is None)
+    assert ("oneDNN custom operations are on" in done.stderr) == on
 
 
 @pytest.mark.parametrize(

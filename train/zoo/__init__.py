@@ -47,6 +47,8 @@ MODELS = _Models(
     "sensor_cnn",
 )
 
+# Below full width they have strided 1x1 convolutions that oneDNN would train wrongly (onednn.py).
+NARROW_SHORTCUTS = ("micronet", "resnet8")
 # Axes of one input, where it is no image (height, width, channels).
 INPUT_RANKS = {"autoencoder": (1, 2, 3), "sensor_cnn": (2,)}
 
