@@ -2,8 +2,9 @@
 
 On x86 their gradient uses a workspace that is too small (oneDNN issue 6035, open; TensorFlow 2.21):
 it is wrong by its own size, and where the process has one processor its memory is overwritten.
-Forward passes and other convolutions are right. So it is with fewer input channels than oneDNN
-takes at once: 8 with AVX2 (measured: `tests/test_onednn.py`), 16 with AVX-512 (by the issue).
+Forward passes and other convolutions are right. So it is with fewer input channels (of a transposed
+one: output channels) than oneDNN takes at once: 8 with AVX2 (measured: `tests/test_onednn.py`), 16
+with AVX-512 (by the issue).
 TensorFlow turns these kernels on by itself where a processor has VNNI, bfloat16 or AMX.
 """
 
@@ -49,15 +50,15 @@ def _message(names: list[str]) -> str:
     fewest = _channels_at_once(_features())
     return (
         "TensorFlow's oneDNN kernels give wrong gradients on this processor to 1x1 convolutions "
-        f"with strides that read fewer than {fewest} channels. Received: "
+        f"with strides that read (transposed: give) fewer than {fewest} channels. Received: "
         f"{', '.join(map(repr, names))}. Set TF_ENABLE_ONEDNN_OPTS=0 before Python starts, which "
         f"trains slower and right, or give them {fewest} channels."
     )
 
 
 def _strided_1x1_channels(layer: Any) -> int:
-    """How many channels a strided 1x1 convolution reads; 0 for any other layer."""
-    if "Conv2D" not in {one.__name__ for one in type(layer).__mro__}:
+    """How many channels a strided 1x1 convolution reads, or a transposed one gives; 0: another."""
+    if not {"Conv2D", "Conv2DTranspose"} & {one.__name__ for one in type(layer).__mro__}:
         return 0
     if any(size != 1 for size in layer.kernel_size) or max(layer.strides) == 1:
         return 0

@@ -44,6 +44,9 @@ def test_others_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     eight = keras.layers.Conv2D(4, 1, 2)(source)
     assert not onednn.wrong_gradients(keras.Model(source, eight))
     assert not onednn.wrong_gradients(net())
+    for kind in (keras.layers.Conv2D, keras.layers.Conv2DTranspose):
+        few = keras.Model(source, kind(4, (1, 1), 2, name="few")(source))
+        assert onednn.wrong_gradients(few) == ([] if kind is keras.layers.Conv2D else ["few"])
     assert onednn.wrong_gradients(net(strides=2)) == ["shortcut"]
     assert onednn.wrong_gradients(keras.Sequential([net(strides=2)])) == ["shortcut"]
     for value in ("0", "false", ""):
@@ -91,6 +94,22 @@ def test_gradients_of_what_is_not_named_are_right(channels, strides, size) -> No
         loss = tf.reduce_sum(model(x) * weights)
     found = np.asarray(tape.gradient(loss, layer.kernel.value))[0, 0]
     wanted = np.einsum("nhwi,hwo->io", x[:, ::down, ::right].astype(float), weights)
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("channels", [3, 7, 8, 12, 16])
+def test_gradients_of_transposed_convolutions(channels: int) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(32, 12, 12, 8)).astype(np.float32)
+    layer = keras.layers.Conv2DTranspose(channels, 1, 2)
+    model = keras.Sequential([keras.Input(x.shape[1:]), layer])
+    if onednn.wrong_gradients(model):
+        pytest.skip("TensorFlow computes a wrong one here, and apply says so")
+    weights = random.normal(size=model.output_shape[1:])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x) * weights)
+    found = np.asarray(tape.gradient(loss, layer.kernel.value))[0, 0]
+    wanted = np.einsum("hwo,nhwi->oi", weights[::2, ::2], x.astype(float))
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
 

@@ -47,7 +47,7 @@ def measured(nets: Sequence[tuple[Tensor, Quantised]]) -> Tensor:
 
 
 def traced(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """`function`, which is called often: TensorFlow runs it as a graph, ten times as fast."""
+    """`function`, which is called often: a graph, where TensorFlow is slow at single operations."""
     if backend() != "tensorflow":
         return function
     import tensorflow as tf
