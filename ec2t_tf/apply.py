@@ -93,7 +93,7 @@ def apply(
             f"Received: {type(model).__module__}.{type(model).__name__}."
         )
     trained, report = quantised(model, method, policy, strict=strict)
-    onednn.warn_of_wrong_gradients(model, stacklevel=2)
+    onednn.warn_of_wrong_gradients(trained, stacklevel=2)
     trained.ec2t_report = report
     own = _own_training(model)
     if own:

@@ -14,6 +14,7 @@ import pytest
 from ec2t_tf import __main__ as ec2t
 from ec2t_tf import quiet
 from ec2t_tf.export import commands, reports
+from tests.run_here import run_here
 
 SMALL = Path(__file__).parent / "fixtures" / "v0_1_0" / "small_int8.tflite"
 HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "matplotlib")
@@ -31,25 +32,6 @@ def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess:
     )
     assert done.returncode == code, done.stderr[-2000:]
     return done
-
-
-def run_here(
-    capfd: pytest.CaptureFixture[str], *arguments: str, code: int
-) -> subprocess.CompletedProcess:
-    """The same without a process of its own; absl's flags are those of a process."""
-    if arguments[0] in ec2t.TRAINING:
-        return run(*arguments, code=code)
-    if arguments[0] in ("convert", "summary"):
-        quiet.load_keras()
-    capfd.readouterr()
-    found: int | str | None
-    try:
-        found = ec2t.main(arguments)
-    except SystemExit as stopped:
-        found = stopped.code
-    out, err = capfd.readouterr()
-    assert found == code, err[-2000:]
-    return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 def test_every_command_is_listed() -> None:
@@ -231,7 +213,14 @@ def test_a_mistake_is_one_line(
     text = tmp_path / "text.tflite"
     text.write_text("this is no model, though it is long enough to be one")
     places = {"tmp": tmp_path, "text": text, "small": SMALL}
-    done = run_here(capfd, *line.format(**places).split(), code=2)
+    words = line.format(**places).split()
+    if words[0] in ec2t.TRAINING:  # absl's flags are those of a process
+        done = run(*words, code=2)
+    else:
+        if words[0] in ("convert", "summary"):
+            quiet.load_keras()
+        done = run_here(lambda: ec2t.main(words), capfd)
+    assert done.returncode == 2
     assert done.stdout in ("", "seed 1\n")
     (only,) = done.stderr.splitlines()
     assert only.startswith("error: ")

@@ -34,8 +34,27 @@ def net(library=keras, **options):
 @pytest.mark.usefixtures("affected")
 @pytest.mark.parametrize("library", [keras, tf_keras])
 def test_apply_warns(library) -> None:
-    with pytest.warns(UserWarning, match=r"'shortcut'\. Set TF_ENABLE_ONEDNN_OPTS=0"):
+    with pytest.warns(UserWarning, match=r"Received: '[^,]*shortcut'\. Set TF_ENABLE"):
         ec2t_tf.apply(net(library, strides=(1, 2)), verbose=0)
+
+
+class Own(keras.layers.Layer):
+    """A layer of a user's that convolves by a kernel of its own."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight((1, 1, shape[-1], 8), "glorot_uniform", name="kernel")
+
+    def call(self, x):
+        return keras.ops.conv(x, self.kernel, strides=2, padding="valid")
+
+
+@pytest.mark.usefixtures("affected")
+def test_apply_warns_of_what_a_layer_of_ones_own_computes() -> None:
+    source = keras.Input((8, 8, 4))
+    x = Own(name="own")(keras.layers.Conv2D(6, 3, activation="relu")(source))
+    model = keras.Model(source, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    with pytest.warns(UserWarning, match=r"Received: 'own[^,]*'\. Set TF_ENABLE_ONEDNN_OPTS=0"):
+        ec2t_tf.apply(model, verbose=0)
 
 
 @pytest.mark.usefixtures("affected")

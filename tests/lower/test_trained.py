@@ -100,7 +100,7 @@ class TestToTflite:
         assert np.abs(file - expected).max() < 0.05 * np.abs(expected).max()
 
     def test_ranges_do_not_depend_on_how_examples_come(self) -> None:
-        """One by one, in batches, of a net that takes one at a time: but for float32's rounding."""
+        """One by one, in batches, of a net that takes one at a time: but for codes' rounding."""
         (data,) = data_for(squeeze_and_excitation(), np.random.default_rng(0), 40)
         scales = []
         for batch, ways in ((None, [data, [data[:1], data[1:9], *data[9:]]]), (1, [data])):

@@ -9,6 +9,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+from tests.run_here import run_here
+
 
 @pytest.fixture
 def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess]:
@@ -19,18 +21,11 @@ def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.Complet
     from ec2t_tf.train.__main__ import command
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
-        capsys.readouterr()
         parsed = flags.FLAGS.is_parsed()
-        code: int | str | None
         with flagsaver.flagsaver():
-            try:
-                code = command(["python -m ec2t_tf.train", *arguments])
-            except SystemExit as stopped:
-                code = stopped.code
+            done = run_here(lambda: command(["python -m ec2t_tf.train", *arguments]), capsys)
         if not parsed:
             flags.FLAGS.unparse_flags()
-        done = capsys.readouterr()
-        assert not isinstance(code, str), code
-        return subprocess.CompletedProcess(arguments, code or 0, done.out, done.err)
+        return done
 
     return run
