@@ -14,23 +14,22 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .range_coder import QUICK, Decoder, Encoder, Models, Rates, code_symbols, encode_range
+from .range_coder import (
+    QUICK,
+    Decoder,
+    Encoder,
+    EvenModels,
+    Models,
+    Rates,
+    code_symbols,
+    encode_range,
+)
 
 LONGEST = 64  # bits of a number
 
 
 class StreamError(ValueError):
     """The stream holds no number that could be meant."""
-
-
-class _Even(Models):
-    """Bits about which nothing is known: one costs one."""
-
-    def __init__(self) -> None:
-        super().__init__(1, 32768)
-
-    def update(self, context: int, bit: int) -> None:
-        pass
 
 
 class _Pen:
@@ -46,7 +45,7 @@ class _Pen:
         self._coder = coder
         self._rates = rates
         self._models: dict[tuple[str, int, Rates], Models] = {}
-        self._even = _Even()
+        self._even = EvenModels()
         self._words = list(words)
         self.longest = LONGEST
 
@@ -81,9 +80,13 @@ class _Pen:
 
     def plain(self, value: int, bits: int) -> int:
         """A number of so many bits as it is."""
+        if isinstance(self._coder, Encoder):
+            digits = [value >> at & 1 for at in range(bits - 1, -1, -1)]
+            self._coder.bits(self._even, [0] * bits, digits)
+            return value & (1 << bits) - 1
         result = 0
-        for at in range(bits - 1, -1, -1):
-            result = 2 * result + self._bit(self._even, 0, value >> at & 1)
+        for _ in range(bits):
+            result = 2 * result + self._coder.bit(self._even, 0)
         return result
 
     def number(self, field: str, value: int) -> int:

@@ -7,6 +7,8 @@ one of 9 (the signs of two neighbours). FORMAT.md gives the arithmetic, the same
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,32 +45,44 @@ _SHIFTS = {rates: rates.shifts() for rates in (QUICK, STEADY)}
 
 
 class Models:
-    """Probabilities that a bit is 1, in 1/65536: a fast and a slow average per context."""
+    """Probabilities that a bit is 1, in 1/65536: a fast and a slow average per context.
+
+    `Encoder.bits` and `Decoder.bit` keep them up to date: a call a bit would be most of it.
+
+    Attributes:
+      fast, slow: the averages.
+      count: how many bits a context has seen, up to `limit`.
+      shifts: of both averages, by that count.
+    """
 
     def __init__(
         self, contexts: int, initial: int, rates: Rates = QUICK, *, trusted: bool = False
     ) -> None:
-        self._fast = [initial] * contexts
-        self._slow = [initial] * contexts
-        self._count = [rates.trust if trusted else 0] * contexts
-        self._shifts, self._limit = _SHIFTS[rates], rates.limit
+        self.fast = [initial] * contexts
+        self.slow = [initial] * contexts
+        self.count = [rates.trust if trusted else 0] * contexts
+        self.shifts, self.limit = _SHIFTS[rates], rates.limit
 
-    def probability(self, context: int) -> int:
-        """In 1/4096, 1 to 4095."""
-        twelve_bits = self._fast[context] + self._slow[context] >> 5
-        return min(max(twelve_bits, 1), 4095)
+    def joined(self, other: Models) -> Models:
+        """The contexts of both, with other's behind."""
+        both = copy.copy(self)
+        both.fast, both.slow = self.fast + other.fast, self.slow + other.slow
+        both.count = self.count + other.count
+        return both
 
-    def update(self, context: int, bit: int) -> None:
-        count = self._count[context]
-        fast_shift, slow_shift = self._shifts[count]
-        if bit:
-            self._fast[context] += (65535 - self._fast[context]) >> fast_shift
-            self._slow[context] += (65535 - self._slow[context]) >> slow_shift
-        else:
-            self._fast[context] -= self._fast[context] >> fast_shift
-            self._slow[context] -= self._slow[context] >> slow_shift
-        if count < self._limit:
-            self._count[context] = count + 1
+    def keep_last_of(self, joined: Models) -> None:
+        """Takes the averages of the last contexts over."""
+        first = len(joined.fast) - len(self.fast)
+        self.fast, self.slow = joined.fast[first:], joined.slow[first:]
+        self.count = joined.count[first:]
+
+
+class EvenModels(Models):
+    """One context, about which nothing is known or learned: a bit costs one."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 32768)
+        self.shifts, self.limit = [(16, 16)], 0
 
 
 class Encoder:
@@ -80,17 +94,32 @@ class Encoder:
         self._out = bytearray()
 
     def bit(self, models: Models, context: int, bit: int) -> None:
-        probability = models.probability(context)
-        middle = self._low + (self._high - self._low >> 12) * probability
-        if bit:
-            self._high = middle
-        else:
-            self._low = middle + 1
-        while (self._low ^ self._high) >> 24 == 0:
-            self._out.append(self._high >> 24)
-            self._low = self._low << 8 & 0xFFFFFFFF
-            self._high = self._high << 8 & 0xFFFFFFFF | 255
-        models.update(context, bit)
+        self.bits(models, (context,), (bit,))
+
+    def bits(self, models: Models, contexts: Sequence[int], bits: Sequence[int]) -> None:
+        """One bit after the other, each in its context."""
+        fasts, slows, counts = models.fast, models.slow, models.count
+        shifts, limit = models.shifts, models.limit
+        low, high, out = self._low, self._high, self._out
+        for context, bit in zip(contexts, bits, strict=True):
+            fast, slow, count = fasts[context], slows[context], counts[context]
+            fast_shift, slow_shift = shifts[count]
+            if count < limit:
+                counts[context] = count + 1
+            middle = low + (high - low >> 12) * (fast + slow >> 5 or 1)
+            if bit:
+                high = middle
+                fasts[context] = fast + (65535 - fast >> fast_shift)
+                slows[context] = slow + (65535 - slow >> slow_shift)
+            else:
+                low = middle + 1
+                fasts[context] = fast - (fast >> fast_shift)
+                slows[context] = slow - (slow >> slow_shift)
+            while low ^ high < 1 << 24:
+                out.append(high >> 24)
+                low = low << 8 & 0xFFFFFFFF
+                high = high << 8 & 0xFFFFFFFF | 255
+        self._low, self._high = low, high
 
     def finish(self) -> bytes:
         """The shortest ending: zeros after the end are implied, so trailing zeros are dropped."""
@@ -113,21 +142,29 @@ class Decoder:
         self._code = int.from_bytes(stream[:4].ljust(4, b"\0"), "big")
 
     def bit(self, models: Models, context: int) -> int:
-        probability = models.probability(context)
-        middle = self._low + (self._high - self._low >> 12) * probability
-        bit = int(self._code <= middle)
+        fast, slow, count = models.fast[context], models.slow[context], models.count[context]
+        fast_shift, slow_shift = models.shifts[count]
+        if count < models.limit:
+            models.count[context] = count + 1
+        low, high = self._low, self._high
+        middle = low + (high - low >> 12) * (fast + slow >> 5 or 1)
+        bit = self._code <= middle
         if bit:
-            self._high = middle
+            high = middle
+            models.fast[context] = fast + (65535 - fast >> fast_shift)
+            models.slow[context] = slow + (65535 - slow >> slow_shift)
         else:
-            self._low = middle + 1
-        while (self._low ^ self._high) >> 24 == 0:
-            self._low = self._low << 8 & 0xFFFFFFFF
-            self._high = self._high << 8 & 0xFFFFFFFF | 255
+            low = middle + 1
+            models.fast[context] = fast - (fast >> fast_shift)
+            models.slow[context] = slow - (slow >> slow_shift)
+        while low ^ high < 1 << 24:
+            low = low << 8 & 0xFFFFFFFF
+            high = high << 8 & 0xFFFFFFFF | 255
             byte = self._stream[self._at] if self._at < len(self._stream) else 0
             self._code = self._code << 8 & 0xFFFFFFFF | byte
             self._at += 1
-        models.update(context, bit)
-        return bit
+        self._low, self._high = low, high
+        return int(bit)
 
     @property
     def read(self) -> int:
@@ -168,12 +205,16 @@ def code_symbols(
     initial = _initial_probability(symbols.size, nonzeros)
     zero_models = Models(16, initial, rates, trusted=True)
     sign_models = Models(9, 32768, rates) if signs_so_far is None else signs_so_far
-    encodes = isinstance(coder, Encoder)
+    if isinstance(coder, Encoder):
+        models = zero_models.joined(sign_models)
+        coder.bits(models, *_bits(symbols, shape))
+        sign_models.keep_last_of(models)
+        return symbols
     scan = _scan(shape)
     rows = symbols.reshape(channels, -1)
     previous = [0] * (area * inputs)
     for row in rows:
-        current: list[int] = row[scan].tolist()
+        current = [0] * (area * inputs)
         k = 0
         for i in range(inputs):
             for y in range(height):
@@ -184,22 +225,28 @@ def code_symbols(
                     context = (
                         (left != 0) + 2 * (up != 0) + 4 * (before != 0) + 8 * (previous[k] != 0)
                     )
-                    signs = 3 * (left + 1) + up + 1
-                    if isinstance(coder, Encoder):
-                        symbol = current[k]
-                        coder.bit(zero_models, context, int(symbol != 0))
-                        if symbol:
-                            coder.bit(sign_models, signs, int(symbol < 0))
-                    else:
-                        symbol = coder.bit(zero_models, context)
-                        if symbol:
-                            symbol -= 2 * coder.bit(sign_models, signs)
-                        current[k] = symbol
+                    if coder.bit(zero_models, context):
+                        minus = coder.bit(sign_models, 3 * (left + 1) + up + 1)
+                        current[k] = 1 - 2 * minus
                     k += 1
-        if not encodes:
-            row[scan] = current
+        row[scan] = current
         previous = current
     return symbols
+
+
+def _bits(symbols: npt.NDArray[np.int8], shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """Contexts and bits of symbols in coding order; those of signs are behind the 16 of zeros."""
+    codes = symbols.reshape(shape).transpose(0, 3, 1, 2)  # as `_scan`
+    padded = np.pad(codes, ((1, 0), (1, 0), (1, 0), (1, 0)))
+    left, up = padded[1:, 1:, 1:, :-1], padded[1:, 1:, :-1, 1:]
+    before, previous = padded[1:, :-1, 1:, 1:], padded[:-1, 1:, 1:, 1:]
+    neighbours = enumerate((left, up, before, previous))
+    zero_contexts = sum((symbol != 0).astype(np.int8) << at for at, symbol in neighbours)
+    sign_contexts = 16 + 3 * (left + 1) + up + 1
+    contexts = np.stack([zero_contexts, sign_contexts], axis=-1)
+    bits = np.stack([codes != 0, codes < 0], axis=-1)
+    is_coded = np.stack([np.ones_like(codes, bool), codes != 0], axis=-1)
+    return contexts[is_coded].tolist(), bits[is_coded].tolist()
 
 
 def encode_range(
