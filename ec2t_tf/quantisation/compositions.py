@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from ec2t_tf.quantisation.graph import Call
@@ -14,7 +15,10 @@ from ec2t_tf.quantisation.registered import registered
 
 Tensor = Any
 SMALLEST = 1e-12  # variance that has a slope
-WITHOUT_RULE = ("Var", "Std", "Normalize")
+WITHOUT_RULE = (
+    *("Var", "Std", "Normalize", "LayerNorm", "Logsumexp", "Glu", "DotProductAttention"),
+    *("Average", "Amax", "Amin", "Dot"),
+)
 
 
 def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
@@ -36,7 +40,75 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
     is_l2 = kind == "Normalize" and operation.order == 2 and operation.epsilon is None
     if is_l2 and operation.axis is not None:  # without an axis the norm is that of the batch, too
         return keras.layers.UnitNormalization(operation.axis, name=name)
-    return None
+    if kind == "LayerNorm" and operation.axis == -1 and not operation.rms_scaling:
+        epsilon = keras.config.epsilon() if operation.epsilon is None else operation.epsilon
+        options = {"epsilon": epsilon, "center": False, "scale": False}
+        return _scaled(keras.layers.LayerNormalization(**options, name=name))
+    if kind == "Average":
+        return lambda x, weights=None: average(x, weights, axis=operation.axis)
+    if kind == "DotProductAttention" and not _masks(call):
+        return attention
+    if kind == "Dot" and len(call.inputs[0].shape) > 1 and len(call.args[1].shape) == 2:
+        return ops.matmul
+    if kind in ("Amax", "Amin", "Logsumexp"):
+        function = {"Amax": ops.max, "Amin": ops.min, "Logsumexp": log_sum_exp}[kind]
+        return lambda x: function(x, axis=operation.axis, keepdims=operation.keepdims)
+    return (lambda x: gated(x, axis=operation.axis)) if kind == "Glu" else None
+
+
+def _scaled(normalise: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    def computed(x: Tensor, gamma: Tensor = None, beta: Tensor = None) -> Tensor:
+        y = normalise(x)
+        y = y if gamma is None else ops.multiply(y, gamma)
+        return y if beta is None else ops.add(y, beta)
+
+    return computed
+
+
+def _masks(call: Call) -> bool:
+    """Whether an attention reads a mask or limits its scores."""
+    operation = call.operation
+    mask = call.args[4] if len(call.args) > 4 else call.kwargs.get("mask")
+    soft = operation.attn_logits_soft_cap is not None
+    return bool(operation.is_causal or soft or mask is not None)
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor = None,
+    mask: None = None,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(scale query key^T + bias) value: [batch, steps, heads, size]."""
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = ops.einsum("abcd,aecd->acbe", ops.multiply(query, scale), key)
+    scores = scores if bias is None else ops.add(scores, bias)
+    return ops.einsum("acbe,aecd->abcd", ops.softmax(scores), value)
+
+
+def average(x: Tensor, weights: Any = None, *, axis: Any) -> Tensor:
+    """Of numbers by which values count: one for each place along the axis."""
+    if weights is None:
+        return ops.mean(x, axis=axis)
+    shares = np.asarray(weights, np.float32)
+    shape = [1] * len(x.shape)
+    shape[axis] = -1
+    return ops.sum(ops.multiply(x, (shares / shares.sum()).reshape(shape)), axis=axis)
+
+
+def log_sum_exp(x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:
+    """From the largest value on, so that nothing overflows."""
+    largest = ops.max(x, axis=axis, keepdims=True)
+    above = ops.log(ops.sum(ops.exp(ops.subtract(x, largest)), axis=axis, keepdims=keepdims))
+    return ops.add(above, ops.max(x, axis=axis, keepdims=keepdims))
+
+
+def gated(x: Tensor, *, axis: int) -> Tensor:
+    """Half of the values, by the sigmoid of the other half."""
+    values, gates = ops.split(x, 2, axis=axis)
+    return ops.multiply(values, ops.sigmoid(gates))
 
 
 def quotient(x: Tensor, y: Tensor) -> Tensor:

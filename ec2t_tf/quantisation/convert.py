@@ -13,7 +13,7 @@ from ec2t_tf.quantisation.computed import OfComputed
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.fusion import Fusion
 from ec2t_tf.quantisation.graph import Call, read
-from ec2t_tf.quantisation.kinds import FIXED_RANGE, GIVEN, KERNELS, kind_of
+from ec2t_tf.quantisation.kinds import FIXED_RANGE, GIVEN, INTERPOLATING, KERNELS, kind_of
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.normalisation import BatchNormalization
 from ec2t_tf.quantisation.quantised import Quantised, initialise
@@ -114,7 +114,7 @@ class _Conversion:
             x = rounding(x)
         elif how == "same" and before is not None:
             rounding = before
-            interpolates = kind_of(call.operation) in ("UpSampling2D", "Resizing")
+            interpolates = kind_of(call.operation) in INTERPOLATING
             x = before(x, ties="up" if interpolates else "away")
         elif how == "moved":
             rounding = before

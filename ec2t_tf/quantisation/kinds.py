@@ -43,8 +43,10 @@ MOVING = (
 # Their operator has one scale for input and output, and rounds to it.
 SAME_RANGE = (
     *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Resizing"),
-    "UpSampling2D",
+    *("UpSampling2D", "Resize"),
 )
+# Which round ties up.
+INTERPOLATING = ("UpSampling2D", "Resizing", "Resize")
 # Values that are not computed from the net's inputs.
 GIVEN = ("Weight", "Constant", "Computed")
 # Their output has a range of its own.
@@ -62,6 +64,7 @@ OWN_RANGE = (
 FIXED_RANGE = {
     "sigmoid": (0.0, 255 / 256),
     "softmax": (0.0, 255 / 256),
+    "log_softmax": (-255 / 16, 0.0),
     "tanh": (-1.0, 127 / 128),
 }
 # Activations that an operator with a kernel computes on the way out.
@@ -70,17 +73,23 @@ FUSED = ("linear", "relu", "relu6")
 _LAYER_OF = {
     **{"Relu": "ReLU", "Relu6": "ReLU", "LeakyRelu": "LeakyReLU", "Elu": "ELU"},
     **{"Sigmoid": "sigmoid", "Tanh": "tanh", "Softmax": "softmax"},
+    "LogSoftmax": "log_softmax",
 }
-_ELEMENTWISE = (
+OF_ONE_VALUE = (
     *("Silu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh", "Celu", "Selu", "Softplus", "Exp"),
-    *("Softsign", "Mish", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Abs", "Absolute"),
+    *("Softsign", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Abs", "Absolute"),
     *("Negative", "Sin", "Cos", "Erf", "Reciprocal", "LogSigmoid", "SoftShrink", "HardShrink"),
     *("TanhShrink", "Squareplus", "SparsePlus", "SparseSigmoid", "Threshold", "Clip"),
     *("Floor", "Ceil", "Round", "Sign", "Power"),
+    *("Tan", "Arcsin", "Arccos", "Arctan", "Sinh", "Cosh", "Arcsinh", "Arctanh"),
+    *("Exp2", "Log2", "Log10", "Deg2rad", "Rad2deg", "Trunc", "NanToNum", "Fabs"),
+    *("Erfc", "Erfinv"),  # not cbrt and sinc, whose slope at 0 is none
 )
-_LAYER_OF.update(dict.fromkeys(_ELEMENTWISE, "Activation"))
+_LAYER_OF.update(dict.fromkeys(OF_ONE_VALUE, "Activation"))
 # Operations of keras.ops of single values, without others that are constants.
-ACTIVATIONS = tuple(x for x in (*_LAYER_OF, *_ELEMENTWISE) if x not in ("Softmax", "Power"))
+ACTIVATIONS = tuple(
+    x for x in (*_LAYER_OF, *OF_ONE_VALUE) if x not in ("Softmax", "LogSoftmax", "Power")
+)
 
 
 def kind_of(operation: Any) -> str:

@@ -9,6 +9,8 @@
 | Bidirectional              | its two layers, `ops.flip` and the layer that merges             |
 | RNN                        | an LSTM or GRU for each of its cells                             |
 | TimeDistributed            | its layer, on the steps as a batch                               |
+| AdaptiveAveragePooling,    | a pooling with strides, where all windows are of one size        |
+| AdaptiveMaxPooling         |                                                                  |
 | Add, Multiply of more than | layers of two values each                                        |
 | two values                 |                                                                  |
 | Lambda and layers of the   | what they consist of, see `traced`                               |
@@ -307,8 +309,8 @@ class Product(Opened):
         return ["the batch as an axis"] if any(not axis % rank for axis, rank in axes) else []
 
 
-def _values(args: tuple, options: dict) -> list[Any]:
-    """What a layer of several values is called with, by place or by name."""
+def _values(args: tuple, options: dict) -> Any:
+    """What a layer is called with, by place or by name."""
     return args[0] if args else options["inputs"]
 
 
@@ -418,7 +420,27 @@ class Chain(Opened):
         return first
 
 
+class Adaptive(Opened):
+    """An adaptive pooling with windows of one size."""
+
+    def make(self) -> None:
+        pass
+
+    def __call__(self, x: Tensor) -> Tensor:
+        kind = getattr(self.layers, class_name(self.layer).removeprefix("Adaptive"))
+        sizes = zip(x.shape[1:-1], self.layer.output_size, strict=True)
+        return kind(tuple(a // b for a, b in sizes), name=self.name)(x)
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        lacks = ["channels first"] if layer.data_format == "channels_first" else []
+        sizes = zip(_values(args, options).shape[1:-1], layer.output_size, strict=True)
+        differ = any(a is None or a % b for a, b in sizes)
+        return lacks + (["windows of several sizes"] if differ else [])
+
+
 OPENED: dict[str, type[Opened]] = {
+    **{f"Adaptive{kind}Pooling{n}D": Adaptive for kind in ("Average", "Max") for n in (1, 2)},
     "MultiHeadAttention": Attention,
     "Attention": Luong,
     "AdditiveAttention": Bahdanau,
@@ -433,7 +455,7 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     """What a layer that is called so can be opened as; None where it stays as it is."""
     if type(layer) in (keras.layers.Add, keras.layers.Multiply):
         return Chain if len(_values(args, options)) > 2 else None
-    kind = OPENED.get(class_name(layer))
+    kind = _kind_of_layer(layer)
     if kind is None and (_is_users(layer) or class_name(layer) == "Lambda"):
         from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
         from ec2t_tf.quantisation.traced import is_one_activation, written_in_operations
@@ -454,7 +476,7 @@ def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
     """
     if kind_of(layer) in RECURRENT:
         return RECURRENT[kind_of(layer)].missing(layer)
-    kind = OPENED.get(class_name(layer))
+    kind = _kind_of_layer(layer)
     if kind is None and isinstance(layer, keras.layers.Layer) and _is_users(layer):
         from ec2t_tf.quantisation.traced import why_not  # whose layers are opened too
 
@@ -466,3 +488,9 @@ def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
 
 def _is_users(layer: Any) -> bool:
     return kind_of(layer) == "Lambda" or "." in class_name(layer)
+
+
+def _kind_of_layer(layer: Any) -> type[Opened] | None:
+    """Not of an operation that has the name of a layer: `keras.ops.dot` is no Dot."""
+    is_layer = isinstance(layer, keras.layers.Layer)
+    return OPENED.get(class_name(layer)) if is_layer else None

@@ -82,6 +82,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "silu": lambda ops, features: ops.silu(features),
     "gelu": lambda ops, features, approximate=False: ops.gelu(features, approximate),
     "softmax": lambda ops, logits, axis=-1: ops.softmax(logits, axis),
+    "log_softmax": lambda ops, logits, axis=None: ops.log_softmax(
+        logits, -1 if axis is None else axis
+    ),
     "sigmoid": lambda ops, x: ops.sigmoid(x),
     "tanh": lambda ops, x: ops.tanh(x),
     "abs": lambda ops, x: ops.abs(x),
@@ -115,7 +118,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda ops, features, alpha=0.2: ops.leaky_relu(features, alpha),
     **{
         name: lambda ops, x, name=name: getattr(ops, name)(x)
-        for name in ("sin", "cos", "erf", "floor", "ceil", "round", "sign", "expm1", "log1p")
+        for name in (
+            *("sin", "cos", "erf", "floor", "ceil", "round", "sign", "expm1", "log1p"),
+            *("tan", "sinh", "cosh", "erfc", "erfinv"),
+        )
+    },
+    **{
+        f"a{name}": lambda ops, x, name=name: getattr(ops, f"arc{name}")(x)
+        for name in ("sin", "cos", "tan", "sinh", "tanh")
     },
     "reciprocal": lambda ops, x: ops.reciprocal(x),
     "log_sigmoid": lambda ops, x: ops.log_sigmoid(x),
@@ -133,6 +143,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "roll": lambda ops, input, shift, axis: ops.roll(input, _plain(shift), _plain(axis)),
     "tile": lambda ops, input, multiples: ops.tile(input, _plain(multiples)),
     "gather": lambda ops, params, indices, axis=0: ops.take(params, np.asarray(indices), axis),
+    "resize": lambda ops, images, size, method="bilinear", antialias=False: ops.image.resize(
+        images, _plain(size), method, antialias
+    ),
     "extract_patches": lambda ops, images, sizes, strides, rates, padding: (
         ops.image.extract_patches(
             images, tuple(sizes[1:3]), tuple(strides[1:3]), rates[1], padding.lower()

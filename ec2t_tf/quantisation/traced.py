@@ -323,7 +323,7 @@ def _open_call(
     if kind in WITHOUT_RULE or (kind == "Tensordot" and len(twin.inputs[-1].shape) <= 2):
         name = inside.unique(f"{inside.name}_{call.operation.name}")
         if (others := composed(call, name)) is not None:
-            return others(*args)
+            return others(*args, **options)
     if kind in ("ConvertToTensor", "Cast") and result.is_float and call.inputs[0].is_float:
         return args[0]
     changed = [i for i, (a, b) in enumerate(zip(result.shape, other.shape, strict=True)) if a != b]

@@ -30,7 +30,7 @@ from tf_keras.src.layers.core import SlicingOpLambda, TFOpLambda
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.moving_range import GROWTH
 from ec2t_tf.quantisation.fusion import Fusion
-from ec2t_tf.quantisation.kinds import FIXED_RANGE, kind_of
+from ec2t_tf.quantisation.kinds import FIXED_RANGE, INTERPOLATING, kind_of
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.native import Plan, plan_of
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS, TernaryQuantizeConfig, connect
@@ -290,7 +290,7 @@ class _Quantising:
         if how == "fixed":
             return FixedRange(*FIXED_RANGE[kind_of(twin)])
         if how == "same":
-            interpolates = kind_of(twin) in ("UpSampling2D", "Resizing")
+            interpolates = kind_of(twin) in INTERPOLATING
             return KnownRange("interpolate" if interpolates else "average")
         return default_8bit_quantize_configs.NoOpQuantizeConfig()
 

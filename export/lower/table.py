@@ -14,7 +14,10 @@ from .pending import RULES
 from .rules.kernels import KERNELS
 
 # Opened by `apply` into other layers, without kernels that could be ternary.
-_TO_PRODUCTS = ("Attention", "AdditiveAttention", "Dot")
+_WITHOUT_KERNELS = (
+    *("Attention", "AdditiveAttention", "Dot"),
+    *(f"Adaptive{kind}Pooling{n}D" for kind in ("Average", "Max") for n in (1, 2)),
+)
 _ORDER = ("ternary", "int8", "float")
 
 
@@ -42,12 +45,12 @@ def supported() -> list[Supported]:
 
 def _how(name: str) -> str:
     kernels = (*kinds.KERNELS, *kinds.SEPARABLE)
-    is_opened = name in OPENED and name not in _TO_PRODUCTS
+    is_opened = name in OPENED and name not in _WITHOUT_KERNELS
     if is_opened or name in kinds.RECURRENT or name == "Embedding":
         return "ternary"
     if name in kernels and (name in KERNELS or name in kinds.SEPARABLE):
         return "ternary"
-    others = ("Softmax", "Lambda", *_TO_PRODUCTS, *WITHOUT_RULE)
+    others = ("Softmax", "Lambda", *_WITHOUT_KERNELS, *WITHOUT_RULE)
     in_int8 = kinds.has_rule(kinds._LAYER_OF.get(name, name)) or name in others
     return "int8" if in_int8 else "float"
 

@@ -55,7 +55,8 @@ def names_in_the_table() -> set[str]:
 
 _ELEMENTWISE = (
     *("abs", "absolute", "negative", "square", "sin", "cos", "erf", "floor", "ceil", "round"),
-    *("sign", "expm1", "copy", *(name for name in (*SHARED, *ONLY_KERAS_3) if name != "mish")),
+    *("sign", "expm1", "copy", "arctan", "arcsinh", "erfc", "trunc", "fabs", "deg2rad"),
+    *("rad2deg", "nan_to_num", *(name for name in (*SHARED, *ONLY_KERAS_3) if name != "mish")),
 )
 
 
@@ -105,6 +106,12 @@ _FUNCTIONS = SimpleNamespace(
     **{name: getattr(tf, name) for name in ("round", "sign", "exp", "sqrt", "tanh", "sigmoid")},
     **{name: getattr(tf.math, name) for name in ("erf", "ceil", "expm1", "log", "log1p", "rsqrt")},
     **{name: getattr(tf.math, name) for name in ("softplus", "reciprocal", "log_sigmoid")},
+    **{name: getattr(tf.math, name) for name in ("tan", "sinh", "cosh", "erfc", "erfinv")},
+    **{f"arc{name}": getattr(tf.math, f"a{name}") for name in ("sin", "tan", "sinh", "tanh")},
+    log_softmax=lambda x, axis=-1: tf.nn.log_softmax(x, axis=axis),
+    image=SimpleNamespace(
+        resize=lambda x, size, interpolation="bilinear": tf.image.resize(x, size, interpolation)
+    ),
 )
 KERAS_3 = Door(keras, keras.ops, (*SHARED, *ONLY_KERAS_3))
 TF_KERAS = Door(tf_keras, _FUNCTIONS, SHARED)

@@ -163,7 +163,17 @@ class RandomLayers:
         )
         largest: Any = self.layers.GlobalMaxPooling1D if one else self.layers.GlobalMaxPooling2D
         keep = self.chance(0.5) if keep is None else keep
+        if keep and self.chance(0.3) and hasattr(self.layers, "AdaptiveMaxPooling1D"):
+            # AdaptiveMaxPooling1D(1) of Keras 3.15 ends the process.
+            size = tuple(self.draw(1, n) for n in x.shape[1:-1])
+            kind = "AdaptiveAveragePooling" if one else "AdaptiveMaxPooling"
+            return getattr(self.layers, f"{kind}{len(size)}D")(size[0] if one else size)(x)
         return self.draw(average, largest)(keepdims=keep)(x)
+
+    def _attended(self, x: Any) -> Any:
+        if not hasattr(self.ops, "dot_product_attention"):
+            return x
+        return self.ops.dot_product_attention(x, self.ops.tanh(x), x)
 
     def moved(self, x: Any) -> Any:
         rank = len(x.shape)
@@ -295,9 +305,27 @@ class RandomLayers:
         ]
         name = self.draw(*self.door.elementwise())
         one = getattr(self.ops, name)
-        stepped = name in ("floor", "ceil", "round", "sign")  # which have no gradient
+        stepped = name in ("floor", "ceil", "round", "sign", "trunc")  # which have no gradient
         made += [(lambda: x + one(x)) if stepped else (lambda: one(x))] * len(made)
+        inside = 0.9 * self.ops.tanh(x)
+        curve = self.draw("arcsin", "arctanh", "tan", "sinh", "cosh", "erfinv", "exp2", "arccos")
+        made.append(lambda: self.ops.log_softmax(x, axis=self.draw(1, -1)))
+        if hasattr(self.ops, curve):
+            made += [lambda: getattr(self.ops, curve)(inside)] * 3
+        if rank == 4:
+            size, how = self.draw((3, 5), (8, 8)), self.draw("nearest", "bilinear")
+            made += [lambda: self.ops.image.resize(x, size, interpolation=how)] * 3
         if hasattr(self.ops, "threshold"):
+            made += [
+                lambda: self.ops.layer_normalization(x),
+                lambda: self.ops.logsumexp(x, axis=-1, keepdims=True) - x,
+                lambda: self.ops.amax(x, axis=-1, keepdims=True) - x,
+                lambda: self.ops.amin(x, axis=1, keepdims=True) + x,
+                lambda: self.ops.log2(self.ops.relu(x) + 0.3),
+                lambda: self.ops.log10(self.ops.relu(x) + 0.3),
+                lambda: self.ops.average(x, axis=-1, weights=constants),
+            ]
+            made += [lambda: self.ops.glu(x)] * 2 if channels % 2 == 0 else []
             made.append(lambda: self.ops.threshold(x, 0.1, 0.0))
             made.append(lambda: self.ops.array_split(x, 2, axis=-1)[0])
         if rank == 3:
@@ -305,6 +333,7 @@ class RandomLayers:
                 lambda: self.ops.matmul(x, self.ops.transpose(self.ops.tanh(x), (0, 2, 1))),
                 lambda: self.ops.einsum("abc,adc->abd", x, self.ops.tanh(x)),
                 lambda: self.ops.squeeze(self.ops.expand_dims(x, 2), 2),
+                lambda: self.ops.squeeze(self._attended(self.ops.expand_dims(x, 2)), 2),
                 lambda: self.ops.stack(self.ops.unstack(x, axis=1)[:3], axis=1),
             ]
         return self.draw(*made)()

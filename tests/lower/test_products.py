@@ -27,6 +27,26 @@ class Statistics(layers.Layer):
         return ops.concatenate([ops.mean(x, axis=1), ops.std(x, axis=1)], axis=-1)
 
 
+class Gated(layers.Layer):
+    """Gates and the logarithm of a sum, as they are in user's layers."""
+
+    def call(self, x: Any) -> Any:
+        return ops.logsumexp(ops.glu(x, axis=-1), axis=1)
+
+
+class OwnNorm(layers.Layer):
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(shape[-1:], "uniform", name="scale")
+        self.shift = self.add_weight(shape[-1:], "uniform", name="shift")
+
+    def call(self, x: Any) -> Any:
+        return ops.layer_normalization(x, self.scale, self.shift)
+
+
+def _heads(x: Any, axis: int) -> list[Any]:
+    return [ops.expand_dims(part, axis) for part in (x, ops.tanh(x), x)]
+
+
 PRODUCTS: dict[str, Callable[[Any], Any]] = {
     "matmul with an array": lambda x: ops.matmul(x, MATRIX),
     "matmul of an array": lambda x: ops.matmul(MATRIX[:3, :5], x),
@@ -45,6 +65,16 @@ PRODUCTS: dict[str, Callable[[Any], Any]] = {
     "deviation of all": lambda x: x - ops.std(x, axis=(1, 2), keepdims=True),
     "normalised": lambda x: ops.normalize(x, axis=-1),
     "statistics of steps, in a layer": lambda x: Statistics()(x),
+    "average": lambda x: ops.average(x, axis=1),  # not the layer of that name
+    "weighted average": lambda x: ops.average(x, axis=-1, weights=np.arange(1.0, 9.0)) + x[..., 0],
+    "dot": lambda x: ops.dot(x, MATRIX),
+    "gated, in a layer": lambda x: Gated()(x),
+    "attention": lambda x: ops.squeeze(ops.dot_product_attention(*_heads(x, 2), scale=0.4), 2),
+    "attention with a bias": lambda x: ops.squeeze(
+        ops.dot_product_attention(*_heads(x, 2), bias=np.tri(5, dtype=np.float32)), 2
+    ),
+    "normalised by a layer's own numbers": lambda x: OwnNorm()(x),
+    "log of a sum": lambda x: ops.logsumexp(x, axis=(1, 2), keepdims=True) - x,
     "quotient": lambda x: x / (ops.sum(ops.relu(x), axis=-1, keepdims=True) + 1.0),
 }
 
@@ -64,6 +94,27 @@ def test_product(name: str) -> None:
     found = Outcome()
     compare(made, inputs, found)
     assert found.steps < 3
+
+
+REFUSED: dict[str, Callable[[Any], Any]] = {
+    r"dot.* \(Dot\) has no rule": lambda x: ops.dot(x, np.ones((2, 8, 3), np.float32)),
+    "must not reduce the batch": lambda x: ops.average(x) * x,
+    "has no rule": lambda x: ops.squeeze(
+        ops.dot_product_attention(*_heads(x, 2), is_causal=True), 2
+    ),
+    "interpolation 'bicubic' has no rule": lambda x: ops.image.resize(
+        ops.expand_dims(x, 3), (7, 9), interpolation="bicubic"
+    ),
+    "windows of several sizes": lambda x: layers.AdaptiveMaxPooling1D(3)(x),
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_has_no_rule_is_refused_by_name(said: str) -> None:
+    source = keras.Input((5, 8))
+    x = REFUSED[said](layers.Dense(8)(layers.Dense(8)(source)))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=said):
+        ec2t_tf.apply(keras.Model(source, layers.Dense(2)(x)), verbose=0)
 
 
 @pytest.mark.parametrize("options", [{"axis": None}, {"axis": -1, "order": 1}])

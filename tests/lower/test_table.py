@@ -64,6 +64,9 @@ IMAGE: dict[str, Make] = {
     "Permute": lambda x: layers.Permute((2, 1, 3))(x),
     "Reshape": lambda x: layers.Reshape((-1, 3))(x),
     "Resizing": lambda x: layers.Resizing(4, 5)(x),
+    "Resize": lambda x: ops.image.resize(x, (9, 4)),
+    "AdaptiveAveragePooling2D": lambda x: layers.AdaptiveAveragePooling2D((2, 3))(x),
+    "AdaptiveMaxPooling2D": lambda x: layers.AdaptiveMaxPooling2D((3, 1))(x),
     "UpSampling2D": lambda x: layers.UpSampling2D(2)(x),
     "SpatialDropout2D": lambda x: layers.SpatialDropout2D(0.1)(x),
     "PReLU": lambda x: layers.PReLU("uniform", shared_axes=[1, 2])(x),
@@ -122,6 +125,14 @@ SEQUENCE: dict[str, Make] = {
     "Var": lambda x: ops.var(x, axis=1),
     "Std": lambda x: ops.std(x, axis=-1),
     "Normalize": lambda x: ops.normalize(x, axis=-1),
+    "LayerNorm": lambda x: ops.layer_normalization(x),
+    "Logsumexp": lambda x: ops.logsumexp(x, axis=-1),
+    "Glu": lambda x: ops.glu(x),
+    "DotProductAttention": lambda x: ops.dot_product_attention(*[ops.expand_dims(x, 2)] * 3),
+    "Amax": lambda x: ops.amax(x, axis=1),
+    "Amin": lambda x: ops.amin(x, axis=1),
+    "AdaptiveAveragePooling1D": lambda x: layers.AdaptiveAveragePooling1D(1)(x),
+    "AdaptiveMaxPooling1D": lambda x: layers.AdaptiveMaxPooling1D(5)(x),
     "Flip": lambda x: ops.flip(x, 1),
     "BroadcastTo": lambda x: layers.Lambda(
         lambda v: ops.broadcast_to(v[:, :1], (ops.shape(v)[0], 3, 4))
@@ -165,6 +176,13 @@ VECTOR: dict[str, Make] = {
     "Reciprocal": lambda x: ops.reciprocal(ops.exp(x)),
     "Power": lambda x: x**3 + ops.power(2.0, x),
     "Threshold": lambda x: ops.threshold(x, 0.1, 0.0),
+    "LogSoftmax": lambda x: ops.log_softmax(x),
+    "Log2": lambda x: ops.log2(ops.sigmoid(x)),
+    "Log10": lambda x: ops.log10(ops.sigmoid(x)),
+    **{
+        name.capitalize(): lambda x, name=name: getattr(ops, name)(0.9 * ops.tanh(x))
+        for name in ("arcsin", "arccos", "arctanh", "tan", "sinh", "cosh", "erfinv", "exp2")
+    },
     **{
         "".join(part.capitalize() for part in name.split("_")): (
             lambda x, name=name: getattr(ops, name)(x)
@@ -175,7 +193,8 @@ VECTOR: dict[str, Make] = {
             *("log_sigmoid", "negative", "relu", "relu6", "selu", "sigmoid", "silu", "sin"),
             *("soft_shrink", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "square"),
             *("squareplus", "tanh", "tanh_shrink"),
-            *("ceil", "copy", "floor", "round", "sign"),
+            *("ceil", "copy", "floor", "round", "sign", "trunc", "arctan", "arcsinh", "erfc"),
+            *("fabs", "deg2rad", "rad2deg", "nan_to_num"),
         )
     },
 }

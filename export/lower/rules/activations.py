@@ -12,12 +12,12 @@ from ec2t_tf.quantisation import kinds
 
 from ..calls import Call, kind_of
 from ..net import Net
-from ..pending import CODES, NoRuleError, Pending, TensorIndex, Value, rule
+from ..pending import CODES, RULES, NoRuleError, Pending, TensorIndex, Value, rule
 from .movement import later
 from .ranges import array
 
 # What TensorFlow Lite prescribes for int8.
-UNIT, SIGNED = (1 / 256, -128), (1 / 128, 0)
+UNIT, SIGNED, SIXTEENTHS = (1 / 256, -128), (1 / 128, 0), (1 / 16, 127)
 # The least step of a softmax's input: the runtimes hold it with 26 bits of fraction.
 SMALLEST_EXPONENT = 2.0**-26
 LARGEST_ENTRY = 1e30  # of a table, before it has codes
@@ -127,12 +127,20 @@ def _elu(net: Net, name: str, given: Value, alpha: float = 1.0) -> Value:
 
 
 def _softmax(net: Net, name: str, given: Value) -> Pending:
+    return operator(net, "SOFTMAX", name, _coarser(net, name, given), UNIT, beta=1.0)
+
+
+def _log_softmax(net: Net, name: str, given: Value) -> Pending:
+    return operator(net, "LOG_SOFTMAX", name, _coarser(net, name, given), SIXTEENTHS)
+
+
+def _coarser(net: Net, name: str, given: Value) -> int:
+    """The input of a softmax, of a step that the runtimes can hold: LiteRT would abort."""
     index = net.settled(given)
-    if net.is_int8(index) and net.tensor(index).scale[0] <= SMALLEST_EXPONENT:
-        # All inputs are as good as equal; LiteRT would abort.
-        zero = int(net.tensor(index).zero_point[0])
-        given = net.with_range(index, 2 * SMALLEST_EXPONENT, zero, f"{name}/coarser")
-    return operator(net, "SOFTMAX", name, given, UNIT, beta=1.0)
+    if not net.is_int8(index) or net.tensor(index).scale[0] > SMALLEST_EXPONENT:
+        return index
+    zero = int(net.tensor(index).zero_point[0])  # all inputs are as good as equal
+    return net.with_range(index, 2 * SMALLEST_EXPONENT, zero, f"{name}/coarser")
 
 
 # Functions of Keras, compared by identity: a user's own that has such a name is not among them.
@@ -147,6 +155,7 @@ FUNCTIONS: dict[Any, Activation] = {
     ),
     keras.activations.tanh: lambda net, name, given: operator(net, "TANH", name, given, SIGNED),
     keras.activations.softmax: _softmax,
+    keras.activations.log_softmax: _log_softmax,
     keras.activations.silu: _silu,
     keras.activations.elu: _elu,
     keras.activations.gelu: lambda net, name, given: operator(
@@ -214,13 +223,20 @@ def _softmax_layer(net: Net, name: str, given: Value, layer: Any) -> Value:
     rank = len(net.shape(given))
     if not isinstance(layer.axis, int):
         raise NoRuleError(f"'{name}': a softmax needs one axis.")
-    axis = layer.axis % rank
+    return _along(net, name, given, layer.axis % rank, _softmax)
+
+
+def _along(
+    net: Net, name: str, given: Value, axis: int, function: Callable[[Net, str, Value], Pending]
+) -> Value:
+    """A function of the last axis, of another one."""
+    rank = len(net.shape(given))
     if axis == rank - 1:
-        return _softmax(net, name, given)
+        return function(net, name, given)
     order = [i for i in range(rank) if i != axis] + [axis]
     index = net.transposed(net.settled(given), order, f"{name}/moved")
     back = [order.index(i) for i in range(rank)]
-    made = _softmax(net, f"{name}/softmax", index)
+    made = function(net, f"{name}/softmax", index)
     return later(
         net, made, net.shape(given), lambda value: net.transposed(value, back, f"{name}/back")
     )
@@ -308,28 +324,20 @@ for _kind, _function in _OPERATIONS.items():
     _register_function(_kind, _function)
 
 
+@rule("LogSoftmax")
+def _log_softmax_along(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    axis = call.operation.axis % len(net.shape(given))
+    return _along(net, call.key, given, axis, _log_softmax)
+
+
 @rule("LeakyRelu")
 def _leaky_relu(net: Net, call: Call, given: Value, *_: Any) -> Value:
     return _relu(net, call.key, given, float(call.operation.negative_slope))
 
 
-# Of one value each.
-_ELEMENTWISE = (
-    *("Celu", "Elu", "Selu", "Softplus", "Softsign", "Exp", "Expm1", "Log"),
-    *("Log1p", "Sqrt", "Rsqrt", "Square", "Abs", "Absolute", "Negative", "Sin", "Cos", "Erf"),
-    *("Reciprocal", "LogSigmoid", "SoftShrink", "HardShrink", "TanhShrink", "Squareplus"),
-    *("SparsePlus", "SparseSigmoid", "Threshold", "Floor", "Ceil", "Round", "Sign"),
-)
-
-
 @rule("Gelu")
 def _gelu(net: Net, call: Call, given: Value, *_: Any) -> Value:
     return operator(net, "GELU", call.key, given, approximate=bool(call.operation.approximate))
-
-
-@rule(*_ELEMENTWISE)
-def _elementwise(net: Net, call: Call, given: Value, *_: Any) -> Value:
-    return table(net, call.key, given, lambda x: call.operation(keras.ops.convert_to_tensor(x)))
 
 
 @rule("Power")
@@ -352,3 +360,8 @@ def _power(net: Net, call: Call, base: Any, exponent: Any, *_: Any) -> Value:
 @rule("Clip")
 def _clip(net: Net, call: Call, given: Value, *_: Any) -> Value:
     return limited(net, call.key, given, float(call.operation.x_min), float(call.operation.x_max))
+
+
+@rule("Elu", *(name for name in kinds.OF_ONE_VALUE if name not in RULES))
+def _elementwise(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    return table(net, call.key, given, lambda x: call.operation(keras.ops.convert_to_tensor(x)))

@@ -34,7 +34,7 @@ def _up_sampling_1d(net: Net, call: Call, given: Value, *_: Any) -> Value:
     return repeated(net, net.settled(given), call.operation.size, 1, call.key)
 
 
-@rule("Resizing")
+@rule("Resizing", "Resize")
 def _resizing(net: Net, call: Call, given: Value, *_: Any) -> Value:
     layer, index = call.operation, net.settled(given)
     if layer.crop_to_aspect_ratio or layer.pad_to_aspect_ratio or layer.antialias:
