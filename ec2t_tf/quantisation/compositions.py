@@ -17,7 +17,7 @@ Tensor = Any
 SMALLEST = 1e-12  # variance that has a slope
 WITHOUT_RULE = (
     *("Var", "Std", "Normalize", "LayerNorm", "Logsumexp", "Glu", "DotProductAttention"),
-    *("Average", "Amax", "Amin", "Dot"),
+    *("Average", "Amax", "Amin", "Dot", "Sqrt"),
 )
 
 
@@ -34,6 +34,8 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
         return ops.matmul
     if kind == "Var":
         return lambda x: variance(x, axis=operation.axis, keepdims=operation.keepdims)
+    if kind == "Sqrt":
+        return keras.layers.Activation(square_root, name=name)
     if kind == "Std":
         root = keras.layers.Activation(square_root, name=name)
         return lambda x: root(variance(x, axis=operation.axis, keepdims=operation.keepdims))
@@ -124,5 +126,5 @@ def variance(x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:
 
 @registered
 def square_root(x: Tensor) -> Tensor:
-    """With no slope at 0, which a variance in int8 is often: that of the root is infinite."""
+    """With no slope at 0, which is infinite: what is small in a float net is 0 in int8 often."""
     return ops.sqrt(ops.maximum(x, SMALLEST))

@@ -30,6 +30,7 @@ from ec2t_tf.quantisation.opened import Opened
 from ec2t_tf.quantisation.own_kernels import OwnKernels
 from ec2t_tf.quantisation.tensorflow_functions import recorded
 from ec2t_tf.quantisation.values import Constant, ForEach, InTraining, Weight
+from ec2t_tf.treatments import UnsupportedLayerError
 
 Tensor = Any
 ANOTHER_EACH_TIME = "numbers that are others for another batch, or at another call (random ones)"
@@ -78,7 +79,14 @@ class Traced(Opened):
         self.parts = self.inside.made
 
     def __call__(self, *args: Any, **options: Any) -> Tensor:
-        return _rebuilt(self.inside, args, options)
+        try:
+            return _rebuilt(self.inside, args, options)
+        except ValueError as error:  # not by itself: `why_not` has looked
+            raise UnsupportedLayerError(
+                "apply requires layers of yours whose calls stand for themselves. Received: "
+                f"'{self.layer.name}' ({type(self.layer).__name__}), called several times, with "
+                f"{error}. Give it to the call as an argument."
+            ) from error
 
     def take_weights(self, weights: list[np.ndarray]) -> None:
         """Aliases have them."""
@@ -438,7 +446,10 @@ def _is_same(x: Any, y: Any) -> bool:
     """Whether two calls were given the same numbers, or anything else."""
     if not _is_array(x):
         return bool(x == y)
-    return np.array_equal(ops.convert_to_numpy(x), ops.convert_to_numpy(y))
+    try:
+        return np.array_equal(ops.convert_to_numpy(x), ops.convert_to_numpy(y))
+    except Exception as error:  # a symbolic value of a call that is over
+        raise ValueError("a value that the layer keeps from another call") from error
 
 
 def _is_array(x: Any) -> bool:

@@ -1,6 +1,9 @@
-"""Whether a copy of a model computes what the model does, layer by layer, on random inputs.
+"""Whether a copy of a model computes what the model does, layer by layer, on random inputs; and
+whether the model computes each example by itself.
 
-Copies are made from configs, which say nothing of what was set on a layer after it was made.
+Copies are made from configs, which say nothing of what was set on a layer after it was made. A file
+is given one example at a time; that an operation mixes them cannot be told from its axes, since a
+reshape may have put the batch anywhere.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ from ec2t_tf.treatments import UnsupportedLayerError
 # Of the largest value that a layer makes: far more than rounding, less than int8 shows.
 TOLERANCE = 0.01
 BATCH = 2
+# Of the largest value of an output: what examples of one batch may differ by from the same alone.
+ALONE = 0.001
 
 
 def require_unchanged(graph: Graph, inputs: Any, made: Sequence[Any]) -> None:
-    """Raises what `apply` says if a copy computes something else.
+    """Raises what `apply` says if a copy computes something else, or examples depend on others.
 
     A model that cannot be run on random numbers, or makes others each time, is not looked at.
 
@@ -34,7 +39,7 @@ def require_unchanged(graph: Graph, inputs: Any, made: Sequence[Any]) -> None:
       made: what the copy makes of them in the place of each call of the graph.
 
     Raises:
-      UnsupportedLayerError: naming the first layer that does.
+      UnsupportedLayerError: naming the first layer that does so.
     """
     if any(call.kwargs.get("training") for call in graph.calls):
         return
@@ -45,18 +50,25 @@ def require_unchanged(graph: Graph, inputs: Any, made: Sequence[Any]) -> None:
         feed = keras.tree.map_structure(numbers, graph.inputs)
         try:
             with _undisturbed(layers):
-                expected, found = _values(graph, feed), copy(feed, training=False)
+                outputs, expected = _values(graph, feed)
+                found = copy(feed, training=False)
+                alone = _values(graph, keras.tree.map_structure(lambda x: x[:1], feed))
         except Exception:  # tokens that are not in a table, say
             continue
         calls = zip(graph.calls, expected, found, strict=True)
         changed = next((call for call, one, other in calls if not _is_near(one, other)), None)
-        if changed is None:
+        is_mixed = mixes(outputs, alone[0])
+        if changed is None and not is_mixed:
             return
         with _undisturbed(layers):
-            again = _values(graph, feed)
-        if all(_is_near(one, other) for one, other in zip(expected, again, strict=True)):
+            _, again = _values(graph, feed)
+        if any(not _is_near(one, other) for one, other in zip(expected, again, strict=True)):
+            return  # random at inference
+        if changed is not None:
             raise differs(changed)
-        return
+        calls = zip(graph.calls, expected, alone[1], strict=True)
+        mixing = next((call for call, one, other in calls if mixes(one, other)), graph.calls[-1])
+        raise depends(mixing.name, type(mixing.operation).__name__)
 
 
 def differs(call: Call) -> UnsupportedLayerError:
@@ -76,6 +88,35 @@ def differs(call: Call) -> UnsupportedLayerError:
     )
 
 
+def depends(name: str, kind: str) -> UnsupportedLayerError:
+    """What `apply` says of a model whose examples depend on each other."""
+    return UnsupportedLayerError(
+        "apply requires a model that computes each example by itself, because a file is given one "
+        f"at a time. Received: '{name}' ({kind}), which makes something else of an example with "
+        "others beside it in the batch. Leave the first axis alone: it is the batch."
+    )
+
+
+def mixes(together: Any, alone: Any) -> bool:
+    """Whether the first of two examples comes out otherwise than by itself.
+
+    Args:
+      together: arrays, the batch along any axis.
+      alone: the same of the first example.
+    """
+    for two, one in zip(keras.tree.flatten(together), keras.tree.flatten(alone), strict=True):
+        x, y = (ops.convert_to_numpy(v) for v in (two, one))
+        axes = [i for i, (n, m) in enumerate(zip(x.shape, y.shape, strict=True)) if n != m]
+        if x.dtype.kind not in "fV" or len(axes) != 1:
+            continue
+        x = x.take(np.arange(y.shape[axes[0]]), axes[0]).astype(np.float64)
+        finite = np.abs(x[np.isfinite(x)])
+        least = ALONE * float(finite.max(initial=0.0)) + 1e-6
+        if not np.allclose(x, y.astype(np.float64), 0, least, equal_nan=True):
+            return True
+    return False
+
+
 @contextlib.contextmanager
 def _undisturbed(layers: Sequence[Any]) -> Iterator[None]:
     """Nobody's state changes inside, and losses stay those of the last call."""
@@ -89,17 +130,18 @@ def _undisturbed(layers: Sequence[Any]) -> Iterator[None]:
             layer._losses[:] = losses
 
 
-def _values(graph: Graph, feed: Any) -> list[list[Any]]:
-    """What each call makes, in order."""
+def _values(graph: Graph, feed: Any) -> tuple[Any, list[list[Any]]]:
+    """The outputs, and what each call makes, in order."""
     made: list[list[Any]] = []
 
     def compute(call: Call, args: tuple, kwargs: dict) -> Any:
-        outputs = call.operation(*args, **kwargs)
+        # Some of Keras' layers for images would train what follows them in the same call.
+        inference = {"training": False} if call.is_layer else {}
+        outputs = call.operation(*args, **{**inference, **kwargs})
         made.append(keras.tree.flatten(outputs))
         return outputs
 
-    graph.run(feed, compute)
-    return made
+    return graph.run(feed, compute), made
 
 
 def _of_both_signs(value: Value) -> Any:

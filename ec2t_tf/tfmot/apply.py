@@ -17,6 +17,7 @@ from ec2t_tf.quantisation.graph import require_any_batch, require_sizes_of
 from ec2t_tf.tfmot import rewrite, scheme, wrapper
 from ec2t_tf.tfmot.equalise import equal_weights
 from ec2t_tf.tfmot.native import plan_of
+from ec2t_tf.tfmot.one_by_one import require_one_by_one
 from ec2t_tf.tfmot.quantize_config import connect, initialise
 from ec2t_tf.tfmot.summary import has_kernel
 from ec2t_tf.treatments import UnsupportedLayerError, methods_of, prunes_int8, require_treatable
@@ -38,6 +39,7 @@ def quantised(
         if not isinstance(model, tf_keras.Sequential):
             require_any_batch(name, tensor.shape, tensor.dtype.name)
     rewritten = rewrite.rewrite(model)
+    require_one_by_one(model)
     plan = plan_of(rewritten.model)
     require_no_masked_inference(plan.graph)
     origin = {name: rewritten.origin.get(there) for name, there in plan.names.items()}

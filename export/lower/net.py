@@ -190,6 +190,11 @@ class Net:
     def limited(self, index: int, least: float | None, most: float | None, name: str) -> int:
         """A tensor between two real numbers: MAXIMUM and MINIMUM, where they change anything."""
         tensor = self.tensor(index)
+        if tensor.dtype != "float32" and not len(tensor.scale):
+            raise NoRuleError(
+                f"'{name}' of whole numbers ({tensor.dtype}) has no rule: limit them in front "
+                "of the net."
+            )
         for kind, limit, end in (("MAXIMUM", least, CODES[0]), ("MINIMUM", most, CODES[1])):
             if limit is None:
                 continue

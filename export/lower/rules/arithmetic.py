@@ -15,11 +15,11 @@ from .ranges import array
 _FUSES = {"activation": "none"}
 
 
-def operand(net: Net, given: Any, name: str, *, is_float: bool) -> Value:
-    """A value, or a constant of a call as a tensor."""
+def operand(net: Net, given: Any, name: str, *, is_float: bool, axes: int = 1) -> Value:
+    """A value, or a constant of a call as a tensor of that many axes or more."""
     if isinstance(given, Pending | TensorIndex):
         return given
-    values = np.atleast_1d(array(given).astype(np.float32))
+    values = np.array(array(given), np.float32, ndmin=axes)
     if is_float:
         return net.constant(name, values, "float32")
     scale, zero = quantisation(values.min(), values.max())
@@ -71,8 +71,9 @@ def _ends(net: Net, index: Any) -> tuple[float, float]:
 def _operands(net: Net, call: Call, given: Sequence[Any]) -> list[Value]:
     values = [x for x in given if isinstance(x, Pending | TensorIndex)]
     is_float = all(net.is_float(x) for x in values)
+    axes = min(1, max((len(net.shape(x)) for x in values), default=1))  # 0 of a weight of no axes
     return [
-        operand(net, x, f"{call.key}/constant_{i}", is_float=is_float)
+        operand(net, x, f"{call.key}/constant_{i}", is_float=is_float, axes=axes)
         for i, x in enumerate(given)
         if x is not None
     ]

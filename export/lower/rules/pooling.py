@@ -96,7 +96,7 @@ def _axes(net: Net, call: Call, given: Value) -> list[int]:
         axes = range(rank)
     axes = (axes,) if isinstance(axes, int) else axes
     axes = sorted(a % rank for a in axes)
-    if 0 in axes:
+    if 0 in axes and call.given[0].shape[0] is None:  # a stack along the first axis has its size
         raise NoRuleError(f"'{call.name}' must not reduce the batch.")
     return axes
 
