@@ -8,8 +8,9 @@ what differs between the two is the batch, which is left open.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -189,7 +190,7 @@ class _Inside:
         function = self._function(inputs[0])
         if "training" in _parameters(self.layer):
             options = {**options, "training": training}
-        with recorded(), keras.StatelessScope() as scope:
+        with recorded(), _lone_slices(), keras.StatelessScope() as scope:
             made = function(*args, **options)
         if scope.state_mapping and training is None:
             raise ValueError("variables that its call assigns to")
@@ -248,6 +249,19 @@ class _Inside:
             self._constants[key] = Constant(array, array.dtype.name, name=name)
             self.made.append(self._constants[key])
         return self._constants[key](like)
+
+
+@contextlib.contextmanager
+def _lone_slices() -> Iterator[None]:
+    """Inside, x[:8] of a symbolic value is what it is of a variable; Keras wants x[:8, ...]."""
+    plain = keras.KerasTensor.__getitem__
+    keras.KerasTensor.__getitem__ = lambda self, key: plain(
+        self, (key,) if isinstance(key, slice) else key
+    )
+    try:
+        yield
+    finally:
+        keras.KerasTensor.__getitem__ = plain
 
 
 class _Part:

@@ -75,12 +75,23 @@ class Root(layers.Layer):
         return ops.sqrt(ops.square(x) + 1e-6)
 
 
+class Places(layers.Layer):
+    """The first rows of a longer table."""
+
+    def build(self, shape: Any) -> None:
+        self.table = self.add_weight((9, shape[-1]), "uniform", name="table")
+
+    def call(self, x: Any) -> Any:
+        return x + self.table[: ops.shape(x)[1]]
+
+
 TAKEN: dict[str, Callable[[Any], Any]] = {
     "one number": lambda x: Scaled()(x),
     "sum of a stack": lambda x: ops.sum(ops.stack([ops.relu(x), x], axis=0), axis=0),
     "mean of a stack": lambda x: ops.mean(ops.stack([ops.relu(x), x], axis=0), axis=0),
     "largest of a stack": lambda x: ops.max(ops.stack([ops.relu(x), -x], axis=0), axis=0),
     "an image's size": lambda x: Pyramid()(x),
+    "rows of a table": lambda x: Places()(x),
     "root": lambda x: Root()(x),
     "root of a variance": lambda x: ops.sqrt(ops.var(x, axis=(1, 2)) + 1e-6),
 }
