@@ -108,6 +108,7 @@ APPLICATIONS = [
 SIZE, CLASSES = (32, 32, 3), 10
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_applications(name: str, tmp_path: Path) -> None:
     """tf_keras.applications with random weights: apply, one step, file, equal to `exact`."""

@@ -37,6 +37,7 @@ def graphs():
     return {name: (file, download(file)) for name, file in own.items()}
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 @pytest.mark.parametrize("net", NETS)
 def test_comes_back_bit_for_bit(int8_nets, files, net):
     assert unpack(files[net], to="int8") == int8_nets[net]
@@ -61,6 +62,7 @@ def test_version_3_is_read():
     assert stream_bytes(VERSION_3.read_bytes()) == 615
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 def test_a_trained_resnet8():
     """ResNet-8 on Fashion-MNIST at 79.8 % zeros, of the trained nets."""
     own = plain(TRAINED / "fashion_resnet8_80.tflite")

@@ -36,6 +36,7 @@ def blobs_of(file):
     ]
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 @pytest.mark.parametrize("goal", GOALS)
 @pytest.mark.parametrize("net", NETS)
 def test_every_ternary_layer_is_in_a_blob(int8_nets, net, goal):
@@ -47,6 +48,7 @@ def test_every_ternary_layer_is_in_a_blob(int8_nets, net, goal):
         np.testing.assert_array_equal(before.scales, after.requantisation.weights)
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 @pytest.mark.parametrize("net", NETS)
 def test_file_is_far_smaller_than_int8(int8_nets, net):
     # The depthwise net has more tables than weights.
@@ -67,6 +69,7 @@ def test_redundant_tensors_and_names_are_gone(int8_nets):
     assert len(per_channel) == 2  # weights and bias of the first convolution: it is not ternary
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 def test_a_trained_resnet8():
     """ResNet-8 on Fashion-MNIST at 79.8 % zeros, of the trained nets."""
     own = plain(TRAINED / "fashion_resnet8_80.tflite")

@@ -199,6 +199,7 @@ class TestCommandLine:
         assert "nothing to pack" in capsys.readouterr().out
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_files_are_rewritten_or_refused(small: bytes, name: str) -> None:
     """`FileError` or a file that reads; what is unpacked first comes back even if damaged."""

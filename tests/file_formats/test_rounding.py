@@ -91,6 +91,7 @@ def test_every_runtime_computes_the_same_of_rounded_numbers(net: str) -> None:
     assert write(rounded(read(int8), 0.25)[0]) == int8
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 def test_a_trained_resnet8() -> None:
     """ResNet-8 on Fashion-MNIST at 79.8 % zeros, of the trained nets."""
     own = plain(TRAINED / "fashion_resnet8_80.tflite")

@@ -41,17 +41,18 @@ def _channels(model: bytes | Graph) -> int:
     return sum((1, *net.tensors[i].shape)[-1] for op in net.operators for i in op.outputs)
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 def test_random_graphs_stay_the_same(tmp_path: Path) -> None:
-    """Forty graphs that get smaller, against LiteRT's reference on the nets as they were."""
+    """Twenty graphs that get smaller, against LiteRT's reference on the nets as they were."""
     models: dict[int, bytes] = {}
     for seed in range(2000, 5000):
         model = deadened(random_graphs.Draw(seed).model, seed)
         if _channels(without_dead_channels(tflite.read(model))) < _channels(model):
             models[seed] = model
-        if len(models) == 40:
+        if len(models) == 20:
             break
     print(f"seeds {list(models)}")
-    assert len(models) == 40
+    assert len(models) == 20
     values = [many_nets.inputs(m, 3, seed=s) for s, m in models.items()]
     want = [many_nets.reference(m, v) for m, v in zip(models.values(), values, strict=True)]
     got = many_nets.on_host(list(models.values()), values, tmp_path, sanitize=True)

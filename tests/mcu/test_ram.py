@@ -33,6 +33,7 @@ def _differences(seeds: range, folder: Path, core: str, optimize: str = "") -> l
     return many_nets.differences(list(seeds), got, want)
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 def test_equal_the_reference(tmp_path: Path) -> None:
     assert not _differences(range(60), tmp_path, "host")
 
@@ -73,6 +74,7 @@ def any_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emit, "with_least_ram", in_any_strips)
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 @pytest.mark.usefixtures("any_strips")
 def test_any_strips_equal_the_reference(tmp_path: Path) -> None:
     assert not _differences(range(200, 240), tmp_path, "host", "ram")
@@ -135,6 +137,7 @@ def test_least_ram_equals_the_reference(tmp_path: Path, name: str) -> None:
     assert not many_nets.differences([name], got, [many_nets.reference(model, values)])
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 def test_graphs_of_all_operators(tmp_path: Path) -> None:
     """Inputs of words, variables, maps of few rows: what cannot be in strips is as it was."""
     models = [random_graphs.Draw(seed).model for seed in range(40)]
