@@ -14,10 +14,10 @@ from ec2t_tf.quantisation.kinds import class_name
 from ec2t_tf.quantisation.registered import registered
 
 Tensor = Any
-SMALLEST = 1e-12  # variance that has a slope
+SMALLEST = 1e-12  # what has a slope under a root or in a logarithm
 WITHOUT_RULE = (
     *("Var", "Std", "Normalize", "LayerNorm", "Logsumexp", "Glu", "DotProductAttention"),
-    *("Average", "Amax", "Amin", "Dot", "Sqrt"),
+    *("Average", "Amax", "Amin", "Dot", "Sqrt", "Log", "Log2", "Log10"),
 )
 
 
@@ -34,8 +34,8 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
         return ops.matmul
     if kind == "Var":
         return lambda x: variance(x, axis=operation.axis, keepdims=operation.keepdims)
-    if kind == "Sqrt":
-        return keras.layers.Activation(square_root, name=name)
+    if kind in SLOPED:
+        return keras.layers.Activation(SLOPED[kind], name=name)
     if kind == "Std":
         root = keras.layers.Activation(square_root, name=name)
         return lambda x: root(variance(x, axis=operation.axis, keepdims=operation.keepdims))
@@ -128,3 +128,23 @@ def variance(x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:
 def square_root(x: Tensor) -> Tensor:
     """With no slope at 0, which is infinite: what is small in a float net is 0 in int8 often."""
     return ops.sqrt(ops.maximum(x, SMALLEST))
+
+
+@registered
+def logarithm(x: Tensor) -> Tensor:
+    """-27.6 of 0, as above; its end of the range in a file."""
+    return ops.log(ops.maximum(x, SMALLEST))
+
+
+@registered
+def logarithm_2(x: Tensor) -> Tensor:
+    return ops.log2(ops.maximum(x, SMALLEST))
+
+
+@registered
+def logarithm_10(x: Tensor) -> Tensor:
+    return ops.log10(ops.maximum(x, SMALLEST))
+
+
+# Operations whose slope at 0 is infinite, as what has none there.
+SLOPED = {"Sqrt": square_root, "Log": logarithm, "Log2": logarithm_2, "Log10": logarithm_10}

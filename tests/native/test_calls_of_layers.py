@@ -93,6 +93,8 @@ TAKEN: dict[str, Callable[[Any], Any]] = {
     "an image's size": lambda x: Pyramid()(x),
     "rows of a table": lambda x: Places()(x),
     "root": lambda x: Root()(x),
+    "logarithm": lambda x: ops.log(ops.square(x) + 1e-6),
+    "logarithm to base 2": lambda x: ops.log2(ops.square(x) + 1e-6),
     "root of a variance": lambda x: ops.sqrt(ops.var(x, axis=(1, 2)) + 1e-6),
 }
 
