@@ -166,9 +166,8 @@ def _is_near(wanted: Sequence[Any], found: Sequence[Any]) -> bool:
             return False
         if x.dtype.kind not in "fV":
             continue
-        x, y = x.astype(np.float64), y.astype(np.float64)
-        finite = x[np.isfinite(x)]
-        reach = float(np.abs(finite).max()) if finite.size else 0.0
-        if not np.allclose(x, y, 0, TOLERANCE * reach + 1e-6, equal_nan=True):
+        is_finite = np.isfinite(x)  # a logarithm of less than 0 is none: random numbers are
+        x, y = x[is_finite].astype(np.float64), y[is_finite].astype(np.float64)
+        if not np.allclose(x, y, 0, TOLERANCE * np.abs(x).max(initial=0.0) + 1e-6):
             return False
     return True

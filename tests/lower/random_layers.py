@@ -164,9 +164,10 @@ class RandomLayers:
         largest: Any = self.layers.GlobalMaxPooling1D if one else self.layers.GlobalMaxPooling2D
         keep = self.chance(0.5) if keep is None else keep
         if keep and self.chance(0.3) and hasattr(self.layers, "AdaptiveMaxPooling1D"):
-            # AdaptiveMaxPooling1D(1) of Keras 3.15 ends the process.
-            size = tuple(self.draw(1, n) for n in x.shape[1:-1])
-            kind = "AdaptiveAveragePooling" if one else "AdaptiveMaxPooling"
+            # Where it makes 1 of 8, AdaptiveMaxPooling of Keras 3.15 ends the process on one CPU.
+            kind = self.draw("AdaptiveAveragePooling", "AdaptiveMaxPooling")
+            least = 1 if "Average" in kind else 2
+            size = tuple(self.draw(n, least if n % 2 == 0 else n) for n in x.shape[1:-1])
             return getattr(self.layers, f"{kind}{len(size)}D")(size[0] if one else size)(x)
         return self.draw(average, largest)(keepdims=keep)(x)
 

@@ -66,7 +66,7 @@ IMAGE: dict[str, Make] = {
     "Resizing": lambda x: layers.Resizing(4, 5)(x),
     "Resize": lambda x: ops.image.resize(x, (9, 4)),
     "AdaptiveAveragePooling2D": lambda x: layers.AdaptiveAveragePooling2D((2, 3))(x),
-    "AdaptiveMaxPooling2D": lambda x: layers.AdaptiveMaxPooling2D((3, 1))(x),
+    "AdaptiveMaxPooling2D": lambda x: layers.AdaptiveMaxPooling2D((3, 2))(x),
     "UpSampling2D": lambda x: layers.UpSampling2D(2)(x),
     "SpatialDropout2D": lambda x: layers.SpatialDropout2D(0.1)(x),
     "PReLU": lambda x: layers.PReLU("uniform", shared_axes=[1, 2])(x),

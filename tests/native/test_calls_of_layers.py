@@ -68,6 +68,13 @@ class Pyramid(layers.Layer):
         return self.norm(self.conv(self.resize(x)))
 
 
+class LogOfAll(layers.Layer):
+    """NaN of random numbers, half of which are less than 0."""
+
+    def call(self, x: Any) -> Any:
+        return ops.log(x)
+
+
 class Root(layers.Layer):
     """0 in int8 for all small values, where a root has no slope."""
 
@@ -94,6 +101,7 @@ TAKEN: dict[str, Callable[[Any], Any]] = {
     "rows of a table": lambda x: Places()(x),
     "root": lambda x: Root()(x),
     "logarithm": lambda x: ops.log(ops.square(x) + 1e-6),
+    "logarithm of any number": lambda x: LogOfAll()(x),
     "logarithm to base 2": lambda x: ops.log2(ops.square(x) + 1e-6),
     "root of a variance": lambda x: ops.sqrt(ops.var(x, axis=(1, 2)) + 1e-6),
 }
