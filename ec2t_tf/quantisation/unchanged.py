@@ -136,7 +136,8 @@ def _values(graph: Graph, feed: Any) -> tuple[Any, list[list[Any]]]:
 
     def compute(call: Call, args: tuple, kwargs: dict) -> Any:
         # Some of Keras' layers for images would train what follows them in the same call.
-        inference = {"training": False} if call.is_layer else {}
+        takes_it = call.is_layer and is_of_keras(type(call.operation).__call__)
+        inference = {"training": False} if takes_it else {}
         outputs = call.operation(*args, **{**inference, **kwargs})
         made.append(keras.tree.flatten(outputs))
         return outputs
