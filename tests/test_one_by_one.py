@@ -70,6 +70,17 @@ def test_a_batch_that_is_only_moved_is_taken(key: str) -> None:
     assert ec2t_tf.apply(_model(APART[key]), verbose=0).ec2t_report.of("ternary")
 
 
+def test_half_precision_is_no_mixing() -> None:
+    keras.utils.set_random_seed(0)
+    source = keras.Input((8, 8, 3))
+    x = source
+    for _ in range(8):
+        x = keras.layers.Conv2D(24, 3, padding="same", dtype="mixed_bfloat16")(x)
+    x = keras.layers.GlobalAveragePooling2D(dtype="mixed_bfloat16")(x)
+    model = keras.Model(source, keras.layers.Dense(3)(x))
+    assert len(ec2t_tf.apply(model, verbose=0).ec2t_report.of("ternary")) == 7
+
+
 OF_TENSORFLOW: dict[str, Callable[[Any], Any]] = {
     "softmax": lambda x: tf.nn.softmax(x, axis=0),
     "reverse": lambda x: tf.reverse(x, [0]),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from ec2t_tf.quantisation.graph import Call
@@ -91,13 +90,16 @@ def attention(
 
 
 def average(x: Tensor, weights: Any = None, *, axis: Any) -> Tensor:
-    """Of numbers by which values count: one for each place along the axis."""
+    """By weights: one for each place along the axis, or for each value."""
     if weights is None:
         return ops.mean(x, axis=axis)
-    shares = np.asarray(weights, np.float32)
     shape = [1] * len(x.shape)
-    shape[axis] = -1
-    return ops.sum(ops.multiply(x, (shares / shares.sum()).reshape(shape)), axis=axis)
+    if len(weights.shape) == 1:
+        shape[axis] = -1
+        weights = ops.reshape(weights, shape)
+    total = ops.sum(ops.multiply(x, weights), axis=axis)
+    whole = ops.sum(weights, axis=axis)
+    return quotient(total, whole) if keras.utils.is_keras_tensor(whole) else total / whole
 
 
 def log_sum_exp(x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:

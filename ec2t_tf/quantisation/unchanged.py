@@ -25,7 +25,7 @@ from ec2t_tf.treatments import UnsupportedLayerError
 TOLERANCE = 0.01
 BATCH = 2
 # Of the largest value of an output: what examples of one batch may differ by from the same alone.
-ALONE = 0.001
+ALONE, ALONE_IN_HALF = 0.001, 0.05
 
 
 def require_unchanged(graph: Graph, inputs: Any, made: Sequence[Any]) -> None:
@@ -57,7 +57,9 @@ def require_unchanged(graph: Graph, inputs: Any, made: Sequence[Any]) -> None:
             continue
         calls = zip(graph.calls, expected, found, strict=True)
         changed = next((call for call, one, other in calls if not _is_near(one, other)), None)
-        is_mixed = mixes(outputs, alone[0])
+        half = any("16" in str(getattr(layer, "compute_dtype", "")) for layer in layers)
+        least = ALONE_IN_HALF if half else ALONE
+        is_mixed = mixes(outputs, alone[0], least)
         if changed is None and not is_mixed:
             return
         with _undisturbed(layers):
@@ -67,7 +69,9 @@ def require_unchanged(graph: Graph, inputs: Any, made: Sequence[Any]) -> None:
         if changed is not None:
             raise differs(changed)
         calls = zip(graph.calls, expected, alone[1], strict=True)
-        mixing = next((call for call, one, other in calls if mixes(one, other)), graph.calls[-1])
+        mixing = next(
+            (call for call, one, other in calls if mixes(one, other, least)), graph.calls[-1]
+        )
         raise depends(mixing.name, type(mixing.operation).__name__)
 
 
@@ -97,12 +101,13 @@ def depends(name: str, kind: str) -> UnsupportedLayerError:
     )
 
 
-def mixes(together: Any, alone: Any) -> bool:
+def mixes(together: Any, alone: Any, tolerance: float = ALONE) -> bool:
     """Whether the first of two examples comes out otherwise than by itself.
 
     Args:
       together: arrays, the batch along any axis.
       alone: the same of the first example.
+      tolerance: of the largest value.
     """
     for two, one in zip(keras.tree.flatten(together), keras.tree.flatten(alone), strict=True):
         x, y = (ops.convert_to_numpy(v) for v in (two, one))
@@ -111,7 +116,7 @@ def mixes(together: Any, alone: Any) -> bool:
             continue
         x = x.take(np.arange(y.shape[axes[0]]), axes[0]).astype(np.float64)
         finite = np.abs(x[np.isfinite(x)])
-        least = ALONE * float(finite.max(initial=0.0)) + 1e-6
+        least = tolerance * float(finite.max(initial=0.0)) + 1e-6
         if not np.allclose(x, y.astype(np.float64), 0, least, equal_nan=True):
             return True
     return False

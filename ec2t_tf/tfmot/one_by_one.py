@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
-from ec2t_tf.quantisation.unchanged import depends, mixes
+from ec2t_tf.quantisation.unchanged import ALONE, ALONE_IN_HALF, depends, mixes
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.in_keras_3 import largest_difference, random_input
 
@@ -24,7 +24,9 @@ def require_one_by_one(model: tf_keras.Model) -> None:
         feed = random_input(model.inputs, model._nested_inputs)
         first = tf.nest.map_structure(lambda x: x[:1], feed)
         together = model(feed, training=False)
-        is_mixed = mixes(together, model(first, training=False))
+        half = any("16" in str(layer.compute_dtype) for layer in model._flatten_layers())
+        least = ALONE_IN_HALF if half else ALONE
+        is_mixed = mixes(together, model(first, training=False), least)
         if not is_mixed or largest_difference(together, model(feed, training=False)):
             return
     except Exception:  # tokens that are not in a table, say
@@ -33,5 +35,5 @@ def require_one_by_one(model: tf_keras.Model) -> None:
     inside = tf_keras.Model(model.inputs, [tf.nest.flatten(node.outputs) for node in calls])
     values = (inside(tf.nest.flatten(x), training=False) for x in (feed, first))
     pairs = zip(calls, *values, strict=True)
-    mixing = next((node for node, two, one in pairs if mixes(two, one)), calls[-1])
+    mixing = next((node for node, two, one in pairs if mixes(two, one, least)), calls[-1])
     raise depends(mixing.layer.name, type(mixing.layer).__name__)

@@ -67,6 +67,7 @@ PRODUCTS: dict[str, Callable[[Any], Any]] = {
     "statistics of steps, in a layer": lambda x: Statistics()(x),
     "average": lambda x: ops.average(x, axis=1),  # not the layer of that name
     "weighted average": lambda x: ops.average(x, axis=-1, weights=np.arange(1.0, 9.0)) + x[..., 0],
+    "average by values": lambda x: ops.average(x, axis=1, weights=ops.sigmoid(x)),
     "dot": lambda x: ops.dot(x, MATRIX),
     "gated, in a layer": lambda x: Gated()(x),
     "attention": lambda x: ops.squeeze(ops.dot_product_attention(*_heads(x, 2), scale=0.4), 2),
