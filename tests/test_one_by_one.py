@@ -32,6 +32,7 @@ MIXING: dict[str, tuple[str, Callable[[Any], Any]]] = {
 APART: dict[str, Callable[[Any], Any]] = {
     "rows of a reshape": lambda x: ops.reshape(ops.softmax(ops.reshape(x, (-1, 2))), (-1, 8)),
     "transposed twice": lambda x: ops.transpose(ops.relu(ops.transpose(x))),
+    "squeezed": lambda x: ops.squeeze(ops.expand_dims(x, 1)),  # of one example another rank
     "windows": lambda x: ops.reshape(
         ops.einsum("abc,adc->abd", *[ops.reshape(x, (-1, 2, 2))] * 2), (-1, 8)
     ),

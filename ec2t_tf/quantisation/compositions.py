@@ -45,11 +45,11 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
         epsilon = keras.config.epsilon() if operation.epsilon is None else operation.epsilon
         options = {"epsilon": epsilon, "center": False, "scale": False}
         return _scaled(keras.layers.LayerNormalization(**options, name=name))
-    if kind == "Average":
+    if kind == "Average" and operation.axis is not None:  # else the batch is averaged, too
         return lambda x, weights=None: average(x, weights, axis=operation.axis)
     if kind == "DotProductAttention" and not _masks(call):
         return attention
-    if kind == "Dot" and len(call.inputs[0].shape) > 1 and len(call.args[1].shape) == 2:
+    if kind == "Dot" and len(call.inputs[0].shape) > 1 and _rank(call.args[1]) == 2:
         return ops.matmul
     if kind in ("Amax", "Amin", "Logsumexp"):
         function = {"Amax": ops.max, "Amin": ops.min, "Logsumexp": log_sum_exp}[kind]
@@ -64,6 +64,10 @@ def _scaled(normalise: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
         return y if beta is None else ops.add(y, beta)
 
     return computed
+
+
+def _rank(x: Any) -> int:
+    return len(getattr(x, "shape", ()))
 
 
 def _masks(call: Call) -> bool:

@@ -82,7 +82,7 @@ class Traced(Opened):
     def __call__(self, *args: Any, **options: Any) -> Tensor:
         try:
             return _rebuilt(self.inside, args, options)
-        except ValueError as error:  # not by itself: `why_not` has looked
+        except KeptValueError as error:
             raise UnsupportedLayerError(
                 "apply requires layers of yours whose calls stand for themselves. Received: "
                 f"'{self.layer.name}' ({type(self.layer).__name__}), called several times, with "
@@ -456,14 +456,18 @@ def _is_open(x: Any) -> bool:
     return isinstance(x, Value) or keras.utils.is_keras_tensor(x)
 
 
+class KeptValueError(ValueError):
+    """A call reads a symbolic value of a call that is over."""
+
+
 def _is_same(x: Any, y: Any) -> bool:
     """Whether two calls were given the same numbers, or anything else."""
     if not _is_array(x):
         return bool(x == y)
     try:
         return np.array_equal(ops.convert_to_numpy(x), ops.convert_to_numpy(y))
-    except Exception as error:  # a symbolic value of a call that is over
-        raise ValueError("a value that the layer keeps from another call") from error
+    except Exception as error:
+        raise KeptValueError("a value that the layer keeps from another call") from error
 
 
 def _is_array(x: Any) -> bool:

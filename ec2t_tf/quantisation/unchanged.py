@@ -52,14 +52,14 @@ def require_unchanged(graph: Graph, inputs: Any, made: Sequence[Any]) -> None:
             with _undisturbed(layers):
                 outputs, expected = _values(graph, feed)
                 found = copy(feed, training=False)
-                alone = _values(graph, keras.tree.map_structure(lambda x: x[:1], feed))
         except Exception:  # tokens that are not in a table, say
             continue
         calls = zip(graph.calls, expected, found, strict=True)
         changed = next((call for call, one, other in calls if not _is_near(one, other)), None)
         half = any("16" in str(getattr(layer, "compute_dtype", "")) for layer in layers)
         least = ALONE_IN_HALF if half else ALONE
-        is_mixed = mixes(outputs, alone[0], least)
+        alone = _alone(graph, feed, layers)
+        is_mixed = alone is not None and mixes(outputs, alone[0], least)
         if changed is None and not is_mixed:
             return
         with _undisturbed(layers):
@@ -68,11 +68,21 @@ def require_unchanged(graph: Graph, inputs: Any, made: Sequence[Any]) -> None:
             return  # random at inference
         if changed is not None:
             raise differs(changed)
+        assert alone is not None
         calls = zip(graph.calls, expected, alone[1], strict=True)
         mixing = next(
             (call for call, one, other in calls if mixes(one, other, least)), graph.calls[-1]
         )
         raise depends(mixing.name, type(mixing.operation).__name__)
+
+
+def _alone(graph: Graph, feed: Any, layers: Sequence[Any]) -> Any:
+    """The same of the first example; None where one is no batch, as for a squeeze of all axes."""
+    try:
+        with _undisturbed(layers):
+            return _values(graph, keras.tree.map_structure(lambda x: x[:1], feed))
+    except Exception:  # the user's layers may do anything
+        return None
 
 
 def differs(call: Call) -> UnsupportedLayerError:
@@ -111,8 +121,8 @@ def mixes(together: Any, alone: Any, tolerance: float = ALONE) -> bool:
     """
     for two, one in zip(keras.tree.flatten(together), keras.tree.flatten(alone), strict=True):
         x, y = (ops.convert_to_numpy(v) for v in (two, one))
-        axes = [i for i, (n, m) in enumerate(zip(x.shape, y.shape, strict=True)) if n != m]
-        if x.dtype.kind not in "fV" or len(axes) != 1:
+        axes = [i for i, (n, m) in enumerate(zip(x.shape, y.shape, strict=False)) if n != m]
+        if x.dtype.kind not in "fV" or x.ndim != y.ndim or len(axes) != 1:
             continue
         x = x.take(np.arange(y.shape[axes[0]]), axes[0]).astype(np.float64)
         finite = np.abs(x[np.isfinite(x)])

@@ -27,7 +27,7 @@ def require_one_by_one(model: tf_keras.Model) -> None:
         half = any("16" in str(layer.compute_dtype) for layer in model._flatten_layers())
         least = ALONE_IN_HALF if half else ALONE
         is_mixed = mixes(together, model(first, training=False), least)
-        if not is_mixed or largest_difference(together, model(feed, training=False)):
+        if not is_mixed or largest_difference(together, model(feed, training=False)) > ALONE:
             return
     except Exception:  # tokens that are not in a table, say
         return

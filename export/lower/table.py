@@ -16,7 +16,7 @@ from .rules.kernels import KERNELS
 # Opened by `apply` into other layers, without kernels that could be ternary.
 _WITHOUT_KERNELS = (
     *("Attention", "AdditiveAttention", "Dot"),
-    *(f"Adaptive{kind}Pooling{n}D" for kind in ("Average", "Max") for n in (1, 2)),
+    *(name for name in OPENED if name.startswith("Adaptive")),
 )
 _ORDER = ("ternary", "int8", "float")
 
