@@ -8,15 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from ec2t_tf.quantisation.graph import Call
+from ec2t_tf.quantisation.graph import Call, Value
 from ec2t_tf.quantisation.kinds import class_name
-from ec2t_tf.quantisation.registered import registered
 
 Tensor = Any
-SMALLEST = 1e-12  # what has a slope under a root or in a logarithm
 WITHOUT_RULE = (
     *("Var", "Std", "Normalize", "LayerNorm", "Logsumexp", "Glu", "DotProductAttention"),
-    *("Average", "Amax", "Amin", "Dot", "Sqrt", "Log", "Log2", "Log10"),
+    *("Average", "Amax", "Amin", "Dot", "Norm"),
 )
 
 
@@ -27,17 +25,14 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
       name: of a layer that is instead.
     """
     kind, operation = class_name(call.operation), call.operation
-    if kind in ("Divide", "TrueDivide") and len(call.inputs) == 2:
+    if kind in ("Divide", "TrueDivide") and isinstance(call.args[1], Value):
         return quotient
     if kind == "Tensordot" and getattr(operation, "axes", None) == 1:
         return ops.matmul
     if kind == "Var":
         return lambda x: variance(x, axis=operation.axis, keepdims=operation.keepdims)
-    if kind in SLOPED:
-        return keras.layers.Activation(SLOPED[kind], name=name)
     if kind == "Std":
-        root = keras.layers.Activation(square_root, name=name)
-        return lambda x: root(variance(x, axis=operation.axis, keepdims=operation.keepdims))
+        return lambda x: ops.sqrt(variance(x, axis=operation.axis, keepdims=operation.keepdims))
     is_l2 = kind == "Normalize" and operation.order == 2 and operation.epsilon is None
     if is_l2 and operation.axis is not None:  # without an axis the norm is that of the batch, too
         return keras.layers.UnitNormalization(operation.axis, name=name)
@@ -54,6 +49,10 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
     if kind in ("Amax", "Amin", "Logsumexp"):
         function = {"Amax": ops.max, "Amin": ops.min, "Logsumexp": log_sum_exp}[kind]
         return lambda x: function(x, axis=operation.axis, keepdims=operation.keepdims)
+    if kind == "Norm" and operation.axis is not None:  # of two axes, 1 and 2 are those of matrices
+        if operation.ord is None or (operation.ord in (1, 2) and len(operation.axis) == 1):
+            axis, keepdims = tuple(operation.axis), operation.keepdims
+            return lambda x: norm(x, operation.ord, axis=axis, keepdims=keepdims)
     return (lambda x: gated(x, axis=operation.axis)) if kind == "Glu" else None
 
 
@@ -120,37 +119,18 @@ def gated(x: Tensor, *, axis: int) -> Tensor:
 
 
 def quotient(x: Tensor, y: Tensor) -> Tensor:
-    """Of two values: the reciprocal is a table."""
-    return ops.multiply(x, ops.reciprocal(y))
+    """By a value: the reciprocal is a table."""
+    return ops.multiply(ops.reciprocal(y), x)
+
+
+def norm(x: Tensor, order: int | None, *, axis: Any, keepdims: bool) -> Tensor:
+    """The sum of magnitudes, or the root of the sum of squares."""
+    if order == 1:
+        return ops.sum(ops.abs(x), axis=axis, keepdims=keepdims)
+    return ops.sqrt(ops.sum(ops.square(x), axis=axis, keepdims=keepdims))
 
 
 def variance(x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:
     """The mean of squared distances from the mean."""
     distance = ops.subtract(x, ops.mean(x, axis=axis, keepdims=True))
     return ops.mean(ops.square(distance), axis=axis, keepdims=keepdims)
-
-
-@registered
-def square_root(x: Tensor) -> Tensor:
-    """With no slope at 0, which is infinite: what is small in a float net is 0 in int8 often."""
-    return ops.sqrt(ops.maximum(x, SMALLEST))
-
-
-@registered
-def logarithm(x: Tensor) -> Tensor:
-    """-27.6 of 0, as above; its end of the range in a file."""
-    return ops.log(ops.maximum(x, SMALLEST))
-
-
-@registered
-def logarithm_2(x: Tensor) -> Tensor:
-    return ops.log2(ops.maximum(x, SMALLEST))
-
-
-@registered
-def logarithm_10(x: Tensor) -> Tensor:
-    return ops.log10(ops.maximum(x, SMALLEST))
-
-
-# Operations whose slope at 0 is infinite, as what has none there.
-SLOPED = {"Sqrt": square_root, "Log": logarithm, "Log2": logarithm_2, "Log10": logarithm_10}

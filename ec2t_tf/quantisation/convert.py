@@ -18,6 +18,7 @@ from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.normalisation import BatchNormalization
 from ec2t_tf.quantisation.quantised import Quantised, initialise
 from ec2t_tf.quantisation.recurrent import RECURRENT, Recurrent
+from ec2t_tf.quantisation.slopes import FiniteSlope, may_be_steep
 from ec2t_tf.quantisation.split import copy_layer, copy_operation, inputs_like
 
 
@@ -83,6 +84,8 @@ class _Conversion:
             kwargs = {key: value for key, value in kwargs.items() if key != "training"}
         if call.name not in self._made:
             self._made[call.name] = self._make(call)
+        if not is_float and may_be_steep(call):
+            args = (FiniteSlope(name=self._unique(f"{call.name}_slope"))(args[0]), *args[1:])
         outputs = self._made[call.name](*args, **kwargs)
         if is_float:
             self._sources.update((id(x), call.name) for x in keras.tree.flatten(outputs))

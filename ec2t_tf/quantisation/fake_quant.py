@@ -25,7 +25,8 @@ class FakeQuant(keras.layers.Layer):
     """Values as int8 codes stand for them, with the gradient of the identity inside the range.
 
     The range always contains 0, which is a code of its own. It starts as that of the first batch of
-    training; before any, values pass as they are. A batch with NaN or infinity does not change it.
+    training; before any, values pass as they are. Infinity, which is the end of the range, does not
+    count, and a batch with NaN changes nothing.
 
     Args:
       kind: "moving": the range moves by 1 % of the way to that of each batch; "widest": it covers
@@ -87,8 +88,9 @@ class FakeQuant(keras.layers.Layer):
         return rounded if learning else ops.where(high > low, rounded, inputs)
 
     def _updated(self, low: Tensor, high: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
-        least = ops.minimum(ops.min(batch), 0.0)
-        most = ops.maximum(ops.max(batch), 0.0)
+        least, most = ops.minimum(ops.min(batch), 0.0), ops.maximum(ops.max(batch), 0.0)
+        finite = ops.logical_and(ops.isfinite(least), ops.isfinite(most))
+        least, most = ops.cond(finite, lambda: (least, most), lambda: _without_infinity(batch))
         if self.kind == "widest" or self.observing:
             new_low, new_high = ops.minimum(low, least), ops.maximum(high, most)
         else:
@@ -96,8 +98,8 @@ class FakeQuant(keras.layers.Layer):
             new_low, new_high = moved(low, high, least, most, growth=self.growth)
             new_low = ops.where(unknown, least, new_low)
             new_high = ops.where(unknown, most, new_high)
-        finite = ops.logical_and(ops.isfinite(least), ops.isfinite(most))
-        return ops.where(finite, new_low, low), ops.where(finite, new_high, high)
+        known = ops.logical_not(ops.logical_or(ops.isnan(least), ops.isnan(most)))
+        return ops.where(known, new_low, low), ops.where(known, new_high, high)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -126,6 +128,12 @@ class FakeQuant(keras.layers.Layer):
     def get_config(self) -> dict:
         own = {"kind": self.kind, "limits": self.fixed, "growth": self.growth}
         return {**super().get_config(), **own}
+
+
+def _without_infinity(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and most of the values and 0; NaN where there is one."""
+    others = ops.where(ops.isinf(batch), 0.0, batch)
+    return ops.minimum(ops.min(others), 0.0), ops.maximum(ops.max(others), 0.0)
 
 
 def _nearest_code(values: Tensor, low: Tensor, high: Tensor, ties: str) -> Tensor:

@@ -26,7 +26,7 @@ NOTHING_AT_INFERENCE = (
     *("RandomBrightness", "RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale"),
     *("RandomColorJitter", "RandomErasing", "RandomSharpness", "RandomPosterization"),
     *("RandomPerspective", "RandomGaussianBlur", "RandomColorDegeneration"),
-    *("RandomInvert", "RandomCrop", "InTraining"),
+    *("RandomInvert", "RandomCrop", "InTraining", "FiniteSlope"),
 )
 # Only move values, and add zeros; at inference also what draws random numbers in training.
 MOVING = (

@@ -13,6 +13,7 @@ from ec2t_tf.quantisation.graph import Call, read
 from ec2t_tf.quantisation.normalisation import BatchNormalization
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.recurrent import Recurrent
+from ec2t_tf.quantisation.slopes import FiniteSlope
 from ec2t_tf.quantisation.split import copy_layer, copy_operation, inputs_like
 
 
@@ -28,7 +29,7 @@ def plain(model: keras.Model) -> keras.Model:
 
     def compute(call: Call, args: tuple, kwargs: dict) -> Any:
         layer: Any = call.operation
-        if isinstance(layer, FakeQuant):
+        if isinstance(layer, FakeQuant | FiniteSlope):
             return args[0]
         if call.name not in twins:
             twins[call.name] = _twin(call)

@@ -174,7 +174,9 @@ def copy_layer(layer: layers.Layer, name: str, *, kind: Any = None, **changes: A
     Of the same class (Keras' own, where it computes the same: see `built_in`), or of another `kind`
     that takes the same config.
     """
-    if isinstance(layer, layers.Lambda | TFOpLambda | SlicingOpLambda):
+    if isinstance(layer, layers.Lambda):  # whose config has the function's bytes, without its names
+        return _copy_lambda(layer, name)
+    if isinstance(layer, TFOpLambda | SlicingOpLambda):
         config = layer.get_config()  # from which it makes its function
     else:
         layer = as_built_in(layer)
@@ -194,4 +196,18 @@ def copy_layer(layer: layers.Layer, name: str, *, kind: Any = None, **changes: A
     copy._name = name  # not every layer has its name in its config, or its activity regulariser
     if "activity_regularizer" not in changes:
         copy._activity_regularizer = layer._activity_regularizer
+    return copy
+
+
+def _copy_lambda(layer: layers.Lambda, name: str) -> layers.Lambda:
+    copy = type(layer)(
+        layer.function,
+        layer._output_shape,
+        layer.mask,
+        layer.arguments,
+        name=name,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+    )
+    copy._activity_regularizer = layer._activity_regularizer
     return copy

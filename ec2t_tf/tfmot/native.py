@@ -14,10 +14,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware_activation import (
-    NoOpActivation,
-    QuantizeAwareActivation,
-)
 from tf_keras import layers
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
@@ -33,7 +29,13 @@ from ec2t_tf.tfmot.opened import is_written_by_users
 from ec2t_tf.tfmot.quantizers import KnownRange, TernaryQuantizer, unwrapped
 from ec2t_tf.tfmot.recurrent import Rounded
 from ec2t_tf.tfmot.rewrite import rewrite
-from ec2t_tf.tfmot.wrapper import is_quantise_layer, is_quantised, last_name, wrapped
+from ec2t_tf.tfmot.wrapper import (
+    is_quantise_layer,
+    is_quantised,
+    last_name,
+    plain_activation,
+    wrapped,
+)
 
 
 def native(model: tf_keras.Model) -> keras.Model:
@@ -261,11 +263,7 @@ class _Native(ToKeras3):
         return []
 
     def _function(self, layer: Any, function: Any) -> Any:
-        while isinstance(function, QuantizeAwareActivation):
-            function = function.activation
-        if isinstance(function, NoOpActivation):
-            return "linear"
-        return super()._function(layer, function)
+        return super()._function(layer, plain_activation(function))
 
     def _without_function(self, layer: Any, function: Any) -> Any:
         return _OF_TENSORFLOW.get(function, function)

@@ -49,7 +49,7 @@ class InFloat32:
             follows = ranges.learns(self.quantizer, weights)
             if training and (many or follows):
                 extremes = tf.stack([tf.reduce_min(values), tf.reduce_max(values)])
-                extremes = tf.stop_gradient(extremes)
+                extremes = tf.stop_gradient(ranges.without_infinity(extremes, values))
                 if many:
                     extremes = replica.all_gather(extremes, axis=0)
                 if follows:

@@ -21,14 +21,29 @@ def learns(quantizer: quantizers.Quantizer, variables: dict) -> bool:
     return isinstance(quantizer, kinds) and "min_var" in variables and not quantizer.per_axis
 
 
+def without_infinity(extremes: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """The least and largest of the values that are not infinite: that is the end of the range.
+
+    Args:
+      extremes: float32 (2,), of all values; returned where both are finite.
+      values: float32, of any shape.
+    """
+
+    def of_others() -> tf.Tensor:
+        others = tf.where(tf.math.is_inf(values), 0.0, values)
+        return tf.stack([tf.reduce_min(others), tf.reduce_max(others)])
+
+    return tf.cond(tf.reduce_all(tf.math.is_finite(extremes)), lambda: extremes, of_others)
+
+
 def update(
     quantizer: quantizers.Quantizer, extremes: tf.Tensor, variables: dict, growth: float
 ) -> tf.Operation:
-    """Take in a batch; one with NaN or infinity changes nothing.
+    """Take in a batch; one with NaN changes nothing.
 
     Args:
       quantizer: of which `learns` is true; the range of an `AllValuesQuantizer` covers all batches.
-      extremes: float32 (n,), the least and largest values of the batch among them.
+      extremes: float32 (n,), the least and largest values of the batch among them, but infinity.
       variables: "min_var" and "max_var", float32 variables of shape ().
       growth: as `moving_range.moved` has it.
     """

@@ -31,17 +31,20 @@ from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.moving_range import GROWTH
 from ec2t_tf.quantisation.fusion import Fusion
 from ec2t_tf.quantisation.kinds import FIXED_RANGE, INTERPOLATING, kind_of
+from ec2t_tf.quantisation.slopes import may_be_steep
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.native import Plan, plan_of
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS, TernaryQuantizeConfig, connect
 from ec2t_tf.tfmot.quantizers import FixedRange, KnownRange, TernaryQuantizer, kernel_owner
 from ec2t_tf.tfmot.recurrent import PLAIN, ROUNDED, RecurrentQuantizeConfig
+from ec2t_tf.tfmot.slopes import FiniteSlope
 from ec2t_tf.tfmot.wrapper import (
     QuantizeInput,
     QuantizeWrapper,
     is_quantise_layer,
     last_name,
     loading,
+    plain_activation,
     wrapped,
 )
 
@@ -60,12 +63,15 @@ def plain_model(model: tf_keras.Model) -> tf_keras.Model:
     twins: dict[int, layers.Layer] = {}
 
     def call(layer: layers.Layer, arguments: Any, options: dict[str, Any]) -> Any:
-        if is_quantise_layer(layer):
+        if only_trains(layer):
             return arguments[0]
         options = {k.removeprefix("layer_"): value for k, value in options.items()}
         return twins[id(layer)](*arguments, **options)
 
-    kept = [layer for layer in model.layers if not is_quantise_layer(layer)]
+    def only_trains(layer: layers.Layer) -> bool:
+        return is_quantise_layer(layer) or isinstance(layer, FiniteSlope)
+
+    kept = [layer for layer in model.layers if not only_trains(layer)]
     with loading():
         twins.update({id(layer): _plain_layer(layer) for layer in kept})
         if isinstance(model, tf_keras.Sequential):
@@ -87,18 +93,9 @@ def _plain_layer(layer: layers.Layer) -> layers.Layer:
     """A copy of the layer inside tfmot's wrapper, with the activation that it had there."""
     inner = wrapped(layer)
     changes = {}
-    if "activation" in inner.get_config():
-        changes["activation"] = _plain_activation(inner.get_config()["activation"])
+    if getattr(inner, "activation", None) is not None:
+        changes["activation"] = plain_activation(inner.activation)
     return graph.copy_layer(inner, inner.name, kind=PLAIN.get(type(inner)), **changes)
-
-
-def _plain_activation(activation: object) -> object:
-    """What tfmot's activation wrapper holds; a convolution before a batch norm has none."""
-    while isinstance(activation, dict) and "activation" in activation.get("config", {}):
-        activation = activation["config"]["activation"]
-    if isinstance(activation, dict) and activation["class_name"] == "NoOpActivation":
-        return "linear"
-    return activation
 
 
 def quantise(
@@ -180,6 +177,8 @@ class _Quantising:
             if is_float and not untouched and not isinstance(layer, layers.Embedding):
                 parts.append(self._quantise_input(before))
             small = _stays_small(layer, small)
+            if not untouched and self._is_steep(layer):
+                parts.append(self._finite_slope(layer))
             parts.append(self._twin(layer, small))
             before, is_float = layer.name, untouched
         return graph.rebuild_chain(self._source, parts)
@@ -190,6 +189,8 @@ class _Quantising:
             return self._twin(layer)(*arguments, **options)
         if not isinstance(layer, layers.Embedding):  # tokens may come as float32
             arguments, options = tf.nest.map_structure(self._as_int8, (arguments, options))
+        if self._is_steep(layer):
+            arguments = (self._finite_slope(layer)(arguments[0]), *arguments[1:])
         given = tf.nest.flatten((arguments, options))
         small = _stays_small(layer, any(id(x) in self._begins_small for x in given))
         if isinstance(layer, TFOpLambda | SlicingOpLambda):  # a wrapper would not call it rightly
@@ -205,6 +206,12 @@ class _Quantising:
         self._int8.update(made)
         self._begins_small.update(made if small else {})
         return outputs
+
+    def _is_steep(self, layer: layers.Layer) -> bool:
+        return any(map(may_be_steep, self._plan.calls[layer.name]))
+
+    def _finite_slope(self, layer: layers.Layer) -> FiniteSlope:
+        return FiniteSlope(name=self._names.unique(f"{layer.name}_slope"))
 
     def _as_int8(self, value: Any) -> Any:
         """What a quantised layer is given: a float input or output through a fake quantisation."""

@@ -13,6 +13,10 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize_layer,
     quantize_wrapper,
 )
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware_activation import (
+    NoOpActivation,
+    QuantizeAwareActivation,
+)
 from tf_keras import layers
 from tf_keras.src.layers.core import SlicingOpLambda, TFOpLambda
 
@@ -280,6 +284,13 @@ def loading() -> Iterator[None]:
 def wrapped(layer: layers.Layer) -> layers.Layer:
     """The layer inside tfmot's wrapper, or the layer itself."""
     return layer.layer if isinstance(layer, quantize_wrapper.QuantizeWrapper) else layer
+
+
+def plain_activation(function: Any) -> Any:
+    """What tfmot's activation wrapper holds; a convolution before a batch norm has none."""
+    while isinstance(function, QuantizeAwareActivation):
+        function = function.activation
+    return "linear" if isinstance(function, NoOpActivation) else function
 
 
 def quantised_weights(wrapper: quantize_wrapper.QuantizeWrapper) -> list[tf.Variable]:

@@ -76,6 +76,9 @@ PRODUCTS: dict[str, Callable[[Any], Any]] = {
     ),
     "normalised by a layer's own numbers": lambda x: OwnNorm()(x),
     "log of a sum": lambda x: ops.logsumexp(x, axis=(1, 2), keepdims=True) - x,
+    "norms": lambda x: (
+        x / (ops.norm(x, axis=(1, 2), keepdims=True) + 1.0) + ops.norm(x, 1, 1, True)
+    ),
     "quotient": lambda x: x / (ops.sum(ops.relu(x), axis=-1, keepdims=True) + 1.0),
 }
 

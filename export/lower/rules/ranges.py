@@ -44,7 +44,7 @@ def _fake_quant(net: Net, call: Call, given: Value, *_: Any) -> Value:
     *("RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale", "RandomColorJitter"),
     *("RandomErasing", "RandomInvert", "RandomSharpness", "RandomPosterization"),
     *("RandomGaussianBlur", "RandomColorDegeneration", "RandomPerspective", "Copy"),
-    "InTraining",
+    *("InTraining", "FiniteSlope"),
 )
 def _nothing(net: Net, call: Call, given: Value, *_: Any) -> Value:
     if net.shape(given) != call.shape:
