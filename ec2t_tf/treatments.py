@@ -27,13 +27,8 @@ def methods_of(report: ApplyReport, method: TernaryMethod) -> dict[str, TernaryM
     return treated
 
 
-def require_treatable(report: ApplyReport, *, strict: bool) -> None:
-    """Raise what `apply` says about layers that cannot be treated, or if there is nothing to do.
-
-    Raises:
-      UnsupportedLayerError: `strict` and a layer was refused.
-      ValueError: no layer is ternary or pruned, and no rule wants it so.
-    """
+def require_none_refused(report: ApplyReport, *, strict: bool) -> None:
+    """Raise UnsupportedLayerError if `strict` and a layer cannot be treated."""
     if strict and report.refused:
         reasons = "; ".join(f"'{d.layer}': {d.reason}" for d in report.refused)
         raise UnsupportedLayerError(
@@ -41,6 +36,10 @@ def require_treatable(report: ApplyReport, *, strict: bool) -> None:
             "Replace these layers. strict=False leaves out those that a file can hold in float, "
             "and names the others."
         )
+
+
+def require_treatable(report: ApplyReport) -> None:
+    """Raise ValueError if no layer is ternary or pruned, and no rule wants it so."""
     treated = [*report.of(Treatment.TERNARY), *report.of(Treatment.PRUNE)]
     if treated or any(d.by_rule and d.treatment == Treatment.INT8 for d in report.decisions):
         return

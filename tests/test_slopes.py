@@ -155,6 +155,35 @@ def test_only_what_is_finite_goes_back() -> None:
         np.testing.assert_array_equal(np.asarray(tape.gradient(y, given)), [0.0, 0.25])
 
 
+def test_zeros_alone_have_the_range_of_a_file(tmp_path: Any) -> None:
+    """So that a last kernel of zeros, as residual branches have, is in Keras what is written."""
+    layer = FakeQuant()
+    zeros, values = np.zeros((2, 3), np.float32), np.array([[-1.0, 0.5, 3.0]], np.float32)
+    layer(zeros, training=True)
+    low, high = layer.limits
+    assert (low, high) == pytest.approx((0.0, 1.0), abs=2e-3)
+    np.testing.assert_allclose(np.asarray(layer(values)), [[low, 0.5, high]], atol=high / 255)
+    layer(values, training=True)
+    assert (float(layer.smallest), float(layer.largest)) == (-1.0, 3.0)
+    widest = FakeQuant("widest")
+    for batch in (zeros, values / 4):
+        widest(batch, training=True)
+    assert (float(widest.smallest), float(widest.largest)) == (-0.25, 0.75)
+
+    keras.utils.set_random_seed(1)
+    source = keras.Input((8,))
+    x = keras.layers.Dense(8)(source)
+    branch = keras.layers.Dense(8, kernel_initializer="zeros")(keras.layers.Dense(8)(x))
+    model = ec2t_tf.apply(
+        keras.Model(source, keras.layers.Dense(3)(keras.layers.Add()([x, branch]))), verbose=0
+    )
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.train_on_batch(INPUTS, np.ones((64, 3)))
+    assert np.any(model.get_layer(branch._keras_history.operation.name).latent)
+    path = export.to_tflite(model, tmp_path / "zeros.tflite")
+    assert export.verify(model, path, INPUTS).passes()
+
+
 def test_infinity_is_the_end_of_a_range() -> None:
     layer = FakeQuant()
     x = np.array([[np.inf, 3.0, 9.0, -1.0, -np.inf]], np.float32)

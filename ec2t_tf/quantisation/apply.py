@@ -28,7 +28,13 @@ from ec2t_tf.quantisation.graph import (
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.split import split
-from ec2t_tf.treatments import UnsupportedLayerError, methods_of, prunes_int8, require_treatable
+from ec2t_tf.treatments import (
+    UnsupportedLayerError,
+    methods_of,
+    prunes_int8,
+    require_none_refused,
+    require_treatable,
+)
 
 
 def quantised(
@@ -43,7 +49,7 @@ def quantised(
     copy, origin = split(model)
     report = decide(read(copy), policy, origin, prune_int8=prunes_int8(method))
     treated = methods_of(report, method)
-    require_treatable(report, strict=strict)
+    require_none_refused(report, strict=strict)
     equalise(copy, [*report.of(Treatment.TERNARY), *report.of(Treatment.PRUNE)])
     while True:
         made = quantise(
@@ -54,12 +60,13 @@ def quantised(
         )
         error = ec2t_tf.export.unwritable(made)
         if error is None:
+            require_treatable(report)
             made.output_names = names_of_outputs(model)
             return made, report
         kinds = {one.name: _kind_of_layer(one) for one in copy.operations}
         report = left_float(report, error, kinds)
         treated = methods_of(report, method)
-        require_treatable(report, strict=strict)
+        require_none_refused(report, strict=strict)
 
 
 def names_of_outputs(model: keras.Model) -> list[str]:

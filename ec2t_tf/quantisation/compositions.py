@@ -14,7 +14,7 @@ from ec2t_tf.quantisation.kinds import class_name
 Tensor = Any
 WITHOUT_RULE = (
     *("Var", "Std", "Normalize", "LayerNorm", "Logsumexp", "Glu", "DotProductAttention"),
-    *("Average", "Amax", "Amin", "Dot", "Norm"),
+    *("Average", "Amax", "Amin", "Dot", "Norm", "Moments"),
 )
 
 
@@ -49,10 +49,11 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
     if kind in ("Amax", "Amin", "Logsumexp"):
         function = {"Amax": ops.max, "Amin": ops.min, "Logsumexp": log_sum_exp}[kind]
         return lambda x: function(x, axis=operation.axis, keepdims=operation.keepdims)
-    if kind == "Norm" and operation.axis is not None:  # of two axes, 1 and 2 are those of matrices
-        if operation.ord is None or (operation.ord in (1, 2) and len(operation.axis) == 1):
-            axis, keepdims = tuple(operation.axis), operation.keepdims
-            return lambda x: norm(x, operation.ord, axis=axis, keepdims=keepdims)
+    if kind == "Norm" and _is_of_vectors(operation):
+        axis, keepdims = tuple(operation.axis), operation.keepdims
+        return lambda x: norm(x, operation.ord, axis=axis, keepdims=keepdims)
+    if kind == "Moments":
+        return lambda x: moments(x, axis=operation.axes, keepdims=operation.keepdims)
     return (lambda x: gated(x, axis=operation.axis)) if kind == "Glu" else None
 
 
@@ -67,6 +68,13 @@ def _scaled(normalise: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 
 def _rank(x: Any) -> int:
     return len(getattr(x, "shape", ()))
+
+
+def _is_of_vectors(norm: Any) -> bool:
+    """Of two axes, 1 and 2 are those of matrices; without axes it is that of the batch, too."""
+    if norm.axis is None:
+        return False
+    return norm.ord is None or (norm.ord in (1, 2) and len(norm.axis) == 1)
 
 
 def _masks(call: Call) -> bool:
@@ -128,6 +136,12 @@ def norm(x: Tensor, order: int | None, *, axis: Any, keepdims: bool) -> Tensor:
     if order == 1:
         return ops.sum(ops.abs(x), axis=axis, keepdims=keepdims)
     return ops.sqrt(ops.sum(ops.square(x), axis=axis, keepdims=keepdims))
+
+
+def moments(x: Tensor, *, axis: Any, keepdims: bool) -> tuple[Tensor, Tensor]:
+    """Mean and variance."""
+    mean = ops.mean(x, axis=axis, keepdims=keepdims)
+    return mean, variance(x, axis=axis, keepdims=keepdims)
 
 
 def variance(x: Tensor, *, axis: Any, keepdims: bool) -> Tensor:

@@ -10,7 +10,7 @@ import keras
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.moving_range import GROWTH
 from ec2t_tf.quantisation.computed import OfComputed
-from ec2t_tf.quantisation.fake_quant import FakeQuant
+from ec2t_tf.quantisation.fake_quant import FakeQuant, Kind
 from ec2t_tf.quantisation.fusion import Fusion
 from ec2t_tf.quantisation.graph import Call, read
 from ec2t_tf.quantisation.kinds import FIXED_RANGE, GIVEN, INTERPOLATING, KERNELS, kind_of
@@ -109,7 +109,8 @@ class _Conversion:
             growth = GROWTH if small else 0.0
             name = self._unique(f"{call.name}_range")
             given = kind_of(call.operation) in GIVEN  # whose range is known, and may begin at 0
-            rounding = FakeQuant("widest" if given else "moving", growth=growth, name=name)
+            kind: Kind = "widest" if given else "moving"
+            rounding = FakeQuant(kind, None, growth, may_be_steep(call), name=name)
             x = rounding(x)
         elif how == "fixed":
             limits = FIXED_RANGE[kind_of(call.operation)]

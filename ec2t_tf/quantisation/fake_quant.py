@@ -17,6 +17,8 @@ Tensor = Any
 STATE: dict[str, Any] = {"trainable": False, "dtype": "float32", "autocast": False}
 # Average poolings have fewer positions; float32 is closer than this to a whole or half code.
 TIE = 1e-3
+# End of the range that a file needs where all values have been 0; no real one is just that.
+OF_ZEROS = 1 + 2**-10
 Kind = Literal["moving", "widest", "fixed"]
 
 
@@ -25,14 +27,15 @@ class FakeQuant(keras.layers.Layer):
     """Values as int8 codes stand for them, with the gradient of the identity inside the range.
 
     The range always contains 0, which is a code of its own. It starts as that of the first batch of
-    training; before any, values pass as they are. Infinity, which is the end of the range, does not
-    count, and a batch with NaN changes nothing.
+    training; before any, values pass as they are, after zeros alone it is [0, `OF_ZEROS`].
+    Infinity, which is the end of the range, does not count, and a batch with NaN changes nothing.
 
     Args:
       kind: "moving": the range moves by 1 % of the way to that of each batch; "widest": it covers
         all batches (for a network's inputs); "fixed": `limits`, which the operator prescribes.
       limits: (smallest, largest) of a fixed range.
       growth: of a moving range, as `moving_range.moved` has it.
+      nan_is_zero: NaN is 0, as in the table of a file, behind roots and logarithms.
 
     Attributes:
       smallest, largest: the range, float32 variables of shape ().
@@ -46,12 +49,13 @@ class FakeQuant(keras.layers.Layer):
         kind: Kind = "moving",
         limits: tuple[float, float] | None = None,
         growth: float = 0.0,
+        nan_is_zero: bool = False,
         **options: Any,
     ) -> None:
         # Ranges and roundings are decided in float32; values come and go in their own dtype.
         super().__init__(**{**options, "dtype": "float32", "autocast": False})
         self.kind: Kind = kind
-        self.growth = float(growth)
+        self.growth, self.nan_is_zero = float(growth), bool(nan_is_zero)
         self.fixed = None if limits is None else (float(limits[0]), float(limits[1]))
         self.supports_masking = True
 
@@ -73,6 +77,8 @@ class FakeQuant(keras.layers.Layer):
         ties "away" from code 0, and interpolations, with ties "up". Both are frequent there.
         """
         low, high = self.smallest.value, self.largest.value
+        if self.nan_is_zero:
+            inputs = ops.where(ops.isnan(inputs), ops.zeros_like(inputs), inputs)
         if ties is not None:
             rounded = _nearest_code(inputs, low, ops.maximum(high, low + 1e-8), ties)
             return ops.where(high > low, rounded, inputs)
@@ -89,6 +95,7 @@ class FakeQuant(keras.layers.Layer):
 
     def _updated(self, low: Tensor, high: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
         least, most = ops.minimum(ops.min(batch), 0.0), ops.maximum(ops.max(batch), 0.0)
+        high = ops.where(ops.equal(high, OF_ZEROS), 0.0, high)
         finite = ops.logical_and(ops.isfinite(least), ops.isfinite(most))
         least, most = ops.cond(finite, lambda: (least, most), lambda: _without_infinity(batch))
         if self.kind == "widest" or self.observing:
@@ -98,6 +105,7 @@ class FakeQuant(keras.layers.Layer):
             new_low, new_high = moved(low, high, least, most, growth=self.growth)
             new_low = ops.where(unknown, least, new_low)
             new_high = ops.where(unknown, most, new_high)
+        new_high = ops.where(ops.equal(new_low, new_high), OF_ZEROS, new_high)
         known = ops.logical_not(ops.logical_or(ops.isnan(least), ops.isnan(most)))
         return ops.where(known, new_low, low), ops.where(known, new_high, high)
 
@@ -127,7 +135,8 @@ class FakeQuant(keras.layers.Layer):
 
     def get_config(self) -> dict:
         own = {"kind": self.kind, "limits": self.fixed, "growth": self.growth}
-        return {**super().get_config(), **own}
+        more = {"nan_is_zero": True} if self.nan_is_zero else {}
+        return {**super().get_config(), **own, **more}
 
 
 def _without_infinity(batch: Tensor) -> tuple[Tensor, Tensor]:

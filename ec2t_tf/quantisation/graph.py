@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from ec2t_tf.built_in import is_of_keras
+from ec2t_tf.quantisation.values import Constant
 
 BATCHES = (5040, 10080)  # which many numbers divide: windows of an image are a batch, too
 
@@ -291,7 +292,7 @@ class _Reader:
                 given = (args, {key: x for key, x in kwargs.items() if key != "mask"})
                 inner = self.open(
                     functional(operation),
-                    list(_values(there(given))),
+                    self.given_to(operation, there(given)),
                     prefix=operation.name,
                     frozen=is_frozen,
                 )
@@ -329,6 +330,24 @@ class _Reader:
             call_function=record,
         )
         return there(copy.output)
+
+    def given_to(self, model: keras.Model, given: Any) -> list[Value]:
+        """The inputs of a nested model; arrays among them are constants of the net."""
+        found = [x for x in keras.tree.flatten(given) if hasattr(x, "shape")]
+        like = next(x for x in found if isinstance(x, Value))
+        return [
+            x if isinstance(x, Value) else self.constant(x, f"{model.name}_given_{i}", like)
+            for i, x in enumerate(found)
+        ]
+
+    def constant(self, array: Any, name: str, like: Value) -> Value:
+        kind = keras.backend.standardize_dtype(array.dtype)
+        values = keras.ops.convert_to_numpy(array)
+        value = Value(len(self.calls), 0, tuple(array.shape), kind)
+        made = Constant(values, kind, name=name)
+        name = self.name_of(made, "")
+        self.calls.append(Call(value.maker, made, name, (like,), {}, value, frozen=False))
+        return value
 
     def name_of(self, operation: Any, prefix: str) -> str:
         """The user's name, but for a layer of a nested model whose name another layer has."""

@@ -143,6 +143,7 @@ class OwnKernels:
         """What computes it, of weights that are its own."""
         like = keras.Input(batch_shape=(1,), name="like")
         held: dict[int, Any] = {}
+        results: dict[int, list[Any]] = {}  # by the number of a call: a value may be used twice
 
         def made(x: Value) -> Any:
             call = self._calls[x.maker]
@@ -151,12 +152,13 @@ class OwnKernels:
                 if id(operation) not in held:
                     held[id(operation)] = _held(operation)
                 return held[id(operation)](like)
-            args, options = keras.tree.map_structure(
-                lambda y: made(y) if isinstance(y, Value) else y, (call.args, call.kwargs)
-            )
-            config = operation.get_config()
-            results = type(operation).from_config(config)(*args, **options)
-            return keras.tree.flatten(results)[x.index]
+            if call.number not in results:
+                args, options = keras.tree.map_structure(
+                    lambda y: made(y) if isinstance(y, Value) else y, (call.args, call.kwargs)
+                )
+                again = type(operation).from_config(operation.get_config())
+                results[call.number] = keras.tree.flatten(again(*args, **options))
+            return results[call.number][x.index]
 
         if not isinstance(value, Value):  # numbers
             array = ops.convert_to_numpy(value)

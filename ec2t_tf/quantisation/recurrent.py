@@ -93,7 +93,7 @@ class Recurrent(keras.layers.Layer):
             value = getattr(layer, name)
             value = keras.activations.serialize(value) if callable(value) else value
             if value != wanted:
-                found.append(f"{name}={value}")
+                found.append(f"{name}={value} (there is one with {wanted})")
         return found
 
     @property

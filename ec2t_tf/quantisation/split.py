@@ -34,7 +34,8 @@ from ec2t_tf.quantisation.kinds import (
     class_name,
     kind_of,
 )
-from ec2t_tf.quantisation.opened import Opened, closed_by, opened_as
+from ec2t_tf.quantisation.opened import closed_by, opened_as
+from ec2t_tf.quantisation.opening import Opened
 from ec2t_tf.quantisation.unchanged import differs, require_unchanged
 from ec2t_tf.quantisation.values import InTraining
 from ec2t_tf.treatments import UnsupportedLayerError

@@ -62,6 +62,13 @@ def _channels_last(x: Any, data_format: str) -> tuple[int, ...]:
     return tuple(x.shape)
 
 
+def _l2_normalize(ops: Any, x: Any, axis: Any = None, epsilon: float = 1e-12) -> Any:
+    if epsilon <= 1e-6:  # less than the rounding of a file; Keras has 1e-12
+        return ops.normalize(x, axis)
+    total = ops.sum(ops.square(x), axis, keepdims=True)
+    return ops.multiply(x, ops.rsqrt(ops.maximum(total, epsilon)))
+
+
 # TensorFlow functions that tf_keras records in a graph, by the end of the name it gives them.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": lambda ops, x, y: ops.add(x, y),
@@ -97,6 +104,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "reduce_sum": lambda ops, x, axis=None, keepdims=False: ops.sum(x, axis, keepdims),
     "reduce_max": lambda ops, x, axis=None, keepdims=False: ops.max(x, axis, keepdims),
     "reduce_min": lambda ops, x, axis=None, keepdims=False: ops.min(x, axis, keepdims),
+    "reduce_std": lambda ops, x, axis=None, keepdims=False: ops.std(x, axis, keepdims),
+    "reduce_variance": lambda ops, x, axis=None, keepdims=False: ops.var(x, axis, keepdims),
+    "reduce_logsumexp": lambda ops, x, axis=None, keepdims=False: ops.logsumexp(x, axis, keepdims),
+    "norm": lambda ops, tensor, ord="euclidean", axis=None, keepdims=False: ops.norm(
+        tensor, None if ord == "euclidean" else ord, axis, keepdims
+    ),
+    "l2_normalize": _l2_normalize,
+    "moments": lambda ops, x, axes, shift=None, keepdims=False: ops.moments(x, axes, keepdims),
     "reshape": lambda ops, tensor, shape: ops.reshape(tensor, tuple(int(n) for n in shape)),
     "concat": lambda ops, values, axis: ops.concatenate(list(values), axis),
     "stack": lambda ops, values, axis=0: ops.stack(list(values), axis),

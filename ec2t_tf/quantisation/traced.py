@@ -27,7 +27,7 @@ from ec2t_tf.quantisation.kinds import (
     has_rule,
     kind_of,
 )
-from ec2t_tf.quantisation.opened import Opened
+from ec2t_tf.quantisation.opening import Opened
 from ec2t_tf.quantisation.own_kernels import OwnKernels
 from ec2t_tf.quantisation.tensorflow_functions import recorded
 from ec2t_tf.quantisation.values import Constant, ForEach, InTraining, Weight
@@ -39,16 +39,11 @@ ANOTHER_EACH_TIME = "numbers that are others for another batch, or at another ca
 
 def written_in_operations(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     """What opens a layer of the user's, called so; None where `call` says what no graph holds."""
-    if (
-        (isinstance(layer, keras.Model) and has_graph(layer))
-        or _adds_losses(layer)
-        or not layer.built
-    ):
+    if (isinstance(layer, keras.Model) and has_graph(layer)) or not layer.built:
         return None
-    for kind in (OnlyInTraining, Traced):
-        if kind.works(layer, args, options):
-            return kind
-    return None
+    if OnlyInTraining.works(layer, args, options):
+        return OnlyInTraining
+    return Traced if not _adds_losses(layer) and Traced.works(layer, args, options) else None
 
 
 def is_one_activation(layer: Any, args: tuple, options: dict) -> bool:
@@ -125,7 +120,7 @@ def why_not(layer: Any, args: tuple, options: dict) -> str:
 
 
 class OnlyInTraining(Opened):
-    """Its input at inference."""
+    """Its input at inference, or always, with a loss."""
 
     def make(self) -> None:
         self.whole = self.part(InTraining(self.layer, name=self.name))
@@ -135,11 +130,15 @@ class OnlyInTraining(Opened):
 
     @staticmethod
     def works(layer: Any, args: tuple, options: dict) -> bool:
-        if layer.weights or "training" not in _parameters(layer) or len(args) != 1:
+        if layer.weights or len(args) != 1 or not _is_open(args[0]):
             return False
-        x = keras.KerasTensor(args[0].shape, dtype=args[0].dtype) if _is_open(args[0]) else None
+        losses: list[Any] = []
+        shadow = object.__new__(type(layer))
+        vars(shadow).update({**vars(layer), "add_loss": losses.append})
+        x = keras.KerasTensor(args[0].shape, dtype=args[0].dtype)
+        trains = {"training": False} if "training" in _parameters(layer) else {}
         try:
-            return x is not None and layer.call(x, training=False) is x
+            return shadow.call(x, **trains) is x and bool(trains or losses)
         except Exception:
             return False
 
@@ -220,6 +219,7 @@ class _Inside:
 
         shadow = object.__new__(type(self.layer))
         vars(shadow).update({key: other(value) for key, value in vars(self.layer).items()})
+        vars(shadow)["add_loss"] = _adds_a_loss
         if any(id(child) not in found for child in self.layer._layers):
             raise ValueError("layers in something else than lists")
         return shadow.call
@@ -251,12 +251,17 @@ class _Inside:
         return self._constants[key](like)
 
 
+def _adds_a_loss(*_: Any) -> None:
+    raise ValueError("a loss that its call adds, which no graph holds")
+
+
 @contextlib.contextmanager
 def _lone_slices() -> Iterator[None]:
-    """Inside, x[:8] of a symbolic value is what it is of a variable; Keras wants x[:8, ...]."""
+    """Inside, x[:8] or x[None] of a symbolic value is what it is of a variable; Keras wants
+    x[:8, ...]."""
     plain = keras.KerasTensor.__getitem__
     keras.KerasTensor.__getitem__ = lambda self, key: plain(
-        self, (key,) if isinstance(key, slice) else key
+        self, (key,) if key is None or isinstance(key, slice) else key
     )
     try:
         yield

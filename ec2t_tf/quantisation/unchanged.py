@@ -19,6 +19,7 @@ from keras import ops
 
 from ec2t_tf.built_in import is_of_keras
 from ec2t_tf.quantisation.graph import Call, Graph, Value
+from ec2t_tf.quantisation.opened import closed_by
 from ec2t_tf.treatments import UnsupportedLayerError
 
 # Of the largest value that a layer makes: far more than rounding, less than int8 shows.
@@ -93,6 +94,11 @@ def differs(call: Call) -> UnsupportedLayerError:
         return UnsupportedLayerError(
             f"apply requires layers that compute in call. {received} with a __call__ of its own. "
             "Move what it computes into call, or in front of the layer."
+        )
+    if why := closed_by(call.operation, call.args, call.kwargs):
+        return UnsupportedLayerError(
+            f"apply requires layers that a file can hold, int8 or float. {received} has no rule "
+            f"that writes it, as it is here with {' and '.join(why)}."
         )
     return UnsupportedLayerError(
         f"apply requires layers that compute what their config says. {received}, which computes "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -120,7 +121,7 @@ class ForEach(keras.layers.Layer):
 
 @registered
 class InTraining(keras.layers.Layer):
-    """A layer of the user's that hands its input on at inference, stochastic depth say.
+    """A layer of the user's that hands its input on at inference: stochastic depth, a penalty.
 
     Args:
       layer: the layer.
@@ -136,6 +137,8 @@ class InTraining(keras.layers.Layer):
             self.layer.build(shape)
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        if "training" not in inspect.signature(self.layer.call).parameters:
+            return self.layer(x)  # for the loss that it adds
         return self.layer(x, training=True) if training else x
 
     def compute_output_spec(self, x: Any, training: bool | None = None) -> keras.KerasTensor:

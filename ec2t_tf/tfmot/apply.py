@@ -20,7 +20,13 @@ from ec2t_tf.tfmot.native import plan_of
 from ec2t_tf.tfmot.one_by_one import require_one_by_one
 from ec2t_tf.tfmot.quantize_config import connect, initialise
 from ec2t_tf.tfmot.summary import has_kernel
-from ec2t_tf.treatments import UnsupportedLayerError, methods_of, prunes_int8, require_treatable
+from ec2t_tf.treatments import (
+    UnsupportedLayerError,
+    methods_of,
+    prunes_int8,
+    require_none_refused,
+    require_treatable,
+)
 
 # Wrappers of tfmot's other techniques, and what takes them off.
 STRIPPED_BY = {
@@ -57,7 +63,7 @@ def quantised(
     kinds = {call.name: type(call.operation).__name__ for call in plan.graph.calls}
     while True:
         treated = methods_of(report, method)
-        require_treatable(report, strict=strict)
+        require_none_refused(report, strict=strict)
         ternary = {plan.names[name]: one for name, one in treated.items()}
         trained = scheme.quantise(
             rewritten.model,
@@ -69,6 +75,7 @@ def quantised(
         )
         error = ec2t_tf.export.unwritable(trained)
         if error is None:
+            require_treatable(report)
             break
         try:
             report = left_float(report, error, kinds)

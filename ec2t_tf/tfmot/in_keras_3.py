@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -308,6 +309,20 @@ def name_of(layer: Any) -> str:
     return str(layer.name).replace("/", "_")
 
 
+def _is_ours(error: BaseException) -> bool:
+    """Whether this package raised it, and not Keras or TensorFlow."""
+    (*_, (frame, _)) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "").startswith("ec2t_tf.")
+
+
+def _not_likewise(layer: Any, error: Exception) -> UnsupportedLayerError:
+    says = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return UnsupportedLayerError(
+        "Layers of tf_keras must be ones that Keras 3 calls likewise: files are written from "
+        f"there. Received: '{layer.name}' ({type(layer).__name__}), of which it says: {says}"
+    )
+
+
 class ToKeras3:
     """One rebuilding: remembers the twins of layers and models, so that shared ones stay shared."""
 
@@ -354,7 +369,12 @@ class ToKeras3:
         for node in graph.nodes(model):
             arguments = tf.nest.map_structure(twin_of, node.call_args)
             options = tf.nest.map_structure(twin_of, node.call_kwargs)
-            outputs = keras.tree.flatten(self._node(node, arguments, options))
+            try:
+                outputs = keras.tree.flatten(self._node(node, arguments, options))
+            except (TypeError, ValueError, AttributeError) as error:
+                if _is_ours(error):
+                    raise
+                raise _not_likewise(node.layer, error) from error
             for tensor, output in zip(tf.nest.flatten(node.outputs), outputs, strict=True):
                 made[id(tensor)] = output
 

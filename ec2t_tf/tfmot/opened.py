@@ -13,7 +13,8 @@ from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
 from ec2t_tf.built_in import built_in_class_of, is_of_keras
 from ec2t_tf.quantisation.kinds import is_elementwise
-from ec2t_tf.quantisation.opened import OPENED, EveryStep, Library, Opened, Product
+from ec2t_tf.quantisation.opened import OPENED, EveryStep, Product
+from ec2t_tf.quantisation.opening import Library, Opened
 from ec2t_tf.quantisation.tensorflow_functions import in_keras_ops
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.einsum import einsum, is_product

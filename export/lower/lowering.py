@@ -91,9 +91,15 @@ def _rule_of(call: Call) -> Any:
         return lambda net, call, given, *_: moved(net, call, given)
     lacks = closed_by(operation, call.arguments, call.options)
     because = f", as it is here with {' and '.join(lacks)}" if lacks else ""
+    is_users = "." in call.kind
+    advice = (
+        "Replace it, write it in keras.ops, give its class elementwise = True or "
+        "moves_values_only = True if that is so,"
+        if is_users
+        else "Replace it by what has one (docs/layers.md),"
+    )
     raise NoRuleError(
-        f"'{call.name}' ({call.kind}) has no rule that writes it{because}. Replace it, write it in "
-        "keras.ops, give its class elementwise = True or moves_values_only = True if that is so, "
+        f"'{call.name}' ({call.kind}) has no rule that writes it{because}. {advice} "
         "or register a rule for it with ec2t_tf.export.lower.rule."
     )
 

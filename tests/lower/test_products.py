@@ -79,6 +79,9 @@ PRODUCTS: dict[str, Callable[[Any], Any]] = {
     "norms": lambda x: (
         x / (ops.norm(x, axis=(1, 2), keepdims=True) + 1.0) + ops.norm(x, 1, 1, True)
     ),
+    "moments": lambda x: (
+        (x - ops.moments(x, (-1,), True)[0]) / (ops.moments(x, (-1,), True)[1] + 1.0)
+    ),
     "quotient": lambda x: x / (ops.sum(ops.relu(x), axis=-1, keepdims=True) + 1.0),
 }
 

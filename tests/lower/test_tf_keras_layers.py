@@ -224,9 +224,31 @@ def test_a_net_of_words_one_layer_after_the_other() -> None:
     assert found.steps < 2 < found.spread
 
 
+class Cell(layers.Layer):
+    def __init__(self, units: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.units = self.state_size = self.output_size = units
+        self.dense = layers.Dense(units)
+
+    def call(self, x: Any, states: Any) -> Any:
+        y = tf.tanh(self.dense(tf.concat([x, states[0]], -1)))
+        return y, [y]
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "units": self.units}
+
+
+class Table(layers.Layer):
+    def call(self, places: Any) -> Any:
+        return tf.gather(tf.constant(np.eye(9, 6, dtype=np.float32)), places)
+
+
 REFUSED: dict[str, tuple[Make, str]] = {
     "state": (lambda x: layers.LSTM(4, return_state=True, name="it")(x)[0], "return_state"),
-    "activation": (lambda x: layers.GRU(4, activation="relu", name="it")(x), "activation=relu"),
+    "activation": (
+        lambda x: layers.GRU(4, activation="relu", name="it")(x),
+        "activation=relu .there is one with tanh",
+    ),
     "cells": (lambda x: layers.RNN(layers.SimpleRNNCell(4), name="it")(x), "a SimpleRNNCell"),
     "causal": (
         lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x, use_causal_mask=True),
@@ -237,6 +259,18 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "a recurrent layer inside",
     ),
     "otherwise in training": (lambda x: Noisy(6, name="it")(x), "computes otherwise in training"),
+    "a state that is given": (
+        lambda x: layers.LSTM(4, name="it")(x, initial_state=[x[:, 0, :4], x[:, 1, :4]]),
+        "which it says: Layer",
+    ),
+    "a cell of one's own": (
+        lambda x: layers.RNN(Cell(4), name="it")(x),
+        "which it says: The RNN cell",
+    ),
+    "a table of its own": (
+        lambda x: Table(name="it")(tf.cast(x[:, :, 0], "int32")),
+        "which it says: A KerasTensor is symbolic",
+    ),
     "a loss of its own": (lambda x: Adding(6, name="it")(x), "adds losses or metrics of its own"),
 }
 
@@ -245,7 +279,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
 def test_what_has_no_operator_is_refused_by_name(case: str) -> None:
     make, why = REFUSED[case]
     model, _ = net(make)
-    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"'it'.*{why}"):
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"'it.*{why}"):
         ec2t_tf.apply(model, policy=INT8, verbose=0)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import ec2t_tf
@@ -92,6 +93,41 @@ class Places(layers.Layer):
         return x + self.table[: ops.shape(x)[1]]
 
 
+class Shifted(layers.Layer):
+    def build(self, shape: Any) -> None:
+        self.shift = self.add_weight(shape[2:], "normal", name="shift")
+
+    def call(self, x: Any) -> Any:
+        return x + self.shift[None]
+
+
+def _of_tensorflow(x: Any) -> Any:
+    norm = tf.norm(x, axis=-1, keepdims=True) + 1.0
+    mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+    return (x - mean) / norm + tf.math.reduce_std(x, -1, keepdims=True) * tf.math.l2_normalize(
+        variance, 1, epsilon=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("middle", "why"),
+    [
+        (layers.LSTM(4, activation="relu"), r"activation=relu \(there is one with tanh\)"),
+        (layers.SimpleRNN(4), "SimpleRNN"),
+        (layers.Lambda(lambda x: tf.math.top_k(x, 2)[0][:, 0]), r"tf\.math\.top_k inside"),
+        (layers.Lambda(lambda x: ops.cumsum(x, axis=1)[:, 0]), "Cumsum of keras.ops inside"),
+    ],
+)
+def test_what_no_rule_writes_is_named_first(middle: Any, why: str) -> None:
+    """Before apply says that nothing is there to be ternary, and advises what does not help."""
+    source = keras.Input((6, 3))
+    model = keras.Model(source, layers.Dense(2)(middle(source)))
+    with pytest.raises(
+        ec2t_tf.UnsupportedLayerError, match=f"has no rule.*{why}|{why}.*has no rule"
+    ):
+        ec2t_tf.apply(model, verbose=0)
+
+
 TAKEN: dict[str, Callable[[Any], Any]] = {
     "one number": lambda x: Scaled()(x),
     "sum of a stack": lambda x: ops.sum(ops.stack([ops.relu(x), x], axis=0), axis=0),
@@ -99,6 +135,8 @@ TAKEN: dict[str, Callable[[Any], Any]] = {
     "largest of a stack": lambda x: ops.max(ops.stack([ops.relu(x), -x], axis=0), axis=0),
     "an image's size": lambda x: Pyramid()(x),
     "rows of a table": lambda x: Places()(x),
+    "a weight with one axis more": lambda x: Shifted()(x),
+    "functions of TensorFlow": lambda x: layers.Lambda(_of_tensorflow)(x),
     "root": lambda x: Root()(x),
     "logarithm": lambda x: ops.log(ops.square(x) + 1e-6),
     "logarithm of any number": lambda x: LogOfAll()(x),

@@ -11,6 +11,7 @@ import pytest
 from keras import layers, ops
 
 import ec2t_tf
+from ec2t_tf import export
 from ec2t_tf.export.integer import Interpreter
 from ec2t_tf.export.lower import lower
 
@@ -112,8 +113,37 @@ def test_a_layer_that_adds_a_loss() -> None:
     made = ec2t_tf.apply(model, policy=TERNARY, verbose=0)
     made(x)
     assert float(sum(made.losses)) == pytest.approx(0.1 * np.square(x).mean(), rel=1e-3)
-    with pytest.raises(ec2t_tf.UnsupportedLayerError, match="Opened"):
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'Opened'.*a loss that its call adds"):
         ec2t_tf.apply(net(SEQUENCE, lambda x: Opened(name="Opened")(x)), policy=TERNARY, verbose=0)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_layer_that_only_adds_a_loss(last: bool, tmp_path: Any) -> None:
+    """As Keras' guide writes a penalty: the loss trains, the file has nothing of it."""
+
+    @keras.saving.register_keras_serializable(package="tests_losses")
+    class Penalty(layers.Layer):
+        def call(self, x: Any) -> Any:
+            self.add_loss(0.1 * ops.mean(ops.square(x)))
+            return x
+
+    source = keras.Input((8,))
+    x = layers.Dense(6, activation="relu")(layers.Dense(8)(source))
+    x = Penalty()(layers.Dense(2)(x)) if last else layers.Dense(2)(Penalty()(x))
+    model = keras.Model(source, x)
+    made = ec2t_tf.apply(model, policy=INT8, verbose=0)
+    inputs = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
+    losses = []
+    for one in (model, made):
+        one.compile("sgd", "mse")
+        losses.append(one.evaluate(inputs, np.zeros((16, 2)), verbose=0))
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert len(made.losses) == 1
+    made.fit(inputs, np.zeros((16, 2)), verbose=0)
+    made.save(tmp_path / "model.keras")
+    again = ec2t_tf.load_model(tmp_path / "model.keras")
+    path = export.to_tflite(again, tmp_path / "model.tflite")
+    assert export.verify(again, path, inputs).passes()
 
 
 @pytest.mark.filterwarnings("ignore:Layer '.*' .*does not support masking")

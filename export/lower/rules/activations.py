@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from ec2t_tf.quantisation import kinds
+from ec2t_tf.quantisation.opened import closed_by
 
 from ..calls import Call, kind_of
 from ..net import Net
@@ -267,10 +268,12 @@ def _lambda(net: Net, call: Call, given: Value, *_: Any) -> Value:
         return layer.function(x, **options)
 
     if not kinds.is_elementwise(function):
+        lacks = closed_by(layer, call.arguments, call.options)
+        because = f" ({' and '.join(lacks)})" if lacks else ""
         raise NoRuleError(
             f"'{call.key}' (Lambda) has no rule that writes it: its function treats several values "
-            "at once, and calls more than operations with rules (docs/layers.md). Write it in "
-            "keras.ops, or in the functions of TensorFlow that are like them."
+            f"at once, and calls more than operations with rules{because}. docs/layers.md has "
+            "those; functions of TensorFlow that are like them are, too."
         )
     return _of_users(net, call.key, given, function)
 
