@@ -13,13 +13,15 @@ import numpy as np
 
 from ec2t_tf.methods.entropy_constraint import UNDECIDED
 from ec2t_tf.methods.network_start import SPARSITY_TOLERANCE
+from ec2t_tf.schedule import PolynomialDecay
 
 
 def adapt(layers: Sequence[Any], zeros: Sequence[float]) -> None:
     """Set the shares of ternary layers from the sparsity that each begins with, and free the codes.
 
-    For fewer zeros every layer gives up the same part of its zeros, for more the same part of its
-    other weights: so the network meets its target, and no layer loses all of its weights.
+    A sparsity that rises by a schedule begins at that of the net. For fewer zeros every layer gives
+    up the same part of its zeros, for more the same part of its other weights: so the network meets
+    its target, and no layer loses all of its weights.
 
     Args:
       layers: all ternary layers of a model; those without a target are left alone.
@@ -27,13 +29,16 @@ def adapt(layers: Sequence[Any], zeros: Sequence[float]) -> None:
     """
     networks: dict[str, list[tuple[Any, float]]] = {}
     for layer, own in zip(layers, zeros, strict=True):
-        # One whose sparsity rises by a schedule has the shares that `apply` gave it.
-        if getattr(layer.method, "target_sparsity", None) is not None:
+        if getattr(layer.method, "final_sparsity", None):
             networks.setdefault(str(layer.method.get_config()), []).append((layer, own))
     for members in networks.values():
-        target = members[0][0].method.target_sparsity
+        method = members[0][0].method
+        target = method.final_sparsity
         sizes = [float(np.prod(layer.latent.shape)) for layer, _ in members]
         whole = float(np.average([own for _, own in members], weights=sizes))
+        for layer, _ in members:
+            if isinstance(getattr(layer.method, "schedule", None), PolynomialDecay):
+                layer.method.schedule.initial_sparsity = whole
         for layer, own in members:
             if whole > target:
                 sparsity = own * target / whole

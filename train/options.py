@@ -182,7 +182,8 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "sparsity_ramp",
     0.0,
-    "EC2T: share of the epochs over which zeros rise to --target_sparsity",
+    "EC2T: share of the epochs over which zeros rise to --target_sparsity, from none or from those "
+    "of --ternary_start",
     lower_bound=0.0,
     upper_bound=1.0,
 )

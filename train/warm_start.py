@@ -62,12 +62,13 @@ def begin_from(model: Any, path: str | Path, inputs: Any) -> None:
     for place in mine.keys() & earlier.keys():
         mine[place].assign(earlier[place])
     there, here = ternary_layers(before), ternary_layers(model)
-    if [_sparsity(layer) for layer in there] != [_sparsity(layer) for layer in here]:
+    rises = any(getattr(layer.method, "schedule", None) is not None for layer in here)
+    if rises or [_sparsity(layer) for layer in there] != [_sparsity(layer) for layer in here]:
         adapt(here, [float((layer.assign().codes == 0).mean()) for layer in there])
 
 
 def _sparsity(layer: Any) -> float | None:
-    return getattr(layer.method, "target_sparsity", None)
+    return getattr(layer.method, "final_sparsity", None)
 
 
 def _learnt(model: Any) -> dict[tuple[int, str, int], Any]:

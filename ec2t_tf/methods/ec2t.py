@@ -220,10 +220,13 @@ class EC2T(TernaryMethod):
         return scheduled or self.target_sparsity is not None
 
     @property
-    def _final_sparsity(self) -> float:
+    def final_sparsity(self) -> float | None:
+        """That of the whole network at the end of training; None if none is asked for."""
+        if not self.controls_network:
+            return None
         if self.schedule is not None:
             return schedules.final_value(self.schedule)
-        return float(self.target_sparsity or 0.0)
+        return self.target_sparsity
 
     @property
     def freezing_step(self) -> int | None:
@@ -277,7 +280,7 @@ class EC2T(TernaryMethod):
         """Choose s where a sparsity is wanted and no s was given, and the gain to begin with."""
         if not self.controls_network:
             return
-        final = self._final_sparsity
+        final = self.final_sparsity or 0.0
         if self.centroid_scale is None:
 
             def tried(scale: Tensor) -> Tensor:
@@ -355,7 +358,7 @@ class EC2T(TernaryMethod):
             largest = self.thresholds(latent, centroids, relative_size=size, entropy_gain=1.0)
             seen = with_margin(latent, member.state, self.hysteresis)
             gains.append(zeroing_gains(seen, centroids, largest=largest))
-        wanted = share * ops.stack([sparsity, self._final_sparsity])
+        wanted = share * ops.stack([sparsity, self.final_sparsity or 0.0])
         now, final = ops.unstack(schedules.gain_for_sparsity(gains, wanted))
         gain = ops.maximum(now, ops.minimum(final, 0.0))
         if learns is not True:

@@ -104,6 +104,27 @@ def test_shares_are_kept_at_another_target(target: float, tmp_path: Path) -> Non
     assert np.argsort(found).tolist() == np.argsort(earlier).tolist()
 
 
+def test_a_rise_begins_at_the_earlier_net(tmp_path: Path) -> None:
+    """Where the earlier shares, of another sparsity, would have taken all of a layer."""
+    keras.utils.set_random_seed(1)
+    before = ternary(
+        EC2T(target_sparsity=0.6, layer_shares="kept", frozen_from=2, total_steps=STEPS)
+    )
+    fit(before)
+    before.save(tmp_path / "model.keras")
+    rise = ec2t_tf.PolynomialDecay(0.0, 0.9, begin_step=0, end_step=STEPS, frequency=1)
+    model = ternary(EC2T(schedule=rise, layer_shares="kept"))
+    begin_from(model, tmp_path, None)
+    zeros = [float((layer.assign().codes == 0).mean()) for layer in ternary_layers(before)]
+    for layer, own in zip(ternary_layers(model), zeros, strict=True):
+        share = float(layer.state["layer_share"].value)
+        assert 0.9 * share == pytest.approx(1 - (1 - own) * 0.1 / 0.4, abs=0.01)
+        assert layer.method.schedule.initial_sparsity == pytest.approx(0.6, abs=0.01)
+    fit(model)
+    after = [float((layer.assign().codes == 0).mean()) for layer in ternary_layers(model)]
+    assert max(after) < 0.99
+
+
 def test_another_net_or_method_is_refused(earlier: Path) -> None:
     with pytest.raises(ValueError, match=r"same architecture.*shape \[84, 10\]"):
         begin_from(ternary(method(0.6), classes=7), earlier, None)
