@@ -64,8 +64,7 @@ DEFAULT_ENTROPY_GAIN = 0.1
 PRUNING_CENTROID_SCALE = 0.25
 PRUNING_ENTROPY_GAIN = 0.15
 LARGEST_HYSTERESIS = 0.99  # of a threshold: at 1 no code would ever return to zero
-# With a target sparsity: values of s to choose from.
-CENTROID_SCALES = tuple(0.05 * 1.3**step for step in range(14))
+CENTROID_SCALES = tuple(0.05 * 1.3**step for step in range(14))  # with a target sparsity
 
 
 class EC2T(TernaryMethod):
@@ -222,11 +221,9 @@ class EC2T(TernaryMethod):
     @property
     def final_sparsity(self) -> float | None:
         """That of the whole network at the end of training; None if none is asked for."""
-        if not self.controls_network:
-            return None
-        if self.schedule is not None:
-            return schedules.final_value(self.schedule)
-        return self.target_sparsity
+        if self.schedule is None or not self.controls_network:
+            return self.target_sparsity
+        return schedules.final_value(self.schedule)
 
     @property
     def freezing_step(self) -> int | None:

@@ -9,6 +9,7 @@
 | Bidirectional              | its two layers, `ops.flip` and the layer that merges             |
 | RNN                        | an LSTM or GRU for each of its cells                             |
 | TimeDistributed            | its layer, on the steps as a batch                               |
+| LSTM, GRU with its state   | that layer, and its last step                                    |
 | AdaptiveAveragePooling,    | a pooling with strides, where all windows are of one size        |
 | AdaptiveMaxPooling         |                                                                  |
 | Add, Multiply of more than | layers of two values each                                        |
@@ -22,11 +23,13 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from ec2t_tf.quantisation.attention import Attention, Bahdanau, Luong
 from ec2t_tf.quantisation.kinds import class_name, has_rule, kind_of
 from ec2t_tf.quantisation.opening import Opened, Tensor, values_of
-from ec2t_tf.quantisation.recurrent import RECURRENT
+from ec2t_tf.quantisation.recurrent import RECURRENT, RETURNS_STATE
+from ec2t_tf.quantisation.values import CellState
 
 
 class Product(Opened):
@@ -157,6 +160,34 @@ class Cells(Opened):
         return found + (["an initial state"] if begun else [])
 
 
+class WithState(Opened):
+    """An LSTM or GRU that returns its state: the last step, and what an LSTM carries beside it."""
+
+    def make(self) -> None:
+        self.whole = self.part(self.copy(self.layer, self.name))
+        self.whole.return_state = False
+        self.carried: Any = None
+        if kind_of(self.layer) == "LSTM":
+            inner = self.copy(self.layer, self.unique(f"{self.name}_whole"))
+            self.carried = CellState(inner, name=self.unique(f"{self.name}_cell_state"))
+
+    def __call__(self, x: Tensor, **_: Any) -> Any:
+        y = self.whole(x)
+        last = y[:, -1] if self.layer.return_sequences else y
+        return (y, last) if self.carried is None else (y, last, self.carried(x))
+
+    def take_weights(self, weights: list[np.ndarray]) -> None:
+        super().take_weights(weights)
+        if self.carried is not None:
+            self.carried.set_weights(weights)
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        begun = any(x is not None for x in (*args[1:], options.get("initial_state")))
+        found = [x for x in RECURRENT[kind_of(layer)].missing(layer) if x != RETURNS_STATE]
+        return found + (["an initial state"] if begun else [])
+
+
 class Chain(Opened):
     """An Add or Multiply of many."""
 
@@ -208,6 +239,8 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
     if type(layer) in (keras.layers.Add, keras.layers.Multiply):
         return Chain if len(values_of(args, options)) > 2 else None
     kind = _kind_of_layer(layer)
+    if kind_of(layer) in RECURRENT and layer.return_state:
+        kind = WithState
     if kind is None and (_is_users(layer) or class_name(layer) == "Lambda"):
         from ec2t_tf.export.lower.pending import RULES  # which reads graphs by this room
         from ec2t_tf.quantisation.traced import is_one_activation, written_in_operations
@@ -227,7 +260,7 @@ def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
     Of a layer that would be opened, or is recurrent.
     """
     if kind_of(layer) in RECURRENT:
-        return RECURRENT[kind_of(layer)].missing(layer)
+        return WithState.missing(layer, args, options) or RECURRENT[kind_of(layer)].missing(layer)
     kind = _kind_of_layer(layer)
     if kind is None and isinstance(layer, keras.layers.Layer) and _is_users(layer):
         from ec2t_tf.quantisation.traced import why_not  # whose layers are opened too

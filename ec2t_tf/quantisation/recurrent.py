@@ -93,7 +93,7 @@ class Recurrent(keras.layers.Layer):
             value = getattr(layer, name)
             value = keras.activations.serialize(value) if callable(value) else value
             if value != wanted:
-                found.append(f"{name}={value} (there is one with {wanted})")
+                found.append(_lacks(name, value, wanted))
         return found
 
     @property
@@ -320,6 +320,13 @@ def in_codes(x: Tensor, low: Any, high: Any) -> Tensor:
     codes = ops.clip(ops.round(x / scale) + zero, 0.0, 255.0)
     value = straight_through((codes - zero) * scale, ops.clip(x, low, high))
     return ops.where(high > low, value, x)
+
+
+def _lacks(option: str, value: Any, wanted: Any) -> str:
+    return f"{option}={value} (there is one with {wanted})"
+
+
+RETURNS_STATE = _lacks("return_state", True, False)
 
 
 @registered

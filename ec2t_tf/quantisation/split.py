@@ -37,7 +37,7 @@ from ec2t_tf.quantisation.kinds import (
 from ec2t_tf.quantisation.opened import closed_by, opened_as
 from ec2t_tf.quantisation.opening import Opened
 from ec2t_tf.quantisation.unchanged import differs, require_unchanged
-from ec2t_tf.quantisation.values import InTraining
+from ec2t_tf.quantisation.values import CellState, InTraining
 from ec2t_tf.treatments import UnsupportedLayerError
 
 
@@ -255,6 +255,7 @@ _INSIDE: dict[type, str] = {
     keras.layers.TimeDistributed: "layer",
     keras.layers.RNN: "cell",
     InTraining: "layer",
+    CellState: "layer",
 }
 
 

@@ -119,9 +119,8 @@ class ForEach(keras.layers.Layer):
         return keras.KerasTensor((like.shape[0], *self._rest(x, like)), dtype=x.dtype)
 
 
-@registered
-class InTraining(keras.layers.Layer):
-    """A layer of the user's that hands its input on at inference: stochastic depth, a penalty.
+class _Holds(keras.layers.Layer):
+    """Has a layer inside.
 
     Args:
       layer: the layer.
@@ -130,11 +129,41 @@ class InTraining(keras.layers.Layer):
     def __init__(self, layer: Any, **options: Any) -> None:
         super().__init__(**options)
         self.layer = layer
-        self.supports_masking = True
 
     def build(self, shape: Any) -> None:
         if not self.layer.built:
             self.layer.build(shape)
+
+    def get_config(self) -> dict:
+        inner = keras.saving.serialize_keras_object(self.layer)
+        return {**super().get_config(), "layer": inner}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
+        inner = config.pop("layer")
+        if isinstance(inner, dict):
+            inner = keras.saving.deserialize_keras_object(inner, custom_objects)
+        return cls(inner, **config)
+
+
+@registered
+class CellState(_Holds):
+    """What an LSTM carries from step to step beside its output: no operator of a file gives it."""
+
+    def call(self, x: Tensor) -> Tensor:
+        return self.layer(x)[2]
+
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((x.shape[0], self.layer.units), dtype=self.compute_dtype)
+
+
+@registered
+class InTraining(_Holds):
+    """A layer of the user's that hands its input on at inference: stochastic depth, a penalty."""
+
+    def __init__(self, layer: Any, **options: Any) -> None:
+        super().__init__(layer, **options)
+        self.supports_masking = True
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         if "training" not in inspect.signature(self.layer.call).parameters:
@@ -143,14 +172,3 @@ class InTraining(keras.layers.Layer):
 
     def compute_output_spec(self, x: Any, training: bool | None = None) -> keras.KerasTensor:
         return keras.KerasTensor(x.shape, dtype=x.dtype)
-
-    def get_config(self) -> dict:
-        inner = keras.saving.serialize_keras_object(self.layer)
-        return {**super().get_config(), "layer": inner}
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: Any = None) -> InTraining:
-        inner = config.pop("layer")
-        if isinstance(inner, dict):
-            inner = keras.saving.deserialize_keras_object(inner, custom_objects)
-        return cls(inner, **config)

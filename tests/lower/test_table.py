@@ -126,6 +126,8 @@ SEQUENCE: dict[str, Make] = {
     "Std": lambda x: ops.std(x, axis=-1),
     "Normalize": lambda x: ops.normalize(x, axis=-1),
     "LayerNorm": lambda x: ops.layer_normalization(x),
+    "Norm": lambda x: ops.norm(x, axis=-1),
+    "Moments": lambda x: ops.add(*ops.moments(x, [-1])),
     "Logsumexp": lambda x: ops.logsumexp(x, axis=-1),
     "Glu": lambda x: ops.glu(x),
     "DotProductAttention": lambda x: ops.dot_product_attention(*[ops.expand_dims(x, 2)] * 3),

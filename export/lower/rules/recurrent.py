@@ -19,6 +19,14 @@ GATE_SCALE = 2.0**-12
 _INPUT, _KERNEL, _RECURRENT, _BIAS, _HIDDEN, _CELL, _INPUTS = 0, 1, 5, 12, 18, 19, 24
 
 
+@rule("CellState")
+def _cell_state(net: Net, call: Call, *_: Any) -> Value:
+    raise NoRuleError(
+        f"'{call.name}' is what an LSTM carries from step to step beside its output, which no "
+        "operator of a file gives. Use the first of its states, which is its output, or a GRU."
+    )
+
+
 @rule("QuantisedLSTM")
 def _lstm(net: Net, call: Call, given: Value, *_: Any) -> Value:
     trained, index = call.operation, _sequence(net, call, given)
