@@ -118,7 +118,22 @@ def _is_more_than_one(layer: layers.Layer) -> bool:
     is_made_of_some = graph.is_nested(layer) or may_open(layer)
     is_made_of_some = is_made_of_some or _has_ellipsis(layer) or is_made_otherwise(layer)
     of_one = any(_is_of_one(node) for node in layer._inbound_nodes)
-    return is_made_of_some or is_separable or of_one or _has_own_activation(layer)
+    is_unit = any(_unit_axis(node) is not None for node in layer._inbound_nodes)
+    return is_made_of_some or is_separable or of_one or is_unit or _has_own_activation(layer)
+
+
+def _unit_axis(node: Any) -> Any:
+    """Along which a call of TensorFlow's l2_normalize makes unit vectors, as UnitNormalization does.
+
+    None of all other calls, and of one along the batch.
+    """
+    if not getattr(node.layer, "symbol", "").endswith("l2_normalize"):
+        return None
+    options = dict(zip(("axis", "epsilon"), node.call_args[1:], strict=False)) | node.call_kwargs
+    axis, rank = options.get("axis"), len(node.call_args[0].shape)
+    axes = [axis] if isinstance(axis, int) else list(axis or [])
+    small = (options.get("epsilon") or 0.0) <= 1e-6  # less than the rounding of a file
+    return axis if axes and small and all(one % rank for one in axes) else None
 
 
 def _is_of_one(node: Any) -> bool:
@@ -181,7 +196,8 @@ class _Rewriting:
             is_model = graph.is_nested(node.layer)
             results = self._inlined(node) if is_model else self._opened(node)
             if results is None:
-                results = self._of_one(node) if _is_of_one(node) else self._called(node)
+                results = self._of_one(node) if _is_of_one(node) else None
+                results = results or self._unit(node) or self._called(node)
             for tensor, result in zip(tf.nest.flatten(node.outputs), results, strict=True):
                 self._made[id(tensor)] = result
 
@@ -221,6 +237,15 @@ class _Rewriting:
         same = layers.Activation("linear", name=self._names.unique(self._prefix + node.layer.name))
         self.origin[same.name] = self._owner or node.layer
         return [same(self._there(node.call_args[0][0]))]
+
+    def _unit(self, node: Any) -> list[Any] | None:
+        axis = _unit_axis(node)
+        if axis is None:
+            return None
+        self._note(node.layer, "a UnitNormalization")
+        unit = layers.UnitNormalization(axis, name=self._names.unique(node.layer.name))
+        self.origin[unit.name] = self._owner or node.layer
+        return [unit(self._there(node.call_args[0]))]
 
     def _regularised(self, layer: layers.Layer) -> list[layers.Layer]:
         """What has the activity regulariser of a layer that is several now."""

@@ -91,11 +91,12 @@ OPENED: dict[str, Make] = {
         layers.Lambda(lambda v: v, name="only_a_name")(x)
     ),
     "tf.einsum": lambda x: tf.einsum("abc,adc->adb", x, other(x)),
+    "unit vectors": lambda x: tf.math.l2_normalize(x, axis=-1) + tf.nn.l2_normalize(x, [1]),
     "tf.matmul": lambda x: tf.matmul(tf.nn.softmax(tf.matmul(x, x, transpose_b=True)), x),
 }
 
 
-FAST = ("heads", "tf.einsum", "two ways", "every step", "a block")
+FAST = ("heads", "tf.einsum", "unit vectors", "two ways", "every step", "a block")
 
 
 def net(middle: Make) -> tuple[tf_keras.Model, np.ndarray]:
