@@ -123,7 +123,7 @@ def _is_more_than_one(layer: layers.Layer) -> bool:
 
 
 def _unit_axis(node: Any) -> Any:
-    """Along which a call of TensorFlow's l2_normalize makes unit vectors, as UnitNormalization does.
+    """The axis of a call of TensorFlow's l2_normalize, which a UnitNormalization is.
 
     None of all other calls, and of one along the batch.
     """

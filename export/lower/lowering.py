@@ -81,6 +81,20 @@ def _made(net: Net, call: Call, values: Values) -> tuple[Value, ...]:
     return made
 
 
+# What to do about layers and operations of Keras that no rule writes.
+INSTEAD = {
+    "SimpleRNN": "Use a GRU or an LSTM,",
+    **dict.fromkeys(
+        ("MelSpectrogram", "STFTSpectrogram", "STFT", "TextVectorization", "StringLookup"),
+        "Compute it in front of the model,",
+    ),
+    **dict.fromkeys(
+        ("CategoryEncoding", "IntegerLookup", "Hashing", "Discretization", "OneHot", "MultiHot"),
+        "Compute it in front of the model, or use an Embedding,",
+    ),
+}
+
+
 def _rule_of(call: Call) -> Any:
     operation = call.operation
     if call.kind in RULES:
@@ -91,13 +105,12 @@ def _rule_of(call: Call) -> Any:
         return lambda net, call, given, *_: moved(net, call, given)
     lacks = closed_by(operation, call.arguments, call.options)
     because = f", as it is here with {' and '.join(lacks)}" if lacks else ""
-    is_users = "." in call.kind
-    advice = (
-        "Replace it, write it in keras.ops, give its class elementwise = True or "
-        "moves_values_only = True if that is so,"
-        if is_users
-        else "Replace it by what has one (docs/layers.md),"
-    )
+    advice = INSTEAD.get(call.kind, "Replace it by what has one (docs/layers.md),")
+    if "." in call.kind:  # of the user's
+        advice = (
+            "Replace it, write it in keras.ops, give its class elementwise = True or "
+            "moves_values_only = True if that is so,"
+        )
     raise NoRuleError(
         f"'{call.name}' ({call.kind}) has no rule that writes it{because}. {advice} "
         "or register a rule for it with ec2t_tf.export.lower.rule."
