@@ -354,6 +354,8 @@ def _open_call(
     if kind in ("ConvertToTensor", "Cast") and result.is_float and call.inputs[0].is_float:
         return args[0]
     changed = [i for i, (a, b) in enumerate(zip(result.shape, other.shape, strict=True)) if a != b]
+    if kind == "Reshape" and None in result.shape:
+        raise ValueError("a reshape to sizes that are open")
     if kind == "Reshape" and len(changed) <= 1:
         shape = [-1 if i in changed else n for i, n in enumerate(result.shape)]
         return ops.reshape(args[0], shape)
