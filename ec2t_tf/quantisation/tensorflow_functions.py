@@ -157,7 +157,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "repeat": lambda ops, input, repeats, axis=None: ops.repeat(input, repeats, axis),
     "roll": lambda ops, input, shift, axis: ops.roll(input, _plain(shift), _plain(axis)),
     "tile": lambda ops, input, multiples: ops.tile(input, _plain(multiples)),
-    "gather": lambda ops, params, indices, axis=0: ops.take(params, np.asarray(indices), axis),
+    "gather": lambda ops, params, indices, axis=None: ops.take(
+        params,
+        indices if keras.utils.is_keras_tensor(indices) else np.asarray(indices),
+        0 if axis is None else axis,
+    ),
     "resize": lambda ops, images, size, method="bilinear", antialias=False: ops.image.resize(
         images, _plain(size), method, antialias
     ),

@@ -270,7 +270,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "a table of its own": (
         lambda x: Table(name="it")(tf.cast(x[:, :, 0], "int32")),
-        "which it says: A KerasTensor is symbolic",
+        "only places that are constants.*is an Embedding",
     ),
     "a loss of its own": (lambda x: Adding(6, name="it")(x), "adds losses or metrics of its own"),
 }

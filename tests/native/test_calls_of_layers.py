@@ -119,6 +119,10 @@ def _of_tensorflow(x: Any) -> Any:
             lambda x: ops.mean(ops.one_hot(ops.cast(x[:, :, 0], "int32"), 4), axis=1),
             "OneHot.*or use an Embedding",
         ),
+        (
+            lambda x: ops.take(np.eye(4, dtype="float32"), ops.cast(x[:, 0, 0], "int32"), axis=0),
+            "only places that are constants have a rule.*is an Embedding",
+        ),
         (layers.Lambda(lambda x: tf.math.top_k(x, 2)[0][:, 0]), r"tf\.math\.top_k inside"),
         (layers.Lambda(lambda x: ops.cumsum(x, axis=1)[:, 0]), "Cumsum of keras.ops inside"),
     ],
@@ -127,7 +131,7 @@ def test_what_no_rule_writes_is_named_first(middle: Any, why: str) -> None:
     """Before apply says that nothing is there to be ternary, and advises what does not help."""
     source = keras.Input((6, 3))
     model = keras.Model(source, layers.Dense(2)(middle(source)))
-    with pytest.raises(ec2t_tf.UnsupportedLayerError, match="has no rule") as caught:
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match="rule") as caught:
         ec2t_tf.apply(model, verbose=0)
     assert re.search(why, str(caught.value))
 

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from ec2t_tf.quantisation import graph
+
 from ..calls import Call, kind_of
 from ..net import Net
 from ..pending import NoRuleError, Pending, TensorIndex, Value, rule
@@ -238,9 +240,13 @@ def _roll(net: Net, call: Call, given: Value, *_: Any) -> Value:
 def _take(net: Net, call: Call, given: Value, *_: Any) -> Value:
     """Rows of a value at places that are known."""
     wanted = call.arguments[1] if len(call.arguments) > 1 else call.options["indices"]
+    if any(isinstance(x, graph.Value) for x in keras.tree.flatten(wanted)):
+        raise NoRuleError(
+            f"'{call.name}': only places that are constants have a rule. A table that is read at "
+            "places which the net is given is an Embedding: "
+            "Embedding(rows, columns, weights=[table], trainable=False)."
+        )
     index, axis = net.settled(given), call.operation.axis
-    if any(isinstance(x, Pending | TensorIndex) for x in keras.tree.flatten(wanted)):
-        raise NoRuleError(f"'{call.name}': only places that are constants have a rule.")
     shape = list(net.tensor(index).shape)
     if axis is None:
         index, shape, axis = net.reshaped(index, (math.prod(shape),)), [math.prod(shape)], 0
