@@ -73,7 +73,7 @@ OF_KERAS_3: dict[str, Callable[[Any], Any]] = {
 OF_TF_KERAS: dict[str, Callable[[Any], Any]] = {
     "sqrt": tf.sqrt,
     "rsqrt": tf.math.rsqrt,
-    "reciprocal": tf.math.reciprocal,
+    "reciprocal": lambda x: tf.math.reciprocal(x=x),
     "log": tf.math.log,
     "power": lambda x: x**0.5,
     "negative power": lambda x: tf.pow(x, -1.0),

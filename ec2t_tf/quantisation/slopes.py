@@ -24,11 +24,10 @@ STEEP = (
 
 
 def may_be_steep(call: Call) -> bool:
-    """Whether a call of the function of one value may have an infinite slope; any of the user's
-    own may."""
+    """Whether a call is of a function of one value with an infinite slope, as the user's may be."""
     kind = class_name(call.operation)
     if kind == "Power":
-        base, exponent = call.args
+        base, exponent = (*call.args, *call.kwargs.values())
         is_smooth = not isinstance(exponent, Value) and np.all(np.asarray(exponent) >= 1)
         return isinstance(base, Value) and not is_smooth
     if not call.is_layer or kind_of(call.operation) != "Activation":

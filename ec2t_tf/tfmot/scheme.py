@@ -190,7 +190,12 @@ class _Quantising:
         if not isinstance(layer, layers.Embedding):  # tokens may come as float32
             arguments, options = tf.nest.map_structure(self._as_int8, (arguments, options))
         if self._is_steep(layer):
-            arguments = (self._finite_slope(layer)(arguments[0]), *arguments[1:])
+            slope = self._finite_slope(layer)
+            if arguments:
+                arguments = (slope(arguments[0]), *arguments[1:])
+            else:  # tf.sqrt(x=...): the value comes first
+                name, value = next(iter(options.items()))
+                options = {**options, name: slope(value)}
         given = tf.nest.flatten((arguments, options))
         small = _stays_small(layer, any(id(x) in self._begins_small for x in given))
         if isinstance(layer, TFOpLambda | SlicingOpLambda):  # a wrapper would not call it rightly
