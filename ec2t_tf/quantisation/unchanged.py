@@ -95,7 +95,8 @@ def differs(call: Call) -> UnsupportedLayerError:
             f"apply requires layers that compute in call. {received} with a __call__ of its own. "
             "Move what it computes into call, or in front of the layer."
         )
-    if why := closed_by(call.operation, call.args, call.kwargs):
+    why = closed_by(call.operation, call.args, call.kwargs) if is_of_keras(kind) else []
+    if why:
         return UnsupportedLayerError(
             f"apply requires layers that a file can hold, int8 or float. {received} has no rule "
             f"that writes it, as it is here with {' and '.join(why)}."
