@@ -336,15 +336,15 @@ class _Reader:
         found = [x for x in keras.tree.flatten(given) if hasattr(x, "shape")]
         like = next(x for x in found if isinstance(x, Value))
         return [
-            x if isinstance(x, Value) else self.constant(x, f"{model.name}_given_{i}", like)
-            for i, x in enumerate(found)
+            x if isinstance(x, Value) else self.constant(x, f"{model.name}_given", like)
+            for x in found
         ]
 
     def constant(self, array: Any, name: str, like: Value) -> Value:
         kind = keras.backend.standardize_dtype(array.dtype)
         values = keras.ops.convert_to_numpy(array)
         value = Value(len(self.calls), 0, tuple(array.shape), kind)
-        made = Constant(values, kind, name=name)
+        made = Constant(values, kind, name=f"{name}_{value.maker}")  # by its call: no name twice
         name = self.name_of(made, "")
         self.calls.append(Call(value.maker, made, name, (like,), {}, value, frozen=False))
         return value

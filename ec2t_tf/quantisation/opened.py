@@ -185,6 +185,8 @@ class WithState(Opened):
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
         begun = any(x is not None for x in (*args[1:], options.get("initial_state")))
         found = [x for x in RECURRENT[kind_of(layer)].missing(layer) if x != RETURNS_STATE]
+        if layer.return_state and layer.activity_regularizer is not None:  # of the states too
+            found.append("activity_regularizer")
         return found + (["an initial state"] if begun else [])
 
 

@@ -62,8 +62,12 @@ def _channels_last(x: Any, data_format: str) -> tuple[int, ...]:
     return tuple(x.shape)
 
 
+# Up to which l2_normalize is Keras' with its 1e-12: less than the rounding of a file.
+UNIT_EPSILON = 1e-6
+
+
 def _l2_normalize(ops: Any, x: Any, axis: Any = None, epsilon: float = 1e-12) -> Any:
-    if epsilon <= 1e-6:  # less than the rounding of a file; Keras has 1e-12
+    if epsilon <= UNIT_EPSILON:
         return ops.normalize(x, axis)
     total = ops.sum(ops.square(x), axis, keepdims=True)
     return ops.multiply(x, ops.rsqrt(ops.maximum(total, epsilon)))

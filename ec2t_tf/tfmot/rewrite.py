@@ -27,6 +27,7 @@ from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
 from ec2t_tf.built_in import built_in_class_of, is_of_keras
 from ec2t_tf.layer_config import config_of
+from ec2t_tf.quantisation.tensorflow_functions import UNIT_EPSILON
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
 from ec2t_tf.tfmot.in_keras_3 import HALF_PRECISION_TOLERANCE, largest_difference, random_input
@@ -132,7 +133,7 @@ def _unit_axis(node: Any) -> Any:
     options = dict(zip(("axis", "epsilon"), node.call_args[1:], strict=False)) | node.call_kwargs
     axis, rank = options.get("axis"), len(node.call_args[0].shape)
     axes = [axis] if isinstance(axis, int) else list(axis or [])
-    small = (options.get("epsilon") or 0.0) <= 1e-6  # less than the rounding of a file
+    small = (options.get("epsilon") or 0.0) <= UNIT_EPSILON
     return axis if axes and small and all(one % rank for one in axes) else None
 
 

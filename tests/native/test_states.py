@@ -64,6 +64,10 @@ def test_a_state_that_is_returned(name: str) -> None:
             r"with activation=relu \(there is one with tanh\)\. ",
         ),
         (
+            lambda x: layers.GRU(8, return_state=True, activity_regularizer="l2")(x)[0],
+            "activity_regularizer",
+        ),
+        (
             lambda x: layers.GRU(8, **BOTH)(x, initial_state=x[:, 0, :1] * np.ones(8, "f"))[1],
             "an initial state",
         ),
