@@ -1,7 +1,10 @@
-"""The config of a layer of either Keras, with its functions themselves."""
+"""What a copy of a layer of either Keras is made of: its config, with its functions themselves, and
+its weights.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _PARTS = ("_initializer", "_regularizer", "_constraint")
@@ -47,3 +50,10 @@ def _is_users(key: str, value: Any) -> bool:
     """A regulariser, constraint or initialiser of a class that Keras need not be able to make."""
     room = type(value).__module__.split(".")[0]
     return key.endswith(_PARTS) and callable(value) and room not in ("keras", "tf_keras")
+
+
+def give_weights(layer: Any, weights: Sequence[Any]) -> None:
+    """Sets a copy's weights, and what it derives from them: an adapted Normalization's factors."""
+    layer.set_weights(weights)
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()

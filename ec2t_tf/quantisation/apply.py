@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 import ec2t_tf
+from ec2t_tf.built_in import is_of_keras
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.convert import quantise
@@ -25,7 +26,10 @@ from ec2t_tf.quantisation.graph import (
     require_any_batch,
     require_sizes,
 )
+from ec2t_tf.quantisation.kinds import class_name
+from ec2t_tf.quantisation.masks import require_near
 from ec2t_tf.quantisation.model import TernaryModel
+from ec2t_tf.quantisation.opened import closed_by
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.split import split
 from ec2t_tf.treatments import (
@@ -35,6 +39,9 @@ from ec2t_tf.treatments import (
     require_none_refused,
     require_treatable,
 )
+
+# Layers of which a mask of constants is a part of the net.
+OF_CONSTANTS = ("MultiHeadAttention", "Attention", "AdditiveAttention", "Softmax")
 
 
 def quantised(
@@ -47,6 +54,8 @@ def quantised(
         require_any_batch(value.name, value.shape, value.dtype)
     require_no_masked_inference(read(model))
     copy, origin = split(model)
+    require_no_masked_inference(read(copy))
+    require_near(read(copy))
     report = decide(read(copy), policy, origin, prune_int8=prunes_int8(method))
     treated = methods_of(report, method)
     require_none_refused(report, strict=strict)
@@ -108,7 +117,7 @@ def require_no_masked_inference(graph: Graph) -> None:
         if call.is_layer and (takes or _is_given_mask(call)) and _uses_masks(layer):
             raise UnsupportedLayerError(
                 "apply requires layers that compute the same without a mask, because a file has "
-                f"none. Received: '{call.name}' ({type(layer).__name__}), which leaves out the "
+                f"none. Received: '{call.name}' ({_with_lacks(call)}), which leaves out the "
                 "steps that a mask marks. Take the mask out (mask_zero=False, no Masking layer); "
                 "instead of an average, pool by the largest value."
             )
@@ -120,7 +129,22 @@ def _is_given_mask(call: Call) -> bool:
     by_place = zip(inspect.signature(call.operation.call).parameters, call.args, strict=False)
     given = (*by_place, *call.kwargs.items())
     masks = [v for key, v in given if key == "mask" or key.endswith("_mask")]
-    return any(isinstance(x, Value) for x in keras.tree.flatten(masks))
+    masks = [x for x in keras.tree.flatten(masks) if x is not None and not isinstance(x, bool)]
+    if any(isinstance(x, Value) for x in masks):
+        return True
+    # Numbers: a class of the user's is called with them, and read as what it then calls.
+    reads = is_of_keras(type(call.operation)) and class_name(call.operation) not in OF_CONSTANTS
+    is_softmax = class_name(call.operation) == "Softmax"  # which has a rule without a mask
+    return bool(masks) and (reads or (is_softmax and bool(_lacks(call))))
+
+
+def _lacks(call: Call) -> list[str]:
+    return closed_by(call.operation, call.args, call.kwargs) if call.is_layer else []
+
+
+def _with_lacks(call: Call) -> str:
+    kind, lacks = type(call.operation).__name__, _lacks(call)
+    return f"{kind} with {' and '.join(lacks)}" if lacks and kind == "Softmax" else kind
 
 
 def _uses_masks(layer: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ec2t_tf.quantisation import masks
 from ec2t_tf.quantisation.opening import Opened, Tensor, is_value, values_of
 from ec2t_tf.quantisation.values import ForEach
 
@@ -27,17 +28,18 @@ class Attention(Opened):
         key: Tensor | None = None,
         *,
         return_attention_scores: bool = False,
-        **_: Any,
+        **options: Any,
     ) -> Any:
         shape = query.shape
+        allowed = masks.of_attention(options, query.shape[1], value.shape[1])
         query, value, key = (x if x is None else self._as_steps(x) for x in (query, value, key))
         if not self.inner:
             self._make_matrices(query, value)
         *inner, outer = self.inner
         pairs = zip(inner, (query, value if key is None else key, value), strict=True)
         q, k, v = (layer(x) for layer, x in pairs)
-        weights = self.softmax(self.ops.einsum("aecd,abcd->acbe", k, q))
-        made = outer(self.ops.einsum("acbe,aecd->abcd", self.dropout(weights), v))
+        weights = self.weighed(self.ops.einsum("aecd,abcd->acbe", k, q), allowed)
+        made = outer(self.ops.einsum("acbe,aecd->abcd", weights, v))
         if len(shape) > 3:
             made = self.ops.reshape(made, (-1, *shape[1:-1], made.shape[-1]))
         return (made, weights) if return_attention_scores else made
@@ -85,7 +87,9 @@ class Attention(Opened):
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
         config, found = layer.get_config(), []
-        ranks = {len(x.shape) for x in keras.tree.flatten((args, options)) if is_value(x)}
+        values = {k: v for k, v in options.items() if k != "attention_mask"}
+        given = [x for x in keras.tree.flatten((args, values)) if is_value(x)]
+        ranks = {len(x.shape) for x in given}
         rank = max(ranks)
         if len(ranks) > 1 or rank < 3:
             found.append("inputs that are not all (batch, steps, channels)")
@@ -95,7 +99,10 @@ class Attention(Opened):
             found.append("activity_regularizer")
         asked = [k for k, v in options.items() if v is not None and v is not False]
         known = ["training", "query", "value", "key"]
-        known += ["return_attention_scores"] if rank == 3 else []
+        if rank == 3:
+            known += ["return_attention_scores", "use_causal_mask", "attention_mask"]
+            sizes = given[0].shape[1], given[min(1, len(given) - 1)].shape[1]
+            found += masks.lacks(options, *sizes, "attention_mask")
         found += [k for k in asked if k not in known]
         return found + (["masks"] if len(args) > 3 else [])
 
@@ -118,9 +125,10 @@ class Luong(Opened):
             name = self.unique(f"{self.name}_scale")
             self.scale = self.part(self.layers.DepthwiseConv1D(1, name=name, **settings))
 
-    def __call__(self, inputs: list[Tensor], *_: Any, **__: Any) -> Tensor:
+    def __call__(self, inputs: list[Tensor], *_: Any, **options: Any) -> Tensor:
         query, value, *key = self._of_each(inputs)
-        return self.attended(self.scores(query, key[0] if key else value), value)
+        allowed = masks.of_attention(options, query.shape[1], value.shape[1])
+        return self.attended(self.scores(query, key[0] if key else value), value, allowed)
 
     def scores(self, query: Tensor, key: Tensor) -> Tensor:
         scores = self.ops.einsum("abd,acd->abc", query, key)
@@ -152,8 +160,42 @@ class Luong(Opened):
         if len(batches) > 1 and not isinstance(layer, keras.layers.Layer):
             found.append("a value that is not there for each example")
         found += ["masks"] if any(x is not None for x in keras.tree.flatten(args[1:])) else []
-        known = ("inputs", "training")
+        known = ("inputs", "training", "use_causal_mask")
+        if not found:
+            asked, given = (x.shape[1] for x in values_of(args, options)[:2])
+            found += masks.lacks(options, asked, given)
         return found + [k for k, v in options.items() if v not in (None, False) and k not in known]
+
+
+class MaskedSoftmax(Opened):
+    """A Softmax that is given a mask of constants."""
+
+    def make(self) -> None:
+        self.inner = self.layers.Softmax(name=self.name, dtype=self.layer.dtype_policy)
+
+    def __call__(self, x: Tensor, mask: Any = None, **_: Any) -> Tensor:
+        allowed = masks.constant(mask)
+        assert allowed is not None
+        return masks.weights(self.inner, x, allowed.astype(bool))
+
+    @staticmethod
+    def wanted(layer: Any, args: tuple, options: dict) -> bool:
+        return _mask_of(args, options) is not None
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        mask = masks.constant(_mask_of(args, options))
+        rank = len(values_of(args, options).shape)
+        if mask is None:
+            return ["a mask that the net computes"]
+        found = [] if layer.axis in (-1, rank - 1) else ["a mask and an axis that is not the last"]
+        if mask.ndim == rank and mask.shape[0] != 1:
+            found.append("a mask of each example")
+        return found + (["a mask that leaves out all"] if masks.is_empty(mask.astype(bool)) else [])
+
+
+def _mask_of(args: tuple, options: dict) -> Any:
+    return args[1] if len(args) > 1 else options.get("mask")
 
 
 class Bahdanau(Luong):

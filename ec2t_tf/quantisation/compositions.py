@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ec2t_tf.quantisation import masks
 from ec2t_tf.quantisation.graph import Call, Value
 from ec2t_tf.quantisation.kinds import class_name
 
@@ -42,8 +43,10 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
         return _scaled(keras.layers.LayerNormalization(**options, name=name))
     if kind == "Average" and operation.axis is not None:  # else the batch is averaged, too
         return lambda x, weights=None: average(x, weights, axis=operation.axis)
-    if kind == "DotProductAttention" and not _masks(call):
-        return attention
+    if kind == "Where" and masks.constant(call.args[0]) is not None:
+        return masks.chosen if all(value.is_float for value in call.inputs) else None
+    if kind == "DotProductAttention" and not _lacks(call):
+        return lambda *given, **options: attention(*given, causal=operation.is_causal, **options)
     if kind == "Dot" and len(call.inputs[0].shape) > 1 and _rank(call.args[1]) == 2:
         return ops.matmul
     if kind in ("Amax", "Amin", "Logsumexp"):
@@ -77,12 +80,14 @@ def _is_of_vectors(norm: Any) -> bool:
     return norm.ord is None or (norm.ord in (1, 2) and len(norm.axis) == 1)
 
 
-def _masks(call: Call) -> bool:
-    """Whether an attention reads a mask or limits its scores."""
+def _lacks(call: Call) -> bool:
+    """Whether an attention reads a mask that is no constant, or limits its scores."""
     operation = call.operation
     mask = call.args[4] if len(call.args) > 4 else call.kwargs.get("mask")
+    options = {"is_causal": operation.is_causal, "mask": mask}
+    asked, given = (x.shape[1] for x in call.args[:2])
     soft = operation.attn_logits_soft_cap is not None
-    return bool(operation.is_causal or soft or mask is not None)
+    return soft or bool(masks.lacks(options, asked, given, "mask"))
 
 
 def attention(
@@ -90,14 +95,21 @@ def attention(
     key: Tensor,
     value: Tensor,
     bias: Tensor = None,
-    mask: None = None,
+    mask: Any = None,
     scale: float | None = None,
+    *,
+    causal: bool = False,
 ) -> Tensor:
     """softmax(scale query key^T + bias) value: [batch, steps, heads, size]."""
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     scores = ops.einsum("abcd,aecd->acbe", ops.multiply(query, scale), key)
     scores = scores if bias is None else ops.add(scores, bias)
-    return ops.einsum("acbe,aecd->abcd", ops.softmax(scores), value)
+    options = {"is_causal": causal, "mask": mask}
+    allowed = masks.of_attention(options, query.shape[1], key.shape[1], "mask")
+    weights = (
+        ops.softmax(scores) if allowed is None else masks.weights(ops.softmax, scores, allowed)
+    )
+    return ops.einsum("acbe,aecd->abcd", weights, value)
 
 
 def average(x: Tensor, weights: Any = None, *, axis: Any) -> Tensor:

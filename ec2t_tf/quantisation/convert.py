@@ -7,19 +7,28 @@ from typing import Any
 
 import keras
 
+from ec2t_tf.layer_config import give_weights
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.moving_range import GROWTH
 from ec2t_tf.quantisation.computed import OfComputed
 from ec2t_tf.quantisation.fake_quant import FakeQuant, Kind
 from ec2t_tf.quantisation.fusion import Fusion
 from ec2t_tf.quantisation.graph import Call, read
-from ec2t_tf.quantisation.kinds import FIXED_RANGE, GIVEN, INTERPOLATING, KERNELS, kind_of
+from ec2t_tf.quantisation.kinds import (
+    FIXED_RANGE,
+    GIVEN,
+    INTERPOLATING,
+    KERNELS,
+    RECURRENT,
+    kind_of,
+)
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.normalisation import BatchNormalization
 from ec2t_tf.quantisation.quantised import Quantised, initialise
-from ec2t_tf.quantisation.recurrent import RECURRENT, Recurrent
+from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.quantisation.slopes import FiniteSlope, may_be_steep
 from ec2t_tf.quantisation.split import copy_layer, copy_operation, inputs_like
+from ec2t_tf.quantisation.stepped import loop_of
 
 
 def quantise(
@@ -166,7 +175,7 @@ class _Conversion:
         if kind in RECURRENT:
             half = layer.name in self._int8_inputs
             options = {"name": layer.name, "trainable": layer.trainable}
-            return RECURRENT[kind](layer, method, size, int8_inputs=half, **options)
+            return loop_of(layer)(layer, method, size, int8_inputs=half, **options)
         changes: dict[str, Any] = {}
         if method is not None:
             # Latent weights train without weight decay (docs/specification.md).
@@ -207,4 +216,4 @@ def _copy_weights(source: Any, target: Any) -> None:
     weights = source.get_weights()
     if isinstance(inside, BatchNormalization):
         weights = [*weights, *inside.get_weights()[len(weights) :]]
-    inside.set_weights(weights)
+    give_weights(inside, weights)

@@ -12,9 +12,8 @@ from ec2t_tf.ends import Step, ends
 from ec2t_tf.policy import ApplyReport, Decision, Policy, Rule, Treatment
 from ec2t_tf.quantisation.computed import OfComputed
 from ec2t_tf.quantisation.graph import Graph
-from ec2t_tf.quantisation.kinds import DEPTHWISE, KERNELS, has_rule, kind_of
+from ec2t_tf.quantisation.kinds import DEPTHWISE, KERNELS, RECURRENT, has_rule, kind_of
 from ec2t_tf.quantisation.opened import closed_by
-from ec2t_tf.quantisation.recurrent import RECURRENT
 
 
 def decide(

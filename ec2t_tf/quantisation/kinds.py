@@ -14,7 +14,7 @@ KERNELS = (
 )
 DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 # Layers with a loop, of which each kernel can be given three values.
-RECURRENT = ("LSTM", "GRU")
+RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 ELEMENTWISE = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 # Which of one value are that value.
@@ -40,6 +40,8 @@ MOVING = (
     *("BroadcastTo", "Take", "Slice", "ExtractPatches", "CropImages", "PadImages"),
     *("UpSampling1D", "Moves", "ForEach", "ZerosLike"),
 )
+# Layers that Keras calls with `training=True` unless it is told otherwise, whatever they do then.
+OF_IMAGES = ("Resizing", "CenterCrop")
 # Their operator has one scale for input and output, and rounds to it.
 SAME_RANGE = (
     *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Resizing"),
@@ -156,13 +158,28 @@ def _computed(function: Any, x: np.ndarray) -> np.ndarray:
     return keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(x)))
 
 
+def ignores_training(operation: Any) -> bool:
+    """Whether what a call says of training is nothing at inference: Keras says so by itself."""
+    return class_name(operation) in (*NOTHING_AT_INFERENCE, *OF_IMAGES)
+
+
 def activation_name(layer: Any) -> str:
     """Name of a layer's activation: "linear" where it has none, "" for a function of the user's."""
     function = getattr(layer, "activation", None)
-    if function is None:
-        return "linear"
+    return "linear" if function is None else name_of_function(function)
+
+
+@keras.saving.register_keras_serializable(package="ec2t_tf")
+def hard_sigmoid_of_keras_2(x: Any) -> Any:
+    """clip(0.2 x + 0.5, 0, 1), which tf_keras has under the name that is relu6(x + 3) / 6 now."""
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def name_of_function(function: Any) -> str:
+    """Name of an activation of Keras; "" for a function of the user's, of whatever name."""
     name = getattr(function, "__name__", "")
-    return name if function is getattr(keras.activations, name, None) else ""
+    ours = {"hard_sigmoid_of_keras_2": hard_sigmoid_of_keras_2}
+    return name if function is getattr(keras.activations, name, ours.get(name)) else ""
 
 
 def has_rule(kind: str) -> bool:

@@ -5,11 +5,13 @@
 | MultiHeadAttention         | four EinsumDense, two `ops.einsum`, a Softmax                    |
 | Attention                  | two `ops.einsum`, a Softmax, a DepthwiseConv1D for its scale     |
 | AdditiveAttention          | an Add, a tanh, a DepthwiseConv1D, a sum, a Softmax, an einsum   |
+| Softmax with a mask        | a sum, that Softmax, a product                                   |
 | Dot                        | an `ops.einsum`, two UnitNormalization if it normalises          |
 | Bidirectional              | its two layers, `ops.flip` and the layer that merges             |
-| RNN                        | an LSTM or GRU for each of its cells                             |
+| RNN                        | an LSTM, GRU or SimpleRNN for each of its cells                  |
 | TimeDistributed            | its layer, on the steps as a batch                               |
-| LSTM, GRU with its state   | that layer, and its last step                                    |
+| LSTM, GRU, SimpleRNN with  | that layer, and its last step                                    |
+| its state                  |                                                                  |
 | AdaptiveAveragePooling,    | a pooling with strides, where all windows are of one size        |
 | AdaptiveMaxPooling         |                                                                  |
 | Add, Multiply of more than | layers of two values each                                        |
@@ -25,10 +27,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from ec2t_tf.quantisation.attention import Attention, Bahdanau, Luong
-from ec2t_tf.quantisation.kinds import class_name, has_rule, kind_of
+from ec2t_tf.quantisation.attention import Attention, Bahdanau, Luong, MaskedSoftmax
+from ec2t_tf.quantisation.kinds import RECURRENT, class_name, has_rule, kind_of
 from ec2t_tf.quantisation.opening import Opened, Tensor, values_of
-from ec2t_tf.quantisation.recurrent import RECURRENT, RETURNS_STATE
+from ec2t_tf.quantisation.recurrent import RETURNS_STATE
+from ec2t_tf.quantisation.stepped import loop_of
 from ec2t_tf.quantisation.values import CellState
 
 
@@ -119,15 +122,15 @@ class EveryStep(Opened):
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
         inner = layer.layer
-        if hasattr(inner, "layers"):
-            return ["a model inside"]
+        if hasattr(inner, "layers") and not isinstance(inner, keras.layers.Layer):
+            return ["a model inside"]  # of tf_keras
         return ["a recurrent layer inside"] if hasattr(inner, "cell") else []
 
 
 class Cells(Opened):
     """An RNN of one cell, or of several one above the other."""
 
-    KINDS = ("LSTMCell", "GRUCell")
+    KINDS = ("LSTMCell", "GRUCell", "SimpleRNNCell")
 
     def make(self) -> None:
         cells = self._cells(self.layer)
@@ -161,7 +164,7 @@ class Cells(Opened):
 
 
 class WithState(Opened):
-    """An LSTM or GRU that returns its state: the last step, and what an LSTM carries beside it."""
+    """A loop that returns its state: the last step, and what an LSTM carries beside it."""
 
     def make(self) -> None:
         self.whole = self.part(self.copy(self.layer, self.name))
@@ -184,7 +187,7 @@ class WithState(Opened):
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
         begun = any(x is not None for x in (*args[1:], options.get("initial_state")))
-        found = [x for x in RECURRENT[kind_of(layer)].missing(layer) if x != RETURNS_STATE]
+        found = [x for x in loop_of(layer).missing(layer) if x != RETURNS_STATE]
         if layer.return_state and layer.activity_regularizer is not None:  # of the states too
             found.append("activity_regularizer")
         return found + (["an initial state"] if begun else [])
@@ -230,6 +233,7 @@ OPENED: dict[str, type[Opened]] = {
     "Attention": Luong,
     "AdditiveAttention": Bahdanau,
     "Dot": Product,
+    "Softmax": MaskedSoftmax,
     "Bidirectional": BothWays,
     "TimeDistributed": EveryStep,
     "RNN": Cells,
@@ -253,7 +257,9 @@ def opened_as(layer: Any, args: tuple, options: dict) -> type[Opened] | None:
         if class_name(layer) != "Lambda" and class_name(layer) in RULES:
             return None  # a rule that the user registered
         return written_in_operations(layer, args, options)
-    return None if kind is None or kind.missing(layer, args, options) else kind
+    if kind is None or not kind.wanted(layer, args, options):
+        return None
+    return None if kind.missing(layer, args, options) else kind
 
 
 def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
@@ -262,7 +268,7 @@ def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
     Of a layer that would be opened, or is recurrent.
     """
     if kind_of(layer) in RECURRENT:
-        return WithState.missing(layer, args, options) or RECURRENT[kind_of(layer)].missing(layer)
+        return WithState.missing(layer, args, options) or loop_of(layer).missing(layer)
     kind = _kind_of_layer(layer)
     if kind is None and isinstance(layer, keras.layers.Layer) and _is_users(layer):
         from ec2t_tf.quantisation.traced import why_not  # whose layers are opened too
@@ -270,7 +276,9 @@ def closed_by(layer: Any, args: tuple, options: dict) -> list[str]:
         stands_for_another = type(layer).__call__.__module__.startswith("ec2t_tf.")  # tf_keras'
         why = "" if stands_for_another else why_not(layer, args, options)
         return [why] if why else []
-    return [] if kind is None else kind.missing(layer, args, options)
+    if kind is None or not kind.wanted(layer, args, options):
+        return []
+    return kind.missing(layer, args, options)
 
 
 def _is_users(layer: Any) -> bool:

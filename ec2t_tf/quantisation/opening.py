@@ -9,6 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from ec2t_tf.layer_config import give_weights
+from ec2t_tf.quantisation import masks
+
 Tensor = Any
 Unique = Callable[[str], str]
 
@@ -61,9 +64,15 @@ class Opened:
         self.parts.append(layer)
         return layer
 
-    def attended(self, scores: Tensor, value: Tensor) -> Tensor:
-        """softmax(scores) value, with the dropout of the layer."""
-        return self.ops.einsum("abc,acd->abd", self.dropout(self.softmax(scores)), value)
+    def weighed(self, scores: Tensor, allowed: np.ndarray | None = None) -> Tensor:
+        """softmax(scores), of those that are allowed, with the dropout of the layer."""
+        if allowed is None:
+            return self.dropout(self.softmax(scores))
+        return self.dropout(masks.weights(self.softmax, scores, allowed))
+
+    def attended(self, scores: Tensor, value: Tensor, allowed: np.ndarray | None = None) -> Tensor:
+        """softmax(scores) value."""
+        return self.ops.einsum("abc,acd->abd", self.weighed(scores, allowed), value)
 
     def make_weighing(self, dropout: float) -> None:
         shared = {"dtype": self.layer.dtype_policy}
@@ -79,6 +88,11 @@ class Opened:
         raise NotImplementedError
 
     @staticmethod
+    def wanted(layer: Any, args: tuple, options: dict) -> bool:
+        """Whether a layer that is called so is more than one operator."""
+        return True
+
+    @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
         """What of a layer, called so, has no operators."""
         return []
@@ -87,7 +101,7 @@ class Opened:
         """The weights of the layer, in its order."""
         for part in self.parts:
             count = len(part.weights)
-            part.set_weights(weights[:count])
+            give_weights(part, weights[:count])
             weights = weights[count:]
 
 

@@ -1,4 +1,5 @@
-"""LSTM and GRU with ternary or int8 matrices, trained with what is rounded inside of their loop.
+"""Layers with a loop, of ternary or int8 matrices, trained with what is rounded inside of it: what
+all share, and the LSTM of one integer operator. `stepped` has those of a file step by step.
 
 Each has two kernels, for the inputs and for the hidden state, which hold the matrices of all gates
 side by side. The ranges of values inside are carried through the loop, so that no variable is
@@ -16,6 +17,7 @@ from keras import ops
 from ec2t_tf.methods.base import TernaryMethod, straight_through
 from ec2t_tf.moving_range import GROWTH, moved
 from ec2t_tf.quantisation.fake_quant import STATE
+from ec2t_tf.quantisation.kinds import name_of_function
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.registered import registered
 
@@ -28,10 +30,10 @@ CELL_BITS = (0, 6)
 
 
 class Recurrent(keras.layers.Layer):
-    """What both share.
+    """What all share.
 
     Args:
-      layer: the LSTM or GRU, or its saved form; its weights are copied by `take_weights`.
+      layer: of Keras, or its saved form; its weights are copied by `take_weights`.
       method: a ternary method (or its saved form) for both kernels; None for int8.
       relative_size: as of `Quantised`.
       int8_inputs: the kernel for the inputs is int8 in any case.
@@ -46,7 +48,7 @@ class Recurrent(keras.layers.Layer):
     gates: ClassVar[int]
     # Values inside that have a range each.
     inner: ClassVar[tuple[str, ...]]
-    # What the operators of a file cannot do.
+    # Options that the operators of a file have: one value, or several.
     wanted: ClassVar[dict[str, Any]]
 
     def __init__(
@@ -66,7 +68,7 @@ class Recurrent(keras.layers.Layer):
         config = self.layer.get_config()
         self.rates = (config["dropout"], config["recurrent_dropout"])
         self.seed_generator = (
-            keras.random.SeedGenerator(config["seed"]) if any(self.rates) else None
+            keras.random.SeedGenerator(config.get("seed")) if any(self.rates) else None
         )
         width = self.gates * self.layer.units
         given = {"kernel": None if int8_inputs else method, "recurrent": method}
@@ -91,8 +93,10 @@ class Recurrent(keras.layers.Layer):
         found = []
         for name, wanted in cls.wanted.items():
             value = getattr(layer, name)
-            value = keras.activations.serialize(value) if callable(value) else value
-            if value != wanted:
+            if callable(value):
+                known = name_of_function(value).removesuffix("_of_keras_2")
+                value = known or f"'{getattr(value, '__name__', value)}' of yours"
+            if value != wanted and not (isinstance(wanted, tuple) and value in wanted):
                 found.append(_lacks(name, value, wanted))
         return found
 
@@ -323,7 +327,9 @@ def in_codes(x: Tensor, low: Any, high: Any) -> Tensor:
 
 
 def _lacks(option: str, value: Any, wanted: Any) -> str:
-    return f"{option}={value} (there is one with {wanted})"
+    *some, last = wanted if isinstance(wanted, tuple) else (wanted,)
+    others = f"{', '.join(some)} or {last}" if some else last
+    return f"{option}={value} (there is one with {others})"
 
 
 RETURNS_STATE = _lacks("return_state", True, False)
@@ -364,39 +370,3 @@ class QuantisedLSTM(Recurrent):
         """Integer bits of the cell state."""
         most = max(np.abs(self.limits("cell")).max(), 1e-8)
         return int(np.clip(np.ceil(np.log2(most)), *CELL_BITS))
-
-
-@registered
-class QuantisedGRU(Recurrent):
-    """A GRU of int8 operators, step by step (`reset_after`, as Keras has it by default)."""
-
-    gates = 3  # z, r, h
-    inner = ("inputs", "states", "gates", "reset", "candidate", "difference", "update", "hidden")
-    wanted: ClassVar = {
-        **{"activation": "tanh", "recurrent_activation": "sigmoid", "return_state": False},
-        **{"stateful": False, "reset_after": True},
-    }
-
-    def bias_shape(self) -> tuple[int, ...]:
-        return (2, self.gates * self.layer.units)
-
-    def before_loop(self, products: Tensor, bias: Tensor) -> Tensor:
-        return products + bias[0]
-
-    def step(
-        self, state: Tensor, now: Tensor, product: Tensor, bias: Tensor, inside: Inside
-    ) -> Tensor:
-        h, units = state, self.layer.units
-        x = inside.rounded("inputs", now)
-        s = inside.rounded("states", product + bias[1])
-        gates = inside.rounded("gates", x[:, : 2 * units] + s[:, : 2 * units])
-        z, r = ops.split(in_codes(ops.sigmoid(gates), 0.0, 255 / 256), 2, axis=1)
-        reset = inside.rounded("reset", r * s[:, 2 * units :])
-        candidate = inside.rounded("candidate", x[:, 2 * units :] + reset)
-        g = in_codes(ops.tanh(candidate), -1.0, 127 / 128)
-        difference = inside.rounded("difference", h - g)
-        update = inside.rounded("update", z * difference)
-        return inside.rounded("hidden", g + update)
-
-
-RECURRENT: dict[str, type[Recurrent]] = {"LSTM": QuantisedLSTM, "GRU": QuantisedGRU}

@@ -21,7 +21,8 @@ from typing import Any
 import keras
 
 from ec2t_tf.built_in import as_built_in, is_of_keras
-from ec2t_tf.layer_config import config_of
+from ec2t_tf.layer_config import config_of, give_weights
+from ec2t_tf.quantisation import masks
 from ec2t_tf.quantisation.compositions import composed
 from ec2t_tf.quantisation.graph import Call, Graph, read
 from ec2t_tf.quantisation.kinds import (
@@ -32,6 +33,7 @@ from ec2t_tf.quantisation.kinds import (
     SEPARABLE,
     activation_name,
     class_name,
+    ignores_training,
     kind_of,
 )
 from ec2t_tf.quantisation.opened import closed_by, opened_as
@@ -57,7 +59,7 @@ def split(model: keras.Model) -> tuple[keras.Model, dict[str, keras.layers.Layer
 
 class _Splitting:
     def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+        self._graph, self._masked = graph, masks.in_graph(graph)
         self._parts: dict[str, list[Any]] = {}
         self._made: list[Any] = []  # by each call
         self._names = {call.name for call in graph.calls} | set(graph.input_names)
@@ -70,13 +72,17 @@ class _Splitting:
         copy = keras.Model(inputs, outputs, name=self._graph.name)
         done: set[int] = set()
         for call in self._graph.calls:
-            if call.is_layer and id(call.operation) not in done:
+            if call.name in self._parts and call.is_layer and id(call.operation) not in done:
                 done.add(id(call.operation))
                 self._copy_weights(call)
         require_unchanged(self._graph, inputs, self._made)
         return copy
 
     def _compute(self, call: Call, args: tuple, kwargs: dict) -> Any:
+        if call.number in self._masked:
+            outputs = self._masked[call.number](*args, **kwargs)
+            self._made.append(outputs)
+            return outputs
         if call.name not in self._parts:
             try:
                 self._parts[call.name] = self._make(call)
@@ -85,6 +91,8 @@ class _Splitting:
                     raise
                 raise differs(call) from error
         first, *rest = self._parts[call.name]
+        if ignores_training(_built_in(call.operation)):
+            kwargs = {key: value for key, value in kwargs.items() if key != "training"}
         if call.frozen and kind_of(_built_in(call.operation)) == "BatchNormalization":
             kwargs = {**kwargs, "training": False}
         try:
@@ -213,7 +221,7 @@ class _Splitting:
         if len(parts) == 2:
             parts[0].set_weights(weights[:1])
             weights = weights[1:]
-        parts[-1].set_weights(weights)
+        give_weights(parts[-1], weights)
 
 
 def _copy(call: Call) -> keras.layers.Layer:

@@ -14,6 +14,7 @@ from ec2t_tf.policy import ApplyReport, Decision, Policy, Treatment
 from ec2t_tf.quantisation.apply import left_float, require_no_masked_inference
 from ec2t_tf.quantisation.decide import decide
 from ec2t_tf.quantisation.graph import require_any_batch, require_sizes_of
+from ec2t_tf.quantisation.masks import require_near
 from ec2t_tf.tfmot import rewrite, scheme, wrapper
 from ec2t_tf.tfmot.equalise import equal_weights
 from ec2t_tf.tfmot.native import plan_of
@@ -48,6 +49,7 @@ def quantised(
     require_one_by_one(model)
     plan = plan_of(rewritten.model)
     require_no_masked_inference(plan.graph)
+    require_near(plan.graph)
     origin = {name: rewritten.origin.get(there) for name, there in plan.names.items()}
     report = decide(
         plan.graph,

@@ -12,7 +12,7 @@ from tf_keras.src.engine.base_layer import AddLoss, AddMetric
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
 from ec2t_tf.built_in import as_built_in
-from ec2t_tf.layer_config import config_of
+from ec2t_tf.layer_config import config_of, give_weights
 
 # What a layer is called with in the new graph -> what it gives there.
 Call = Callable[[layers.Layer, Any, dict[str, Any]], Any]
@@ -100,7 +100,7 @@ def keep_aside(
         else:
             copy = copy_layer(layer, named(layer.name))
             results = copy(*arguments, **tf.nest.map_structure(moved, node.call_kwargs))
-            copy.set_weights(layer.get_weights())
+            give_weights(copy, layer.get_weights())
             for old, new in zip(
                 tf.nest.flatten(node.outputs), tf.nest.flatten(results), strict=True
             ):

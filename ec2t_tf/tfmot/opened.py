@@ -104,6 +104,8 @@ class Opener:
         kind = OPENED.get(built_in_class_of(layer).__name__)
         kind = None if is_users(layer) else kind  # None too for a Lambda
         options = {k: v for k, v in node.call_kwargs.items() if k != "training" and v is not None}
+        if kind is not None and not kind.wanted(layer, node.call_args, options):
+            return None
         if kind is not None and kind.missing(layer, node.call_args, options):
             return None
         masked = any(getattr(x, "_keras_mask", None) is not None for x in sources.values())

@@ -1,5 +1,5 @@
-"""LSTM and GRU of tf_keras inside tfmot's wrapper: the loop, and what is rounded in it, is that of
-Keras 3 (`ec2t_tf.quantisation.recurrent`), computed on the matrices that tfmot's quantizers make.
+"""Loops of tf_keras inside tfmot's wrapper (LSTM, GRU, SimpleRNN). What is rounded in them is that
+of Keras 3 (`ec2t_tf.quantisation.recurrent`), on the matrices that tfmot's quantizers make.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from tf_keras import layers
 
 from ec2t_tf import methods
 from ec2t_tf.methods.base import TernaryMethod
+from ec2t_tf.quantisation.kinds import hard_sigmoid_of_keras_2
 from ec2t_tf.quantisation.quantised import Quantised
-from ec2t_tf.quantisation.recurrent import RECURRENT, Masks, Recurrent
+from ec2t_tf.quantisation.recurrent import Masks, Recurrent
+from ec2t_tf.quantisation.stepped import loop_of
 from ec2t_tf.tfmot.quantizers import OutputRange, TernaryQuantizer
 
 OPTIONS = ("units", "return_sequences", "go_backwards", "dropout", "recurrent_dropout")
@@ -24,14 +26,18 @@ _register = tf_keras.saving.register_keras_serializable(package="ec2t_tf")
 
 
 class Rounded:
-    """What both share: a layer of tf_keras whose `call` is the loop of the native layer."""
+    """What all share: a layer of tf_keras whose `call` is the loop of the native layer."""
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)  # type: ignore[misc]
         made: Any = self
         kind = type(self).__name__.removeprefix("Rounded")
         options = {key: getattr(made, key) for key in OPTIONS}
-        loop = RECURRENT[kind](getattr(keras.layers, kind)(**options))
+        for key in ("activation", "recurrent_activation"):
+            if hasattr(made, key):
+                options[key] = _in_keras_3(getattr(made, key))
+        layer = getattr(keras.layers, kind)(**options)
+        loop = loop_of(layer)(layer)
         self._loop = lambda: loop  # where Keras does not look for layers
         shape = (len(loop.inner),)
         self.smallest, self.largest = (
@@ -78,12 +84,12 @@ class Rounded:
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()
         # Its fused loop draws anew each step, the other once.
-        steps = inputs if made._could_use_gpu_kernel else inputs[:, :1]
+        steps = inputs if getattr(made, "_could_use_gpu_kernel", False) else inputs[:, :1]
         state = tf.zeros((tf.shape(inputs)[0], made.units))
-        # More than are used: asked for one, tf_keras would return no list.
-        of_inputs = cell.get_dropout_mask_for_cell(tf.cast(steps, tf.float32), True, loop.gates)
-        of_states = cell.get_recurrent_dropout_mask_for_cell(state, True, loop.gates)
-        return of_inputs and of_inputs[: loop.mask_count], of_states
+        count = max(2, loop.gates)  # more than are used: of one, tf_keras returns no list
+        of_inputs = cell.get_dropout_mask_for_cell(tf.cast(steps, tf.float32), True, count)
+        of_states = cell.get_recurrent_dropout_mask_for_cell(state, True, count)
+        return tuple(x and x[: loop.mask_count] for x in (of_inputs, of_states))
 
     def native(self, name: str, matrices: Callable[[Quantised, int], Quantised]) -> Recurrent:
         """The native layer with this one's bias and ranges.
@@ -103,17 +109,33 @@ class Rounded:
         return layer
 
 
+def _in_keras_3(function: Any) -> Any:
+    """An activation of those that loops have: others stay float, or are refused."""
+    if function is tf_keras.activations.hard_sigmoid:
+        return hard_sigmoid_of_keras_2
+    return getattr(keras.activations, function.__name__)
+
+
 @_register
 class RoundedLSTM(Rounded, layers.LSTM):
-    """See `ec2t_tf.quantisation.recurrent.QuantisedLSTM`."""
+    """See `ec2t_tf.quantisation.recurrent.QuantisedLSTM`, `ec2t_tf.quantisation.stepped`."""
 
 
 @_register
 class RoundedGRU(Rounded, layers.GRU):
-    """See `ec2t_tf.quantisation.recurrent.QuantisedGRU`."""
+    """See `ec2t_tf.quantisation.stepped.QuantisedGRU`."""
 
 
-ROUNDED: dict[type, type] = {layers.LSTM: RoundedLSTM, layers.GRU: RoundedGRU}
+@_register
+class RoundedSimpleRNN(Rounded, layers.SimpleRNN):
+    """See `ec2t_tf.quantisation.stepped.QuantisedSimpleRNN`."""
+
+
+ROUNDED: dict[type, type] = {
+    layers.LSTM: RoundedLSTM,
+    layers.GRU: RoundedGRU,
+    layers.SimpleRNN: RoundedSimpleRNN,
+}
 PLAIN: dict[type, type] = {ours: plain for plain, ours in ROUNDED.items()}
 
 

@@ -26,7 +26,7 @@ from tf_keras import layers
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
 from ec2t_tf.built_in import built_in_class_of, is_of_keras
-from ec2t_tf.layer_config import config_of
+from ec2t_tf.layer_config import config_of, give_weights
 from ec2t_tf.quantisation.tensorflow_functions import UNIT_EPSILON
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
@@ -182,7 +182,7 @@ class _Rewriting:
         outputs = tf.nest.map_structure(self._there, self._source._nested_outputs)
         model = tf_keras.Model(packed_inputs, outputs, name=self._source.name)
         for layer, weights in self._weights:
-            layer.set_weights(weights)
+            give_weights(layer, weights)
         for walked in self._walked:
             graph.keep_aside(walked, model, self._there, self._names.unique)
         self._opener.forget()

@@ -27,6 +27,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_confi
 from tf_keras import layers
 from tf_keras.src.layers.core import SlicingOpLambda, TFOpLambda
 
+from ec2t_tf.layer_config import give_weights
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.moving_range import GROWTH
 from ec2t_tf.quantisation.fusion import Fusion
@@ -81,7 +82,7 @@ def plain_model(model: tf_keras.Model) -> tf_keras.Model:
     for layer in kept:
         twin = twins[id(layer)]
         if not isinstance(layer, quantize_wrapper.QuantizeWrapper):
-            twin.set_weights(layer.get_weights())
+            give_weights(twin, layer.get_weights())
             continue
         values = {last_name(variable): variable for variable in layer.weights}
         for variable in twin.weights:
@@ -324,7 +325,7 @@ def _copy_weights(
 ) -> None:
     """The weights of a layer into its copy, or into the wrapper around its copy."""
     if not isinstance(target, QuantizeWrapper):
-        target.set_weights(source.get_weights())
+        give_weights(target, source.get_weights())
         return
     variables = {last_name(variable): variable for variable in target.weights}
     for variable in source.weights:

@@ -83,7 +83,6 @@ def _made(net: Net, call: Call, values: Values) -> tuple[Value, ...]:
 
 # What to do about layers and operations of Keras that no rule writes.
 INSTEAD = {
-    "SimpleRNN": "Use a GRU or an LSTM,",
     **dict.fromkeys(
         ("MelSpectrogram", "STFTSpectrogram", "STFT", "TextVectorization", "StringLookup"),
         "Compute it in front of the model,",

@@ -40,6 +40,7 @@ def supported() -> list[Supported]:
         found[name] = Supported(name, _how(name), layer is not None)
     ours = [*kinds.GIVEN, "FakeQuant", "ForEach", "InTraining", "FiniteSlope", "CellState"]
     ours += ["Quantised", "TrainedKernel", "QuantisedLSTM", "QuantisedGRU"]
+    ours += ["QuantisedSimpleRNN", "SteppedLSTM"]
     return [found[name] for name in sorted(found) if name not in ours]
 
 

@@ -14,10 +14,11 @@ from ec2t_tf.export.graph import Graph
 from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.graph import read, require_sizes
-from ec2t_tf.quantisation.kinds import kind_of
+from ec2t_tf.quantisation.kinds import RECURRENT, kind_of
+from ec2t_tf.quantisation.masks import require_near
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.opened import closed_by
-from ec2t_tf.quantisation.recurrent import RECURRENT, Recurrent
+from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.quantisation.split import split
 
 from .lowering import lower
@@ -87,6 +88,8 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
     require_sizes(model)
     require_no_masked_inference(read(model))
     copy, _ = split(model)
+    require_no_masked_inference(read(copy))
+    require_near(read(copy))
     closed = [
         call.name
         for call in read(copy).calls

@@ -230,7 +230,8 @@ class RandomModel(RandomLayers):
         if self.chance(0.15):
             cells: list[Any] = [self.layers.LSTMCell(self.size()), self.layers.LSTMCell(3)]
             if x.shape[1] <= 6:
-                cells[self.draw(0, 1)] = self.layers.GRUCell(self.size())
+                kind = self.draw("GRUCell", "SimpleRNNCell")
+                cells[self.draw(0, 1)] = getattr(self.layers, kind)(self.size())
             return self.layers.RNN(self.draw(cells, cells[0]), return_sequences=self.chance(0.8))(x)
         both = self.chance(0.25)
         options: dict[str, Any] = {
@@ -240,12 +241,20 @@ class RandomModel(RandomLayers):
         }
         made: Any = self.layers.LSTM(self.size(), **options)
         if x.shape[1] <= 6 and self.chance(0.6):
-            made = self.layers.GRU(self.size(), **options)
+            made = self._steps(options)
         if not both:
             return made(x)
         return self.layers.Bidirectional(made, merge_mode=self.draw("concat", "sum", "mul", "ave"))(
             x
         )
+
+    def _steps(self, options: dict[str, Any]) -> Any:
+        """What a file has step by step."""
+        kind = self.draw("GRU", "GRU", "SimpleRNN", "LSTM")
+        options["activation"] = self.draw("tanh", "relu", "sigmoid", "linear")
+        if kind == "LSTM":
+            options["activation"] = self.draw("relu", "sigmoid", "linear")
+        return getattr(self.layers, kind)(self.size(), **options)
 
     def _attention(self, x: Any) -> Any:
         if x.shape[1] > 16:

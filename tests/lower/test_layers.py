@@ -130,6 +130,19 @@ CASES: dict[str, tuple[Middle, tuple[int, ...]]] = {
     ),
     "LSTM": (lambda x: layers.LSTM(5, go_backwards=True)(x), SEQUENCE),
     "GRU": (lambda x: layers.GRU(5, return_sequences=True)(x), (5, 4)),
+    "SimpleRNN": (lambda x: layers.SimpleRNN(5, return_sequences=True)(x), (5, 4)),
+    "SimpleRNN, relu": (lambda x: layers.SimpleRNN(5, "relu", go_backwards=True)(x), (5, 4)),
+    "LSTM, relu": (lambda x: layers.LSTM(5, "relu", return_sequences=True)(x), (5, 4)),
+    "LSTM, hard": (
+        lambda x: layers.LSTM(5, recurrent_activation="hard_sigmoid", use_bias=False)(x),
+        (5, 4),
+    ),
+    "LSTM, of no activation": (lambda x: layers.LSTM(5, None, "tanh")(x), (5, 4)),
+    "GRU, relu": (lambda x: layers.GRU(5, "relu", "hard_sigmoid")(x), (5, 4)),
+    "cells": (
+        lambda x: layers.RNN([layers.SimpleRNNCell(4), layers.LSTMCell(5, "sigmoid")])(x),
+        (5, 4),
+    ),
     "attention": (lambda x: layers.MultiHeadAttention(2, 4)(x, x), SEQUENCE),
     "attention of places": (
         lambda x: layers.MultiHeadAttention(2, 4)(x, layers.MaxPooling2D(2)(x)),
@@ -198,7 +211,7 @@ print(ec2t_tf.apply(keras.Model(x, y), verbose=0).ec2t_report.of("ternary"))
     assert "own_dense" in done.stdout, done.stderr
 
 
-FAST = ("a function called relu", "LSTM", "attention")
+FAST = ("a function called relu", "LSTM", "LSTM, relu", "SimpleRNN", "attention")
 
 
 @pytest.mark.filterwarnings("ignore:.*includes a `lambda`")

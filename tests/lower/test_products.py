@@ -108,8 +108,11 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "computes each example by itself": lambda x: ops.average(x) * x,
     r"each example by itself.*\(Multiply\)": lambda x: ops.average(x, weights=ops.sigmoid(x)) * x,
     r"\(Dot\) has no rule": lambda x: ops.dot(x, 2.0),
-    r"\(DotProductAttention\) has no rule": lambda x: ops.squeeze(
-        ops.dot_product_attention(*_heads(x, 2), is_causal=True), 2
+    r"\(Greater\) has no rule": lambda x: ops.squeeze(
+        ops.dot_product_attention(
+            *_heads(x, 2), mask=ops.expand_dims(ops.greater(x[..., :5], 0.0), 1)
+        ),
+        2,
     ),
     "interpolation 'bicubic' has no rule": lambda x: ops.image.resize(
         ops.expand_dims(x, 3), (7, 9), interpolation="bicubic"

@@ -81,6 +81,7 @@ SEQUENCE: dict[str, Make] = {
     "Bidirectional": lambda x: layers.Bidirectional(layers.LSTM(3))(x),
     "LSTM": lambda x: layers.LSTM(3)(x),
     "GRU": lambda x: layers.GRU(3)(x),
+    "SimpleRNN": lambda x: layers.SimpleRNN(3)(x),
     "Conv1D": lambda x: layers.Conv1D(3, 3)(x),
     "Conv1DTranspose": lambda x: layers.Conv1DTranspose(3, 3)(x),
     "DepthwiseConv1D": lambda x: layers.DepthwiseConv1D(3)(x),

@@ -70,9 +70,18 @@ def shuffled(x: Any, last: int) -> Any:
     return tf.matmul((x - np.linspace(0, 1, last)) / 0.7, tf.eye(last) * 0.9)
 
 
+LATER = np.triu(np.ones((7, 7), np.float32), 1)
 OPENED: dict[str, Make] = {
     "heads": lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x),
     "heads, twice": twice,
+    "heads that look back": lambda x: layers.MultiHeadAttention(2, 3, name="it")(
+        x, x, use_causal_mask=True
+    ),
+    "a softmax with a mask": lambda x: layers.Softmax(name="it")(
+        tf.matmul(x, other(x), transpose_b=True), mask=tf.constant(1 - LATER)[None]
+    ),
+    "steps": lambda x: layers.LSTM(4, "relu", "hard_sigmoid", return_sequences=True, name="it")(x),
+    "simple steps": lambda x: layers.SimpleRNN(4, return_sequences=True, name="it")(x),
     "Attention": lambda x: layers.Attention(use_scale=True, name="it")([x, other(x)]),
     "AdditiveAttention": lambda x: layers.AdditiveAttention(name="it")([x, other(x)]),
     "Dot": lambda x: layers.Dot(2, normalize=True, name="it")([x, other(x)]),
@@ -239,6 +248,11 @@ class Cell(layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
+def relu(x: Any) -> Any:
+    """It has a name that Keras' own has."""
+    return tf.nn.relu(x) * 0.5
+
+
 class Table(layers.Layer):
     def call(self, places: Any) -> Any:
         return tf.gather(tf.constant(np.eye(9, 6, dtype=np.float32)), places)
@@ -247,13 +261,24 @@ class Table(layers.Layer):
 REFUSED: dict[str, tuple[Make, str]] = {
     "state": (lambda x: layers.LSTM(4, return_state=True, name="it")(x)[0], "return_state"),
     "activation": (
-        lambda x: layers.GRU(4, activation="relu", name="it")(x),
-        "activation=relu .there is one with tanh",
+        lambda x: layers.GRU(4, activation="gelu", name="it")(x),
+        "activation=gelu .there is one with tanh",
     ),
-    "cells": (lambda x: layers.RNN(layers.SimpleRNNCell(4), name="it")(x), "a SimpleRNNCell"),
-    "causal": (
-        lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x, use_causal_mask=True),
-        "use_causal_mask",
+    "an activation of one's own": (
+        lambda x: layers.SimpleRNN(4, activation=relu, name="it")(x),
+        "SimpleRNN. has no rule that writes it",
+    ),
+    "a mask of values": (
+        lambda x: layers.MultiHeadAttention(2, 3, name="it")(
+            x, x, attention_mask=tf.matmul(x, x, transpose_b=True) > 0
+        ),
+        "which leaves out the steps",
+    ),
+    "a mask before a softmax": (
+        lambda x: layers.Lambda(lambda v: tf.nn.softmax(v + LATER * -1e9), name="it")(
+            tf.matmul(x, x, transpose_b=True)
+        ),
+        "Add.*is taken in Keras 3",
     ),
     "a loop every step": (
         lambda x: layers.TimeDistributed(layers.LSTM(3), name="it")(layers.Reshape((7, 6, 1))(x)),

@@ -113,8 +113,14 @@ def _of_tensorflow(x: Any) -> Any:
 @pytest.mark.parametrize(
     ("middle", "why"),
     [
-        (layers.LSTM(4, activation="relu"), r"activation=relu \(there is one with tanh\)"),
-        (layers.SimpleRNN(4), r"SimpleRNN.*Use a GRU or an LSTM"),
+        (
+            layers.LSTM(4, activation="gelu"),
+            r"activation=gelu \(there is one with tanh, sigmoid, hard_sigmoid, relu or linear\)",
+        ),
+        (
+            layers.SimpleRNN(4, activation=lambda x: x * x),
+            r"activation='<lambda>' of yours \(there is one with tanh",
+        ),
         (
             lambda x: ops.mean(ops.one_hot(ops.cast(x[:, :, 0], "int32"), 4), axis=1),
             "OneHot.*or use an Embedding",

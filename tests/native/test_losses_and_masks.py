@@ -195,7 +195,7 @@ class TestMasks:
 
 LSTM = {"units": 4, "return_sequences": True}
 WITHOUT_A_RULE: dict[str, Callable[[Any], Any]] = {
-    "LSTM with activation=relu": layers.LSTM(**LSTM, activation="relu"),
+    "LSTM with activation=gelu": layers.LSTM(**LSTM, activation="gelu"),
     "Bidirectional with return_state=True": lambda x: layers.Bidirectional(
         layers.LSTM(**LSTM, return_state=True)
     )(x)[0],

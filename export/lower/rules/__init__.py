@@ -14,6 +14,7 @@ from . import (
     recurrent,
     resizing,
     standardised,
+    stepped,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "recurrent",
     "resizing",
     "standardised",
+    "stepped",
 ]

@@ -1,4 +1,4 @@
-"""Recurrent layers: the integer LSTM of TensorFlow Lite, a GRU of basic operators."""
+"""The integer LSTM of TensorFlow Lite. Loops of basic operators are in `stepped`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import numpy as np
 
 from ..calls import Call
 from ..net import Net
-from ..pending import Kernel, NoRuleError, Pending, Value, quantisation, rule
-from .activations import SIGNED, UNIT, operator
-from .kernels import dense
-from .movement import concatenated, gathered, sliced
+from ..pending import NoRuleError, Value, quantisation, rule
+from .movement import gathered, sliced
 from .ranges import array
 
 GATES = "ifgo"  # of the operator and of Keras, in this order
@@ -29,7 +27,7 @@ def _cell_state(net: Net, call: Call, *_: Any) -> Value:
 
 @rule("QuantisedLSTM")
 def _lstm(net: Net, call: Call, given: Value, *_: Any) -> Value:
-    trained, index = call.operation, _sequence(net, call, given)
+    trained, index = call.operation, in_order(net, call, given)
     made = sequence_lstm(
         net,
         call.key,
@@ -42,10 +40,10 @@ def _lstm(net: Net, call: Call, given: Value, *_: Any) -> Value:
     )
     if trained.layer.return_sequences:
         return made
-    return _step(net, made, net.tensor(made).shape[1] - 1, f"{call.key}/last")
+    return one_step(net, made, net.tensor(made).shape[1] - 1, f"{call.key}/last")
 
 
-def _sequence(net: Net, call: Call, given: Value) -> int:
+def in_order(net: Net, call: Call, given: Value) -> int:
     """The steps in the order in which they run."""
     index = net.settled(given)
     if not net.is_int8(index):
@@ -56,7 +54,7 @@ def _sequence(net: Net, call: Call, given: Value) -> int:
     return gathered(net, index, order, 1, f"{call.key}/backwards")
 
 
-def _step(net: Net, index: int, number: int, name: str) -> int:
+def one_step(net: Net, index: int, number: int, name: str) -> int:
     """One step of a sequence: (1, units)."""
     _, _, units = net.tensor(index).shape
     one = sliced(net, index, [0, number, 0], [1, number + 1, units], name)
@@ -67,78 +65,6 @@ def _gates(part: Any) -> list[tuple[np.ndarray, float]]:
     """Codes (units, inputs) and scale of each gate's matrix."""
     codes, scale = part.codes_and_scale()
     return [(gate.T, float(scale)) for gate in np.split(codes, len(GATES), axis=1)]
-
-
-@rule("QuantisedGRU")
-def _gru(net: Net, call: Call, given: Value, *_: Any) -> Value:
-    return _Unrolled(net, call, _sequence(net, call, given)).output()
-
-
-class _Unrolled:
-    """A GRU step by step: g = tanh(x + r s), h' = g + z (h - g), with gates z, r = sigmoid(x + s),
-    where x = W input + b for all steps at once, and s = U h + c."""
-
-    def __init__(self, net: Net, call: Call, index: int) -> None:
-        self.net, self.name, self.trained = net, call.key, call.operation
-        self.units = self.trained.layer.units
-        bias = array(self.trained.bias)
-        self.steps = net.tensor(index).shape[1]
-        shape = (1, self.steps, 3 * self.units)
-        kernel = _kernel(self.trained.kernel, bias[0])
-        self.inputs = self.ranged("inputs", dense(net, f"{self.name}/inputs", index, kernel, shape))
-        self.recurrent = _kernel(self.trained.recurrent, bias[1])
-
-    def output(self) -> int:
-        net, h, outputs = self.net, None, []
-        for number in range(self.steps):
-            h = self.step(number, h)
-            outputs.append(h)
-        assert h is not None
-        if not self.trained.layer.return_sequences:
-            return h
-        rows = [net.reshaped(one, (1, 1, self.units)) for one in outputs]
-        return net.settled(concatenated(net, rows, 1, f"{self.name}/sequence"))
-
-    def step(self, number: int, h: int | None) -> int:
-        net, name, units = self.net, f"{self.name}/{number}", self.units
-        x = _step(net, self.inputs, number, f"{name}/input")
-        if h is None:
-            something = self.part(x, 0, 1)
-            h = self.two("SUB", "hidden", something, something, f"{name}/start")  # zeros
-        states = dense(net, f"{name}/states", h, self.recurrent, (1, 3 * units))
-        s = self.ranged("states", states, name)
-        gates = self.two("ADD", "gates", self.part(x, 0, 2), self.part(s, 0, 2), name)
-        gates = self.prescribed("LOGISTIC", gates, UNIT, name)
-        z, r = self.part(gates, 0, 1), self.part(gates, 1, 2)
-        reset = self.two("MUL", "reset", r, self.part(s, 2, 3), name)
-        candidate = self.two("ADD", "candidate", self.part(x, 2, 3), reset, name)
-        g = self.prescribed("TANH", candidate, SIGNED, name)
-        difference = self.two("SUB", "difference", h, g, name)
-        update = self.two("MUL", "update", z, difference, name)
-        return self.two("ADD", "hidden", g, update, name)
-
-    def part(self, index: int, first: int, end: int) -> int:
-        """Gates of (1, gates * units)."""
-        begin, stop = first * self.units, end * self.units
-        name = f"{self.net.tensor(index).name}/part_{first}"
-        return sliced(self.net, index, [0, begin], [1, stop], name)
-
-    def ranged(self, value: str, pending: Pending, name: str = "") -> int:
-        return self.net.with_range(pending, *quantisation(*self.trained.limits(value)), name)
-
-    def two(self, kind: str, value: str, a: int, b: int, name: str) -> int:
-        shape = self.net.tensor(a).shape
-        made = Pending(f"{name}/{value}", kind, (a, b), shape, {"activation": "none"})
-        return self.ranged(value, made)
-
-    def prescribed(self, kind: str, index: int, scale: tuple[float, int], name: str) -> int:
-        made = operator(self.net, kind, f"{name}/{kind.lower()}", index, scale)
-        return self.net.with_range(made, *scale, made.name)
-
-
-def _kernel(part: Any, bias: np.ndarray) -> Kernel:
-    codes, scale = part.codes_and_scale()
-    return Kernel(codes.T, np.full(codes.shape[1], float(scale)), bias.astype(np.float32))
 
 
 def sequence_lstm(
