@@ -299,6 +299,9 @@ def _inputs(graph: Graph, data: Any, count: int) -> list[np.ndarray]:
     if data is None:
         return running.input_codes(graph, count)
     names = [graph.tensors[index].name for index in graph.inputs]
+    if isinstance(data, list | tuple) and len(data) == len(names) == 1:
+        of_batch = len(graph.tensors[graph.inputs[0]].shape)
+        data = data[0] if np.ndim(data[0]) == of_batch else data  # as `fit` takes it
     return running.examples(data, len(names), names)
 
 

@@ -66,6 +66,20 @@ def test_keras_3(key: str) -> None:
             ec2t_tf.apply(model, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "first", [keras.layers.Resizing(8, 8), keras.layers.RandomFlip(), keras.layers.CenterCrop(8, 8)]
+)
+def test_behind_layers_for_images(first: Any) -> None:
+    """Of which Keras says that they are called in training."""
+    source = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3)(first(source))
+    x = x - ops.mean(ops.reshape(x, (1, -1, 1, 4)), axis=1, keepdims=True)
+    x = keras.layers.Conv2D(4, 3)(x)
+    model = keras.Model(source, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"by itself.*\(Subtract\)"):
+        ec2t_tf.apply(model, verbose=0)
+
+
 @pytest.mark.parametrize("key", APART)
 def test_a_batch_that_is_only_moved_is_taken(key: str) -> None:
     assert ec2t_tf.apply(_model(APART[key]), verbose=0).ec2t_report.of("ternary")

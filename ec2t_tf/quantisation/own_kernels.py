@@ -223,7 +223,8 @@ class OwnKernels:
         if class_name(user.operation) != "Add" or len(user.inputs) != 2:
             return None
         other = next((x for x in user.inputs if x != result), result)
-        is_bias = other in self._given and self._is_alone(other) and self._moved(other) is not None
+        if other not in self._given or not self._is_alone(other) or self._moved(other) is None:
+            return None
         channels = result.shape[-1]
         sized = (
             other.shape[-1:] == (channels,) and math.prod(n or 0 for n in other.shape) == channels
@@ -233,7 +234,7 @@ class OwnKernels:
             sized = sized and product is not None and product.bias is not None
         trains = all(x.trainable for x in (*self._weights(kernel), *self._weights(other)))
         fits = sized and trains and user.results[0].shape == result.shape
-        return user if is_bias and fits else None
+        return user if fits else None
 
     def _moved(self, value: Value) -> Weight | None:
         """The weight that a value has the numbers of, in another shape perhaps."""

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ec2t_tf.layer_config import give_weights
 from ec2t_tf.quantisation.computed import OfComputed
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.graph import Call, read
@@ -65,7 +66,7 @@ def _copy_weights(layer: Any, twin: Any) -> None:
         twin.set_weights(layer.plain_weights())
         return
     if not isinstance(layer, Quantised):
-        twin.set_weights(layer.get_weights()[: len(twin.weights)])
+        give_weights(twin, layer.get_weights()[: len(twin.weights)])
         return
     if isinstance(layer.layer, OfComputed):
         twin.set_weights([np.asarray(layer.latent), *layer.layer.get_own_weights()])

@@ -160,6 +160,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "reverse": lambda ops, tensor, axis: ops.flip(tensor, axis),
     "repeat": lambda ops, input, repeats, axis=None: ops.repeat(input, repeats, axis),
     "roll": lambda ops, input, shift, axis: ops.roll(input, _plain(shift), _plain(axis)),
+    "broadcast_to": lambda ops, input, shape: ops.broadcast_to(input, _plain(shape)),
     "tile": lambda ops, input, multiples: ops.tile(input, _plain(multiples)),
     "gather": lambda ops, params, indices, axis=None: ops.take(
         params,

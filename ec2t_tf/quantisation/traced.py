@@ -8,9 +8,8 @@ what differs between the two is the batch, which is left open.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -29,6 +28,7 @@ from ec2t_tf.quantisation.kinds import (
 )
 from ec2t_tf.quantisation.opening import Opened
 from ec2t_tf.quantisation.own_kernels import OwnKernels
+from ec2t_tf.quantisation.symbolic import as_tensors
 from ec2t_tf.quantisation.tensorflow_functions import recorded
 from ec2t_tf.quantisation.values import Constant, ForEach, InTraining, Weight
 from ec2t_tf.treatments import UnsupportedLayerError
@@ -114,7 +114,8 @@ def why_not(layer: Any, args: tuple, options: dict) -> str:
     except ValueError as error:
         return str(error).splitlines()[0][:120] if str(error) else "an error of its call"
     except Exception as error:
-        return f"{type(error).__name__} in its call on symbolic values"
+        says = (str(error).splitlines() or [""])[0][:80]
+        return f"{type(error).__name__} in its call on symbolic values: {says}"
     sized = all(keras.utils.is_keras_tensor(x) and None not in x.shape[1:] for x in made)
     return "" if made and sized else "results of open sizes"
 
@@ -189,7 +190,7 @@ class _Inside:
         function = self._function(inputs[0])
         if "training" in _parameters(self.layer):
             options = {**options, "training": training}
-        with recorded(), _lone_slices(), keras.StatelessScope() as scope:
+        with recorded(), as_tensors(), keras.StatelessScope() as scope:
             made = function(*args, **options)
         if scope.state_mapping and training is None:
             raise ValueError("variables that its call assigns to")
@@ -253,20 +254,6 @@ class _Inside:
 
 def _adds_a_loss(*_: Any) -> None:
     raise ValueError("a loss that its call adds, which no graph holds")
-
-
-@contextlib.contextmanager
-def _lone_slices() -> Iterator[None]:
-    """Inside, x[:8] or x[None] of a symbolic value is what it is of a variable; Keras wants
-    x[:8, ...]."""
-    plain = keras.KerasTensor.__getitem__
-    keras.KerasTensor.__getitem__ = lambda self, key: plain(
-        self, (key,) if key is None or isinstance(key, slice) else key
-    )
-    try:
-        yield
-    finally:
-        keras.KerasTensor.__getitem__ = plain
 
 
 class _Part:
@@ -342,7 +329,9 @@ def _open_call(
     if call.is_layer:
         if isinstance(call.operation, Constant) and call.operation is not twin.operation:
             raise ValueError(ANOTHER_EACH_TIME)
-        made = keras.tree.flatten(call.operation(*args, **options))
+        made_in_call = all(call.operation is not part for part in inside.made)
+        operation = inside.alias(call.operation) if made_in_call else call.operation
+        made = keras.tree.flatten(operation(*args, **options))
         pairs = zip(made, call.results, twin.results, strict=True)
         made = [_with_sizes(*each) for each in pairs]
         return keras.tree.pack_sequence_as(call.outputs, made)
