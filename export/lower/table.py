@@ -15,7 +15,7 @@ from .rules.kernels import KERNELS
 
 # Opened by `apply` into other layers, without kernels that could be ternary.
 _WITHOUT_KERNELS = (
-    *("Attention", "AdditiveAttention", "Dot"),
+    *("Attention", "AdditiveAttention", "Dot", "Softmax"),
     *(name for name in OPENED if name.startswith("Adaptive")),
 )
 _ORDER = ("ternary", "int8", "float")
@@ -51,7 +51,7 @@ def _how(name: str) -> str:
         return "ternary"
     if name in kernels and (name in KERNELS or name in kinds.SEPARABLE):
         return "ternary"
-    others = ("Softmax", "Lambda", *_WITHOUT_KERNELS, *WITHOUT_RULE)
+    others = ("Lambda", *_WITHOUT_KERNELS, *WITHOUT_RULE)
     in_int8 = kinds.has_rule(kinds._LAYER_OF.get(name, name)) or name in others
     return "int8" if in_int8 else "float"
 
