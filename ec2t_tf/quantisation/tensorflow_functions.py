@@ -62,6 +62,30 @@ def _channels_last(x: Any, data_format: str) -> tuple[int, ...]:
     return tuple(x.shape)
 
 
+def _conv(
+    ops: Any,
+    kind: str,
+    x: Any,
+    kernel: Any,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: Any = None,
+    dilations: Any = None,
+) -> Any:
+    if not isinstance(padding, str) or data_format not in (None, "NHWC", "NWC"):
+        raise ValueError(f"a convolution with padding={padding}, data_format={data_format} inside")
+    places = len(x.shape) - 2
+    steps, dilation = _of_places(strides, places), _of_places(dilations, places)
+    return getattr(ops, kind)(x, kernel, steps, padding.lower(), "channels_last", dilation)
+
+
+def _of_places(numbers: Any, places: int) -> Any:
+    """Strides or dilations, those of the batch and of the channels left out."""
+    numbers = 1 if numbers is None else _plain(numbers)
+    several = isinstance(numbers, tuple) and len(numbers) == places + 2
+    return numbers[1:-1] if several else numbers
+
+
 # Up to which l2_normalize is Keras' with its 1e-12: less than the rounding of a file.
 UNIT_EPSILON = 1e-6
 
@@ -160,6 +184,20 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "reverse": lambda ops, tensor, axis: ops.flip(tensor, axis),
     "repeat": lambda ops, input, repeats, axis=None: ops.repeat(input, repeats, axis),
     "roll": lambda ops, input, shift, axis: ops.roll(input, _plain(shift), _plain(axis)),
+    **{
+        name: lambda ops, input, filters, *given, **options: _conv(
+            ops, "conv", input, filters, *given, **options
+        )
+        for name in ("conv2d", "convolution")
+    },
+    "conv1d": lambda ops, input, filters, stride, *given, **options: _conv(
+        ops, "conv", input, filters, stride, *given, **options
+    ),
+    "depthwise_conv2d": lambda ops, input, filter, *given, **options: _conv(
+        ops, "depthwise_conv", input, filter, *given, **options
+    ),
+    "bias_add": lambda ops, value, bias: ops.add(value, bias),
+    "where": lambda ops, condition, x=None, y=None: ops.where(condition, x, y),
     "broadcast_to": lambda ops, input, shape: ops.broadcast_to(input, _plain(shape)),
     "tile": lambda ops, input, multiples: ops.tile(input, _plain(multiples)),
     "gather": lambda ops, params, indices, axis=None: ops.take(

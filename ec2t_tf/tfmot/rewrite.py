@@ -119,8 +119,10 @@ def _is_more_than_one(layer: layers.Layer) -> bool:
     is_made_of_some = graph.is_nested(layer) or may_open(layer)
     is_made_of_some = is_made_of_some or _has_ellipsis(layer) or is_made_otherwise(layer)
     of_one = any(_is_of_one(node) for node in layer._inbound_nodes)
-    is_unit = any(_unit_axis(node) is not None for node in layer._inbound_nodes)
-    return is_made_of_some or is_separable or of_one or is_unit or _has_own_activation(layer)
+    is_other = any(
+        _unit_axis(node) is not None or _is_quotient(node) for node in layer._inbound_nodes
+    )
+    return is_made_of_some or is_separable or of_one or is_other or _has_own_activation(layer)
 
 
 def _unit_axis(node: Any) -> Any:
@@ -135,6 +137,14 @@ def _unit_axis(node: Any) -> Any:
     axes = [axis] if isinstance(axis, int) else list(axis or [])
     small = (options.get("epsilon") or 0.0) <= UNIT_EPSILON
     return axis if axes and small and all(one % rank for one in axes) else None
+
+
+def _is_quotient(node: Any) -> bool:
+    """Whether a call is a division by a value."""
+    if getattr(node.layer, "symbol", "").split(".")[-1] not in ("truediv", "divide", "div"):
+        return False
+    by = node.call_args[1] if len(node.call_args) > 1 else node.call_kwargs.get("y")
+    return hasattr(by, "_keras_history")
 
 
 def _is_of_one(node: Any) -> bool:
@@ -198,7 +208,7 @@ class _Rewriting:
             results = self._inlined(node) if is_model else self._opened(node)
             if results is None:
                 results = self._of_one(node) if _is_of_one(node) else None
-                results = results or self._unit(node) or self._called(node)
+                results = results or self._unit(node) or self._quotient(node) or self._called(node)
             for tensor, result in zip(tf.nest.flatten(node.outputs), results, strict=True):
                 self._made[id(tensor)] = result
 
@@ -247,6 +257,14 @@ class _Rewriting:
         unit = layers.UnitNormalization(axis, name=self._names.unique(node.layer.name))
         self.origin[unit.name] = self._owner or node.layer
         return [unit(self._there(node.call_args[0]))]
+
+    def _quotient(self, node: Any) -> list[Any] | None:
+        if not _is_quotient(node):
+            return None
+        self._note(node.layer, "a product with a reciprocal")
+        given: list[Any] = [*node.call_args, *node.call_kwargs.values()]
+        x, y = map(self._there, given[:2])
+        return [x * tf.math.reciprocal(y)]
 
     def _regularised(self, layer: layers.Layer) -> list[layers.Layer]:
         """What has the activity regulariser of a layer that is several now."""

@@ -81,6 +81,42 @@ def test_calls(name: str) -> None:
     exact(net(layers.Dense(8), Own(FUNCTIONS[name]), layers.Dense(8), Own(FUNCTIONS[name])))
 
 
+CONVOLUTIONS: dict[str, tuple[tuple[int, ...], Callable[..., Any]]] = {
+    "conv2d": (
+        (3, 3, 4, 6),
+        lambda x, w, b: tf.nn.bias_add(tf.nn.conv2d(x, w, [1, 2, 2, 1], "SAME"), b),
+    ),
+    "depthwise_conv2d": (
+        (3, 3, 4, 2),
+        lambda x, w, _: tf.nn.depthwise_conv2d(x, w, [1, 1, 1, 1], "SAME"),
+    ),
+    "conv1d": (
+        (3, 4, 6),
+        lambda x, w, _: tf.nn.conv1d(tf.reshape(x, [-1, 36, 4]), w, 2, "VALID", dilations=1),
+    ),
+    "where": ((1,), lambda x, w, _: tf.where(np.arange(4) > 1, x, 0.5 * x)),
+}
+
+
+class OfTensorFlow(layers.Layer):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.shape, self.function = CONVOLUTIONS[name]
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(self.shape, "glorot_uniform", name="kernel")
+        self.bias = self.add_weight(self.shape[-1:], "normal", name="bias")
+
+    def call(self, x: Any) -> Any:
+        return self.function(x, self.kernel, self.bias)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_of_tensorflow(name: str) -> None:
+    report = exact(net(layers.Conv2D(4, 1), OfTensorFlow(name), shape=(6, 6, 2)))
+    assert len(report.of("ternary")) == 1 + (name in ("conv2d", "conv1d"))
+
+
 def test_a_model_for_each_step() -> None:
     inner = keras.Sequential(
         [layers.Conv1D(4, 3, activation="relu"), layers.BatchNormalization(), layers.Flatten()]
