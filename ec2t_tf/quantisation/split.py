@@ -232,7 +232,9 @@ def _copy(call: Call) -> keras.layers.Layer:
         why = closed_by(call.operation, call.args, call.kwargs)
         if not why:
             raise
-        says = (str(error.__cause__ or error).splitlines() or ["nothing"])[-1]
+        cause = error.__cause__ or error
+        says = (str(cause).splitlines() or ["nothing"])[-1]
+        says = "its class has none" if isinstance(cause, NotImplementedError) else says
         raise UnsupportedLayerError(
             "apply requires layers of operations that have rules, or float ones that their config "
             f"makes again. Received: '{call.name}' ({type(call.operation).__name__}) with "

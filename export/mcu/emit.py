@@ -23,6 +23,7 @@ from .cores import CORES, OPTIMIZE
 from .costs import cost_of, firmware_of
 from .dead_channels import without_dead_channels
 from .dilation import with_dilation
+from .each_example import with_each_example
 from .example import run_example, write_example
 from .interface import Calls, Ends, Interface
 from .lowering import Lowering
@@ -115,7 +116,7 @@ def to_c(
             f"take {name}_net."
         )
     original = read(model)
-    graph = with_dilation(without_negative_places(original))
+    graph = with_each_example(with_dilation(without_negative_places(original)))
     graph = without_columns(without_dead_channels(graph))
     flow = stream_from_silence(graph) if stream else None
     lowered = _joined(graph if flow is None else flow.graph)

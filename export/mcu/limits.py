@@ -13,11 +13,11 @@ ACTIVATIONS = (
     "channels"
 )
 _CONVOLUTION = (
-    "an input and constant int8 weights of four dimensions, batch 1, strides and dilation of "
+    "an input and constant int8 weights of four dimensions, strides and dilation of "
     f"1 to {MOST_STEP}"
 )
 _POOL = f"a window and strides of 1 to {MOST_STEP}"
-_MAPS = "four dimensions, batch 1, one scale and zero point for input and output"
+_MAPS = "four dimensions, one scale and zero point for input and output"
 _SOFTMAX = f"the last of the dimensions of at most {MOST_CHANNELS:,}, and an output of"
 _SAME = "one scale and zero point for input and output"
 
