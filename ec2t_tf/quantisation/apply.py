@@ -41,7 +41,9 @@ from ec2t_tf.treatments import (
 )
 
 # Layers of which a mask of constants is a part of the net.
-OF_CONSTANTS = ("MultiHeadAttention", "Attention", "AdditiveAttention", "Softmax")
+OF_CONSTANTS = (
+    *("MultiHeadAttention", "GroupedQueryAttention", "Attention", "AdditiveAttention", "Softmax"),
+)
 
 
 def quantised(

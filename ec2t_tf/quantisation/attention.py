@@ -17,9 +17,16 @@ class Attention(Opened):
     """1 / sqrt(key_dim) goes into the matrix of the queries."""
 
     def make(self) -> None:
-        self.config, self.shared = self.layer.get_config(), {"dtype": self.layer.dtype_policy}
+        self.config, self.shared = self.settings(), {"dtype": self.layer.dtype_policy}
         self.make_weighing(self.config["dropout"])
         self.inner: list[Any] = []
+
+    def settings(self) -> dict[str, Any]:
+        return self.layer.get_config()
+
+    def of_each_head(self, x: Tensor) -> Tensor:
+        """Keys or values, of which several heads may share one."""
+        return x
 
     def __call__(
         self,
@@ -38,6 +45,7 @@ class Attention(Opened):
         *inner, outer = self.inner
         pairs = zip(inner, (query, value if key is None else key, value), strict=True)
         q, k, v = (layer(x) for layer, x in pairs)
+        k, v = self.of_each_head(k), self.of_each_head(v)
         weights = self.weighed(self.ops.einsum("aecd,abcd->acbe", k, q), allowed)
         made = outer(self.ops.einsum("acbe,aecd->abcd", weights, v))
         if len(shape) > 3:
@@ -56,6 +64,7 @@ class Attention(Opened):
         names = [f"{a}_{b}" for a in ("kernel", "bias") for b in ("regularizer", "constraint")]
         shared = {**self.shared, **{name: config[name] for name in names}}
         heads, key_dim = config["num_heads"], config["key_dim"]
+        given_heads = config.get("num_key_value_heads", heads)
         value_dim = config["value_dim"] or key_dim
         width = config["output_shape"] or query.shape[-1]
         width = width[-1] if isinstance(width, tuple | list) else width
@@ -63,8 +72,8 @@ class Attention(Opened):
         heading, joining = "abc,cde->abde", "abcd,cde->abe"
         for part, equation, shape in (
             ("query", heading, (asked, heads, key_dim)),
-            ("key", heading, (given, heads, key_dim)),
-            ("value", heading, (given, heads, value_dim)),
+            ("key", heading, (given, given_heads, key_dim)),
+            ("value", heading, (given, given_heads, value_dim)),
             ("", joining, (asked, width)),
         ):
             axes = "de" if equation == heading else "e"
@@ -105,6 +114,25 @@ class Attention(Opened):
             found += masks.lacks(options, *sizes, "attention_mask")
         found += [k for k in asked if k not in known]
         return found + (["masks"] if len(args) > 3 else [])
+
+
+class Grouped(Attention):
+    """A GroupQueryAttention: several heads share their keys and values."""
+
+    def settings(self) -> dict[str, Any]:
+        config = self.layer.get_config()
+        names = {"num_heads": config["num_query_heads"], "key_dim": config["head_dim"]}
+        return {**config, **names, "value_dim": None, "output_shape": None}
+
+    def of_each_head(self, x: Tensor) -> Tensor:
+        times = self.config["num_heads"] // self.config["num_key_value_heads"]
+        return x if times == 1 else self.ops.repeat(x, times, axis=2)
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        config = layer.get_config()
+        found = [name for name in ("use_gate", "sliding_window") if config.get(name)]
+        return found + Attention.missing(layer, args, options)
 
 
 def _attending(config: dict[str, Any], rank: int) -> list[int]:

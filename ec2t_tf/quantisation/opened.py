@@ -3,6 +3,7 @@
 | layer                      | instead                                                          |
 |----------------------------|------------------------------------------------------------------|
 | MultiHeadAttention         | four EinsumDense, two `ops.einsum`, a Softmax                    |
+| GroupQueryAttention        | the same, and an `ops.repeat` of keys and of values              |
 | Attention                  | two `ops.einsum`, a Softmax, a DepthwiseConv1D for its scale     |
 | AdditiveAttention          | an Add, a tanh, a DepthwiseConv1D, a sum, a Softmax, an einsum   |
 | Softmax with a mask        | a sum, that Softmax, a product                                   |
@@ -27,7 +28,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ec2t_tf.quantisation.attention import Attention, Bahdanau, Luong, MaskedSoftmax
+from ec2t_tf.quantisation.attention import Attention, Bahdanau, Grouped, Luong, MaskedSoftmax
 from ec2t_tf.quantisation.kinds import RECURRENT, class_name, has_rule, kind_of
 from ec2t_tf.quantisation.opening import Opened, Tensor, values_of
 from ec2t_tf.quantisation.recurrent import RETURNS_STATE
@@ -230,6 +231,7 @@ class Adaptive(Opened):
 OPENED: dict[str, type[Opened]] = {
     **{f"Adaptive{kind}Pooling{n}D": Adaptive for kind in ("Average", "Max") for n in (1, 2)},
     "MultiHeadAttention": Attention,
+    "GroupedQueryAttention": Grouped,
     "Attention": Luong,
     "AdditiveAttention": Bahdanau,
     "Dot": Product,

@@ -18,6 +18,8 @@ _WITHOUT_KERNELS = (
     *("Attention", "AdditiveAttention", "Dot", "Softmax"),
     *(name for name in OPENED if name.startswith("Adaptive")),
 )
+# By the name of its class, a layer that Keras has under another.
+_PUBLIC = {"GroupedQueryAttention": "GroupQueryAttention"}
 _ORDER = ("ternary", "int8", "float")
 
 
@@ -34,6 +36,7 @@ def supported() -> list[Supported]:
     """All that `to_tflite` writes of a Keras 3 model, by name."""
     found = {}
     for name in (*RULES, *kinds.RECURRENT, *OPENED, *WITHOUT_RULE):
+        name = _PUBLIC.get(name, name)
         layer = getattr(keras.layers, name, None)
         if "." in name or (layer is None and hasattr(keras.activations, name)):
             continue
@@ -46,7 +49,7 @@ def supported() -> list[Supported]:
 
 def _how(name: str) -> str:
     kernels = (*kinds.KERNELS, *kinds.SEPARABLE)
-    is_opened = name in OPENED and name not in _WITHOUT_KERNELS
+    is_opened = name in (*OPENED, *_PUBLIC.values()) and name not in _WITHOUT_KERNELS
     if is_opened or name in kinds.RECURRENT or name == "Embedding":
         return "ternary"
     if name in kernels and (name in KERNELS or name in kinds.SEPARABLE):

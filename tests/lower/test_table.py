@@ -88,6 +88,7 @@ SEQUENCE: dict[str, Make] = {
     "SeparableConv1D": lambda x: layers.SeparableConv1D(3, 3)(x),
     "EinsumDense": lambda x: layers.EinsumDense("abc,cd->abd", (5, 3))(x),
     "MultiHeadAttention": lambda x: layers.MultiHeadAttention(2, 3)(x, x),
+    "GroupQueryAttention": lambda x: layers.GroupQueryAttention(3, 4, 2)(x, x),
     "Attention": lambda x: layers.Attention()([x, x]),
     "AdditiveAttention": lambda x: layers.AdditiveAttention()([x, x]),
     "RNN": lambda x: layers.RNN([layers.LSTMCell(3), layers.GRUCell(3)])(x),

@@ -68,6 +68,10 @@ LOOK_BACK: dict[str, Callable[[Any], Any]] = {
     "heads, both": lambda x: heads(
         x, attention_mask=np.ones((1, STEPS, STEPS), bool), use_causal_mask=True
     ),
+    "heads that share": lambda x: layers.GroupQueryAttention(4, 4, 2)(x, x, use_causal_mask=True),
+    "heads that share, given": lambda x: layers.GroupQueryAttention(4, 2, 2)(
+        x, x, attention_mask=BACK[None]
+    ),
     "Attention": lambda x: layers.Attention(True)([x, layers.Dense(8)(x)], use_causal_mask=True),
     "AdditiveAttention": lambda x: layers.AdditiveAttention()([x, x], use_causal_mask=True),
     "dot_product_attention": lambda x: ops.squeeze(
