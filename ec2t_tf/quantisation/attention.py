@@ -110,8 +110,9 @@ class Attention(Opened):
         known = ["training", "query", "value", "key"]
         if rank == 3:
             known += ["return_attention_scores", "use_causal_mask", "attention_mask"]
-            sizes = given[0].shape[1], given[min(1, len(given) - 1)].shape[1]
-            found += masks.lacks(options, *sizes, "attention_mask")
+            named = dict(zip(("query", "value"), args, strict=False)) | options
+            steps = (named[name].shape[1] for name in ("query", "value"))
+            found += masks.lacks(options, *steps)
         found += [k for k in asked if k not in known]
         return found + (["masks"] if len(args) > 3 else [])
 

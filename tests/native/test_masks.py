@@ -68,6 +68,9 @@ LOOK_BACK: dict[str, Callable[[Any], Any]] = {
     "heads, both": lambda x: heads(
         x, attention_mask=np.ones((1, STEPS, STEPS), bool), use_causal_mask=True
     ),
+    "heads, by name": lambda x: layers.MultiHeadAttention(2, 4)(
+        query=x, value=x[:, :5], key=x[:, :5], attention_mask=BACK[None, :, :5]
+    ),
     "heads that share": lambda x: layers.GroupQueryAttention(4, 4, 2)(x, x, use_causal_mask=True),
     "heads that share, given": lambda x: layers.GroupQueryAttention(4, 2, 2)(
         x, x, attention_mask=BACK[None]
