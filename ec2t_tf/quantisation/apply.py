@@ -106,17 +106,20 @@ def left_float(report: ApplyReport, error: Any, kinds: Mapping[str, str]) -> App
     return dataclasses.replace(report, decisions=(*others, decision))
 
 
-def require_no_masked_inference(graph: Graph) -> None:
+def require_no_masked_inference(graph: Graph, *, of_constants: bool = True) -> None:
     """A file has no masks. Most layers compute the same without one; what asks for one does not.
 
     Masks flow as in Keras: from what makes one through what supports them.
+
+    Args:
+      of_constants: attention and softmaxes may be given masks that are numbers.
     """
     masked: set[Any] = set()
     for call in graph.calls:
         layer: Any = call.operation
         makes = isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
         takes = any(value in masked for value in call.inputs)
-        if call.is_layer and (takes or _is_given_mask(call)) and _uses_masks(layer):
+        if call.is_layer and (takes or _is_given_mask(call, of_constants)) and _uses_masks(layer):
             raise UnsupportedLayerError(
                 "apply requires layers that compute the same without a mask, because a file has "
                 f"none. Received: '{call.name}' ({_with_lacks(call)}), which leaves out the "
@@ -127,7 +130,7 @@ def require_no_masked_inference(graph: Graph) -> None:
             masked.update(call.results)
 
 
-def _is_given_mask(call: Call) -> bool:
+def _is_given_mask(call: Call, of_constants: bool) -> bool:
     by_place = zip(inspect.signature(call.operation.call).parameters, call.args, strict=False)
     given = (*by_place, *call.kwargs.items())
     masks = [v for key, v in given if key == "mask" or key.endswith("_mask")]
@@ -135,7 +138,8 @@ def _is_given_mask(call: Call) -> bool:
     if any(isinstance(x, Value) for x in masks):
         return True
     # Numbers: a class of the user's is called with them, and read as what it then calls.
-    reads = is_of_keras(type(call.operation)) and class_name(call.operation) not in OF_CONSTANTS
+    known = OF_CONSTANTS if of_constants else ()
+    reads = is_of_keras(type(call.operation)) and class_name(call.operation) not in known
     is_softmax = class_name(call.operation) == "Softmax"  # which has a rule without a mask
     return bool(masks) and (reads or (is_softmax and bool(_lacks(call))))
 

@@ -108,8 +108,9 @@ class Attention(Opened):
             found.append("activity_regularizer")
         asked = [k for k, v in options.items() if v is not None and v is not False]
         known = ["training", "query", "value", "key"]
-        if rank == 3:
-            known += ["return_attention_scores", "use_causal_mask", "attention_mask"]
+        known += ["return_attention_scores"] if rank == 3 else []
+        if rank == 3 and isinstance(layer, keras.layers.Layer):
+            known += ["use_causal_mask", "attention_mask"]
             named = dict(zip(("query", "value"), args, strict=False)) | options
             steps = (named[name].shape[1] for name in ("query", "value"))
             found += masks.lacks(options, *steps)
@@ -189,8 +190,9 @@ class Luong(Opened):
         if len(batches) > 1 and not isinstance(layer, keras.layers.Layer):
             found.append("a value that is not there for each example")
         found += ["masks"] if any(x is not None for x in keras.tree.flatten(args[1:])) else []
-        known = ("inputs", "training", "use_causal_mask")
-        if not found:
+        known = ["inputs", "training"]
+        if not found and isinstance(layer, keras.layers.Layer):
+            known.append("use_causal_mask")
             asked, given = (x.shape[1] for x in values_of(args, options)[:2])
             found += masks.lacks(options, asked, given)
         return found + [k for k, v in options.items() if v not in (None, False) and k not in known]
@@ -205,7 +207,8 @@ class MaskedSoftmax(Opened):
     def __call__(self, x: Tensor, mask: Any = None, **_: Any) -> Tensor:
         allowed = masks.constant(mask)
         assert allowed is not None
-        return masks.weights(self.inner, x, allowed.astype(bool))
+        masked = masks.Masked(allowed, name=self.unique(f"{self.name}_masked"))
+        return self.inner(masked(x))
 
     @staticmethod
     def wanted(layer: Any, args: tuple, options: dict) -> bool:
@@ -213,6 +216,8 @@ class MaskedSoftmax(Opened):
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        if not isinstance(layer, keras.layers.Layer):
+            return ["a mask"]
         mask = masks.constant(_mask_of(args, options))
         rank = len(values_of(args, options).shape)
         if mask is None:

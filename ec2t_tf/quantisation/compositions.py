@@ -46,7 +46,9 @@ def composed(call: Call, name: str) -> Callable[..., Tensor] | None:
     if kind == "Where" and masks.constant(call.args[0]) is not None:
         return masks.chosen if all(value.is_float for value in call.inputs) else None
     if kind == "DotProductAttention" and not _lacks(call):
-        return lambda *given, **options: attention(*given, causal=operation.is_causal, **options)
+        return lambda *given, **options: attention(
+            *given, causal=operation.is_causal, name=name, **options
+        )
     if kind == "Dot" and len(call.inputs[0].shape) > 1 and _rank(call.args[1]) == 2:
         return ops.matmul
     if kind in ("Amax", "Amin", "Logsumexp"):
@@ -99,6 +101,7 @@ def attention(
     scale: float | None = None,
     *,
     causal: bool = False,
+    name: str | None = None,
 ) -> Tensor:
     """softmax(scale query key^T + bias) value: [batch, steps, heads, size]."""
     scale = query.shape[-1] ** -0.5 if scale is None else scale
@@ -106,10 +109,8 @@ def attention(
     scores = scores if bias is None else ops.add(scores, bias)
     options = {"is_causal": causal, "mask": mask}
     allowed = masks.of_attention(options, query.shape[1], key.shape[1], "mask")
-    weights = (
-        ops.softmax(scores) if allowed is None else masks.weights(ops.softmax, scores, allowed)
-    )
-    return ops.einsum("acbe,aecd->abcd", weights, value)
+    scores = scores if allowed is None else masks.Masked(allowed, name=name)(scores)
+    return ops.einsum("acbe,aecd->abcd", ops.softmax(scores), value)
 
 
 def average(x: Tensor, weights: Any = None, *, axis: Any) -> Tensor:

@@ -58,7 +58,7 @@ OWN_RANGE = (
     *("Concatenate", "Stack", "BatchNormalization", "ReLU", "LeakyReLU", "PReLU", "ELU"),
     *("Activation", "Rescaling", "Normalization", "Embedding"),
     *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
-    *("Matmul", "Einsum", "Sum", "TrueDivide", "Divide"),
+    *("Matmul", "Einsum", "Sum", "TrueDivide", "Divide", "Masked"),
     *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "Mean"),
     *GIVEN,
 )

@@ -1,8 +1,8 @@
-"""Softmaxes that leave places out, by masks that are constants: causal ones, say.
+"""Scores of which masks that are constants leave some out: causal ones, say.
 
-A file has them as softmax(x + far) * allowed, where `far` is 0 in the places that count and -16 in
-the others. The numbers that stand there in float nets (-1e9, say) would take all 256 codes, and the
-factor makes the others nothing whatever the scores are.
+What is left out gets the lowest code of the scores' range, which reaches 12 below the lowest score,
+so that a softmax makes nothing of it whatever the scores are; the numbers that stand there in float
+nets (-1e9, say) would take all 256 codes.
 """
 
 from __future__ import annotations
@@ -16,22 +16,47 @@ from keras import ops
 
 from ec2t_tf.quantisation.graph import Call, Graph, Value
 from ec2t_tf.quantisation.kinds import class_name, kind_of
+from ec2t_tf.quantisation.registered import registered
 from ec2t_tf.treatments import UnsupportedLayerError
 
 Tensor = Any
-FAR = 16.0
+FAR = 12.0  # exp(-12) of a whole is no code of 256, and little in a sum
+LOWEST = -1e9
 MASKED = -64.0  # what is added at most to a score that does not count
 TOO_FAR = 1e6  # a number that leaves no codes to what it is added to
 
 
-def weights(softmax: Callable[[Tensor], Tensor], scores: Tensor, allowed: np.ndarray) -> Tensor:
-    """The softmax of the scores that are allowed, zero elsewhere.
+@registered
+class Masked(keras.layers.Layer):
+    """Scores, and the lowest value of their range where they do not count.
 
     Args:
       allowed: bool, of a shape that fits the scores'.
+
+    Attributes:
+      observing: as in training, ranges are those of what it is called with.
     """
-    far = np.where(allowed, 0.0, -FAR).astype(np.float32)
-    return softmax(scores + far) * allowed.astype(np.float32)
+
+    observing = False
+
+    def __init__(self, allowed: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.allowed = np.asarray(allowed, bool)
+
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        lowest: Any = LOWEST
+        if training or self.observing:
+            lowest = ops.stop_gradient(ops.min(x)) - FAR
+        return self.chosen(x, lowest)
+
+    def chosen(self, x: Tensor, lowest: Any = LOWEST) -> Tensor:
+        return ops.where(self.allowed, x, ops.cast(lowest, x.dtype))
+
+    def compute_output_spec(self, x: Any, training: bool | None = None) -> keras.KerasTensor:
+        return keras.KerasTensor(x.shape, dtype=x.dtype)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "allowed": self.allowed.tolist()}
 
 
 def constant(x: Any) -> np.ndarray | None:
@@ -84,25 +109,24 @@ def is_empty(allowed: np.ndarray) -> bool:
 
 def in_graph(graph: Graph) -> dict[int, Callable[..., Tensor]]:
     """What computes a call instead, by its number: sums with numbers like -1e9, or a `where` with
-    them, and the softmaxes of those.
+    them, which go into softmaxes.
     """
     users, found = graph.consumers(), {}
     for call in graph.calls:
-        if call.is_layer:
+        added = None if call.is_layer else _added(call)
+        if added is None or not _are_softmaxes(users.get(call.results[0], [])):
             continue
-        added = _added(call)
-        softmaxes = users.get(call.results[0], [])
-        if added is not None and _are_softmaxes(softmaxes):
-            value, numbers = added
-            allowed = numbers > MASKED
-            if not allowed.all() and not is_empty(allowed):
-                far = np.where(allowed, numbers, -FAR).astype(np.float32)
-                place = next(i for i, x in enumerate(call.args) if x is value)
-                found[call.number] = _sum(place, far)
-                for one in softmaxes:
-                    assert one is not None
-                    found[one.number] = _factor(one, allowed.astype(np.float32))
+        value, numbers = added
+        allowed = numbers > MASKED
+        if not allowed.all() and not is_empty(allowed):
+            near = np.where(allowed, numbers, 0.0).astype(np.float32)
+            place = next(i for i, x in enumerate(call.args) if x is value)
+            found[call.number] = _masked(place, near, Masked(allowed, name=call.name))
     return found
+
+
+def _masked(place: int, near: np.ndarray, masked: Masked) -> Callable[..., Tensor]:
+    return lambda *args: masked(args[place] + near if near.any() else args[place])
 
 
 def chosen(condition: Any, x1: Tensor, x2: Tensor) -> Tensor:
@@ -116,15 +140,6 @@ def chosen(condition: Any, x1: Tensor, x2: Tensor) -> Tensor:
         else:
             parts.append(np.where(taken, numbers, 0.0).astype(np.float32))
     return parts[0] + parts[1]
-
-
-def _sum(place: int, far: np.ndarray) -> Callable[..., Tensor]:
-    return lambda *args: args[place] + far
-
-
-def _factor(call: Call, allowed: np.ndarray) -> Callable[..., Tensor]:
-    axis = getattr(call.operation, "axis", -1)
-    return lambda x: keras.activations.softmax(x, axis=axis) * allowed
 
 
 def _are_softmaxes(calls: list[Call | None]) -> bool:

@@ -6,7 +6,7 @@
 | GroupQueryAttention        | the same, and an `ops.repeat` of keys and of values              |
 | Attention                  | two `ops.einsum`, a Softmax, a DepthwiseConv1D for its scale     |
 | AdditiveAttention          | an Add, a tanh, a DepthwiseConv1D, a sum, a Softmax, an einsum   |
-| Softmax with a mask        | a sum, that Softmax, a product                                   |
+| Softmax with a mask        | scores of which some are left out, that Softmax                  |
 | Dot                        | an `ops.einsum`, two UnitNormalization if it normalises          |
 | Bidirectional              | its two layers, `ops.flip` and the layer that merges             |
 | RNN                        | an LSTM, GRU or SimpleRNN for each of its cells                  |

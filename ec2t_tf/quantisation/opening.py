@@ -68,7 +68,8 @@ class Opened:
         """softmax(scores), of those that are allowed, with the dropout of the layer."""
         if allowed is None:
             return self.dropout(self.softmax(scores))
-        return self.dropout(masks.weights(self.softmax, scores, allowed))
+        masked = masks.Masked(allowed, name=self.unique(f"{self.name}_masked"))
+        return self.dropout(self.softmax(masked(scores)))
 
     def attended(self, scores: Tensor, value: Tensor, allowed: np.ndarray | None = None) -> Tensor:
         """softmax(scores) value."""

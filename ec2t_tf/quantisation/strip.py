@@ -11,6 +11,7 @@ from ec2t_tf.layer_config import give_weights
 from ec2t_tf.quantisation.computed import OfComputed
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.graph import Call, read
+from ec2t_tf.quantisation.masks import Masked
 from ec2t_tf.quantisation.normalisation import BatchNormalization
 from ec2t_tf.quantisation.quantised import Quantised
 from ec2t_tf.quantisation.recurrent import Recurrent
@@ -32,6 +33,8 @@ def plain(model: keras.Model) -> keras.Model:
         layer: Any = call.operation
         if isinstance(layer, FakeQuant | FiniteSlope):
             return args[0]
+        if isinstance(layer, Masked):
+            return layer.chosen(args[0])
         if call.name not in twins:
             twins[call.name] = _twin(call)
         if isinstance(layer, BatchNormalization) and layer.frozen:

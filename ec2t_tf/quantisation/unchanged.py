@@ -20,7 +20,7 @@ from keras import ops
 from ec2t_tf.built_in import is_of_keras
 from ec2t_tf.quantisation import masks
 from ec2t_tf.quantisation.graph import Call, Graph, Value
-from ec2t_tf.quantisation.kinds import ignores_training, kind_of
+from ec2t_tf.quantisation.kinds import ignores_training
 from ec2t_tf.quantisation.opened import closed_by
 from ec2t_tf.treatments import UnsupportedLayerError
 
@@ -45,7 +45,7 @@ def require_unchanged(graph: Graph, inputs: Any, made: Sequence[Any]) -> None:
       UnsupportedLayerError: naming the first layer that does so.
     """
     copy = keras.Model(inputs, [keras.tree.flatten(values) for values in made])
-    masked = [n for n in masks.in_graph(graph) if kind_of(graph.calls[n].operation) != "softmax"]
+    masked = masks.in_graph(graph)  # where other numbers stand for what is left out
     layers = [call.operation for call in graph.calls if call.is_layer] + copy.layers
     layers = [inner for layer in layers for inner in layer._flatten_layers()]
     for numbers in (_of_both_signs, _positive):

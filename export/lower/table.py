@@ -41,7 +41,15 @@ def supported() -> list[Supported]:
         if "." in name or (layer is None and hasattr(keras.activations, name)):
             continue
         found[name] = Supported(name, _how(name), layer is not None)
-    ours = [*kinds.GIVEN, "FakeQuant", "ForEach", "InTraining", "FiniteSlope", "CellState"]
+    ours = [
+        *kinds.GIVEN,
+        "FakeQuant",
+        "ForEach",
+        "InTraining",
+        "FiniteSlope",
+        "CellState",
+        "Masked",
+    ]
     ours += ["Quantised", "TrainedKernel", "QuantisedLSTM", "QuantisedGRU"]
     ours += ["QuantisedSimpleRNN", "SteppedLSTM"]
     return [found[name] for name in sorted(found) if name not in ours]

@@ -15,7 +15,7 @@ from ec2t_tf.quantisation.convert import quantise
 from ec2t_tf.quantisation.fake_quant import FakeQuant
 from ec2t_tf.quantisation.graph import read, require_sizes
 from ec2t_tf.quantisation.kinds import RECURRENT, kind_of
-from ec2t_tf.quantisation.masks import require_near
+from ec2t_tf.quantisation.masks import Masked, require_near
 from ec2t_tf.quantisation.model import TernaryModel
 from ec2t_tf.quantisation.opened import closed_by
 from ec2t_tf.quantisation.recurrent import Recurrent
@@ -97,7 +97,7 @@ def calibrated(model: keras.Model, data: RepresentativeData) -> keras.Model:
         and closed_by(call.operation, call.args, call.kwargs)
     ]
     made = quantise(copy, {}, untouched=closed)
-    ranges = [layer for layer in made.layers if isinstance(layer, FakeQuant | Recurrent)]
+    ranges = [x for x in made.layers if isinstance(x, FakeQuant | Recurrent | Masked)]
     shapes = [tuple(x.shape[1:]) for x in made.inputs]
     for layer in ranges:
         layer.observing = True

@@ -74,12 +74,6 @@ LATER = np.triu(np.ones((7, 7), np.float32), 1)
 OPENED: dict[str, Make] = {
     "heads": lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x),
     "heads, twice": twice,
-    "heads that look back": lambda x: layers.MultiHeadAttention(2, 3, name="it")(
-        x, x, use_causal_mask=True
-    ),
-    "a softmax with a mask": lambda x: layers.Softmax(name="it")(
-        tf.matmul(x, other(x), transpose_b=True), mask=tf.constant(1 - LATER)[None]
-    ),
     "steps": lambda x: layers.LSTM(4, "relu", "hard_sigmoid", return_sequences=True, name="it")(x),
     "simple steps": lambda x: layers.SimpleRNN(4, return_sequences=True, name="it")(x),
     "Attention": lambda x: layers.Attention(use_scale=True, name="it")([x, other(x)]),
@@ -267,6 +261,16 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "an activation of one's own": (
         lambda x: layers.SimpleRNN(4, activation=relu, name="it")(x),
         "SimpleRNN. has no rule that writes it",
+    ),
+    "causal": (
+        lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x, use_causal_mask=True),
+        "no rule that writes it.*More layers have rules in Keras 3",
+    ),
+    "a mask of a softmax": (
+        lambda x: layers.Softmax(name="it")(
+            tf.matmul(x, other(x), transpose_b=True), mask=tf.constant(1 - LATER)[None]
+        ),
+        "which leaves out the steps",
     ),
     "a mask of values": (
         lambda x: layers.MultiHeadAttention(2, 3, name="it")(

@@ -11,6 +11,7 @@ import pytest
 from keras import layers, ops
 
 import ec2t_tf
+from ec2t_tf.quantisation.masks import FAR, Masked
 from tests.lower.models import trained
 from tests.lower.random_check import Outcome, compare
 
@@ -179,3 +180,16 @@ def test_masks_that_no_file_has_are_refused_by_name(name: str) -> None:
     middle, why = REFUSED[name]
     with pytest.raises(ec2t_tf.UnsupportedLayerError, match=why):
         ec2t_tf.apply(net(middle), verbose=0)
+
+
+def test_what_is_left_out_is_below_all_scores() -> None:
+    """However far apart they are: no weight of it is more than exp(-12)."""
+    scores = np.random.default_rng(0).normal(0, 50, (4, STEPS, STEPS)).astype(np.float32)
+    masked = Masked(BACK)
+    made = np.asarray(masked(scores, training=True))
+    np.testing.assert_allclose(made[:, ~BACK], scores.min() - FAR, rtol=1e-6)
+    wanted = ops.softmax(np.where(BACK, scores, -np.inf))
+    for training in (True, False):
+        np.testing.assert_allclose(
+            ops.softmax(masked(scores, training=training)), wanted, atol=STEPS * np.exp(-FAR)
+        )

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ec2t_tf.quantisation.masks import LOWEST
+
 from ..calls import Call
 from ..net import Net
-from ..pending import NoRuleError, Pending, TensorIndex, Value, rule
+from ..pending import CODES, NoRuleError, Pending, TensorIndex, Value, rule
 from .arithmetic import operand
 
 
@@ -30,6 +32,35 @@ def product(
     shape = (*np.broadcast_shapes(left[:-2], right[:-2]), rows, columns)
     options = {"adjoint": turned, "asymmetric_quantize_inputs": False}
     return Pending(name, "BATCH_MATMUL", (a, b), shape, options)
+
+
+@rule("Masked")
+def _masked(net: Net, call: Call, given: Value, *_: Any) -> Value:
+    """The lowest code where a score does not count."""
+    index, allowed = net.settled(given), call.operation.allowed
+    shape = net.shape(index)
+    allowed = allowed.reshape((1,) * (len(shape) - allowed.ndim) + allowed.shape)
+
+    def in_int8(scale: float, zero: int) -> int:
+        scores = net.with_range(index, scale, zero, f"{call.key}/scores")
+        limits = net.graph.add(
+            f"{call.key}/limits",
+            allowed.shape,
+            "int8",
+            scale=scale,
+            zero_point=zero,
+            data=np.where(allowed, CODES[1], CODES[0]).astype(np.int8),
+        )
+        made = net.int8(call.key, shape, scale, zero)
+        return net.graph.call("MINIMUM", (scores, limits), made)
+
+    def in_float() -> int:
+        numbers = np.where(allowed, np.finfo(np.float32).max, LOWEST).astype(np.float32)
+        limits = net.constant(f"{call.key}/limits", numbers, "float32")
+        made = net.graph.add(call.key, shape, "float32")
+        return net.graph.call("MINIMUM", (net.real(index), limits), made)
+
+    return Pending(call.key, "", (), shape, in_int8=in_int8, in_float=in_float)
 
 
 @rule("Matmul")
