@@ -216,8 +216,6 @@ class MaskedSoftmax(Opened):
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        if not isinstance(layer, keras.layers.Layer):
-            return ["a mask"]
         mask = masks.constant(_mask_of(args, options))
         rank = len(values_of(args, options).shape)
         if mask is None:

@@ -13,7 +13,8 @@ from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
 from ec2t_tf.built_in import built_in_class_of, is_of_keras
 from ec2t_tf.quantisation.kinds import is_elementwise
-from ec2t_tf.quantisation.opened import OPENED, EveryStep, Product
+from ec2t_tf.quantisation.opened import OPENED as ALL
+from ec2t_tf.quantisation.opened import EveryStep, Product
 from ec2t_tf.quantisation.opening import Library, Opened
 from ec2t_tf.quantisation.tensorflow_functions import in_keras_ops
 from ec2t_tf.tfmot import graph
@@ -27,6 +28,8 @@ _OPS = SimpleNamespace(
     sum=lambda x, axis: tf.reduce_sum(x, axis=axis),
 )
 TF_KERAS = Library(tf_keras.layers, _OPS, graph.copy_layer)
+# All but a Softmax, which is several with a mask, and is refused with one.
+OPENED = {name: kind for name, kind in ALL.items() if name != "Softmax"}
 # Which compute the same with and without a mask.
 _WITHOUT_MASKS = (EveryStep, Product)
 

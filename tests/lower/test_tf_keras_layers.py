@@ -267,8 +267,11 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "no rule that writes it.*More layers have rules in Keras 3",
     ),
     "a mask of a softmax": (
-        lambda x: layers.Softmax(name="it")(
-            tf.matmul(x, other(x), transpose_b=True), mask=tf.constant(1 - LATER)[None]
+        lambda x: tf.matmul(
+            layers.Softmax(name="it")(
+                tf.matmul(x, other(x), transpose_b=True), mask=tf.constant(1 - LATER)[None]
+            ),
+            x,
         ),
         "which leaves out the steps",
     ),
