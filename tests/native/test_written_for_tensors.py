@@ -122,7 +122,11 @@ def test_a_model_for_each_step() -> None:
         [layers.Conv1D(4, 3, activation="relu"), layers.BatchNormalization(), layers.Flatten()]
     )
     report = exact(
-        net(layers.TimeDistributed(inner), layers.GRU(4, return_sequences=True), shape=(4, 6, 2))
+        net(
+            layers.TimeDistributed(inner),
+            layers.GRU(4, return_sequences=True, name="gru"),
+            shape=(4, 6, 2),
+        )
     )
     assert "gru" in report.of("ternary")
 
