@@ -53,7 +53,15 @@ def _is_users(key: str, value: Any) -> bool:
 
 
 def give_weights(layer: Any, weights: Sequence[Any]) -> None:
-    """Sets a copy's weights, and what it derives from them: an adapted Normalization's factors."""
+    """Sets a copy's weights, and what it derives from them."""
     layer.set_weights(weights)
-    if hasattr(layer, "finalize_state"):
-        layer.finalize_state()
+    derive(layer)
+
+
+def derive(layer: Any) -> None:
+    """What a layer, or one inside of it, keeps of its weights beside them: the factors of an
+    adapted Normalization.
+    """
+    for one in layer._flatten_layers():
+        if hasattr(one, "finalize_state"):
+            one.finalize_state()

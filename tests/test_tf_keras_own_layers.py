@@ -107,6 +107,17 @@ class Doubled(layers.Dense):
         return super().__call__(x * 2.0, *args, **options)
 
 
+class Times(layers.Dense):
+    """By a number that its config leaves out."""
+
+    def __init__(self, units: int, factor: float = 1.0, **options: Any) -> None:
+        super().__init__(units, **options)
+        self.factor = factor
+
+    def call(self, x: Any) -> Any:
+        return super().call(x) * self.factor
+
+
 class Noise(layers.Layer):
     """Other numbers at each call, in training or not."""
 
@@ -125,6 +136,10 @@ class Noise(layers.Layer):
             r"'mine' \(Sorted\), with tf\.sort inside; and from_config",
         ),
         (lambda: Doubled(8, name="mine"), r"'mine' \(Doubled\) with a __call__ of its own"),
+        (
+            lambda: Times(8, 3.0, name="mine"),
+            r"'mine' \(Times\).* its get_config leaves something out",
+        ),
         (lambda: Noise(name="mine"), "random numbers in a layer of yours"),
     ],
     ids=lambda x: "" if isinstance(x, str) else x().__class__.__name__,

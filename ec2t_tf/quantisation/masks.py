@@ -74,7 +74,7 @@ def of_attention(
 ) -> np.ndarray | None:
     """Which steps each step attends to: bool (asked, given); None for all."""
     found = np.ones((asked, given), bool)
-    if options.get("use_causal_mask") or options.get("is_causal"):
+    if _is_causal(options):
         found &= np.tri(asked, given, dtype=bool)
     if (mask := constant(options.get(name))) is not None:
         found &= np.broadcast_to(mask.reshape(mask.shape[-2:]).astype(bool), found.shape)
@@ -85,8 +85,7 @@ def lacks(
     options: Mapping[str, Any], asked: int | None, given: int | None, name: str = "attention_mask"
 ) -> list[str]:
     """What keeps an attention's mask from being a constant of a file."""
-    causal = options.get("use_causal_mask") or options.get("is_causal")
-    if not causal and options.get(name) is None:
+    if not _is_causal(options) and options.get(name) is None:
         return []
     if asked is None or given is None:
         return ["a mask of open sizes"]
@@ -97,6 +96,10 @@ def lacks(
         return [f"{name} of other axes than (1, steps, steps)"]
     found = of_attention(options, asked, given, name)
     return ["a mask that leaves out all"] if found is not None and is_empty(found) else []
+
+
+def _is_causal(options: Mapping[str, Any]) -> bool:
+    return bool(options.get("use_causal_mask") or options.get("is_causal"))
 
 
 def is_empty(allowed: np.ndarray) -> bool:
@@ -117,6 +120,8 @@ def in_graph(graph: Graph) -> dict[int, Callable[..., Tensor]]:
         if added is None or not _are_softmaxes(users.get(call.results[0], [])):
             continue
         value, numbers = added
+        if call.results[0].shape != value.shape:
+            continue
         allowed = numbers > MASKED
         if not allowed.all() and not is_empty(allowed):
             near = np.where(allowed, numbers, 0.0).astype(np.float32)
@@ -167,7 +172,8 @@ def _added(call: Call) -> tuple[Value, np.ndarray] | None:
         number = numbers[1 if args[0] is value else 0]
         if number is None or (kind == "Subtract" and args[0] is not value):
             return None
-        return value, np.asarray(-number if kind == "Subtract" else number, np.float64)
+        number = number.astype(np.float64)
+        return value, -number if kind == "Subtract" else number
     condition, first, second = numbers
     if condition is None:
         return None

@@ -21,6 +21,7 @@ from ec2t_tf.tfmot.native import plan_of
 from ec2t_tf.tfmot.one_by_one import require_one_by_one
 from ec2t_tf.tfmot.quantize_config import connect, initialise
 from ec2t_tf.tfmot.summary import has_kernel
+from ec2t_tf.tfmot.unchanged import require_unchanged
 from ec2t_tf.treatments import (
     UnsupportedLayerError,
     methods_of,
@@ -78,6 +79,7 @@ def quantised(
         error = ec2t_tf.export.unwritable(trained)
         if error is None:
             require_treatable(report)
+            require_unchanged(rewritten.model, scheme.plain_model(trained))
             break
         try:
             report = left_float(report, error, kinds)

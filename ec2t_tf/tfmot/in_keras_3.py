@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from ec2t_tf.built_in import as_built_in
-from ec2t_tf.layer_config import config_of
+from ec2t_tf.layer_config import config_of, derive
 from ec2t_tf.quantisation.tensorflow_functions import in_keras_ops
 from ec2t_tf.tfmot import activations, graph
 from ec2t_tf.treatments import UnsupportedLayerError
@@ -158,8 +158,7 @@ def _copy_weights(source: Any, twin: Any, to_numpy: Callable[[Any], np.ndarray])
         )
     for weight, value in zip(want, have, strict=True):
         weight.assign(to_numpy(value))
-    if hasattr(twin, "finalize_state"):  # Normalization derives its factors from its weights
-        twin.finalize_state()
+    derive(twin)
 
 
 def random_input(inputs: list[Any], structure: Any) -> Any:

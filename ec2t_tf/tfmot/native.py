@@ -17,10 +17,11 @@ import tf_keras
 from tf_keras import layers
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
-from ec2t_tf.layer_config import config_of
+from ec2t_tf.layer_config import config_of, derive
 from ec2t_tf.quantisation import graph as native_graph
 from ec2t_tf.quantisation import kinds
 from ec2t_tf.quantisation.fake_quant import FakeQuant
+from ec2t_tf.quantisation.kinds import hard_sigmoid_of_keras_2
 from ec2t_tf.quantisation.quantised import LARGEST_CODE, SMALLEST_WEIGHT, Quantised
 from ec2t_tf.quantisation.recurrent import Recurrent
 from ec2t_tf.tfmot import graph
@@ -245,6 +246,7 @@ class _Native(ToKeras3):
         values = {last_name(v).removeprefix("depthwise_"): v for v in layer.weights}
         for weight in (twin.layer if isinstance(twin, TrainedKernel) else twin).weights:
             weight.assign(values[weight.name].numpy())
+        derive(twin)
 
     def _make(self, layer: Any, **changes: Any) -> Any:
         if type(layer).__name__ in kinds.NOTHING_AT_INFERENCE:
@@ -342,7 +344,7 @@ def _activation_of(activation: Any) -> tuple[Any, Any, Any]:
 
 
 # Functions of TensorFlow that are activations of Keras 3.
-_OF_TENSORFLOW: dict[Any, str] = {
+_OF_TENSORFLOW: dict[Any, Any] = {
     tf.nn.relu: "relu",
     tf.nn.relu6: "relu6",
     tf.nn.leaky_relu: "leaky_relu",
@@ -353,6 +355,7 @@ _OF_TENSORFLOW: dict[Any, str] = {
     tf.nn.softplus: "softplus",
     tf.nn.sigmoid: "sigmoid",
     tf.nn.tanh: "tanh",
+    tf_keras.activations.hard_sigmoid: hard_sigmoid_of_keras_2,
 }
 
 

@@ -25,18 +25,16 @@ import tf_keras
 from tf_keras import layers
 from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
-from ec2t_tf.built_in import built_in_class_of, is_of_keras
+from ec2t_tf.built_in import built_in_class_of
 from ec2t_tf.layer_config import config_of, give_weights
 from ec2t_tf.quantisation.tensorflow_functions import UNIT_EPSILON
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.graph import copy_layer
-from ec2t_tf.tfmot.in_keras_3 import HALF_PRECISION_TOLERANCE, largest_difference, random_input
 from ec2t_tf.tfmot.opened import Opener, is_made_otherwise, is_users, may_open
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS
+from ec2t_tf.tfmot.unchanged import require_unchanged
 from ec2t_tf.treatments import UnsupportedLayerError
 
-# Rounding differs between a layer and its replacement; deep nets add that up.
-TOLERANCE = 1e-4
 # What an operator with a kernel computes on the way out; tfmot's wrapper knows them by name.
 FUSED = (None, tf_keras.activations.linear, tf_keras.activations.relu, tf.nn.relu)
 
@@ -69,41 +67,13 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
       after it.
 
     Raises:
-      ValueError: the given model makes other outputs of the same inputs each time; or the new one
-        does not compute what it does, to 1e-4 of the largest output (a defect of this package).
+      UnsupportedLayerError, ValueError: see `require_unchanged`.
     """
     if not any(map(_is_more_than_one, model.layers)):
         return Rewritten(model, {layer.name: layer for layer in model.layers}, ())
     rewriting = _Rewriting(model)
     new_model = rewriting.run()
-    feed = random_input(model.inputs, model._nested_inputs)
-    try:
-        wanted = model(feed, training=False)
-    except tf.errors.OpError:  # places in a table, say
-        feed = tf.nest.map_structure(tf.abs, feed)
-        wanted = model(feed, training=False)
-    difference = largest_difference(wanted, new_model(feed, training=False))
-    half = any("16" in str(layer.compute_dtype) for layer in new_model.layers)
-    if difference > (HALF_PRECISION_TOLERANCE if half else TOLERANCE):
-        if largest_difference(wanted, model(feed, training=False)) > TOLERANCE:
-            raise ValueError(
-                "apply requires a model that makes the same outputs of the same inputs when it "
-                f"does not train. Received: '{model.name}', which does not (random numbers in a "
-                "layer of yours or a Lambda?)."
-            )
-        called = [x for x in model._flatten_layers() if not is_of_keras(type(x).__call__)]
-        if called:
-            raise UnsupportedLayerError(
-                "apply requires layers that compute in call: what a __call__ computes is in the "
-                "graph already, and comes twice where the layer is called anew. Received: "
-                f"'{called[0].name}' ({type(called[0]).__name__}) with a __call__ of its own. Move "
-                "what it computes into call, or in front of the layer."
-            )
-        raise ValueError(
-            f"A rewritten model must compute the same. Received: '{model.name}', which differs by "
-            f"{difference:.3g} of its largest output after: {'; '.join(rewriting.notes)}. "
-            f"Please report this model."
-        )
+    require_unchanged(model, new_model)
     return Rewritten(new_model, rewriting.origin, tuple(rewriting.notes), rewriting.closed)
 
 

@@ -27,7 +27,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_confi
 from tf_keras import layers
 from tf_keras.src.layers.core import SlicingOpLambda, TFOpLambda
 
-from ec2t_tf.layer_config import give_weights
+from ec2t_tf.layer_config import derive, give_weights
 from ec2t_tf.methods.base import TernaryMethod
 from ec2t_tf.moving_range import GROWTH
 from ec2t_tf.quantisation.fusion import Fusion
@@ -87,6 +87,7 @@ def plain_model(model: tf_keras.Model) -> tf_keras.Model:
         values = {last_name(variable): variable for variable in layer.weights}
         for variable in twin.weights:
             variable.assign(values[last_name(variable)])
+        derive(twin)
     return plain
 
 
@@ -330,6 +331,7 @@ def _copy_weights(
     variables = {last_name(variable): variable for variable in target.weights}
     for variable in source.weights:
         variables[last_name(variable)].assign(values.get(id(variable), variable))
+    derive(target)
 
 
 def load(path: str, *, safe_mode: bool = True) -> tf_keras.Model:

@@ -86,13 +86,15 @@ class _Dealing:
         values = self._values(op)
         if op.kind not in _ALONG or not values or any(i not in self.parts for i in values):
             return False
-        count, shape = len(self.parts[values[0]]), tensors[op.outputs[0]].shape
+        shape = tensors[op.outputs[0]].shape
         if op.kind in ("PAD", "PADV2"):
             amounts = tensors[op.inputs[1]].data
             return amounts is not None and not np.any(amounts[0])
-        others = [tensors[i].shape for i in op.inputs if i >= 0 and i not in values]
-        fits = op.kind == "RESHAPE" or all(len(x) < 4 or x[0] == 1 for x in others)
-        return fits and len(shape) > 1 and shape[0] == count
+        numbers = [tensors[i].shape for i in op.inputs if i >= 0 and i not in values]
+        shared = all(len(x) < len(shape) or x[0] == 1 for x in numbers)
+        if op.kind != "RESHAPE" and not shared:  # they have some for each example
+            return False
+        return len(shape) > 1 and shape[0] == len(self.parts[values[0]])
 
     def _values(self, op: Operator) -> list[int]:
         return [i for i in op.inputs if i >= 0 and self.graph.tensors[i].data is None]

@@ -99,7 +99,7 @@ OPENED: dict[str, Make] = {
 }
 
 
-FAST = ("heads", "tf.einsum", "unit vectors", "two ways", "every step", "a block")
+FAST = ("heads", "tf.einsum", "unit vectors", "two ways", "every step", "a block", "steps")
 
 
 def net(middle: Make) -> tuple[tf_keras.Model, np.ndarray]:

@@ -39,14 +39,25 @@ def _chain(net: Net, x: int) -> int:
     return _batched(net, lambda n, i: n.pool(i, (2, 2), (1, 1), maximum=False), y)
 
 
+def _flat(net: Net, x: int) -> int:
+    """[examples, values]."""
+    sizes = net.shape(x)[0], int(np.prod(net.shape(x)[1:]))
+    flat = net.tensor(sizes, *net.quantisation(x))
+    return net.operator("RESHAPE", [x, net.constant(sizes)], flat, schema.ReshapeOptionsT())
+
+
 def _rows(net: Net, x: int) -> int:
     """Flattened, each example a step of a sequence."""
-    steps, size = net.shape(x)[0], int(np.prod(net.shape(x)[1:]))
-    flat = net.tensor((steps, size), *net.quantisation(x))
-    options = schema.ReshapeOptionsT()
-    flat = net.operator("RESHAPE", [x, net.constant([steps, size])], flat, options)
-    out = net.tensor((1, steps, size), *net.quantisation(x))
-    return net.operator("RESHAPE", [flat, net.constant([1, steps, size])], out, options)
+    flat = _flat(net, x)
+    sizes = (1, *net.shape(flat))
+    out = net.tensor(sizes, *net.quantisation(x))
+    return net.operator("RESHAPE", [flat, net.constant(sizes)], out, schema.ReshapeOptionsT())
+
+
+def _numbers(net: Net, x: int, *shape: int) -> int:
+    """Added to constants of that shape."""
+    data = net.random.integers(-99, 99, shape or net.shape(x)).astype(np.int8)
+    return net.add(x, net.tensor(data.shape, 0.03, 5, data), relu=False)
 
 
 CASES: dict[str, Callable[[Net, int], int]] = {
@@ -64,6 +75,11 @@ CASES: dict[str, Callable[[Net, int], int]] = {
     "chain": lambda net, x: _mean(net, _chain(net, x), 1, 2),
     "chain of two uses": lambda net, x: net.add(_chain(net, x), _chain(net, x)),
     "rows": lambda net, x: _rows(net, _chain(net, x)),
+    "numbers of each map": lambda net, x: _numbers(net, _chain(net, x)),
+    "numbers of each row": lambda net, x: _numbers(net, _flat(net, _chain(net, x))),
+    "numbers for all rows": lambda net, x: _numbers(
+        net, flat := _flat(net, _chain(net, x)), 1, net.shape(flat)[1]
+    ),
 }
 
 

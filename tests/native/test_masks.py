@@ -131,6 +131,15 @@ def test_where_of_constant_places() -> None:
     assert found.steps <= 3 < found.spread
 
 
+def test_a_difference_with_booleans() -> None:
+    """Which NumPy has no negative of."""
+    source = net(by_scores(lambda x: ops.softmax(ops.subtract(x, ~BACK))))
+    model, inputs = trained(source, steps=1)
+    found = Outcome()
+    compare(model, inputs, found)
+    assert found.steps <= 3 < found.spread
+
+
 class Averaged(layers.Layer):
     def build(self, shape: Any) -> None:
         self.pool = layers.GlobalAveragePooling1D(keepdims=True)
@@ -170,6 +179,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "numbers without a softmax": (
         by_scores(lambda x: ops.max(x + ADDED, axis=1, keepdims=True)),
+        r"Received: 1e\+09 in '.*' \(Add\)\. A mask of constants is taken",
+    ),
+    "several masks of the same scores": (
+        by_scores(lambda x: ops.max(ops.softmax(x[:, None] + ADDED * [[[0]], [[1]]]), axis=1)),
         r"Received: 1e\+09 in '.*' \(Add\)\. A mask of constants is taken",
     ),
 }
