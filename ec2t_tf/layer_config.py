@@ -38,12 +38,22 @@ def config_of(layer: Any, known: Any, *, without: str = "") -> dict[str, Any]:
             elif key.endswith(_PARTS):
                 vars(twin)[key] = None
     config = twin.get_config()
-    return {**config, **{key: functions[key] for key in config if key in functions}}
+    for key in config:
+        if key in functions:
+            config[key] = functions[key]
+        elif key.endswith("activation") and _is_users_function(getattr(layer, key, None)):
+            config[key] = getattr(layer, key)  # of a loop's cell
+    return config
 
 
 def _is_function(value: Any) -> bool:
     """Whether it is called as a function, with no config of its own."""
     return callable(value) and not isinstance(value, type) and not hasattr(value, "get_config")
+
+
+def _is_users_function(value: Any) -> bool:
+    room = str(getattr(value, "__module__", "")).split(".")[0]
+    return _is_function(value) and room not in ("keras", "tf_keras", "tensorflow")
 
 
 def _is_users(key: str, value: Any) -> bool:

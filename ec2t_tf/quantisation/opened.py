@@ -28,6 +28,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ec2t_tf.layer_config import config_of
 from ec2t_tf.quantisation.attention import Attention, Bahdanau, Grouped, Luong, MaskedSoftmax
 from ec2t_tf.quantisation.kinds import RECURRENT, class_name, has_rule, kind_of
 from ec2t_tf.quantisation.opening import Opened, Tensor, values_of
@@ -138,7 +139,7 @@ class Cells(Opened):
         for number, cell in enumerate(cells):
             last = number == len(cells) - 1
             config = {
-                **cell.get_config(),
+                **config_of(cell, keras.activations.linear),
                 "name": self.name if last else self.unique(f"{self.name}_{number}"),
                 "return_sequences": self.layer.return_sequences or not last,
                 "go_backwards": self.layer.go_backwards and not number,

@@ -46,6 +46,7 @@ class Recurrent(keras.layers.Layer):
 
     observing = False
     gates: ClassVar[int]
+    states: ClassVar[int] = 1  # of the size of the output: the hidden one, a cell's
     # Values inside that have a range each.
     inner: ClassVar[tuple[str, ...]]
     # Options that the operators of a file have: one value, or several.
@@ -249,11 +250,11 @@ class Recurrent(keras.layers.Layer):
     @property
     def width(self) -> int:
         """Numbers that are carried from step to step; the hidden state comes first."""
-        return self.layer.units
+        return self.states * self.layer.units
 
     def before_loop(self, products: Tensor, bias: Tensor) -> Tensor:
         """What is done with x @ kernel of all steps at once."""
-        raise NotImplementedError
+        return products + bias
 
     def step(
         self, state: Tensor, now: Tensor, product: Tensor, bias: Tensor, inside: Inside
@@ -339,16 +340,12 @@ RETURNS_STATE = _lacks("return_state", True, False)
 class QuantisedLSTM(Recurrent):
     """As TensorFlow Lite's integer LSTM: int8 hidden state, 16 bits for all else inside."""
 
-    gates = 4  # i, f, g, o
+    gates, states = 4, 2  # i, f, g, o
     inner = ("hidden", "cell")
     wanted: ClassVar = {
         **{"activation": "tanh", "recurrent_activation": "sigmoid", "return_state": False},
         "stateful": False,
     }
-
-    @property
-    def width(self) -> int:
-        return 2 * self.layer.units
 
     def before_loop(self, products: Tensor, bias: Tensor) -> Tensor:
         return ops.clip(products + bias, -GATE_LIMIT, GATE_LIMIT)

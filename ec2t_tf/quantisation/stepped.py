@@ -81,9 +81,6 @@ class QuantisedSimpleRNN(Stepped):
     inner = ("inputs", "states", "hidden")
     wanted: ClassVar = {"activation": ACTIVATIONS, "return_state": False, "stateful": False}
 
-    def before_loop(self, products: Tensor, bias: Tensor) -> Tensor:
-        return products + bias
-
     def step(
         self, state: Tensor, now: Tensor, product: Tensor, bias: Tensor, inside: Inside
     ) -> Tensor:
@@ -95,19 +92,12 @@ class QuantisedSimpleRNN(Stepped):
 class SteppedLSTM(Stepped):
     """An LSTM of int8 operators, step by step, its cell state in int8 too."""
 
-    gates = 4  # i, f, g, o
+    gates, states = 4, 2  # i, f, g, o
     inner = ("inputs", "states", "gates", "candidate", "kept", "update", "cell", "hidden")
     wanted: ClassVar = {
         **{"activation": ACTIVATIONS, "recurrent_activation": ACTIVATIONS, "return_state": False},
         "stateful": False,
     }
-
-    @property
-    def width(self) -> int:
-        return 2 * self.layer.units
-
-    def before_loop(self, products: Tensor, bias: Tensor) -> Tensor:
-        return products + bias
 
     def step(
         self, state: Tensor, now: Tensor, product: Tensor, bias: Tensor, inside: Inside

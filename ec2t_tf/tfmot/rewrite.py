@@ -111,10 +111,14 @@ def _unit_axis(node: Any) -> Any:
 
 def _is_quotient(node: Any) -> bool:
     """Whether a call is a division by a value."""
-    if getattr(node.layer, "symbol", "").split(".")[-1] not in ("truediv", "divide", "div"):
+    if getattr(node.layer, "symbol", "").split(".")[-1] not in ("truediv", "divide"):
         return False
-    by = node.call_args[1] if len(node.call_args) > 1 else node.call_kwargs.get("y")
-    return hasattr(by, "_keras_history")
+    return hasattr(_operands(node).get("y"), "_keras_history")
+
+
+def _operands(node: Any) -> dict[str, Any]:
+    """What a function of x and y is called with, by names."""
+    return dict(zip(("x", "y"), node.call_args, strict=False)) | node.call_kwargs
 
 
 def _is_of_one(node: Any) -> bool:
@@ -232,8 +236,8 @@ class _Rewriting:
         if not _is_quotient(node):
             return None
         self._note(node.layer, "a product with a reciprocal")
-        given: list[Any] = [*node.call_args, *node.call_kwargs.values()]
-        x, y = map(self._there, given[:2])
+        given = _operands(node)
+        x, y = (self._there(given[name]) for name in ("x", "y"))
         return [x * tf.math.reciprocal(y)]
 
     def _regularised(self, layer: layers.Layer) -> list[layers.Layer]:

@@ -287,6 +287,7 @@ def test_losses_and_metrics_added_to_a_model_are_kept(inside: bool) -> None:
 OF_TENSORFLOW: dict[str, Callable[[Any], Any]] = {
     "quotient": lambda x: tf.nn.relu(x) / (tf.reduce_sum(tf.nn.relu(x), -1, keepdims=True) + 1.0),
     "quotient of a number": lambda x: tf.divide(2.0, tf.nn.relu(x) + 1.0),
+    "quotient by names": lambda x: tf.divide(y=tf.nn.relu(x) + 1.0, x=x, name="divided"),
     "depth_to_space": lambda x: tf.nn.depth_to_space(x, 2),
     "space_to_depth": lambda x: tf.nn.space_to_depth(x, 2),
     "squeeze": lambda x: tf.squeeze(tf.expand_dims(x, 2), 2),

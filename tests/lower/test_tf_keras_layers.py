@@ -247,6 +247,10 @@ def relu(x: Any) -> Any:
     return tf.nn.relu(x) * 0.5
 
 
+def halved(x: Any) -> Any:
+    return x * 0.5
+
+
 class Table(layers.Layer):
     def call(self, places: Any) -> Any:
         return tf.gather(tf.constant(np.eye(9, 6, dtype=np.float32)), places)
@@ -260,7 +264,15 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "an activation of one's own": (
         lambda x: layers.SimpleRNN(4, activation=relu, name="it")(x),
-        "SimpleRNN. has no rule that writes it",
+        "SimpleRNN. has no rule that writes it.*activation='relu' of yours",
+    ),
+    "an activation of a name of one's own": (
+        lambda x: layers.LSTM(4, recurrent_activation=halved, name="it")(x),
+        "LSTM. has no rule that writes it.*recurrent_activation='halved' of yours",
+    ),
+    "a cell with one": (
+        lambda x: layers.RNN(layers.GRUCell(4, activation=halved), name="it")(x),
+        "GRU. has no rule that writes it.*activation='halved' of yours",
     ),
     "causal": (
         lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x, use_causal_mask=True),
