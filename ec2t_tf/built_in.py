@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+import numpy as np
 
 from ec2t_tf.treatments import UnsupportedLayerError
 
@@ -40,6 +43,8 @@ def built_in_class_of(layer: Any) -> type:
     or a method or a cell that its `__init__` put in the place of Keras', computes otherwise."""
     kind = type(layer)
     one = built_in_class(kind)
+    if one is kind and not is_of_keras(kind):
+        one = _normalisation(layer) or kind
     return kind if one is not kind and _replaced(layer, one) else one
 
 
@@ -65,6 +70,43 @@ def as_built_in(layer: Any) -> Any:
     made: Any = object.__new__(kind)
     vars(made).update(vars(layer))
     return made
+
+
+def _normalisation(layer: Any) -> type | None:
+    """Keras' BatchNormalization, where a class of the user's has a `call` that computes what Keras'
+    does, training or not: many hand on what Keras does by itself, that a frozen one does not train.
+    """
+    kind = type(layer)
+    one: Any = next((base for base in kind.__mro__ if is_of_keras(base)), None)
+    if one is None or one.__name__ != "BatchNormalization" or not layer.built:
+        return None
+    new = [item for base in kind.__mro__ if base not in one.__mro__ for item in vars(base).items()]
+    if {name for name, value in new if _changes(one, name, value)} - {*MAKING, "call"}:
+        return None
+    kept = layer.get_weights()
+    shape = [3] * layer.input_spec.ndim
+    shape[layer.axis if isinstance(layer.axis, int) else layer.axis[0]] = kept[0].size
+    library = sys.modules[one.__module__.split(".")[0]]
+    to_tensor, to_numpy = (
+        (library.ops.convert_to_tensor, library.ops.convert_to_numpy)
+        if hasattr(library, "ops")
+        else (library.backend.constant, np.asarray)
+    )
+    x = to_tensor(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    try:
+        for training in (False, True):
+            found = []
+            for call in (kind.call, one.call):
+                made = to_numpy(call(layer, x, training=training))
+                found.append([made, *layer.get_weights()])
+                layer.set_weights(kept)
+            if not all(np.array_equal(*pair) for pair in zip(*found, strict=True)):
+                return None
+    except Exception:  # it may do anything
+        return None
+    finally:
+        layer.set_weights(kept)
+    return one
 
 
 def _replaced(layer: Any, kind: type) -> list[str]:

@@ -275,3 +275,49 @@ def test_what_was_replaced_later_is_refused(library: Any, replaced: str) -> None
     model = library.Model(source, layers.Dense(3)(layers.Dense(4)(middle(source))))
     with pytest.raises(ec2t_tf.UnsupportedLayerError, match=f"'middle'.*whose {replaced} was"):
         ec2t_tf.apply(model, verbose=0)
+
+
+def normalisations(library: Any) -> dict[str, type]:
+    class HandsOn(library.layers.BatchNormalization):
+        """A frozen one takes its averages, as Keras' does by itself."""
+
+        def call(self, x: Any, training: bool | None = False) -> Any:
+            return super().call(x, training=bool(training) and self.trainable)
+
+    class Twice(library.layers.BatchNormalization):
+        def call(self, x: Any, training: bool | None = False) -> Any:
+            return super().call(x, training=training) * 2.0
+
+    class AtRest(library.layers.BatchNormalization):
+        """Other than Keras' in training only."""
+
+        def call(self, x: Any, training: bool | None = False) -> Any:
+            return super().call(x, training=False)
+
+    return {"hands on": HandsOn, "twice": Twice, "at rest": AtRest}
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=lambda library: library.__name__)
+@pytest.mark.parametrize("name", ["hands on", "twice", "at rest"])
+def test_a_normalisation_with_a_call_of_its_own(library: Any, name: str) -> None:
+    """Is Keras' where it computes the same, in training too."""
+    layers, kind = library.layers, normalisations(library)[name]
+    layer = kind(name="mine")
+    model = library.Sequential([library.Input((6, 4)), layers.Conv1D(4, 3), layer, layers.ReLU()])
+    for following in (layers.Conv1D(8, 3, name="middle"), layers.Flatten(), layers.Dense(3)):
+        model.add(following)
+    before = layer.get_weights()
+    is_keras = built_in_class_of(layer) is layers.BatchNormalization
+    assert is_keras == (name == "hands on")
+    for one, two in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    if not is_keras:
+        with pytest.raises(ec2t_tf.UnsupportedLayerError, match="'mine'"):
+            ec2t_tf.apply(model, verbose=0)
+        return
+    optimizer = library.optimizers.SGD(1e-3)
+    made, inputs = trained(model, steps=2, optimizer=optimizer)
+    assert not made.ec2t_report.of("float")
+    found = Outcome()
+    compare(made, inputs, found)
+    assert found.steps < 3 < found.spread
