@@ -12,6 +12,7 @@ import tf_keras
 from tf_keras import layers
 
 import ec2t_tf
+from ec2t_tf.tfmot.sizes import one_open
 from tests.lower.models import trained
 from tests.lower.random_check import Outcome, compare
 
@@ -41,6 +42,36 @@ class Depth(layers.Layer):
         return x * 2.0 * tf.floor(0.5 + tf.random.uniform((tf.shape(x)[0], 1, 1)))
 
 
+class Heads(layers.Layer):
+    """Attention as in TensorFlow's tutorial on transformers, whose sizes are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(name="mine")
+        self.query, self.key, self.value = (layers.Dense(8) for _ in range(3))
+        self.out = layers.Dense(8)
+
+    def call(self, x: Any) -> Any:
+        batch, steps, _ = tf.unstack(tf.shape(x))
+        q, k, v = (self.split(part(x), batch) for part in (self.query, self.key, self.value))
+        scores = tf.matmul(q, k, transpose_b=True)
+        weights = tf.nn.softmax(scores / tf.math.sqrt(tf.cast(tf.shape(k)[-1], tf.float32)))
+        made = tf.transpose(tf.matmul(weights, v), (0, 2, 1, 3))
+        return self.out(tf.reshape(made, (batch, steps, 8)))
+
+    def split(self, x: Any, batch: Any) -> Any:
+        return tf.transpose(tf.reshape(x, (batch, -1, 2, 4)), (0, 2, 1, 3))
+
+
+class Sized(layers.Layer):
+    """The backend's sizes, and a batch that is -1."""
+
+    def call(self, x: Any) -> Any:
+        sizes = tf_keras.backend.shape(x)
+        places = tf.cast(tf.range(sizes[1]), tf.float32)[None, :, None]
+        x = tf.reshape(tf.identity(x) + places * 0.1, (sizes[0], sizes[1] * sizes[2]))
+        return tf.reshape(x, (-1, 9, 8))
+
+
 def net(middle: Any) -> tf_keras.Model:
     source = tf_keras.Input((9, 8), name="x")
     x = layers.Dense(8, activation="relu")(source)
@@ -48,13 +79,16 @@ def net(middle: Any) -> tf_keras.Model:
     return tf_keras.Model(source, layers.Dense(3)(layers.GlobalMaxPooling1D()(x)))
 
 
-@pytest.mark.parametrize("kind", [Hidden, Windows, Depth], ids=lambda kind: kind.__name__)
+KINDS = {Hidden: 2, Windows: 1, Depth: 1, Heads: 5, Sized: 1}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_is_what_it_is_written_in(kind: type) -> None:
     tf_keras.utils.set_random_seed(3)
     optimizer = tf_keras.optimizers.Adam(1e-3)
     model, inputs = trained(net(kind()), steps=2, optimizer=optimizer)
     assert not model.ec2t_report.of("float")
-    assert len(model.ec2t_report.of("ternary")) == (2 if kind is Hidden else 1)
+    assert len(model.ec2t_report.of("ternary")) == KINDS[kind]
     outcome = Outcome()
     compare(model, inputs, outcome)
     assert outcome.steps < 3
@@ -65,7 +99,7 @@ def test_is_what_it_is_written_in(kind: type) -> None:
 
 class Scaled(layers.Layer):
     def build(self, shape: Any) -> None:
-        self.gamma = self.add_weight("gamma", (shape[-1],), initializer="ones")
+        self.gamma = self.add_weight("gamma", (shape[-1],), initializer="ones", regularizer="l2")
 
     def call(self, x: Any) -> Any:
         return x * self.gamma
@@ -147,3 +181,10 @@ class Noise(layers.Layer):
 def test_the_rest_is_refused_before_training(make: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         ec2t_tf.apply(net(make()), verbose=0)
+
+
+def test_one_size_of_two_is_known() -> None:
+    assert one_open([-1, 9, 8], (-1, -1, 2, 4)) == [-1, 9, 2, 4]
+    assert one_open([-1, 9, 8], [-1, 72]) == [-1, 72]
+    assert one_open([-1, -1, 8], [-1, -1, 8]) == [-1, -1, 8]  # both are open
+    assert one_open([-1, 9, 8], [-1, -1, 5]) == [-1, -1, 5]  # no whole number

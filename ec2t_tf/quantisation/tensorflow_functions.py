@@ -108,6 +108,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "minimum": lambda ops, x, y: ops.minimum(x, y),
     "pow": lambda ops, x, y: ops.power(x, y),
     "negative": lambda ops, x: ops.negative(x),
+    "identity": lambda ops, input: keras.layers.Identity()(input),
     "matmul": lambda ops, a, b, transpose_a=False, transpose_b=False: ops.matmul(
         ops.swapaxes(a, -2, -1) if transpose_a else a, ops.swapaxes(b, -2, -1) if transpose_b else b
     ),

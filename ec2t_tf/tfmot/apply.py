@@ -46,8 +46,8 @@ def quantised(
         require_sizes_of(name, tensor.shape, tensor.dtype.name)
         if not isinstance(model, tf_keras.Sequential):
             require_any_batch(name, tensor.shape, tensor.dtype.name)
-    rewritten = rewrite.rewrite(model)
     require_one_by_one(model)
+    rewritten = rewrite.rewrite(model)
     plan = plan_of(rewritten.model)
     require_no_masked_inference(plan.graph, of_constants=False)
     require_near(plan.graph)

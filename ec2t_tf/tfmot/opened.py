@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from ec2t_tf.quantisation.opening import Library, Opened
 from ec2t_tf.quantisation.tensorflow_functions import in_keras_ops
 from ec2t_tf.tfmot import graph
 from ec2t_tf.tfmot.einsum import einsum, is_product
+from ec2t_tf.tfmot.sizes import as_numbers
 
 _OPS = SimpleNamespace(
     einsum=einsum,
@@ -156,7 +158,8 @@ class Opener:
             if layer._expects_training_arg:
                 options = {**options, "training": training}
             try:
-                models.append(tf_keras.Model(inputs, layer.call(*arguments, **options)))
+                with as_numbers():
+                    models.append(tf_keras.Model(inputs, layer.call(*arguments, **options)))
             except Exception as error:  # it may do anything
                 says = type(error).__name__
                 self.closed[id(layer)] = f"whose call raises a {says} on symbolic values"
@@ -181,7 +184,9 @@ def _steps(model: tf_keras.Model) -> list[Any]:
 def _why_closed(models: list[tf_keras.Model], layer: Any) -> str:
     """What keeps models from being all of a layer: its weights have to be those of layers that they
     call, and the functions between need rules; "" if nothing does."""
-    if layer._losses or layer._callable_losses or layer._metrics:
+    # A weight's regulariser is a partial function, of what comes to its own words below.
+    losses = [x for x in layer._callable_losses if not isinstance(x, functools.partial)]
+    if layer._losses or losses or layer._metrics:
         return "which adds losses or metrics of its own"
     if len({str(_steps(model)) for model in models}) > 1:
         return "whose call computes otherwise in training"

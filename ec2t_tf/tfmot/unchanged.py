@@ -66,16 +66,27 @@ def require_unchanged(model: tf_keras.Model, copy: tf_keras.Model) -> None:
 
 
 def _first_changed(model: tf_keras.Model, copy: tf_keras.Model, feed: Any, least: float) -> str:
-    """The first layer, of those that have their names in both, whose values differ."""
+    """The first layer whose values differ; or that the copy has otherwise, in front of that one."""
     by_name = {node.layer.name: node for node in graph.nodes(copy)}
-    pairs = [(x, by_name[x.layer.name]) for x in graph.nodes(model) if x.layer.name in by_name]
+    calls = list(graph.nodes(model))
+    pairs = [(node, by_name[node.layer.name]) for node in calls if node.layer.name in by_name]
     values = (
         tf_keras.Model(one.inputs, [tf.nest.flatten(pair[i].outputs) for pair in pairs])(
             tf.nest.flatten(feed), training=False
         )
         for i, one in enumerate((model, copy))
     )
-    for (node, _), wanted, found in zip(pairs, *values, strict=True):
-        if largest_difference(wanted, found) > least:
-            return f"'{node.layer.name}' ({type(node.layer).__name__})"
-    return f"'{model.name}' ({type(model).__name__})"
+    same = {
+        id(node): largest_difference(wanted, found) <= least
+        for (node, _), wanted, found in zip(pairs, *values, strict=True)
+    }
+    suspect = None
+    for node in calls:
+        if same.get(id(node)):
+            suspect = None
+            continue
+        suspect = suspect or node.layer
+        if id(node) in same:
+            break
+    suspect = suspect or model
+    return f"'{suspect.name}' ({type(suspect).__name__})"

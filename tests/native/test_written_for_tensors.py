@@ -45,7 +45,7 @@ def attention(x: Any, w: Any, u: Any, b: Any) -> Any:
 def by_sizes(x: Any, w: Any, u: Any, b: Any) -> Any:
     _, steps, channels = x.shape.as_list()
     assert x.shape.rank == x.get_shape().ndims == K.ndim(x) == 3
-    flat = tf.reshape(x, [-1, steps * channels])
+    flat = tf.reshape(tf.identity(x), [-1, steps * channels])
     return tf.reshape(tf.nn.relu(flat), [-1, steps, channels]) + tf.broadcast_to(b, [steps, 8])
 
 
