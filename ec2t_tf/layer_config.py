@@ -25,25 +25,39 @@ def config_of(layer: Any, known: Any, *, without: str = "") -> dict[str, Any]:
       known: a function that Keras has a name for.
       without: an attribute that is a layer, of which the config says nothing.
     """
-    functions = {k: v for k, v in vars(layer).items() if _is_function(v) or _is_users(k, v)}
+    functions = _functions(layer)
+    cell = vars(layer).get("cell")
+    # A loop has them of its cell, by properties. Those of Keras go by their names.
+    of_cell = {
+        k: v for k, v in _functions(cell).items() if hasattr(type(layer), k) and not _is_known(v)
+    }
     twin = layer
-    if functions or without:
-        twin = object.__new__(type(layer))  # the user's layer stays as it is
-        vars(twin).update(vars(layer))
+    if functions or of_cell or without:
+        twin = _twin(layer, functions, known)  # the user's layer stays as it is
+        if of_cell:
+            vars(twin)["cell"] = _twin(cell, of_cell, known)
         if without:
             vars(twin)[without] = _Left()
-        for key in functions:
-            if key.endswith("activation"):
-                vars(twin)[key] = known
-            elif key.endswith(_PARTS):
-                vars(twin)[key] = None
     config = twin.get_config()
-    for key in config:
-        if key in functions:
-            config[key] = functions[key]
-        elif key.endswith("activation") and _is_users_function(getattr(layer, key, None)):
-            config[key] = getattr(layer, key)  # of a loop's cell
-    return config
+    functions = of_cell | functions
+    return {**config, **{key: functions[key] for key in config if key in functions}}
+
+
+def _functions(layer: Any) -> dict[str, Any]:
+    found = vars(layer) if hasattr(layer, "__dict__") else {}
+    return {k: v for k, v in found.items() if _is_function(v) or _is_users(k, v)}
+
+
+def _twin(layer: Any, functions: dict[str, Any], known: Any) -> Any:
+    """Of the same attributes, but for functions: what Keras has a name for, or none."""
+    twin = object.__new__(type(layer))
+    vars(twin).update(vars(layer))
+    for key in functions:
+        if key.endswith("activation"):
+            vars(twin)[key] = known
+        elif key.endswith(_PARTS):
+            vars(twin)[key] = None
+    return twin
 
 
 def _is_function(value: Any) -> bool:
@@ -51,9 +65,9 @@ def _is_function(value: Any) -> bool:
     return callable(value) and not isinstance(value, type) and not hasattr(value, "get_config")
 
 
-def _is_users_function(value: Any) -> bool:
+def _is_known(value: Any) -> bool:
     room = str(getattr(value, "__module__", "")).split(".")[0]
-    return _is_function(value) and room not in ("keras", "tf_keras", "tensorflow")
+    return room in ("keras", "tf_keras", "tensorflow")
 
 
 def _is_users(key: str, value: Any) -> bool:

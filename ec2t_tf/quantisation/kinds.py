@@ -31,6 +31,7 @@ NOTHING_AT_INFERENCE = (
 # Only move values, and add zeros; at inference also what draws random numbers in training.
 MOVING = (
     *(f"{kind}{n}D" for kind in ("MaxPooling", "GlobalMaxPooling") for n in (1, 2, 3)),
+    "MaxPool",
     *(f"{kind}{n}D" for kind in ("ZeroPadding", "Cropping") for n in (1, 2, 3)),
     *("Reshape", "Flatten", "Permute", "RepeatVector", "Masking", "CenterCrop"),
     *NOTHING_AT_INFERENCE,
@@ -44,7 +45,7 @@ MOVING = (
 OF_IMAGES = ("Resizing", "CenterCrop")
 # Their operator has one scale for input and output, and rounds to it.
 SAME_RANGE = (
-    *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Resizing"),
+    *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "AveragePool", "Resizing"),
     *("UpSampling2D", "Resize"),
 )
 # Which round ties up.

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ec2t_tf.layer_config import config_of
 from ec2t_tf.methods.base import TernaryMethod, straight_through
 from ec2t_tf.moving_range import GROWTH, moved
 from ec2t_tf.quantisation.fake_quant import STATE
@@ -65,8 +66,8 @@ class Recurrent(keras.layers.Layer):
         if isinstance(layer, dict):
             self.layer = keras.saving.deserialize_keras_object(layer)
         else:
-            self.layer = type(layer).from_config(layer.get_config())
-        config = self.layer.get_config()
+            self.layer = type(layer).from_config(config_of(layer, keras.activations.linear))
+        config = config_of(self.layer, keras.activations.linear)
         self.rates = (config["dropout"], config["recurrent_dropout"])
         self.seed_generator = (
             keras.random.SeedGenerator(config.get("seed")) if any(self.rates) else None
@@ -80,7 +81,12 @@ class Recurrent(keras.layers.Layer):
         }
         self.kernel, self.recurrent = (
             Quantised(
-                keras.layers.Dense(width, use_bias=False, kernel_regularizer=regularisers[part]),
+                keras.layers.Dense(
+                    width,
+                    use_bias=False,
+                    kernel_regularizer=regularisers[part],
+                    kernel_constraint=getattr(self.layer, f"{part}_constraint"),
+                ),
                 given[part],
                 relative_size,
                 name=f"{self.name}_{part}",
@@ -109,7 +115,11 @@ class Recurrent(keras.layers.Layer):
         self.kernel.build((shape[0], shape[-1]))
         self.recurrent.build((shape[0], self.layer.units))
         self.bias = self.add_weight(
-            self.bias_shape(), "zeros", name="bias", regularizer=self.layer.bias_regularizer
+            self.bias_shape(),
+            "zeros",
+            name="bias",
+            regularizer=self.layer.bias_regularizer,
+            constraint=self.layer.bias_constraint,
         )
         self.bias.trainable = self.layer.use_bias
         count = (len(self.inner),)

@@ -75,11 +75,35 @@ def _conv(
     if not isinstance(padding, str) or data_format not in (None, "NHWC", "NWC"):
         raise ValueError(f"a convolution with padding={padding}, data_format={data_format} inside")
     places = len(x.shape) - 2
-    steps, dilation = _of_places(strides, places), _of_places(dilations, places)
+    steps, dilation = of_places(strides, places), of_places(dilations, places)
     return getattr(ops, kind)(x, kernel, steps, padding.lower(), "channels_last", dilation)
 
 
-def _of_places(numbers: Any, places: int) -> Any:
+def _pool(
+    ops: Any,
+    kind: str,
+    x: Any,
+    ksize: Any,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: Any = None,
+) -> Any:
+    if not isinstance(padding, str) or data_format not in (None, "NHWC", "NWC"):
+        raise ValueError(f"a pooling with padding={padding}, data_format={data_format} inside")
+    places = len(x.shape) - 2
+    size, steps = of_places(ksize, places), of_places(strides, places)
+    return getattr(ops, kind)(x, size, steps, padding.lower(), "channels_last")
+
+
+def _axes(axes: Any) -> Any:
+    """Of both sides, as lists; a number alone is how many."""
+    found = _plain(axes)
+    if not isinstance(found, tuple):
+        return found
+    return [list(one) if isinstance(one, tuple | list) else [one] for one in found]
+
+
+def of_places(numbers: Any, places: int) -> Any:
     """Strides or dilations, those of the batch and of the channels left out."""
     numbers = 1 if numbers is None else _plain(numbers)
     several = isinstance(numbers, tuple) and len(numbers) == places + 2
@@ -197,6 +221,17 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "depthwise_conv2d": lambda ops, input, filter, *given, **options: _conv(
         ops, "depthwise_conv", input, filter, *given, **options
     ),
+    **{
+        name: lambda ops, input, *given, kind=kind, **options: _pool(
+            ops, kind, input, *given, **options
+        )
+        for kind, names in {
+            "max_pool": ("max_pool", "max_pool2d", "max_pool1d"),
+            "average_pool": ("avg_pool", "avg_pool2d", "avg_pool1d"),
+        }.items()
+        for name in names
+    },
+    "tensordot": lambda ops, a, b, axes: ops.tensordot(a, b, _axes(axes)),
     "bias_add": lambda ops, value, bias: ops.add(value, bias),
     "where": lambda ops, condition, x=None, y=None: ops.where(condition, x, y),
     "broadcast_to": lambda ops, input, shape: ops.broadcast_to(input, _plain(shape)),

@@ -27,8 +27,8 @@ from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda
 
 from ec2t_tf.built_in import built_in_class_of
 from ec2t_tf.layer_config import config_of, give_weights
-from ec2t_tf.quantisation.tensorflow_functions import UNIT_EPSILON
 from ec2t_tf.tfmot import graph
+from ec2t_tf.tfmot.as_layers import as_layer
 from ec2t_tf.tfmot.graph import copy_layer
 from ec2t_tf.tfmot.opened import Opener, is_made_otherwise, is_users, may_open
 from ec2t_tf.tfmot.quantize_config import TERNARY_KERNELS
@@ -90,23 +90,9 @@ def _is_more_than_one(layer: layers.Layer) -> bool:
     is_made_of_some = is_made_of_some or _has_ellipsis(layer) or is_made_otherwise(layer)
     of_one = any(_is_of_one(node) for node in layer._inbound_nodes)
     is_other = any(
-        _unit_axis(node) is not None or _is_quotient(node) for node in layer._inbound_nodes
+        as_layer(node) is not None or _is_quotient(node) for node in layer._inbound_nodes
     )
     return is_made_of_some or is_separable or of_one or is_other or _has_own_activation(layer)
-
-
-def _unit_axis(node: Any) -> Any:
-    """The axis of a call of TensorFlow's l2_normalize, which a UnitNormalization is.
-
-    None of all other calls, and of one along the batch.
-    """
-    if not getattr(node.layer, "symbol", "").endswith("l2_normalize"):
-        return None
-    options = dict(zip(("axis", "epsilon"), node.call_args[1:], strict=False)) | node.call_kwargs
-    axis, rank = options.get("axis"), len(node.call_args[0].shape)
-    axes = [axis] if isinstance(axis, int) else list(axis or [])
-    small = (options.get("epsilon") or 0.0) <= UNIT_EPSILON
-    return axis if axes and small and all(one % rank for one in axes) else None
 
 
 def _is_quotient(node: Any) -> bool:
@@ -182,7 +168,9 @@ class _Rewriting:
             results = self._inlined(node) if is_model else self._opened(node)
             if results is None:
                 results = self._of_one(node) if _is_of_one(node) else None
-                results = results or self._unit(node) or self._quotient(node) or self._called(node)
+                results = (
+                    results or self._as_layer(node) or self._quotient(node) or self._called(node)
+                )
             for tensor, result in zip(tf.nest.flatten(node.outputs), results, strict=True):
                 self._made[id(tensor)] = result
 
@@ -223,14 +211,14 @@ class _Rewriting:
         self.origin[same.name] = self._owner or node.layer
         return [same(self._there(node.call_args[0][0]))]
 
-    def _unit(self, node: Any) -> list[Any] | None:
-        axis = _unit_axis(node)
-        if axis is None:
+    def _as_layer(self, node: Any) -> list[Any] | None:
+        found = as_layer(node)
+        if found is None:
             return None
-        self._note(node.layer, "a UnitNormalization")
-        unit = layers.UnitNormalization(axis, name=self._names.unique(node.layer.name))
-        self.origin[unit.name] = self._owner or node.layer
-        return [unit(self._there(node.call_args[0]))]
+        self._note(node.layer, f"a {found.kind.__name__}")
+        layer = found.kind(**found.options, name=self._names.unique(self._prefix + node.layer.name))
+        self.origin[layer.name] = self._owner or node.layer
+        return [layer(self._there(found.value))]
 
     def _quotient(self, node: Any) -> list[Any] | None:
         if not _is_quotient(node):

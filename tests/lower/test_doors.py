@@ -290,6 +290,8 @@ OF_TENSORFLOW: dict[str, Callable[[Any], Any]] = {
     "quotient by names": lambda x: tf.divide(y=tf.nn.relu(x) + 1.0, x=x, name="divided"),
     "depth_to_space": lambda x: tf.nn.depth_to_space(x, 2),
     "space_to_depth": lambda x: tf.nn.space_to_depth(x, 2),
+    "max_pool": lambda x: tf.nn.max_pool2d(x, 2, 2, "SAME"),
+    "avg_pool": lambda x: tf.nn.avg_pool(x, [1, 3, 3, 1], strides=2, padding="VALID"),
     "squeeze": lambda x: tf.squeeze(tf.expand_dims(x, 2), 2),
     "erf": tf.math.erf,
     "log1p": lambda x: tf.math.log1p(tf.nn.relu(x)),

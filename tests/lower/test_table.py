@@ -52,6 +52,8 @@ IMAGE: dict[str, Make] = {
     "DepthwiseConv2D": lambda x: layers.DepthwiseConv2D(3)(x),
     "SeparableConv2D": lambda x: layers.SeparableConv2D(3, 3)(x),
     "AveragePooling2D": lambda x: layers.AveragePooling2D(2)(x),
+    "AveragePool": lambda x: ops.average_pool(x, 2),
+    "MaxPool": lambda x: ops.max_pool(x, 3, 2, "same"),
     "MaxPooling2D": lambda x: layers.MaxPooling2D(2)(x),
     "GlobalAveragePooling2D": lambda x: layers.GlobalAveragePooling2D()(x),
     "GlobalMaxPooling2D": lambda x: layers.GlobalMaxPooling2D()(x),

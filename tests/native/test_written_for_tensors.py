@@ -55,6 +55,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "two products": lambda x, w, u, b: ops.matmul(x, w) + ops.matmul(ops.tanh(x), u),
     "two products and a bias": lambda x, w, u, b: ops.matmul(x, w) + ops.matmul(x[:, -1:], u) + b,
     "a product and a product by itself": lambda x, w, u, b: ops.matmul(x, w) + ops.matmul(x, w),
+    "poolings": lambda x, w, u, b: (
+        ops.max_pool(x, 2, 1, "same") + ops.average_pool(x, 3, 1, "same")
+    ),
+    "poolings of TensorFlow": lambda x, w, u, b: (
+        tf.nn.max_pool1d(x, 2, 1, "SAME") + tf.nn.avg_pool(x, 3, 1, "SAME")
+    ),
+    "a product of TensorFlow": lambda x, w, u, b: tf.tensordot(x, w, axes=(-1, 0)),
     "an array in front": lambda x, w, u, b: ops.matmul(GRID * x, w) + (GRID - x),
     "a layer made in the call": lambda x, w, u, b: layers.add([x, ops.relu(x)], name="fixed"),
 }

@@ -12,9 +12,11 @@ from ..pending import NoRuleError, Pending, Value, rule
 
 def _windowed(net: Net, call: Call, given: Value, kind: str) -> Value:
     layer, index = call.operation, net.settled(given)
-    if layer.data_format != "channels_last":
+    if layer.data_format not in ("channels_last", None):
         raise NoRuleError(f"'{call.name}': data_format must be channels_last.")
     shape = net.tensor(index).shape
+    if len(shape) not in (3, 4):
+        raise NoRuleError(f"'{call.name}' must pool maps or sequences.")
     flat = len(shape) == 3
     stride, size = layer.strides or layer.pool_size, layer.pool_size
     if flat:
@@ -41,12 +43,12 @@ def _pair(value: Any) -> tuple[int, ...]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
-@rule("MaxPooling1D", "MaxPooling2D")
+@rule("MaxPooling1D", "MaxPooling2D", "MaxPool")
 def _max_pooling(net: Net, call: Call, given: Value, *_: Any) -> Value:
     return _windowed(net, call, given, "MAX_POOL_2D")
 
 
-@rule("AveragePooling1D", "AveragePooling2D")
+@rule("AveragePooling1D", "AveragePooling2D", "AveragePool")
 def _average_pooling(net: Net, call: Call, given: Value, *_: Any) -> Value:
     return _windowed(net, call, given, "AVERAGE_POOL_2D")
 
