@@ -17,6 +17,7 @@ from ec2t_tf.quantisation.graph import require_any_batch, require_sizes_of
 from ec2t_tf.quantisation.masks import require_near
 from ec2t_tf.tfmot import rewrite, scheme, wrapper
 from ec2t_tf.tfmot.equalise import equal_weights
+from ec2t_tf.tfmot.in_keras_3 import to_keras_3
 from ec2t_tf.tfmot.native import plan_of
 from ec2t_tf.tfmot.one_by_one import require_one_by_one
 from ec2t_tf.tfmot.quantize_config import connect, initialise
@@ -93,8 +94,7 @@ def quantised(
                     "that is so, or register a rule for it with ec2t_tf.export.lower.rule."
                 ) from error
             raise UnsupportedLayerError(
-                f"{unsupported} More layers have rules in Keras 3: "
-                "ec2t_tf.apply(ec2t_tf.tfmot.to_keras_3(model))."
+                f"{unsupported}{_advice(model, method, policy, strict)}"
             ) from error
     decisions = [
         dataclasses.replace(
@@ -108,6 +108,16 @@ def quantised(
     connect(trained)
     initialise(trained)
     return trained, report
+
+
+def _advice(model: tf_keras.Model, method: TernaryMethod, policy: Policy, strict: bool) -> str:
+    """Where it is so, that Keras 3 takes what is refused here."""
+    try:
+        twin = to_keras_3(model)
+        ec2t_tf.apply(twin, method, policy=policy, strict=strict, verbose=0)
+    except Exception:  # of any of the user's layers
+        return ""
+    return " Keras 3 takes it: ec2t_tf.apply(ec2t_tf.tfmot.to_keras_3(model))."
 
 
 def _as_it_stays_closed(one: Decision, plan: Any, rewritten: Any) -> Decision:

@@ -276,7 +276,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "causal": (
         lambda x: layers.MultiHeadAttention(2, 3, name="it")(x, x, use_causal_mask=True),
-        "no rule that writes it.*More layers have rules in Keras 3",
+        "no rule that writes it.*Keras 3 takes it",
     ),
     "a mask of a softmax": (
         lambda x: tf.matmul(
@@ -304,6 +304,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "a recurrent layer inside",
     ),
     "otherwise in training": (lambda x: Noisy(6, name="it")(x), "computes otherwise in training"),
+    "what Keras 3 has no rule for either": (
+        lambda x: layers.GRU(4, reset_after=False, name="it")(x),
+        r"reset_after=False .*lower\.rule\.$",
+    ),
     "a state that is given": (
         lambda x: layers.LSTM(4, name="it")(x, initial_state=[x[:, 0, :4], x[:, 1, :4]]),
         "which it says: Layer",
