@@ -158,8 +158,7 @@ class Opener:
             if layer._expects_training_arg:
                 options = {**options, "training": training}
             try:
-                with as_numbers():
-                    models.append(tf_keras.Model(inputs, layer.call(*arguments, **options)))
+                models.append(tf_keras.Model(inputs, _called(layer, arguments, options)))
             except Exception as error:  # it may do anything
                 says = type(error).__name__
                 self.closed[id(layer)] = f"whose call raises a {says} on symbolic values"
@@ -173,6 +172,15 @@ class Opener:
         """Leaves the user's layers as they were: without the calls made here."""
         for layer, entering, leaving in self._before:
             del layer._inbound_nodes[entering:], layer._outbound_nodes[leaving:]
+
+
+def _called(layer: Any, arguments: Any, options: dict[str, Any]) -> Any:
+    """With sizes as numbers where it can be called with them."""
+    try:
+        with as_numbers():
+            return layer.call(*arguments, **options)
+    except Exception:  # it may do anything
+        return layer.call(*arguments, **options)
 
 
 def _steps(model: tf_keras.Model) -> list[Any]:
