@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import tf_keras
 from tensorflow.python.util import tf_export
+from tf_keras.src.engine.keras_tensor import KerasTensor
 from tf_keras.src.layers.core.tf_op_layer import KerasOpDispatcher
 
 OPEN = -1  # as a reshape has it: what is left over
@@ -29,11 +29,12 @@ def as_numbers() -> Iterator[None]:
     def handle(self: Any, op: Any, args: tuple, kwargs: dict) -> Any:
         name = tf_export.get_canonical_name_for_symbol(op, add_prefix_to_v1_names=True) or ""
         kind = name.split(".")[-1]
-        if kind == "shape":
-            return sizes(args[0] if args else kwargs["input"])
+        x = next(iter((*args, *kwargs.values())), None)
+        if kind == "shape" and isinstance(x, KerasTensor):
+            return sizes(x)
         if kind == "reshape":
             given = dict(zip(("tensor", "shape", "name"), args, strict=False)) | kwargs
-            if tf_keras.backend.is_keras_tensor(given["tensor"]):
+            if isinstance(given["tensor"], KerasTensor):
                 shape = one_open(sizes(given["tensor"]), given["shape"])
                 args, kwargs = (given["tensor"], shape), {}
         return before(self, op, args, kwargs)
