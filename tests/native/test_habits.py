@@ -230,7 +230,8 @@ import jax, keras, numpy as np
 from tests.native import nets
 from tests.native.test_habits import assert_equal_models, examples, fitted, small
 assert len(jax.devices()) == 2
-one = fitted(model=nets.compiled(small()))
+# A bias before a normalisation has only rounding for a gradient, of which Adam makes whole steps.
+one = fitted(model=nets.compiled(small(), keras.optimizers.SGD(0.05)))
 kind = sys.argv[1]
 if kind == "data":
     keras.distribution.set_distribution(keras.distribution.DataParallel())
@@ -241,7 +242,7 @@ else:
     keras.distribution.set_distribution(
         keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch")
     )
-two = fitted(model=nets.compiled(small()))
+two = fitted(model=nets.compiled(small(), keras.optimizers.SGD(0.05)))
 shards = [v.value.sharding for v in two.variables if v.path.endswith("kernel")]
 assert any(len(s.device_set) == 2 for s in shards), shards
 assert_equal_models(one, two, 1e-4)
