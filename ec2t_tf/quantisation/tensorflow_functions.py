@@ -95,6 +95,12 @@ def _pool(
     return getattr(ops, kind)(x, size, steps, padding.lower(), "channels_last")
 
 
+def _bias_add(ops: Any, value: Any, bias: Any, data_format: str | None = None) -> Any:
+    if data_format is not None and not data_format.endswith("C"):
+        raise ValueError(f"a bias with data_format={data_format} inside")
+    return ops.add(value, bias)
+
+
 def _axes(axes: Any) -> Any:
     """Of both sides, as lists; a number alone is how many."""
     found = _plain(axes)
@@ -232,7 +238,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         for name in names
     },
     "tensordot": lambda ops, a, b, axes: ops.tensordot(a, b, _axes(axes)),
-    "bias_add": lambda ops, value, bias: ops.add(value, bias),
+    "bias_add": _bias_add,
     "where": lambda ops, condition, x=None, y=None: ops.where(condition, x, y),
     "broadcast_to": lambda ops, input, shape: ops.broadcast_to(input, _plain(shape)),
     "tile": lambda ops, input, multiples: ops.tile(input, _plain(multiples)),

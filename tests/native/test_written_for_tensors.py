@@ -91,7 +91,7 @@ def test_calls(name: str) -> None:
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], Callable[..., Any]]] = {
     "conv2d": (
         (3, 3, 4, 6),
-        lambda x, w, b: tf.nn.bias_add(tf.nn.conv2d(x, w, [1, 2, 2, 1], "SAME"), b),
+        lambda x, w, b: tf.nn.bias_add(tf.nn.conv2d(x, w, [1, 2, 2, 1], "SAME"), b, "NHWC"),
     ),
     "depthwise_conv2d": (
         (3, 3, 4, 2),
