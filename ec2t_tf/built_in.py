@@ -31,11 +31,8 @@ def built_in_class(kind: type) -> type:
     one = next((base for base in kind.__mro__ if is_of_keras(base)), None)
     if one is None or one is kind or "Model" in (base.__name__ for base in one.__mro__):
         return kind
-    # Mixins too, which may come behind Keras' class.
-    new = [item for base in kind.__mro__ if base not in one.__mro__ for item in vars(base).items()]
-    changes = any(_changes(one, name, value) for name, value in new if name not in MAKING)
     says = any(getattr(kind, flag, False) for flag in FLAGS)
-    return kind if changes or says or one.__name__ in NO_LAYERS else one
+    return kind if _changed(kind, one) or says or one.__name__ in NO_LAYERS else one
 
 
 def built_in_class_of(layer: Any) -> type:
@@ -80,8 +77,7 @@ def _normalisation(layer: Any) -> type | None:
     one: Any = next((base for base in kind.__mro__ if is_of_keras(base)), None)
     if one is None or one.__name__ != "BatchNormalization" or not layer.built:
         return None
-    new = [item for base in kind.__mro__ if base not in one.__mro__ for item in vars(base).items()]
-    if {name for name, value in new if _changes(one, name, value)} - {*MAKING, "call"}:
+    if _changed(kind, one) != {"call"}:
         return None
     kept = layer.get_weights()
     shape = [3] * layer.input_spec.ndim
@@ -128,6 +124,13 @@ def is_of_keras(value: Any) -> bool:
     """Whether a class, a function or an object's class was written in Keras."""
     module = getattr(value, "__module__", None) or type(value).__module__
     return module.split(".")[0] in KERAS
+
+
+def _changed(kind: type, one: type) -> set[str]:
+    """What a class of the user's has that may change what Keras' class computes; mixins too, which
+    may come behind Keras' class."""
+    new = [item for base in kind.__mro__ if base not in one.__mro__ for item in vars(base).items()]
+    return {name for name, value in new if name not in MAKING and _changes(one, name, value)}
 
 
 def _changes(one: type, name: str, value: Any) -> bool:

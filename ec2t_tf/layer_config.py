@@ -28,9 +28,8 @@ def config_of(layer: Any, known: Any, *, without: str = "") -> dict[str, Any]:
     functions = _functions(layer)
     cell = vars(layer).get("cell")
     # A loop has them of its cell, by properties. Those of Keras go by their names.
-    of_cell = {
-        k: v for k, v in _functions(cell).items() if hasattr(type(layer), k) and not _is_known(v)
-    }
+    of_cell = {} if cell is None else _functions(cell)
+    of_cell = {k: v for k, v in of_cell.items() if hasattr(type(layer), k) and not _is_known(v)}
     twin = layer
     if functions or of_cell or without:
         twin = _twin(layer, functions, known)  # the user's layer stays as it is
@@ -44,8 +43,7 @@ def config_of(layer: Any, known: Any, *, without: str = "") -> dict[str, Any]:
 
 
 def _functions(layer: Any) -> dict[str, Any]:
-    found = vars(layer) if hasattr(layer, "__dict__") else {}
-    return {k: v for k, v in found.items() if _is_function(v) or _is_users(k, v)}
+    return {k: v for k, v in vars(layer).items() if _is_function(v) or _is_users(k, v)}
 
 
 def _twin(layer: Any, functions: dict[str, Any], known: Any) -> Any:

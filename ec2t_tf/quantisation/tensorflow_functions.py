@@ -62,6 +62,18 @@ def _channels_last(x: Any, data_format: str) -> tuple[int, ...]:
     return tuple(x.shape)
 
 
+def are_known(padding: Any, data_format: Any) -> bool:
+    """Whether windows lie as those of Keras can."""
+    return isinstance(padding, str) and data_format in (None, "NHWC", "NWC")
+
+
+def _windows(x: Any, padding: Any, data_format: Any, *numbers: Any) -> list[Any]:
+    """Sizes, strides or dilations, those of the batch and of the channels left out."""
+    if not are_known(padding, data_format):
+        raise ValueError(f"windows with padding={padding}, data_format={data_format} inside")
+    return [of_places(one, len(x.shape) - 2) for one in numbers]
+
+
 def _conv(
     ops: Any,
     kind: str,
@@ -72,10 +84,7 @@ def _conv(
     data_format: Any = None,
     dilations: Any = None,
 ) -> Any:
-    if not isinstance(padding, str) or data_format not in (None, "NHWC", "NWC"):
-        raise ValueError(f"a convolution with padding={padding}, data_format={data_format} inside")
-    places = len(x.shape) - 2
-    steps, dilation = of_places(strides, places), of_places(dilations, places)
+    steps, dilation = _windows(x, padding, data_format, strides, dilations)
     return getattr(ops, kind)(x, kernel, steps, padding.lower(), "channels_last", dilation)
 
 
@@ -88,10 +97,7 @@ def _pool(
     padding: Any = "VALID",
     data_format: Any = None,
 ) -> Any:
-    if not isinstance(padding, str) or data_format not in (None, "NHWC", "NWC"):
-        raise ValueError(f"a pooling with padding={padding}, data_format={data_format} inside")
-    places = len(x.shape) - 2
-    size, steps = of_places(ksize, places), of_places(strides, places)
+    size, steps = _windows(x, padding, data_format, ksize, strides)
     return getattr(ops, kind)(x, size, steps, padding.lower(), "channels_last")
 
 
@@ -110,7 +116,7 @@ def _axes(axes: Any) -> Any:
 
 
 def of_places(numbers: Any, places: int) -> Any:
-    """Strides or dilations, those of the batch and of the channels left out."""
+    """Numbers of a window, without those of the batch and of the channels."""
     numbers = 1 if numbers is None else _plain(numbers)
     several = isinstance(numbers, tuple) and len(numbers) == places + 2
     return numbers[1:-1] if several else numbers

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tf_keras import layers
 
-from ec2t_tf.quantisation.tensorflow_functions import UNIT_EPSILON, of_places
+from ec2t_tf.quantisation.tensorflow_functions import UNIT_EPSILON, are_known, of_places
 
 _POOLS = {
     **dict.fromkeys(("max_pool", "max_pool1d", "max_pool2d"), "MaxPooling"),
@@ -55,11 +55,9 @@ def _unit(given: dict[str, Any]) -> AsLayer | None:
 
 
 def _pooling(kind: str, given: dict[str, Any]) -> AsLayer | None:
-    padding, order = given.get("padding"), given.get("data_format")
+    padding: Any = given.get("padding")
     places = len(given["input"].shape) - 2
-    if not isinstance(padding, str) or order not in (None, "NHWC", "NWC"):
-        return None
-    if places not in (1, 2):
+    if places not in (1, 2) or not are_known(padding, given.get("data_format")):
         return None
     size, steps = (of_places(given[key], places) for key in ("ksize", "strides"))
     options = {"pool_size": size, "strides": steps, "padding": padding.lower()}

@@ -12,7 +12,7 @@ from ..pending import NoRuleError, Pending, Value, rule
 
 def _windowed(net: Net, call: Call, given: Value, kind: str) -> Value:
     layer, index = call.operation, net.settled(given)
-    if layer.data_format not in ("channels_last", None):
+    if layer.data_format != "channels_last":
         raise NoRuleError(f"'{call.name}': data_format must be channels_last.")
     shape = net.tensor(index).shape
     if len(shape) not in (3, 4):
