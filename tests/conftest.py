@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,13 +20,35 @@ import pytest
 pytest.register_assert_rewrite("tests.method_contract")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+COUNTED = 6
+_begun: Counter[str] = Counter()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `few(n)`, all cases but n are slow.
+
+    Which n is decided by names: it is the same from run to run, and of several parameters none
+    keeps its first value only."""
+    cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("few") and not item.get_closest_marker("slow"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for family in cases.values():
+        (count,) = family[0].get_closest_marker("few").args
+        for item in sorted(family, key=lambda one: zlib.crc32(one.nodeid.encode()))[count:]:
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Tests marked `no_cover` are not counted under pytest-xdist either, whose workers have two
+    """Coverage, which makes a test half as long again, counts the first `COUNTED` cases of each.
+
+    Tests marked `no_cover` are not counted under pytest-xdist either, whose workers have two
     collectors: pytest-cov stops one, and the other goes on."""
-    if item.get_closest_marker("no_cover") is None:
+    of_this = item.nodeid.partition("[")[0]
+    _begun[of_this] += 1
+    if item.get_closest_marker("no_cover") is None and _begun[of_this] <= COUNTED:
         return (yield)
     tracer = sys.gettrace()
     sys.settrace(None)

@@ -149,6 +149,7 @@ class TestOptimisers:
         after = state["centroids"] + rate * state["centroid_step"]
         return np.abs(after.numpy() - before)
 
+    @pytest.mark.few(2)
     @pytest.mark.parametrize("name", ["Adam", "AdamW", "Nadam", "RMSprop", "Adamax", "Lion"])
     def test_scale_free_optimisers_move_centroids_by_rate(self, name: str) -> None:
         make = getattr(tf_keras.optimizers, name)
@@ -157,6 +158,7 @@ class TestOptimisers:
         assert np.all(step > 0)
         np.testing.assert_allclose(step, self.RATE * full, rtol=0.05)
 
+    @pytest.mark.few(2)
     @pytest.mark.parametrize("name", ["SGD", "Adagrad", "Ftrl", "Adadelta"])
     def test_other_optimisers_move_them_less(self, name: str) -> None:
         make = getattr(tf_keras.optimizers, name)

@@ -42,6 +42,7 @@ def test_every_command_is_listed() -> None:
     assert run("--version").stdout.startswith("ec2t_tf ")
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("command", [*ec2t.TRAINING, *commands.COMMANDS])
 def test_help_is_light(command: str) -> None:
     """What it costs is in tests/bench/command_line.py; this is what made it slow."""

@@ -50,6 +50,7 @@ def test_import_is_light(code: str) -> None:
     assert loaded_by(code) == []
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     "command",
     [
@@ -175,6 +176,7 @@ def test_paths_that_never_were() -> None:
         importlib.import_module("ec2t_tf.export.tflite.nothing")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "code",
     [

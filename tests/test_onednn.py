@@ -132,6 +132,7 @@ def test_gradients_of_transposed_convolutions(channels: int) -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", zoo.MODELS)
 def test_nets_of_the_zoo(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those that the script trains with oneDNN, none has such a layer on any processor."""

@@ -29,6 +29,7 @@ def expected(int8_nets, net, requant):
     return inputs, run(int8_nets[net], inputs, STOCK[requant])
 
 
+@pytest.mark.few(14)
 @pytest.mark.no_cover  # long in Python; other tests run its lines
 @pytest.mark.parametrize(
     ("file", "options"),

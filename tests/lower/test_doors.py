@@ -68,6 +68,7 @@ class TestFunctions:
             return functools.partial(limited, ops=ops, most=0.5)
         return Limits(ops, 0.5).limited if kind == "method" else Limits(ops, 0.5)
 
+    @pytest.mark.few(3)
     @pytest.mark.parametrize("kind", ["lambda with a closure", "partial", "method", "object"])
     def test_as_activations(self, door: str, kind: str) -> None:
         one = DOORS[door]
@@ -82,6 +83,7 @@ class TestFunctions:
         _, found = followed(one, source, middle)
         assert not found.floats
 
+    @pytest.mark.few(2)
     @pytest.mark.parametrize("kind", ["lambda with a closure", "partial", "object"])
     def test_as_initialisers_regularisers_and_constraints(self, door: str, kind: str) -> None:
         one = DOORS[door]
@@ -146,6 +148,7 @@ def masked(one: Door, source: str) -> tuple[Any, Any]:
 class TestMasks:
     """What computes otherwise by one is refused by name; all else trains with it."""
 
+    @pytest.mark.few(6)
     @pytest.mark.parametrize("case", MASKED)
     def test_trains_with_it(self, door: str, source: str, case: str) -> None:
         one = DOORS[door]
@@ -307,6 +310,7 @@ def _image(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda x: function(tf_keras.layers.Conv2D(8, 3, name="first")(x))
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", OF_TENSORFLOW)
 def test_functions_of_tensorflow(name: str) -> None:
     source = tf_keras.Input((8, 8, 3), name="x")
@@ -321,6 +325,7 @@ def test_functions_without_a_rule_are_refused_by_name(name: str) -> None:
         followed(DOORS["tf_keras"], source, _image(REFUSED_OF_TENSORFLOW[name]))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("masks", ["causal", "given"])
 def test_attention_that_looks_at_some(masks: str, door: str) -> None:

@@ -47,6 +47,7 @@ def test_splitting_computes_the_same(name: str) -> None:
     assert all(name in origin for name in (x.name for x in copy.layers if x.weights))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", NETS)
 def test_train_save_load(name: str, tmp_path: Path) -> None:
     model = NETS[name]()
@@ -234,6 +235,7 @@ def test_a_schedule_of_the_network() -> None:
         assert bool(numpy(layer.state["frozen"]))
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "method",
     [

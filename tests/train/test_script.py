@@ -24,8 +24,8 @@ from ec2t_tf.train import record
 from ec2t_tf.train.tasks import arrays
 
 # A small net with dropout, taught: all that a run remembers.
-FLAGS = ["--dataset=digits", "--model=ds_cnn", "--width=0.5", "--depth=0.5", "--distill=0.5"]
-FLAGS += ["--float_epochs=2", "--epochs=8", "--verbose=2"]
+FLAGS = ["--dataset=digits", "--model=ds_cnn", "--width=0.25", "--depth=0.25", "--distill=0.5"]
+FLAGS += ["--float_epochs=2", "--epochs=5", "--verbose=2"]
 Here = Callable[..., subprocess.CompletedProcess]
 OTHER_NET = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "small_int8.tflite"
 RESNET8 = ["--model=resnet8", "--width=1", "--depth=1"]
@@ -63,7 +63,7 @@ def test_what_a_run_leaves(uninterrupted: Path) -> None:
     assert lines[0].startswith("phase,epoch,loss,accuracy,val_loss,val_accuracy,zeros")
     assert [line.split(",")[:2] for line in lines[1:]] == [
         *(["float", str(epoch)] for epoch in (1, 2)),
-        *(["ternary", str(epoch)] for epoch in range(1, 9)),
+        *(["ternary", str(epoch)] for epoch in range(1, 6)),
     ]
     for picture in ("history.png", "layers.png", "sparsity.png"):
         assert (uninterrupted / picture).read_bytes().startswith(b"\x89PNG")
@@ -75,7 +75,7 @@ def test_what_a_run_leaves(uninterrupted: Path) -> None:
     assert ec2t_tf.summary(model).zeros == metrics["zeros"]
     assert model.loss.get_config()["from_logits"]
     # What training left last, but for the averages, which were set right after it.
-    last = files.read_arrays(uninterrupted / "checkpoints" / "ternary" / "ckpt-8.npz").values()
+    last = files.read_arrays(uninterrupted / "checkpoints" / "ternary" / "ckpt-5.npz").values()
     pairs = zip(model.variables, last, strict=False)
     changed = {v.name for v, array in pairs if not np.array_equal(v.numpy(), array)}
     # (A file holds no seeds of dropout.)
@@ -117,6 +117,7 @@ def test_killed_and_resumed_gives_the_same_weights(
     assert (folder / "history.csv").read_text() == (uninterrupted / "history.csv").read_text()
 
 
+@pytest.mark.slow
 def test_metrics_are_enough_to_repeat_a_run(uninterrupted: Path, tmp_path: Path) -> None:
     """The same weights, on the same machine with as many threads; flags beside it change it."""
     metrics = uninterrupted / "metrics.json"
@@ -197,7 +198,7 @@ print("loaded:", *sorted(name for name, module in sys.modules.items() if module 
 def test_another_backend_needs_no_tensorflow(backend: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    short = ["--depth=0.25", "--width=0.25", "--float_epochs=1", "--epochs=1"]
+    short = ["--float_epochs=1", "--epochs=1"]
     if backend == "jax":  # as on a machine with a GPU, which has the data in one file
         assert arrays.main(["digits", str(tmp_path / "digits.npz")]) == 0
         short += ["--dataset=arrays", f"--data_dir={tmp_path / 'digits.npz'}"]
@@ -246,8 +247,12 @@ def test_equal_weights_give_equal_files(backend: str, uninterrupted: Path, tmp_p
 
 @pytest.mark.slow
 def test_bfloat16(tmp_path: Path) -> None:
+    larger = ("--width=0.5", "--depth=0.5", "--epochs=8")
     done = subprocess.run(
-        command(tmp_path, "--precision=bfloat16"), capture_output=True, text=True, check=False
+        command(tmp_path, "--precision=bfloat16", *larger),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -382,6 +387,7 @@ def test_a_net_that_would_learn_wrongly_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_mirrored(tmp_path: Path) -> None:
     """Two replicas on one CPU: the whole run, its model and its file."""
     flags = ("--distribute=mirrored", "--float_epochs=1", "--epochs=1")
