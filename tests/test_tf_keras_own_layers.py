@@ -15,6 +15,8 @@ import ec2t_tf
 from ec2t_tf.tfmot.sizes import one_open
 from tests.lower.models import trained
 from tests.lower.random_check import Outcome, compare
+from tests.lower.random_doors import DOORS
+from tests.lower.test_doors import followed
 
 
 class Hidden(tf_keras.Model):
@@ -188,3 +190,59 @@ def test_one_size_of_two_is_known() -> None:
     assert one_open([-1, 9, 8], [-1, 72]) == [-1, 72]
     assert one_open([-1, -1, 8], [-1, -1, 8]) == [-1, -1, 8]  # both are open
     assert one_open([-1, 9, 8], [-1, -1, 5]) == [-1, -1, 5]  # no whole number
+
+
+class HandsOn(layers.Layer):
+    """`training` by its place, as much code for TensorFlow 2 has it."""
+
+    def __init__(self, last: layers.Layer, **options: Any) -> None:
+        super().__init__(**options)
+        self.first, self.last = layers.Dense(6), last
+
+    def call(self, x: Any, training: Any = None) -> Any:
+        return self.last(self.first(x), training)
+
+
+@pytest.mark.parametrize("training", [None, False])
+@pytest.mark.parametrize("kind", [layers.BatchNormalization, layers.GaussianNoise])
+def test_training_by_its_place(kind: Any, training: Any) -> None:
+    source = tf_keras.Input((7, 5), name="x")
+    last = kind(0.1) if kind is layers.GaussianNoise else kind()
+    x = layers.Dense(6)(source)
+    x = HandsOn(last)(x) if training is None else HandsOn(last)(x, training)
+    _, found = followed(DOORS["tf_keras"], source, lambda _: x)
+    assert not found.floats
+
+
+@pytest.mark.parametrize(
+    "make", [layers.ReLU, lambda: layers.Activation("gelu"), layers.Add, layers.Concatenate]
+)
+def test_a_layer_that_is_called_again_has_another_range(make: Any) -> None:
+    """One object in two places: 0.01 of the spread from the float net as two are; 0.6 before."""
+    nets = []
+    for shared in (True, False):
+        tf_keras.utils.set_random_seed(1)
+        one = make()
+        other = one if shared else make()
+        source = tf_keras.Input((6,))
+        small, large, next_to_it = (
+            layers.Dense(6, kernel_initializer=tf_keras.initializers.RandomNormal(0.0, size, n))
+            for n, size in enumerate((0.01, 30.0, 3.0))
+        )
+        is_of_two = isinstance(one, layers.Add | layers.Concatenate)
+        x = small(source)
+        x = large(one([x, x]) if is_of_two else one(x))
+        x = other([x, next_to_it(source)]) if is_of_two else other(x)
+        nets.append(tf_keras.Model(source, layers.Dense(3)(x)))
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
+    shared, apart = (distance_of(model, x) for model in nets)
+    assert shared == pytest.approx(apart, abs=1e-6)
+    assert shared < 0.05
+
+
+def distance_of(model: tf_keras.Model, x: np.ndarray) -> float:
+    """Of the int8 net from the float one, in spreads of its outputs."""
+    made = ec2t_tf.apply(model, policy=ec2t_tf.Policy([ec2t_tf.Rule("int8")]), verbose=0)
+    made(x, training=True)
+    wanted = np.asarray(model(x))
+    return float(np.abs(np.asarray(made(x)) - wanted).mean() / wanted.std())

@@ -95,7 +95,8 @@ class Attention(Opened):
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        config, found = layer.get_config(), []
+        config = layer.get_config()
+        found = [name for name in ("use_gate", "sliding_window") if config.get(name)]
         values = {k: v for k, v in options.items() if k != "attention_mask"}
         given = [x for x in keras.tree.flatten((args, values)) if is_value(x)]
         ranks = {len(x.shape) for x in given}
@@ -129,12 +130,6 @@ class Grouped(Attention):
     def of_each_head(self, x: Tensor) -> Tensor:
         times = self.config["num_heads"] // self.config["num_key_value_heads"]
         return x if times == 1 else self.ops.repeat(x, times, axis=2)
-
-    @staticmethod
-    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        config = layer.get_config()
-        found = [name for name in ("use_gate", "sliding_window") if config.get(name)]
-        return found + Attention.missing(layer, args, options)
 
 
 def _attending(config: dict[str, Any], rank: int) -> list[int]:

@@ -112,7 +112,8 @@ class EveryStep(Opened):
 
     def make(self) -> None:
         self.inner = self.part(self.copy(self.layer.layer, self.name))
-        self.inner.activity_regularizer = None  # Keras does not count it inside either
+        if self.inner.activity_regularizer is not None:
+            self.inner.activity_regularizer = None  # Keras does not count it inside either
 
     def __call__(self, x: Tensor, **options: Any) -> Tensor:
         if isinstance(self.inner, self.layers.Dense):
@@ -123,10 +124,8 @@ class EveryStep(Opened):
 
     @staticmethod
     def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        inner = layer.layer
-        if hasattr(inner, "layers") and not isinstance(inner, keras.layers.Layer):
-            return ["a model inside"]  # of tf_keras
-        return ["a recurrent layer inside"] if hasattr(inner, "cell") else []
+        is_of_tf_keras = not isinstance(layer.layer, keras.layers.Layer)
+        return ["a model inside"] if is_of_tf_keras and hasattr(layer.layer, "layers") else []
 
 
 class Cells(Opened):

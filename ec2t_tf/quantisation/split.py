@@ -19,6 +19,7 @@ import warnings
 from typing import Any
 
 import keras
+from keras.src.models.functional import Functional
 
 from ec2t_tf.built_in import as_built_in, is_of_keras
 from ec2t_tf.layer_config import config_of, give_weights
@@ -278,6 +279,11 @@ def copy_layer(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.la
     layer = _built_in(layer)
     if type(layer) is keras.layers.Identity:  # whose config is only how it was made
         return keras.layers.Identity(name=name)
+    if type(layer) in (keras.Model, Functional, keras.Sequential) and layer.built:
+        # From its config it would need the classes of the user's registered.
+        copy = keras.models.clone_model(layer, clone_function=lambda x: copy_layer(x, x.name))
+        copy.name = name
+        return copy
     inside = _INSIDE.get(type(layer), "")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a lambda, which no file sees here

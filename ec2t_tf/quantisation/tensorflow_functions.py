@@ -133,6 +133,13 @@ def _l2_normalize(ops: Any, x: Any, axis: Any = None, epsilon: float = 1e-12) ->
     return ops.multiply(x, ops.rsqrt(ops.maximum(total, epsilon)))
 
 
+def _reduced(name: str) -> Callable[..., Any]:
+    def reduced(ops: Any, input_tensor: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return getattr(ops, name)(input_tensor, axis, keepdims)
+
+    return reduced
+
+
 # TensorFlow functions that tf_keras records in a graph, by the end of the name it gives them.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": lambda ops, x, y: ops.add(x, y),
@@ -165,13 +172,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rsqrt": lambda ops, x: ops.rsqrt(x),
     "exp": lambda ops, x: ops.exp(x),
     "log": lambda ops, x: ops.log(x),
-    "reduce_mean": lambda ops, x, axis=None, keepdims=False: ops.mean(x, axis, keepdims),
-    "reduce_sum": lambda ops, x, axis=None, keepdims=False: ops.sum(x, axis, keepdims),
-    "reduce_max": lambda ops, x, axis=None, keepdims=False: ops.max(x, axis, keepdims),
-    "reduce_min": lambda ops, x, axis=None, keepdims=False: ops.min(x, axis, keepdims),
-    "reduce_std": lambda ops, x, axis=None, keepdims=False: ops.std(x, axis, keepdims),
-    "reduce_variance": lambda ops, x, axis=None, keepdims=False: ops.var(x, axis, keepdims),
-    "reduce_logsumexp": lambda ops, x, axis=None, keepdims=False: ops.logsumexp(x, axis, keepdims),
+    "reduce_mean": _reduced("mean"),
+    "reduce_sum": _reduced("sum"),
+    "reduce_max": _reduced("max"),
+    "reduce_min": _reduced("min"),
+    "reduce_std": _reduced("std"),
+    "reduce_variance": _reduced("var"),
+    "reduce_logsumexp": _reduced("logsumexp"),
     "norm": lambda ops, tensor, ord="euclidean", axis=None, keepdims=False: ops.norm(
         tensor, None if ord == "euclidean" else ord, axis, keepdims
     ),
@@ -180,8 +187,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "reshape": lambda ops, tensor, shape: ops.reshape(tensor, tuple(int(n) for n in shape)),
     "concat": lambda ops, values, axis: ops.concatenate(list(values), axis),
     "stack": lambda ops, values, axis=0: ops.stack(list(values), axis),
-    "expand_dims": lambda ops, x, axis: ops.expand_dims(x, axis),
-    "squeeze": lambda ops, x, axis=None: ops.squeeze(x, axis),
+    "expand_dims": lambda ops, input, axis: ops.expand_dims(input, axis),
+    "squeeze": lambda ops, input, axis=None: ops.squeeze(input, axis),
     "transpose": lambda ops, a, perm=None: ops.transpose(a, perm),
     "pad": lambda ops, tensor, paddings, mode="CONSTANT", name=None, constant_values=0: ops.pad(
         tensor,

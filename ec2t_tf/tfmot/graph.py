@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -37,6 +38,18 @@ def is_nested(layer: Any) -> bool:
     """Whether a layer is a model of layers that it knows; a subclassed one has only a `call`."""
     is_model = isinstance(layer, tf_keras.Model)
     return is_model and (isinstance(layer, tf_keras.Sequential) or layer._is_graph_network)
+
+
+def called_with(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a layer is called with, `training` and what stands behind it by their names."""
+    places, named = tuple(node.call_args), dict(node.call_kwargs)
+    if len(places) < 2 or isinstance(node.layer, TFOpLambda | SlicingOpLambda):
+        return places, named
+    names = list(inspect.signature(node.layer.call).parameters)[: len(places)]
+    if len(names) < len(places) or "training" not in names[1:]:
+        return places, named
+    first = names.index("training")
+    return places[:first], dict(zip(names[first:], places[first:], strict=True)) | named
 
 
 def nodes(model: tf_keras.Model) -> Iterator[Any]:
@@ -144,8 +157,7 @@ def rebuild(model: tf_keras.Model, call: Call) -> tf_keras.Model:
         return made.get(id(value), value)
 
     for node in nodes(model):
-        arguments = tf.nest.map_structure(there, node.call_args)
-        options = tf.nest.map_structure(there, node.call_kwargs)
+        arguments, options = tf.nest.map_structure(there, called_with(node))
         results = tf.nest.flatten(call(node.layer, arguments, options))
         for old, new in zip(tf.nest.flatten(node.outputs), results, strict=True):
             made[id(old)] = new

@@ -366,8 +366,7 @@ class ToKeras3:
             return made[id(value)] if _is_symbolic(value) else value
 
         for node in graph.nodes(model):
-            arguments = tf.nest.map_structure(twin_of, node.call_args)
-            options = tf.nest.map_structure(twin_of, node.call_kwargs)
+            arguments, options = tf.nest.map_structure(twin_of, graph.called_with(node))
             try:
                 outputs = keras.tree.flatten(self._node(node, arguments, options))
             except (TypeError, ValueError, AttributeError) as error:

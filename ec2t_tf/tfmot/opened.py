@@ -32,8 +32,32 @@ _OPS = SimpleNamespace(
 TF_KERAS = Library(tf_keras.layers, _OPS, graph.copy_layer)
 # All but a Softmax, which is several with a mask, and is refused with one.
 OPENED = {name: kind for name, kind in ALL.items() if name != "Softmax"}
+
+
+class ModelAtEveryStep(EveryStep):
+    """A TimeDistributed of a model, whose own layers are called: the rewriting copies them."""
+
+    def make(self) -> None:
+        self.inner = self.layer.layer
+
+    @staticmethod
+    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
+        inner = layer.layer
+        one = not graph.is_nested(inner) or len(inner.inputs) == len(inner.outputs) == 1
+        return [] if one else ["a model of several inputs or outputs inside"]
+
+
 # Which compute the same with and without a mask.
-_WITHOUT_MASKS = (EveryStep, Product)
+_WITHOUT_MASKS = (EveryStep, ModelAtEveryStep, Product)
+
+
+def _kind_of(layer: Any) -> type[Opened] | None:
+    if is_users(layer):
+        return None
+    name = built_in_class_of(layer).__name__
+    if name == "TimeDistributed" and isinstance(layer.layer, tf_keras.Model):
+        return ModelAtEveryStep
+    return OPENED.get(name)  # None too for a Lambda
 
 
 def may_open(layer: Any) -> bool:
@@ -106,12 +130,12 @@ class Opener:
         is_einsum = isinstance(layer, TFOpLambda)
         if is_einsum and not is_product(node.call_args[0]):
             return None
-        kind = OPENED.get(built_in_class_of(layer).__name__)
-        kind = None if is_users(layer) else kind  # None too for a Lambda
-        options = {k: v for k, v in node.call_kwargs.items() if k != "training" and v is not None}
-        if kind is not None and not kind.wanted(layer, node.call_args, options):
+        kind = _kind_of(layer)
+        arguments, options = graph.called_with(node)
+        options = {k: v for k, v in options.items() if k != "training" and v is not None}
+        if kind is not None and not kind.wanted(layer, arguments, options):
             return None
-        if kind is not None and kind.missing(layer, node.call_args, options):
+        if kind is not None and kind.missing(layer, arguments, options):
             return None
         masked = any(getattr(x, "_keras_mask", None) is not None for x in sources.values())
         if masked and kind not in _WITHOUT_MASKS:
@@ -120,9 +144,13 @@ class Opener:
             key: tf_keras.Input(batch_shape=x.shape, dtype=x.dtype) for key, x in sources.items()
         }
         arguments, options = tf.nest.map_structure(
-            lambda x: inputs.get(id(x), x), (node.call_args, options)
+            lambda x: inputs.get(id(x), x), (arguments, options)
         )
         sides = list(inputs.values())
+        self._before += [
+            (one, len(one._inbound_nodes), len(one._outbound_nodes))
+            for one in layer._flatten_layers(include_self=False)
+        ]
         if is_einsum:
             model = tf_keras.Model(sides, einsum(*arguments))
         elif kind is None:
@@ -149,10 +177,6 @@ class Opener:
         if not is_of_keras(type(layer).__call__):
             self.closed[id(layer)] = "with a __call__ of its own"
             return None
-        self._before += [
-            (one, len(one._inbound_nodes), len(one._outbound_nodes))
-            for one in layer._flatten_layers(include_self=False)
-        ]
         models = []
         for training in (True, None) if layer._expects_training_arg else (None,):
             if layer._expects_training_arg:

@@ -10,6 +10,7 @@
 | a Lambda of several values                    | the functions that it calls               |
 | a class of the user's that is only made       | its class of tf_keras                     |
 | otherwise than one of tf_keras                |                                           |
+| a layer without weights that is called again  | another such layer                        |
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def rewrite(model: tf_keras.Model) -> Rewritten:
     Raises:
       UnsupportedLayerError, ValueError: see `require_unchanged`.
     """
-    if not any(map(_is_more_than_one, model.layers)):
+    if not any(map(_is_more_than_one, model.layers)) and not _has_other_calls(model):
         return Rewritten(model, {layer.name: layer for layer in model.layers}, ())
     rewriting = _Rewriting(model)
     new_model = rewriting.run()
@@ -82,6 +83,17 @@ _JOINS = (
     *(layers.Concatenate, layers.Add, layers.Multiply),
     *(layers.Average, layers.Maximum, layers.Minimum),
 )
+
+
+def _has_other_calls(model: tf_keras.Model) -> bool:
+    """Whether a layer that has a range for each call is called again."""
+    called = [id(node.layer) for node in graph.nodes(model) if _is_of_each_call(node.layer)]
+    return len(set(called)) < len(called)
+
+
+def _is_of_each_call(layer: layers.Layer) -> bool:
+    """Whether each call is a layer of its own, with the range of its own values."""
+    return not layer.weights and not hasattr(layer, "_random_generator")
 
 
 def _is_more_than_one(layer: layers.Layer) -> bool:
@@ -238,16 +250,15 @@ class _Rewriting:
 
     def _called(self, node: Any) -> list[Any]:
         layer = node.layer
-        if id(layer) not in self._parts:
+        if id(layer) not in self._parts or _is_of_each_call(layer):
             with _policy_of(layer):
                 self._parts[id(layer)] = self._made_of(layer)
             origin = self._owner or layer
             self.origin.update({part.name: origin for part in self._parts[id(layer)]})
         first, *rest = self._parts[id(layer)]
-        arguments = tf.nest.map_structure(self._there, node.call_args)
+        arguments, options = tf.nest.map_structure(self._there, graph.called_with(node))
         if isinstance(layer, SlicingOpLambda):
             arguments = _without_ellipsis(*arguments)
-        options = tf.nest.map_structure(self._there, node.call_kwargs)
         if self._mode(node) is not None and first._expects_training_arg:
             options["training"] = self._mode(node)  # False freezes statistics
         result = first(*arguments, **options)
@@ -257,7 +268,7 @@ class _Rewriting:
 
     def _mode(self, node: Any) -> bool | None:
         """`training` as this call, or the call of the model that it is in, gives it."""
-        training = node.call_kwargs.get("training")
+        training = graph.called_with(node)[1].get("training")
         return self._training if training is None else training
 
     def _made_of(self, layer: Any) -> list[layers.Layer]:

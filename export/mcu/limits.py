@@ -36,7 +36,7 @@ LIMITS: dict[str, str] = {
     "constant table; no batch dimensions",
     "DEPTH_TO_SPACE": f"four dimensions, {_SAME}",
     "SPACE_TO_DEPTH": f"four dimensions, {_SAME}",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": "batch 1, tanh, an int8 state, an int16 cell of scale 2^-15 to "
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "tanh, an int8 state, an int16 cell of scale 2^-15 to "
     "2^-9, and no peepholes, projection or normalisation",
     "SVDF": "batch 1, time weights and a state of int16",
 }

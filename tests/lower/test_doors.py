@@ -14,6 +14,9 @@ import tf_keras
 
 import ec2t_tf
 from ec2t_tf import export
+from ec2t_tf.export.lower import graph_of
+from ec2t_tf.export.tflite import write
+from tests.mcu import many_nets
 
 from .models import trained
 from .random_check import Outcome, compare
@@ -247,10 +250,98 @@ def test_why_a_layer_of_layers_has_no_rule_is_said(door: str) -> None:
 
     def middle(x: Any) -> Any:
         x = one.layers.Reshape((7, 5, 1))(one.layers.Dense(5, name="first")(x))
-        return one.layers.TimeDistributed(one.layers.LSTM(3), name="steps")(x)
+        return one.layers.TimeDistributed(one.layers.GRU(3, reset_after=False), name="steps")(x)
 
-    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'steps'.*a recurrent layer inside"):
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'steps'.*reset_after=False"):
         followed(one, one.keras.Input((7, 5), name="x"), middle)
+
+
+def _doubled(one: Door, base: type, units: int) -> Any:
+    """A layer, or a model, of the user's; its class has no config, and is nowhere registered."""
+
+    class Doubled(base):  # type: ignore[misc]
+        def __init__(self, held: Any) -> None:
+            super().__init__()
+            self.held = held
+
+        def build(self, shape: Any) -> None:
+            self.held.build(shape)
+            self.built = True
+
+        def call(self, x: Any) -> Any:
+            return 2.0 * self.held(x)
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (*shape[:-1], units)
+
+    return Doubled(one.layers.Dense(units))
+
+
+def _convolutions(one: Door) -> Any:
+    source, layers = one.keras.Input((6, 6, 3)), one.layers
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(source))
+    x = layers.Activation("relu")(x)
+    x = layers.MaxPooling2D(2)(layers.Add()([x, layers.Conv2D(4, 1)(x)]))
+    x = layers.Dense(5, activation="gelu")(layers.Flatten()(x))
+    return one.keras.Model(source, x)
+
+
+def _of_a_sequence(one: Door, *layers: Any) -> Any:
+    source = one.keras.Input((6, 3))
+    return one.keras.Sequential([source, *layers])
+
+
+EVERY_STEP: dict[str, tuple[tuple[int, ...], Callable[[Door], Any]]] = {
+    "a model": ((4, 6, 6, 3), _convolutions),
+    "a Sequential that is open": (
+        (4, 6, 6, 3),
+        lambda one: one.keras.Sequential([one.layers.Conv2D(4, 3), one.layers.Flatten()]),
+    ),
+    "a model with a layer of the user's": (
+        (4, 6, 3),
+        lambda one: _of_a_sequence(one, _doubled(one, one.layers.Layer, 4), one.layers.ReLU()),
+    ),
+    "a model of loops": (
+        (4, 6, 3),
+        lambda one: _of_a_sequence(
+            one, one.layers.GRU(4, return_sequences=True), one.layers.LSTM(3), one.layers.Dense(5)
+        ),
+    ),
+    "LSTM": ((4, 6, 3), lambda one: one.layers.LSTM(4, return_sequences=True)),
+    "SimpleRNN": ((4, 6, 3), lambda one: one.layers.SimpleRNN(4, go_backwards=True)),
+    "both ways": ((4, 6, 3), lambda one: one.layers.Bidirectional(one.layers.GRU(3))),
+}
+
+
+@pytest.mark.few(4)
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("what", EVERY_STEP)
+def test_what_is_done_every_step(what: str, door: str, tmp_path: Path) -> None:
+    one, (shape, make) = DOORS[door], EVERY_STEP[what]
+    done = make(one)
+    if door == "keras_3" and "user's" in what:  # copied there, not opened
+        with pytest.raises(
+            ec2t_tf.UnsupportedLayerError, match=r"(?s)Doubled.*Write its get_config"
+        ):
+            followed(one, one.keras.Input(shape), lambda x: one.layers.TimeDistributed(done)(x))
+        return
+    made, found = followed(
+        one, one.keras.Input(shape, name="x"), lambda x: one.layers.TimeDistributed(done)(x)
+    )
+    assert not found.floats
+    assert found.spread > 8
+    content = write(graph_of(made))
+    values = many_nets.inputs(content, 4, seed=1)
+    (got,) = many_nets.on_host([content], [values], tmp_path, sanitize=True)
+    np.testing.assert_array_equal(got, many_nets.reference(content, values))
+
+
+def test_a_model_of_the_users_every_step() -> None:
+    one = DOORS["tf_keras"]
+    model = _doubled(one, tf_keras.Model, 4)
+    source = one.keras.Input((4, 6, 3), name="x")
+    followed(one, source, lambda x: one.layers.TimeDistributed(model)(x))
+    assert [len(layer._inbound_nodes) for layer in model._flatten_layers()] == [0, 0]
 
 
 def test_a_normalisation_along_several_axes_is_refused_by_name() -> None:

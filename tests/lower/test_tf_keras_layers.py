@@ -300,8 +300,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "Add.*is taken in Keras 3",
     ),
     "a loop every step": (
-        lambda x: layers.TimeDistributed(layers.LSTM(3), name="it")(layers.Reshape((7, 6, 1))(x)),
-        "a recurrent layer inside",
+        lambda x: layers.TimeDistributed(layers.ConvLSTM1D(3, 2), name="it")(
+            layers.Reshape((7, 3, 2, 1))(x)
+        ),
+        "ConvLSTM1D",
     ),
     "otherwise in training": (lambda x: Noisy(6, name="it")(x), "computes otherwise in training"),
     "what Keras 3 has no rule for either": (

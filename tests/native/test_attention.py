@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+import ec2t_tf
 from tests.lower.models import trained
 from tests.lower.random_check import Outcome, compare
 
@@ -65,3 +66,11 @@ def test_a_model_inside_that_is_given_numbers() -> None:
     model, inputs = trained(keras.Model(source, layers.Dense(3)(layers.Flatten()(x))), steps=2)
     assert not model.ec2t_report.of("float")
     compare(model, inputs, Outcome())
+
+
+@pytest.mark.skipif("use_gate" not in layers.MultiHeadAttention(1, 1).get_config(), reason="older")
+def test_a_gate_is_refused_by_name() -> None:
+    source = keras.Input((9, 8))
+    x = layers.MultiHeadAttention(2, 4, use_gate=True, name="heads")(*[layers.Dense(8)(source)] * 2)
+    with pytest.raises(ec2t_tf.UnsupportedLayerError, match=r"'heads'.*use_gate"):
+        ec2t_tf.apply(keras.Model(source, layers.Dense(3)(x)), verbose=0)

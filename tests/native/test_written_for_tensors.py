@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from keras import layers, ops
 
 import ec2t_tf
 from ec2t_tf import export
+from ec2t_tf.quantisation.tensorflow_functions import FUNCTIONS as BY_NAME
 from tests.lower.models import trained
 from tests.lower.random_check import Outcome, compare
 
@@ -163,3 +165,22 @@ def test_verify_takes_a_list_of_one_array(tmp_path: Any) -> None:
     path = export.to_tflite(made, tmp_path / "net.tflite")
     assert str(export.verify(made, path, [x])) == str(export.verify(made, path, x))
     assert str(export.verify(made, path, [x[0]])) == str(export.verify(made, path, x[:1]))
+
+
+# Beside those of a name that TensorFlow has in no module of these, and those of options handed on.
+ELSEWHERE = ("getitem",)
+
+
+@pytest.mark.parametrize("name", sorted(BY_NAME.keys() - set(ELSEWHERE)))
+def test_functions_are_called_by_the_names_of_tensorflow(name: str) -> None:
+    """`tf.expand_dims(input=x, axis=1)` as `tf.expand_dims(x, 1)`."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = list(inspect.signature(BY_NAME[name]).parameters.values())[1:]
+    ours = {x.name for x in parameters if x.kind not in kinds} - {"name", "kind"}
+    found = [
+        set(inspect.signature(getattr(module, name)).parameters)
+        for module in (tf, tf.math, tf.nn, tf.linalg, tf.image)
+        if hasattr(module, name)
+    ]
+    assert found
+    assert any(ours <= theirs for theirs in found), (ours, found)

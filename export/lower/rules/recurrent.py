@@ -55,10 +55,10 @@ def in_order(net: Net, call: Call, given: Value) -> int:
 
 
 def one_step(net: Net, index: int, number: int, name: str) -> int:
-    """One step of a sequence: (1, units)."""
-    _, _, units = net.tensor(index).shape
-    one = sliced(net, index, [0, number, 0], [1, number + 1, units], name)
-    return net.reshaped(one, (1, units))
+    """One step of each sequence: (rows, units)."""
+    rows, _, units = net.tensor(index).shape
+    one = sliced(net, index, [0, number, 0], [rows, number + 1, units], name)
+    return net.reshaped(one, (rows, units))
 
 
 def _gates(part: Any) -> list[tuple[np.ndarray, float]]:
@@ -87,7 +87,7 @@ def sequence_lstm(
       integer_bits: of the cell state, in 16 bits.
 
     Returns:
-      int8 (1, steps, units).
+      int8 (rows, steps, units).
     """
     graph, entry, units = net.graph, net.tensor(index), len(biases[0])
     s_in = float(entry.scale[0])
@@ -117,12 +117,18 @@ def sequence_lstm(
             data=codes.astype(np.int32),
         )
     scale, zero = hidden
+    rows = entry.shape[0]
     inputs[_HIDDEN] = graph.add(
-        f"{name}/hidden", (1, units), "int8", scale=scale, zero_point=zero, variable=True
+        f"{name}/hidden",
+        (rows, units),
+        "int8",
+        scale=scale,
+        zero_point=zero,
+        variable=True,
     )
     inputs[_CELL] = graph.add(
         f"{name}/cell",
-        (1, units),
+        (rows, units),
         "int16",
         scale=2.0 ** (integer_bits - 15),
         zero_point=0,
@@ -134,7 +140,7 @@ def sequence_lstm(
         for gate in GATES
     ]
     inner.append(graph.add(f"{name}/inner", (0,), "int8", scale=scale, zero_point=zero))
-    made = net.int8(f"{name}/sequence", (1, entry.shape[1], units), scale, zero)
+    made = net.int8(f"{name}/sequence", (*entry.shape[:2], units), scale, zero)
     graph.call("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, made, activation="tanh", cell_clip=0.0)
     graph.operators[-1].intermediates = tuple(inner)
     return made

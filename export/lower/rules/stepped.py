@@ -26,6 +26,7 @@ class _Stepped:
     """x = W input + b for all steps at once, s = U h + c in each.
 
     Attributes:
+      rows: how many sequences there are: 1, but where a TimeDistributed makes them of one.
       order: places of the layer's gates, as the loop has them.
     """
 
@@ -37,8 +38,8 @@ class _Stepped:
         self.units = self.layer.units
         index = in_order(net, call, given)
         biases = self.biases(array(self.trained.bias))
-        self.steps = net.tensor(index).shape[1]
-        shape = (1, self.steps, len(self.order) * self.units)
+        self.rows, self.steps = net.tensor(index).shape[:2]
+        shape = (self.rows, self.steps, len(self.order) * self.units)
         kernel = self._kernel(self.trained.kernel, biases[0])
         self.inputs = self.ranged("inputs", dense(net, f"{self.name}/inputs", index, kernel, shape))
         self.recurrent = self._kernel(self.trained.recurrent, biases[1])
@@ -60,14 +61,13 @@ class _Stepped:
         for number in range(self.steps):
             name = f"{self.name}/{number}"
             x = self.input(number)
-            states = dense(
-                net, f"{name}/states", state[0], self.recurrent, (1, self.recurrent.bias.size)
-            )
+            size = (self.rows, self.recurrent.bias.size)
+            states = dense(net, f"{name}/states", state[0], self.recurrent, size)
             state = self.step(x, self.ranged("states", states, name), state, name)
             outputs.append(state[0])
         if not self.layer.return_sequences:
             return state[0]
-        rows = [net.reshaped(one, (1, 1, self.units)) for one in outputs]
+        rows = [net.reshaped(one, (self.rows, 1, self.units)) for one in outputs]
         return net.settled(concatenated(net, rows, 1, f"{self.name}/sequence"))
 
     def start(self) -> tuple[int, ...]:
@@ -85,7 +85,7 @@ class _Stepped:
         return self._inputs[number]
 
     def zeros(self, value: str, scale: Scale) -> int:
-        """(1, units), which no operator of all runtimes makes: a value less itself."""
+        """(rows, units), which no operator of all runtimes makes: a value less itself."""
         one = self.part(self.input(0), 0, 1)
         made = self.pending("SUB", f"{self.name}/start/{value}", one, one)
         return self.net.with_range(made, *scale, made.name)
@@ -94,12 +94,12 @@ class _Stepped:
         return quantisation(*self.trained.limits(value))
 
     def part(self, index: int, first: int, end: int) -> int:
-        """Gates of (1, gates * units)."""
+        """Gates of (rows, gates * units)."""
         begin, stop = first * self.units, end * self.units
         if self.net.tensor(index).shape[1] == stop - begin:
             return index
         name = f"{self.net.tensor(index).name}/part_{first}"
-        return sliced(self.net, index, [0, begin], [1, stop], name)
+        return sliced(self.net, index, [0, begin], [self.rows, stop], name)
 
     def ranged(self, value: str, pending: Pending, name: str = "") -> int:
         return self.net.with_range(pending, *self.scale(value), name)

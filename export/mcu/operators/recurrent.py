@@ -35,7 +35,7 @@ def lstm(net: Lowering, op: Operator) -> None:
     steps, batch = (shape[:2] if time_major else shape[1::-1]) if len(shape) == 3 else (0, 0)
     if (
         given
-        or batch != 1
+        or not batch
         or op.options.get("activation", "tanh") != "tanh"
         or op.options.get("diagonal_recurrent_tensors", False)
         or (hidden.dtype, cell.dtype, mantissa) != ("int8", "int16", 0.5)
@@ -73,8 +73,8 @@ def lstm(net: Lowering, op: Operator) -> None:
     multiplier, shift = quantised_multiplier(real)
     layout, out = net.layouts[source], net.define(target)
     states = (
-        keep_bytes(net, op.inputs[HIDDEN], units, zero_hidden),
-        keep_bytes(net, op.inputs[CELL], 2 * units, 0),
+        keep_bytes(net, op.inputs[HIDDEN], batch * units, zero_hidden),
+        keep_bytes(net, op.inputs[CELL], 2 * batch * units, 0),
     )
 
     def emit(names: Names) -> Code:
@@ -110,10 +110,17 @@ def lstm(net: Lowering, op: Operator) -> None:
             f".clamp = {clamp(zero_hidden)}}};",
         ]
         x, h, c = names.inputs
-        code.statements.append(
-            f"ec2t_mcu_lstm_run(&layer_{n}, {x}, (int8_t *){h}, (int16_t *)(void *){c}, "
-            f"{names.output}, (int16_t *)(void *){names.scratch});"
-        )
+        for row in range(batch):  # each sequence has its own state
+            places = (
+                f"{x}{_after(row * a[1 - time])}",
+                f"(int8_t *){h}{_after(row * units)}",
+                f"(int16_t *)(void *){c}{_after(row * units)}",
+                f"{names.output}{_after(row * b[1 - time])}",
+            )
+            code.statements.append(
+                f"ec2t_mcu_lstm_run(&layer_{n}, {', '.join(places)}, "
+                f"(int16_t *)(void *){names.scratch});"
+            )
         code.flash += 64
         net.frame(code, out, names)
         return code
@@ -122,6 +129,10 @@ def lstm(net: Lowering, op: Operator) -> None:
     sources = ("lstm.c", "layout.c")
     inputs_of = (source, *states)
     net.steps.append(Step(name, sources, inputs_of, target, emit, lambda: 8 * units))
+
+
+def _after(count: int) -> str:
+    return f" + {count}" if count else ""
 
 
 def svdf(net: Lowering, op: Operator) -> None:
