@@ -115,6 +115,7 @@ class TestOptions:
             # Of a gradient near 0 Adam makes a whole step, in which XLA's order of sums shows.
             assert np.mean(~np.isclose(a, b, rtol=1e-4, atol=1e-5)) <= 0.02
 
+    @pytest.mark.few(1)
     @pytest.mark.parametrize("clipping", ["clipnorm", "clipvalue", "global_clipnorm"])
     def test_gradient_clipping(self, clipping: str) -> None:
         """Clipped to nearly nothing, nothing moves; the step is the optimiser's own."""

@@ -123,6 +123,7 @@ def test_smaller_than_blobs() -> None:
             assert len(pack_compact(layer)) < len(pack(layer, encoding=encoding)) - 40
 
 
+@pytest.mark.no_cover  # long in Python; other tests run its lines
 def test_c_and_python_refuse_the_same(native) -> None:
     """Damaged streams with a mended checksum: both refuse, or both give the same layer."""
     print(f"replay with np.random.default_rng({SEED})")

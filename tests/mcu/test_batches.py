@@ -83,6 +83,7 @@ CASES: dict[str, Callable[[Net, int], int]] = {
 }
 
 
+@pytest.mark.few(14)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("differ", [True, False])
 def test_exact(tmp_path: Path, name: str, differ: bool) -> None:

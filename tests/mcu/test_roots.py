@@ -31,6 +31,7 @@ def _value(root: Root, place: int) -> int:
     return found
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("seed", range(20))
 def test_every_value(seed: int) -> None:
     table = _table(seed)

@@ -79,6 +79,7 @@ def test_the_streaming_graph_gives_the_windows_bits(first: int) -> None:
     assert np.mean(numbers) > 5  # nets whose outputs do not vary would prove nothing
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("core", ["host", "m4", "m0", "m55"])
 def test_c_gives_the_windows_bits(tmp_path: Path, core: str) -> None:
     first, count = {"host": (1000, 30), "m4": (2000, 20), "m0": (3000, 20), "m55": (4000, 20)}[core]

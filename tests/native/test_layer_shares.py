@@ -47,6 +47,7 @@ def trained(
     return before, shares(model)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "options",
     [

@@ -102,6 +102,7 @@ def net(middle: Callable[[Any], Any]) -> keras.Model:
     return keras.Model(source, layers.Dense(3)(middle(layers.Dense(8)(layers.Dense(8)(source)))))
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("name", LOOK_BACK)
 def test_later_steps_change_nothing(name: str) -> None:
     """In the float net, in training, and in the file, which computes the same."""

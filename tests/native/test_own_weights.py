@@ -193,6 +193,7 @@ def net(middle: Any) -> keras.Model:
     return keras.Model(source, layers.Dense(3)(layers.GlobalMaxPooling1D()(x)))
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
 def test_is_what_it_is_written_in(kind: type, tmp_path: Any) -> None:
     keras.utils.set_random_seed(3)

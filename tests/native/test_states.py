@@ -43,6 +43,7 @@ def net(middle: Callable[[Any], Any]) -> keras.Model:
     return keras.Model(source, layers.Dense(3)(x))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", CASES)
 def test_a_state_that_is_returned(name: str) -> None:
     source = net(CASES[name])

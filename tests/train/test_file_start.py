@@ -59,6 +59,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, model, file, outputs.values
 
 
+@pytest.mark.few(2)
 def test_training_begins_with_the_net_of_the_file(exported) -> None:
     name, before, file, wanted = exported
     keras.utils.set_random_seed(6)

@@ -88,6 +88,7 @@ def test_trains_on_to_another_target(earlier: Path) -> None:
     assert ec2t_tf.summary(model).zeros == pytest.approx(0.8, abs=0.01)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("target", [0.4, 0.95])
 def test_shares_are_kept_at_another_target(target: float, tmp_path: Path) -> None:
     before = ternary(EC2T(target_sparsity=0.6, layer_shares="kept", hysteresis=0.2))
