@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+import ec2t_tf
+from ec2t_tf import export
+from ec2t_tf.export.lower import graph_of
+from ec2t_tf.export.tflite import write
 from tests.mcu import many_nets
 from tests.net_builder import NetBuilder
 
@@ -102,3 +108,18 @@ def test_exact(tmp_path: Path, name: str, differ: bool) -> None:
     want = many_nets.reference(model, values)
     assert np.unique(want).size > 3
     np.testing.assert_array_equal(got, want)
+
+
+def test_a_state_for_fewer_sequences_is_refused(tmp_path: Path) -> None:
+    source = keras.Input((4, 6, 3))
+    x = keras.layers.TimeDistributed(keras.layers.LSTM(4))(source)
+    model = keras.Model(source, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    made = ec2t_tf.apply(model, policy=ec2t_tf.Policy([ec2t_tf.Rule("int8")]), verbose=0)
+    made(np.zeros((1, 4, 6, 3), np.float32), training=True)
+    graph = graph_of(made)
+    export.to_c(write(graph), tmp_path / "whole")
+    (loop,) = (op for op in graph.operators if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM")
+    state = loop.inputs[18]
+    graph.tensors[state] = dataclasses.replace(graph.tensors[state], shape=(1, 4))
+    with pytest.raises(ValueError, match=r"LSTM of \(4, 6, 3\)"):
+        export.to_c(write(graph), tmp_path / "damaged")

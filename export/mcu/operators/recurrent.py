@@ -53,7 +53,9 @@ def lstm(net: Lowering, op: Operator) -> None:
     for gate in range(4):
         kernel, recurrent = (net.constant(op, i + gate, "int8") for i in (KERNEL, RECURRENT))
         units, inputs = kernel.shape
-        if inputs != shape[2] or recurrent.shape != (units, units) or sizes[2] != units:
+        fits = inputs == shape[2] and recurrent.shape == (units, units)
+        fits = fits and tuple(sizes) == (*shape[:2], units)
+        if not fits or math.prod(hidden.shape) != batch * units:
             raise FileError(f"LSTM of {shape} to {sizes} with weights {kernel.shape}.")
         position, bias = BIAS + gate, np.zeros(units, np.int64)
         if position < len(op.inputs) and op.inputs[position] >= 0:
@@ -110,17 +112,15 @@ def lstm(net: Lowering, op: Operator) -> None:
             f".clamp = {clamp(zero_hidden)}}};",
         ]
         x, h, c = names.inputs
-        for row in range(batch):  # each sequence has its own state
-            places = (
-                f"{x}{_after(row * a[1 - time])}",
-                f"(int8_t *){h}{_after(row * units)}",
-                f"(int16_t *)(void *){c}{_after(row * units)}",
-                f"{names.output}{_after(row * b[1 - time])}",
-            )
-            code.statements.append(
-                f"ec2t_mcu_lstm_run(&layer_{n}, {', '.join(places)}, "
-                f"(int16_t *)(void *){names.scratch});"
-            )
+        places = [x, f"(int8_t *){h}", f"(int16_t *)(void *){c}", names.output]
+        if batch > 1:  # each sequence has its own state
+            code.statements.append(f"for (uint32_t row = 0; row < {batch}u; ++row)")
+            apart = (a[1 - time], units, units, b[1 - time])
+            places = [f"{p} + row * {n}u" for p, n in zip(places, apart, strict=True)]
+        code.statements.append(
+            f"ec2t_mcu_lstm_run(&layer_{n}, {', '.join(places)}, "
+            f"(int16_t *)(void *){names.scratch});"
+        )
         code.flash += 64
         net.frame(code, out, names)
         return code
@@ -129,10 +129,6 @@ def lstm(net: Lowering, op: Operator) -> None:
     sources = ("lstm.c", "layout.c")
     inputs_of = (source, *states)
     net.steps.append(Step(name, sources, inputs_of, target, emit, lambda: 8 * units))
-
-
-def _after(count: int) -> str:
-    return f" + {count}" if count else ""
 
 
 def svdf(net: Lowering, op: Operator) -> None:
