@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +20,6 @@ import pytest
 pytest.register_assert_rewrite("tests.method_contract")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-COUNTED = 6
-_begun: Counter[str] = Counter()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -42,13 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Coverage, which makes a test half as long again, counts the first `COUNTED` cases of each.
-
-    Tests marked `no_cover` are not counted under pytest-xdist either, whose workers have two
+    """Tests marked `no_cover` are not counted under pytest-xdist either, whose workers have two
     collectors: pytest-cov stops one, and the other goes on."""
-    of_this = item.nodeid.partition("[")[0]
-    _begun[of_this] += 1
-    if item.get_closest_marker("no_cover") is None and _begun[of_this] <= COUNTED:
+    if item.get_closest_marker("no_cover") is None:
         return (yield)
     tracer = sys.gettrace()
     sys.settrace(None)
