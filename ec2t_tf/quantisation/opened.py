@@ -122,11 +122,6 @@ class EveryStep(Opened):
         made = self.inner(self.ops.reshape(x, (-1, *x.shape[2:])))
         return self.ops.reshape(made, (-1, steps, *made.shape[1:]))
 
-    @staticmethod
-    def missing(layer: Any, args: tuple, options: dict) -> list[str]:
-        is_of_tf_keras = not isinstance(layer.layer, keras.layers.Layer)
-        return ["a model inside"] if is_of_tf_keras and hasattr(layer.layer, "layers") else []
-
 
 class Cells(Opened):
     """An RNN of one cell, or of several one above the other."""

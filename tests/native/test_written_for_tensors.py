@@ -167,8 +167,7 @@ def test_verify_takes_a_list_of_one_array(tmp_path: Any) -> None:
     assert str(export.verify(made, path, [x[0]])) == str(export.verify(made, path, x[:1]))
 
 
-# Beside those of a name that TensorFlow has in no module of these, and those of options handed on.
-ELSEWHERE = ("getitem",)
+ELSEWHERE = ("getitem",)  # x[...], a name that TensorFlow has in no module
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME.keys() - set(ELSEWHERE)))
